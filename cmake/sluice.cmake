@@ -1,0 +1,67 @@
+# A folder of src/ is a library of the same name; a folder of tests/ is a test program.
+
+add_library(sluice_options INTERFACE)
+target_compile_features(sluice_options INTERFACE cxx_std_20)
+target_compile_options(
+  sluice_options
+  INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+            -Werror -fno-omit-frame-pointer -ffp-contract=off)
+target_include_directories(sluice_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+if(SLUICE_SANITIZE)
+  target_compile_options(sluice_options INTERFACE -fsanitize=${SLUICE_SANITIZE}
+                                                  -fno-sanitize-recover=all)
+  target_link_options(sluice_options INTERFACE -fsanitize=${SLUICE_SANITIZE})
+endif()
+
+# sluice_folder(NAME USES folder... LIBRARIES target...)
+# All *.cpp below the folder, found again at each build. USES names the layers that it may include
+# (tools/check_layers.py holds the same list against the includes).
+function(sluice_folder name)
+  cmake_parse_arguments(ARG "" "" "USES;LIBRARIES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(sluice_${name} STATIC ${sources})
+  target_link_libraries(sluice_${name} PUBLIC sluice_options PRIVATE ${ARG_LIBRARIES})
+  foreach(used IN LISTS ARG_USES)
+    if(TARGET sluice_${used})
+      target_link_libraries(sluice_${name} PUBLIC sluice_${used})
+    endif()
+  endforeach()
+endfunction()
+
+# sluice_test(NAME [LABEL label] [USES folder...]): tests/NAME/*_test.cpp as one program,
+# one ctest entry per program. Label "fast" unless said.
+function(sluice_test name)
+  cmake_parse_arguments(ARG "" "LABEL" "USES;LIBRARIES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(test_${name} ${sources})
+  target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(test_${name} PRIVATE SLUICE_TESTS_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
+  target_link_libraries(test_${name} PRIVATE GTest::gmock GTest::gtest_main ${ARG_LIBRARIES})
+  foreach(used IN LISTS ARG_USES)
+    target_link_libraries(test_${name} PRIVATE sluice_${used})
+  endforeach()
+  add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL fast)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600)
+endfunction()
+
+# sluice_fuzz(NAME USES folder...): tests/fuzz/NAME.cpp as a libFuzzer program.
+function(sluice_fuzz name)
+  cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
+  if(NOT SLUICE_FUZZ)
+    return()
+  endif()
+  add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/${name}.cpp)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  foreach(used IN LISTS ARG_USES)
+    target_link_libraries(fuzz_${name} PRIVATE sluice_${used})
+  endforeach()
+endfunction()

@@ -1,0 +1,50 @@
+#include "core/dtype.h"
+
+#include "core/math.h"
+
+namespace sluice::core {
+namespace {
+
+constexpr DTypeInfo kTypes[kDTypeCount] = {
+    {DType::kF32, "F32", 1, 4, 0},
+    {DType::kF16, "F16", 1, 2, 1},
+    {DType::kBF16, "BF16", 1, 2, 30},
+    {DType::kQ4_0, "Q4_0", 32, 18, 2},
+    {DType::kQ4_1, "Q4_1", 32, 20, 3},
+    {DType::kQ5_0, "Q5_0", 32, 22, 6},
+    {DType::kQ5_1, "Q5_1", 32, 24, 7},
+    {DType::kQ8_0, "Q8_0", 32, 34, 8},
+    {DType::kQ2_K, "Q2_K", 256, 84, 10},
+    {DType::kQ3_K, "Q3_K", 256, 110, 11},
+    {DType::kQ4_K, "Q4_K", 256, 144, 12},
+    {DType::kQ5_K, "Q5_K", 256, 176, 13},
+    {DType::kQ6_K, "Q6_K", 256, 210, 14},
+    {DType::kIQ4_NL, "IQ4_NL", 32, 18, 20},
+    {DType::kIQ4_XS, "IQ4_XS", 256, 136, 23},
+};
+
+}  // namespace
+
+const DTypeInfo& info(DType type) {
+  const auto index = static_cast<size_t>(type);
+  ASSERT(index < kDTypeCount && kTypes[index].type == type, "dtype {}", index);
+  return kTypes[index];
+}
+
+std::optional<DType> dtype_from_gguf(uint32_t gguf_id) {
+  for (const DTypeInfo& t : kTypes)
+    if (static_cast<uint32_t>(t.gguf_id) == gguf_id) return t.type;
+  return std::nullopt;
+}
+
+std::optional<DType> dtype_from_name(std::string_view name) {
+  for (const DTypeInfo& t : kTypes)
+    if (t.name == name) return t.type;
+  return std::nullopt;
+}
+
+int64_t bytes_of(DType type, int64_t values) {
+  return div_exact(values, info(type).block_values) * info(type).block_bytes;
+}
+
+}  // namespace sluice::core

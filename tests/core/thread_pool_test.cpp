@@ -1,0 +1,38 @@
+#include "core/thread_pool.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace sluice::core {
+namespace {
+
+TEST(ThreadPool, EveryThreadWorksOncePerRun) {
+  for (int threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    std::vector<int64_t> calls(static_cast<size_t>(threads), 0);
+    for (int i = 0; i < 2000; ++i)
+      pool.run([&](int thread, int of) {
+        ASSERT_EQ(of, threads);
+        ++calls[static_cast<size_t>(thread)];
+      });
+    for (int64_t c : calls) EXPECT_EQ(c, 2000);
+  }
+}
+
+TEST(ThreadPool, SplitCoversEverythingOnce) {
+  for (int64_t count : {0, 1, 15, 16, 17, 1000})
+    for (int threads : {1, 2, 3, 7}) {
+      int64_t next = 0;
+      for (int t = 0; t < threads; ++t) {
+        const Range r = split(count, 16, t, threads);
+        EXPECT_EQ(r.begin, next);
+        EXPECT_TRUE(r.begin % 16 == 0 || r.begin == count);
+        next = r.end;
+      }
+      EXPECT_EQ(next, count);
+    }
+}
+
+}  // namespace
+}  // namespace sluice::core
