@@ -1,0 +1,66 @@
+#include <cstdio>
+#include <string_view>
+
+#include <fmt/core.h>
+
+#include "apps/verbs.h"
+
+namespace sluice::apps {
+namespace {
+
+struct Verb {
+  std::string_view name;
+  std::string_view summary;
+  int (*run)(int argc, char** argv);
+};
+
+constexpr Verb kVerbs[] = {
+    {"up", "everything on this machine: an API server with a supervised engine", run_up},
+    {"serve", "one engine with its OpenAI-compatible HTTP API", run_serve},
+    {"chat", "talk to a model in the terminal", run_chat},
+    {"bench", "speed of a model, of one kernel, of a server, beside this machine's limit",
+     run_bench},
+    {"tokenize", "text on standard input to token ids", run_tokenize},
+    {"generate", "continue a list of token ids", run_generate},
+    {"logits", "logits and hidden states after a list of token ids", run_logits},
+    {"perplexity", "perplexity of a model on a text", run_perplexity},
+};
+
+void print_usage(std::FILE* out) {
+  fmt::print(out,
+             "usage: sluice VERB [options]\n\n"
+             "Serves large language models from the compute you have.\n\n");
+  for (const Verb& v : kVerbs) fmt::print(out, "  {:<11} {}\n", v.name, v.summary);
+  fmt::print(out,
+             "\nsluice VERB --help shows a verb's options with an example.\n"
+             "First steps:  sluice chat MODEL.gguf      sluice up MODEL.gguf\n");
+}
+
+int run(int argc, char** argv) {
+  if (argc < 2) {
+    print_usage(stderr);
+    return 2;
+  }
+  const std::string_view name = argv[1];
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_usage(stdout);
+    return 0;
+  }
+  if (name == "--version") {
+    fmt::print("sluice {}\n", SLUICE_VERSION);
+    return 0;
+  }
+  for (const Verb& v : kVerbs)
+    if (v.name == name) return v.run(argc - 1, argv + 1);
+  fmt::print(stderr, "sluice: '{}' is no verb; known:", name);
+  for (const Verb& v : kVerbs) fmt::print(stderr, " {}", v.name);
+  fmt::print(stderr, "\n");
+  return 2;
+}
+
+}  // namespace
+}  // namespace sluice::apps
+
+int main(int argc, char** argv) {
+  return sluice::apps::run(argc, argv);
+}
