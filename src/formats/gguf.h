@@ -1,0 +1,38 @@
+// One GGUF file, versions 2 and 3, little-endian.
+// Specification: docs/gguf.md of ggml. Parts of a split checkpoint are joined by checkpoint.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/tensor.h"
+#include "formats/byte_source.h"
+#include "formats/metadata.h"
+
+namespace sluice::formats {
+
+// Limits that hold before anything is allocated; the file's size bounds the rest.
+inline constexpr int64_t kMetadataKeyBytesMax = 65'535;
+inline constexpr int64_t kTensorNameBytesMax = 1'024;
+
+struct NamedTensor {
+  std::string name;
+  core::TensorView view;  // row-major, data inside the source
+};
+
+struct GgufFile {
+  std::unique_ptr<ByteSource> source;  // owns what the views below point into
+  uint32_t version = 0;
+  int64_t header_bytes = 0;  // magic to the end of the tensor table
+  Metadata metadata;
+  std::vector<NamedTensor> tensors;  // in the order of the table
+};
+
+// Any malformation is an Error naming the field. Up to the tensor table it is the first one; the
+// problems of the table (unknown types, shapes, overlaps, bounds, duplicates) are all listed.
+core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source);
+
+}  // namespace sluice::formats
