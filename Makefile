@@ -1,0 +1,58 @@
+# The commands of Sluice. "make help" lists them; CMakePresets.json holds the builds.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-all build model up test test-all test-asan test-tsan test-fuzz \
+        test-peers bench format clean
+
+FUZZ_SECONDS ?= 60
+MODEL = $(shell tools/python tools/fetch_model.py | tail -n 1)
+CTEST = SLUICE_MODEL="$(MODEL)" ctest --output-on-failure --no-tests=error
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | column -t -s $$'\t'
+
+setup: ## installs what building and testing need and this machine lacks
+	@tools/setup.sh test
+
+setup-all:
+	@tools/setup.sh all
+
+build: setup ## the release binary, build/release/bin/sluice
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release
+
+model: setup ## fetches the default model; prints its path as the last line
+	@tools/python tools/fetch_model.py
+
+up: build model ## builds, fetches the default model and starts everything on 127.0.0.1
+	@build/release/bin/sluice up "$(MODEL)"
+
+test: build model ## builds and runs all tests
+	@$(CTEST) --test-dir build/release
+
+test-asan: setup model ## all tests with the address and undefined behaviour sanitizers
+	@cmake --preset asan --log-level=WARNING && cmake --build --preset asan
+	@$(CTEST) --test-dir build/asan --label-exclude tools
+
+test-tsan: setup model ## all tests with the thread sanitizer
+	@cmake --preset tsan --log-level=WARNING && cmake --build --preset tsan
+	@$(CTEST) --test-dir build/tsan --label-exclude tools
+
+test-fuzz: setup-all ## every fuzz target for FUZZ_SECONDS (60) each
+	@cmake --preset fuzz --log-level=WARNING && cmake --build --preset fuzz
+	@tools/fuzz.sh build/fuzz/bin $(FUZZ_SECONDS)
+
+test-all: test test-asan test-tsan test-fuzz ## test, then the sanitizers and the fuzz targets
+
+test-peers: build model ## compares with llama.cpp's published test data (fetched from PyPI)
+	@tools/test_peers.sh
+
+bench: build model ## speed of the default model beside this machine's limits
+	@build/release/bin/sluice bench "$(MODEL)" \
+	  -p 512 -n 128 -t "$$(nproc)" -r 5
+
+format: setup ## clang-format over the whole tree
+	@git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
+
+clean: ## removes build/; the cache folder stays
+	@rm -rf build
