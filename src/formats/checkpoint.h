@@ -40,7 +40,6 @@ class Checkpoint {
   core::Result<void> index_tensors();
 
   std::vector<GgufFile> files_;
-  std::vector<std::string> names_;
   std::map<std::string_view, core::TensorView> tensors_;
   Manifest manifest_;
 };

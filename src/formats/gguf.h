@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
@@ -19,8 +19,8 @@ inline constexpr int64_t kMetadataKeyBytesMax = 65'535;
 inline constexpr int64_t kTensorNameBytesMax = 1'024;
 
 struct NamedTensor {
-  std::string name;
-  core::TensorView view;  // row-major, data inside the source
+  std::string_view name;  // in the source
+  core::TensorView view;  // row-major, data in the source
 };
 
 struct GgufFile {

@@ -30,14 +30,17 @@ enum class ValueType : uint32_t {
   kF64 = 12,
 };
 std::string_view name_of(ValueType type);
+// Bytes of one value; 0 for strings and arrays.
+int32_t fixed_bytes(ValueType type);
 
 // One value as it lies in the file, already checked to be complete.
 struct MetadataValue {
-  ValueType type = ValueType::kU8;     // of the value, or of an array's elements
+  ValueType type = ValueType::kU8;  // of the value, or of an array's elements
   bool is_array = false;
-  int64_t count = 1;                   // elements of an array, 1 otherwise
-  int32_t length_bytes = 8;            // of a string's length field
-  std::span<const std::byte> payload;  // a string with its length field; an array's elements
+  int64_t count = 1;  // elements of an array, 1 otherwise
+  // The bytes of a number or of a string's text; an array's elements, where each string has its
+  // length (u64) before it.
+  std::span<const std::byte> payload{};
 };
 
 // Every getter names the key, what was found and what was expected. Integers of any width and sign

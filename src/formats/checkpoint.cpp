@@ -1,0 +1,178 @@
+#include "formats/checkpoint.h"
+
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+
+#include "formats/problems.h"
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+namespace sluice::formats {
+namespace {
+
+constexpr int64_t kSampleBytes = 4096;
+
+// "name-00002-of-00005.gguf"
+struct PartName {
+  std::string prefix;  // "name"
+  int part = 0;        // from 1
+  int parts = 0;
+
+  std::string path(int index) const {
+    return fmt::format("{}-{:05}-of-{:05}.gguf", prefix, index, parts);
+  }
+};
+
+std::optional<int> five_digits(std::string_view text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1) return std::nullopt;
+  return value;
+}
+
+std::optional<PartName> parse_part_name(std::string_view path) {
+  constexpr std::string_view kPattern = "-00001-of-00001.gguf";
+  if (path.size() <= kPattern.size()) return std::nullopt;
+  const std::string_view tail = path.substr(path.size() - kPattern.size());
+  if (tail[0] != '-' || tail.substr(6, 4) != "-of-" || tail.substr(15) != ".gguf")
+    return std::nullopt;
+  const auto part = five_digits(tail.substr(1, 5));
+  const auto parts = five_digits(tail.substr(10, 5));
+  if (!part || !parts || *part > *parts) return std::nullopt;
+  return PartName{std::string(path.substr(0, path.size() - kPattern.size())), *part, *parts};
+}
+
+core::Result<GgufFile> read_file(const std::string& path) {
+  auto file = read_gguf(TRY(map_file(path)));
+  if (!file.ok()) return file.error().within(fmt::format("'{}'", path));
+  return file;
+}
+
+// What each part says of itself must be where it was found.
+void check_split(const std::vector<GgufFile>& files, const std::vector<std::string>& names,
+                 Problems* problems) {
+  int64_t tensors = 0;
+  for (const GgufFile& f : files) tensors += static_cast<int64_t>(f.tensors.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    const auto expect = [&](std::string_view key, int64_t expected) {
+      const auto found = files[i].metadata.integer(key);
+      if (!found.ok())
+        problems->add("'{}': {}", names[i], found.error().message);
+      else if (*found != expected)
+        problems->add("'{}': metadata '{}' is {}, expected {}", names[i], key, *found, expected);
+    };
+    expect("split.no", static_cast<int64_t>(i));
+    expect("split.count", static_cast<int64_t>(files.size()));
+    if (i == 0) expect("split.tensors.count", tensors);
+  }
+}
+
+struct HashStateDeleter {
+  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
+
+core::Result<std::string> digest_of(const std::vector<GgufFile>& files) {
+  const std::unique_ptr<XXH3_state_t, HashStateDeleter> hash(XXH3_createState());
+  XXH3_128bits_reset(hash.get());
+  std::array<std::byte, kSampleBytes> sample;
+  for (const GgufFile& f : files) {
+    const auto bytes = f.source->bytes();
+    XXH3_128bits_update(hash.get(), bytes.data(), static_cast<size_t>(f.header_bytes));
+    for (const NamedTensor& t : f.tensors) {
+      const int64_t begin = t.view.data - bytes.data();
+      const int64_t length = std::min(kSampleBytes, t.view.bytes());
+      const int64_t last = t.view.bytes() - length;
+      for (const int64_t offset : {int64_t{0}, last / 2, last}) {
+        const auto out = std::span(sample).first(static_cast<size_t>(length));
+        if (auto read = f.source->read(begin + offset, out); !read.ok())
+          return read.error().within(fmt::format("tensor '{}'", t.name));
+        XXH3_128bits_update(hash.get(), out.data(), out.size());
+        if (last == 0) break;
+      }
+    }
+  }
+  const XXH128_hash_t value = XXH3_128bits_digest(hash.get());
+  return fmt::format("{:016x}{:016x}", value.high64, value.low64);
+}
+
+std::string stem_of(const std::string& path) {
+  if (const auto part = parse_part_name(path))
+    return std::filesystem::path(part->prefix).filename();
+  return std::filesystem::path(path).stem();
+}
+
+core::Result<Manifest> make_manifest(const std::vector<GgufFile>& files,
+                                     std::vector<std::string> names) {
+  const Metadata& metadata = files.front().metadata;
+  Manifest manifest;
+  manifest.architecture = TRY(metadata.text_or("general.architecture", ""));
+  manifest.name = TRY(metadata.text_or("general.name", ""));
+  if (manifest.name.empty()) manifest.name = TRY(metadata.text_or("general.basename", ""));
+  if (manifest.name.empty()) manifest.name = stem_of(names.front());
+  manifest.licence = TRY(metadata.text_or("general.license", ""));
+  manifest.chat_template = TRY(metadata.text_or("tokenizer.chat_template", ""));
+  manifest.context_length = TRY(metadata.integer_or(manifest.architecture + ".context_length", 0));
+  for (const GgufFile& f : files)
+    for (const NamedTensor& t : f.tensors) manifest.weights_bytes += t.view.bytes();
+  manifest.digest = TRY(digest_of(files));
+  manifest.files = std::move(names);
+  return manifest;
+}
+
+}  // namespace
+
+core::Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& model) {
+  const auto part = parse_part_name(model);
+  std::vector<GgufFile> files;
+  std::vector<std::string> names;
+  for (int i = 1; i <= (part ? part->parts : 1); ++i) {
+    names.push_back(part ? part->path(i) : model);
+    auto file = read_file(names.back());
+    if (!file.ok()) return file.error();
+    files.push_back(std::move(*file));
+  }
+  return join(std::move(files), std::move(names));
+}
+
+core::Result<std::unique_ptr<Checkpoint>> Checkpoint::join(std::vector<GgufFile> files,
+                                                           std::vector<std::string> names) {
+  ASSERT(!files.empty() && files.size() == names.size(), "{} files, {} names", files.size(),
+         names.size());
+  Problems problems;
+  if (files.size() > 1 || files.front().metadata.has("split.count"))
+    check_split(files, names, &problems);
+  if (!problems.empty()) return problems.error();
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
+  checkpoint->manifest_ = TRY(make_manifest(files, std::move(names)));
+  checkpoint->files_ = std::move(files);
+  if (auto indexed = checkpoint->index_tensors(); !indexed.ok()) return indexed.error();
+  return checkpoint;
+}
+
+core::Result<void> Checkpoint::index_tensors() {
+  Problems problems;
+  for (const GgufFile& f : files_)
+    for (const NamedTensor& t : f.tensors)
+      if (!tensors_.emplace(t.name, t.view).second)
+        problems.add("tensor '{}' is in more than one part", t.name);
+  if (!problems.empty()) return problems.error();
+  return {};
+}
+
+const core::TensorView* Checkpoint::find(std::string_view tensor) const {
+  const auto it = tensors_.find(tensor);
+  return it == tensors_.end() ? nullptr : &it->second;
+}
+
+void Checkpoint::release(const core::TensorView& view) const {
+  for (const GgufFile& f : files_) {
+    const auto bytes = f.source->bytes();
+    if (view.data >= bytes.data() && view.data < bytes.data() + bytes.size())
+      f.source->release({view.data, static_cast<size_t>(view.bytes())});
+  }
+}
+
+}  // namespace sluice::formats
