@@ -52,8 +52,8 @@ struct OwnedHeader {
 // the server's: those given here are left out.
 struct Response {
   int status = 200;
-  std::vector<OwnedHeader> headers;
-  std::string body;
+  std::vector<OwnedHeader> headers = {};
+  std::string body = {};
 };
 
 // "Not Found"; "Unknown" for a status without a registered text.

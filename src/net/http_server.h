@@ -100,7 +100,7 @@ struct ServerStats {
 struct ServerOptions {
   EventLoop& loop;
   ServerLimits limits = {};
-  Handler handler;
+  Handler handler = {};
   ErrorBodyFunction error_body = plain_error_body;
 };
 
