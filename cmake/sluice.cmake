@@ -15,7 +15,7 @@ endif()
 
 # sluice_folder(NAME USES folder... LIBRARIES target...)
 # All *.cpp below the folder, found again at each build. USES names the layers that it may include
-# (tools/check_layers.py holds the same list against the includes).
+# (tools/check_layers.py holds it against docs/architecture.md).
 function(sluice_folder name)
   cmake_parse_arguments(ARG "" "" "USES;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
@@ -53,6 +53,27 @@ function(sluice_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600)
 endfunction()
 
+# sluice_python_test(NAME SCRIPT path LABELS label...): one Python file as a ctest entry. It finds the
+# binary that this build made in SLUICE_BINARY.
+function(sluice_python_test name)
+  cmake_parse_arguments(ARG "" "SCRIPT" "LABELS" ${ARGN})
+  add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/tools/python ${PROJECT_SOURCE_DIR}/${ARG_SCRIPT})
+  set_tests_properties(
+    ${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600
+                       ENVIRONMENT "SLUICE_BINARY=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/sluice")
+endfunction()
+
+# sluice_python_tests(FOLDER LABELS label...): tests/FOLDER/*_test.py, one entry each.
+function(sluice_python_tests folder)
+  cmake_parse_arguments(ARG "" "" "LABELS" ${ARGN})
+  file(GLOB scripts CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
+       ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.py)
+  foreach(script IN LISTS scripts)
+    get_filename_component(name ${script} NAME_WE)
+    sluice_python_test(${folder}_${name} SCRIPT ${script} LABELS ${ARG_LABELS})
+  endforeach()
+endfunction()
+
 # sluice_fuzz(NAME USES folder...): tests/fuzz/NAME.cpp as a libFuzzer program.
 function(sluice_fuzz name)
   cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
@@ -62,6 +83,8 @@ function(sluice_fuzz name)
   add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/${name}.cpp)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   foreach(used IN LISTS ARG_USES)
-    target_link_libraries(fuzz_${name} PRIVATE sluice_${used})
+    if(TARGET sluice_${used})
+      target_link_libraries(fuzz_${name} PRIVATE sluice_${used})
+    endif()
   endforeach()
 endfunction()

@@ -32,6 +32,7 @@ copy_configuration() {
 }
 
 # In its own mount and process namespaces: what the command starts ends with it.
+# shellcheck disable=SC2016  # expanded by the inner shells
 in_root() {
   unshare --mount --pid --fork bash -c '
     mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&

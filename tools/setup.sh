@@ -34,9 +34,9 @@ install_packages() {
     exit 1
   fi
   echo "Installing ${#missing[@]} packages: ${missing[*]}"
-  apt-get update -q </dev/null || echo "apt-get update failed; trying with the lists at hand" >&2
+  apt-get update -qq </dev/null || echo "apt-get update failed; trying with the lists at hand" >&2
   DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-install-recommends "${missing[@]}" </dev/null
+    apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}" </dev/null
 }
 
 # The mark is written last: an environment that was cut short is made again.

@@ -1,0 +1,38 @@
+"""tools/check_headers.py accepts headers that stand alone and names one that does not."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CHECK = pathlib.Path(__file__).parents[2] / "tools/check_headers.py"
+
+
+def run_check(text: str) -> subprocess.CompletedProcess:
+    with tempfile.TemporaryDirectory() as folder:
+        header = pathlib.Path(folder, "src/core/x.h")
+        header.parent.mkdir(parents=True)
+        header.write_text(text)
+        command = [sys.executable, str(CHECK), folder]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class CheckHeaders(unittest.TestCase):
+    def test_accepts_a_header_that_stands_alone(self):
+        done = run_check("#pragma once\n#include <cstdint>\nstd::int64_t f();\n")
+        self.assertEqual((done.returncode, done.stdout.strip()), (0, ""))
+
+    def test_names_a_header_that_needs_another(self):
+        done = run_check("#pragma once\nstd::int64_t f();\n")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("core/x.h", done.stdout)
+
+    def test_names_a_header_without_guard(self):
+        done = run_check("struct A {};\n")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("redefinition", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
