@@ -1,0 +1,236 @@
+// The list of ops: everything the engine computes on a device, with raw pointers and shapes.
+//
+// An implementation is a table `Ops` (registry.h picks one); `ref` defines what each op means.
+// All matrices are row-major and contiguous unless a stride is given. Pointers of different
+// arguments do not overlap unless said. Nothing here allocates, locks or calls the system.
+//
+// Parallel ops have the form op(args, thread, threads): the call does the share of one thread, and
+// the op is done when every thread of [0, threads) made its call:
+//     pool.run([&](int thread, int threads) { ops.linear(args, thread, threads); });
+// Work too small to share is op(args, 0, 1) on the caller. Two kinds split differently:
+//   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store) rows are split by
+//                core::split(rows, 1, thread, threads): calls over the same rows may follow each
+//                other inside one run without a barrier;
+//   cooperative  (linear, attention, pack) read what other threads wrote: start them in a new run.
+//                Those that only share an input (q, k and v; gate and up) may share one run.
+//
+// Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
+// rows, their number, the threads, or where a prompt was cut into chunks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/dtype.h"
+
+namespace sluice::core {
+struct CpuInfo;
+}
+
+namespace sluice::kernels {
+
+// ---- Rows of a table, norms, elementwise
+// ---------------------------------------------------------
+
+// out[r] = the table's row ids[r], decoded. columns: whole blocks of `type`.
+struct EmbedArgs {
+  core::DType type = core::DType::kF32;
+  const std::byte* table = nullptr;  // (any, columns) in blocks of `type`
+  int64_t columns = 0;
+  const int32_t* ids = nullptr;  // (rows)
+  int64_t rows = 0;
+  float* out = nullptr;  // (rows, columns)
+};
+
+// out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) * weight   (Zhang, Sennrich 2019).
+// The q and k norms of a head are the same op over (rows · heads, head_dim). out may be x.
+struct RmsNormArgs {
+  const float* x = nullptr;       // (rows, columns)
+  const float* weight = nullptr;  // (columns)
+  float epsilon = 0;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  float* out = nullptr;  // (rows, columns)
+};
+
+enum class RopeLayout : uint8_t {
+  kAdjacentPairs,  // (x[2i], x[2i+1]) turn together: GGUF files of the llama architecture
+  kHalfSplit,      // (x[i], x[i + rope_dims/2]) turn together: qwen2, qwen3, Hugging Face files
+};
+
+// Turns the first rope_dims values of every head by the angle of (position, i), in place
+// (Su et al. 2021). The caller's tables hold any scaling of frequencies and magnitude.
+struct RopeArgs {
+  float* x = nullptr;  // (rows, heads, head_dim)
+  int64_t rows = 0;
+  int32_t heads = 0;
+  int32_t head_dim = 0;
+  int32_t rope_dims = 0;               // even, at most head_dim
+  const int32_t* positions = nullptr;  // (rows)
+  const float* cosines = nullptr;      // (positions, rope_dims / 2)
+  const float* sines = nullptr;        // (positions, rope_dims / 2)
+  RopeLayout layout = RopeLayout::kHalfSplit;
+};
+
+// out = a + b. out may be a or b.
+struct AddArgs {
+  const float* a = nullptr;  // (rows, columns)
+  const float* b = nullptr;  // (rows, columns)
+  int64_t rows = 0;
+  int64_t columns = 0;
+  float* out = nullptr;
+};
+
+// out = silu(gate) · up, silu(x) = x / (1 + e^-x)   (Shazeer 2020). out may be gate or up.
+struct SiluMulArgs {
+  const float* gate = nullptr;  // (rows, columns)
+  const float* up = nullptr;    // (rows, columns)
+  int64_t rows = 0;
+  int64_t columns = 0;
+  float* out = nullptr;
+};
+
+// ---- Linear layers
+// -------------------------------------------------------------------------------
+
+// A weight matrix in the form that the implementation's linear() reads.
+struct PackedWeights {
+  core::DType type = core::DType::kF32;  // of the file
+  int64_t outputs = 0;
+  int64_t inputs = 0;               // whole blocks of `type`
+  const std::byte* data = nullptr;  // packed_bytes(type, outputs, inputs), aligned to 64
+};
+
+struct PackArgs {
+  core::DType type = core::DType::kF32;
+  int64_t outputs = 0;
+  int64_t inputs = 0;
+  const std::byte* weights = nullptr;  // (outputs, inputs) in the file's blocks
+  std::byte* packed = nullptr;         // packed_bytes(type, outputs, inputs), aligned to 64
+};
+
+// What linear() reads of its input, by the weights' type.
+enum class ActivationForm : uint8_t {
+  kF32,   // the float values as they are
+  kInt8,  // quantize_activations() first: blocks of 32 int8 with one scale each
+};
+inline constexpr int32_t kActivationBlock = 32;
+
+// packed = x in the implementation's int8 form; once per input, for all linears that read it.
+struct QuantizeArgs {
+  const float* x = nullptr;  // (rows, inputs)
+  int64_t rows = 0;
+  int64_t inputs = 0;           // whole blocks of 32
+  std::byte* packed = nullptr;  // activation_bytes(rows, inputs), aligned to 64
+};
+
+// y = x · W^T [+ bias] [+ residual].
+struct LinearArgs {
+  PackedWeights weights;
+  const float* x = nullptr;             // (rows, inputs), read where the form is kF32
+  const std::byte* x_packed = nullptr;  // of quantize_activations, read where it is kInt8
+  int64_t rows = 0;
+  const float* bias = nullptr;      // (outputs) or null
+  const float* residual = nullptr;  // (rows, outputs) or null; may be y
+  float* y = nullptr;               // (rows, outputs)
+};
+
+// ---- Attention over pages
+// ------------------------------------------------------------------------
+
+inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
+inline constexpr int32_t kHeadDimMax = 256;
+
+enum class KvFormat : uint8_t { kF16, kF32 };
+
+// One layer's keys and values: page p lies at base + p · kv_page_bytes(format, heads, head_dim).
+// Layout inside a page: kernels/kv_layout.h.
+struct KvLayer {
+  KvFormat format = KvFormat::kF16;
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;  // multiple of 8, at most kHeadDimMax
+  std::byte* base = nullptr;
+};
+
+// The rows of one sequence in a step: row first_row + i is its token at first_position + i.
+// Position p lies in page pages[p / kPageTokens].
+struct SequenceSpan {
+  int32_t first_row = 0;
+  int32_t rows = 0;
+  int32_t first_position = 0;
+  const int32_t* pages = nullptr;  // at least up to the last row's position
+};
+
+// Writes k and v of every row of the spans to their pages. Spans name each row at most once.
+struct KvStoreArgs {
+  KvLayer kv;
+  const SequenceSpan* spans = nullptr;
+  int32_t span_count = 0;
+  int64_t rows = 0;          // of k and v
+  const float* k = nullptr;  // (rows, kv_heads, head_dim)
+  const float* v = nullptr;  // (rows, kv_heads, head_dim)
+};
+
+// out[row, h] = softmax(scale · q[row, h] · K^T) · V over positions 0 … the row's own, K and V of
+// kv head h / (heads / kv_heads), all of them stored before.
+struct AttentionArgs {
+  KvLayer kv;
+  const SequenceSpan* spans = nullptr;
+  int32_t span_count = 0;
+  int32_t heads = 0;  // multiple of kv_heads
+  float scale = 0;
+  const float* q = nullptr;  // (rows, heads, head_dim)
+  float* out = nullptr;      // (rows, heads, head_dim); rows of no span stay as they are
+};
+
+// ---- A row of logits (one thread)
+// ----------------------------------------------------------------
+
+struct ScoredId {
+  int32_t id = 0;
+  float score = 0;
+};
+
+// ---- The table
+// -----------------------------------------------------------------------------------
+
+struct Ops {
+  std::string_view name;  // "avx512_vnni", "avx2", "ref"
+  bool (*needs)(const core::CpuInfo& cpu);
+
+  void (*embed)(const EmbedArgs& args, int thread, int threads);
+  void (*rms_norm)(const RmsNormArgs& args, int thread, int threads);
+  void (*rope)(const RopeArgs& args, int thread, int threads);
+  void (*add)(const AddArgs& args, int thread, int threads);
+  void (*silu_mul)(const SiluMulArgs& args, int thread, int threads);
+
+  // Bytes that pack() writes; close to the file's.
+  int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
+  void (*pack)(const PackArgs& args, int thread, int threads);
+  ActivationForm (*activation_form)(core::DType weights);
+  int64_t (*activation_bytes)(int64_t rows, int64_t inputs);
+  void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
+  void (*linear)(const LinearArgs& args, int thread, int threads);
+
+  void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
+  void (*attention)(const AttentionArgs& args, int thread, int threads);
+
+  // The index of the largest value, the smallest of equals. count > 0, no NaN.
+  int32_t (*argmax)(const float* logits, int64_t count);
+  // ln Σ e^logits, summed in double.
+  double (*logsumexp)(const float* logits, int64_t count);
+  // out = softmax(logits · inverse_temperature). out may be logits.
+  void (*softmax)(const float* logits, int64_t count, float inverse_temperature, float* out);
+  // The k largest by falling score, equal scores by rising id; k ≤ count, out has k.
+  void (*top_k)(const float* logits, int64_t count, int64_t k, ScoredId* out);
+};
+
+// Values of `type` to float, bit for bit what the format's definition says (kernels/ref/decode.cpp;
+// the same on every machine). values: whole blocks.
+void decode(core::DType type, const std::byte* blocks, int64_t values, float* out);
+
+// Bytes of one layer's keys and values of kPageTokens tokens; a multiple of 64.
+int64_t kv_page_bytes(KvFormat format, int32_t kv_heads, int32_t head_dim);
+
+}  // namespace sluice::kernels
