@@ -34,7 +34,7 @@ PLANTED = [
         {"src/net/n.h": '#include "net/private.h"\n'},
         "src/server/s.h: net/n.h brings <boost/asio.hpp> across folders",
     ),
-    ({"src/net/n.cpp": "#include <immintrin.h>\n"}, "<immintrin.h> belongs in kernels/"),
+    ({"src/net/n.cpp": "#include <immintrin.h>\n"}, "<immintrin.h> belongs in kernels/ (or core/)"),
 ]
 
 
