@@ -1,0 +1,147 @@
+// Keys and values in pages, and attention over them.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "core/math.h"
+#include "core/thread_pool.h"
+#include "kernels/half.h"
+#include "kernels/kv_layout.h"
+#include "kernels/ref/ref.h"
+
+namespace sluice::kernels::ref {
+namespace {
+
+float load_element(KvFormat format, const std::byte* from, int64_t index) {
+  if (format == KvFormat::kF16) return load_f16(from + index * 2);
+  float value;
+  std::memcpy(&value, from + index * 4, sizeof value);
+  return value;
+}
+
+void store_element(KvFormat format, std::byte* to, int64_t index, float value) {
+  if (format == KvFormat::kF16) return store_u16(to + index * 2, f16_of_float(value));
+  std::memcpy(to + index * 4, &value, sizeof value);
+}
+
+void store_row(const KvStoreArgs& args, const SequenceSpan& span, int64_t row) {
+  const KvLayer& kv = args.kv;
+  const int64_t position = span.first_position + (row - span.first_row);
+  const int32_t page = span.pages[position / kPageTokens];
+  const int64_t token = position % kPageTokens;
+  for (int32_t h = 0; h < kv.kv_heads; ++h) {
+    const int64_t at = (row * kv.kv_heads + h) * kv.head_dim;
+    for (int32_t d = 0; d < kv.head_dim; ++d) {
+      store_element(kv.format, page_keys(kv, page, h), d * kPageTokens + token, args.k[at + d]);
+      store_element(kv.format, page_values(kv, page, h), token * kv.head_dim + d, args.v[at + d]);
+    }
+  }
+}
+
+// Keys (positions, head_dim, read across) and values of one kv head, `count` positions, as floats.
+struct HeadCache {
+  std::array<float, kPageTokens * kHeadDimMax> keys;    // (head_dim, kPageTokens)
+  std::array<float, kPageTokens * kHeadDimMax> values;  // (kPageTokens, head_dim)
+
+  void load(const KvLayer& kv, int32_t page, int32_t head) {
+    const int64_t count = kv_head_elements(kv);
+    for (int64_t i = 0; i < count; ++i) {
+      keys[static_cast<size_t>(i)] = load_element(kv.format, page_keys(kv, page, head), i);
+      values[static_cast<size_t>(i)] = load_element(kv.format, page_values(kv, page, head), i);
+    }
+  }
+};
+
+// The running softmax of one query: max, sum of weights and weighted sum of values in double.
+struct Running {
+  double max = -std::numeric_limits<double>::infinity();
+  double sum = 0;
+  std::array<double, kHeadDimMax> values{};
+};
+
+// One query over the first `count` tokens of a page (Milakov, Gimelshein 2018).
+void visit(const HeadCache& cache, const float* q, int32_t head_dim, float scale, int32_t count,
+           Running& state) {
+  std::array<float, kPageTokens> scores{};
+  for (int32_t d = 0; d < head_dim; ++d)
+    for (size_t t = 0; t < kPageTokens; ++t)
+      scores[t] += q[d] * cache.keys[static_cast<size_t>(d) * kPageTokens + t];
+  for (int32_t t = 0; t < count; ++t) {
+    const double score = double{scores[static_cast<size_t>(t)]} * double{scale};
+    if (score > state.max) {
+      const double shrink = std::exp(state.max - score);
+      state.sum *= shrink;
+      for (int32_t d = 0; d < head_dim; ++d) state.values[static_cast<size_t>(d)] *= shrink;
+      state.max = score;
+    }
+    const double weight = std::exp(score - state.max);
+    state.sum += weight;
+    const float* v = cache.values.data() + int64_t{t} * head_dim;
+    for (int32_t d = 0; d < head_dim; ++d)
+      state.values[static_cast<size_t>(d)] += weight * double{v[d]};
+  }
+}
+
+// All rows of a span for one kv head, kRowBlock rows at a time, so that a page is read once for
+// these rows and the group's heads.
+void attend(const AttentionArgs& args, const SequenceSpan& span, int32_t kv_head, int32_t first,
+            int32_t rows) {
+  const KvLayer& kv = args.kv;
+  const int32_t group = args.heads / kv.kv_heads;
+  constexpr int32_t kQueriesMax = 64;
+  static_assert(sizeof(Running) * kQueriesMax < 256 << 10);
+  for (int32_t part = 0; part < rows * group; part += kQueriesMax) {
+    const int32_t queries = std::min(kQueriesMax, rows * group - part);
+    std::array<Running, kQueriesMax> states;
+    const auto position_of = [&](int32_t i) {
+      return span.first_position + first + (part + i) / group;
+    };
+    const auto offset_of = [&](int32_t i) {
+      const int64_t row = span.first_row + first + (part + i) / group;
+      return (row * args.heads + kv_head * group + (part + i) % group) * kv.head_dim;
+    };
+    const int32_t last = position_of(queries - 1);
+    HeadCache cache;
+    for (int32_t from = 0; from <= last; from += kPageTokens) {
+      cache.load(kv, span.pages[from / kPageTokens], kv_head);
+      for (int32_t i = 0; i < queries; ++i) {
+        const int32_t count = std::min(kPageTokens, position_of(i) + 1 - from);
+        if (count > 0)
+          visit(cache, args.q + offset_of(i), kv.head_dim, args.scale, count,
+                states[static_cast<size_t>(i)]);
+      }
+    }
+    for (int32_t i = 0; i < queries; ++i) {
+      const Running& state = states[static_cast<size_t>(i)];
+      float* out = args.out + offset_of(i);
+      for (int32_t d = 0; d < kv.head_dim; ++d)
+        out[d] = static_cast<float>(state.values[static_cast<size_t>(d)] / state.sum);
+    }
+  }
+}
+
+}  // namespace
+
+void kv_store(const KvStoreArgs& args, int thread, int threads) {
+  const core::Range rows = core::split(args.rows, 1, thread, threads);
+  for (int32_t s = 0; s < args.span_count; ++s) {
+    const SequenceSpan& span = args.spans[s];
+    const int64_t begin = std::max<int64_t>(rows.begin, span.first_row);
+    const int64_t end = std::min<int64_t>(rows.end, span.first_row + span.rows);
+    for (int64_t row = begin; row < end; ++row) store_row(args, span, row);
+  }
+}
+
+// Work items of kRows rows of one span and one kv head, dealt in turn.
+void attention(const AttentionArgs& args, int thread, int threads) {
+  constexpr int32_t kRows = 16;
+  int64_t item = 0;
+  for (int32_t s = 0; s < args.span_count; ++s)
+    for (int32_t first = 0; first < args.spans[s].rows; first += kRows)
+      for (int32_t h = 0; h < args.kv.kv_heads; ++h)
+        if (item++ % threads == thread)
+          attend(args, args.spans[s], h, first, std::min(kRows, args.spans[s].rows - first));
+}
+
+}  // namespace sluice::kernels::ref

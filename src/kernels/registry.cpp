@@ -1,0 +1,68 @@
+#include "kernels/registry.h"
+
+#include <array>
+#include <string>
+
+#include "kernels/kv_layout.h"
+#include "kernels/ref/ref.h"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr Ops kReference = {
+    .name = "ref",
+    .needs = [](const core::CpuInfo&) { return true; },
+    .embed = ref::embed,
+    .rms_norm = ref::rms_norm,
+    .rope = ref::rope,
+    .add = ref::add,
+    .silu_mul = ref::silu_mul,
+    .packed_bytes = ref::packed_bytes,
+    .pack = ref::pack,
+    .activation_form = ref::activation_form,
+    .activation_bytes = ref::activation_bytes,
+    .quantize_activations = ref::quantize_activations,
+    .linear = ref::linear,
+    .kv_store = ref::kv_store,
+    .attention = ref::attention,
+    .argmax = ref::argmax,
+    .logsumexp = ref::logsumexp,
+    .softmax = ref::softmax,
+    .top_k = ref::top_k,
+};
+
+constexpr std::array<const Ops*, 1> kAll = {&kReference};
+
+std::string choices(const core::CpuInfo& cpu) {
+  std::string text;
+  for (const Ops* ops : kAll)
+    if (ops->needs(cpu)) text += (text.empty() ? "" : ", ") + std::string(ops->name);
+  return text;
+}
+
+}  // namespace
+
+std::span<const Ops* const> all_ops() {
+  return kAll;
+}
+
+core::Result<const Ops*> select_ops(const core::CpuInfo& cpu, std::string_view forced_name) {
+  for (const Ops* ops : kAll) {
+    if (!forced_name.empty() && ops->name != forced_name) continue;
+    if (ops->needs(cpu)) return ops;
+    if (!forced_name.empty())
+      return core::unsupported("kernels '{}': this processor ({}) has only {}; choose one of {}",
+                               forced_name, cpu.model, core::features_text(cpu), choices(cpu));
+  }
+  return core::invalid("kernels '{}' do not exist; choose one of {}", forced_name, choices(cpu));
+}
+
+const Ops& reference_ops() {
+  return kReference;
+}
+
+int64_t kv_page_bytes(KvFormat format, int32_t kv_heads, int32_t head_dim) {
+  return kv_bytes({.format = format, .kv_heads = kv_heads, .head_dim = head_dim});
+}
+
+}  // namespace sluice::kernels
