@@ -1,0 +1,132 @@
+#include "api/json.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "api/json_writer.h"
+
+namespace sluice::api {
+namespace {
+
+// The key that occurs twice, or an empty pointer.
+const std::string* duplicate_key(const Json::Object& object) {
+  std::vector<const std::string*> keys;
+  keys.reserve(object.size());
+  for (const auto& [key, unused] : object) keys.push_back(&key);
+  std::sort(keys.begin(), keys.end(), [](auto* a, auto* b) { return *a < *b; });
+  const auto twice =
+      std::adjacent_find(keys.begin(), keys.end(), [](auto* a, auto* b) { return *a == *b; });
+  return twice == keys.end() ? nullptr : *twice;
+}
+
+Parsed<Json> convert(simdjson::dom::element element) {
+  using simdjson::dom::element_type;
+  switch (element.type()) {
+    case element_type::NULL_VALUE:
+      return Json{};
+    case element_type::BOOL:
+      return Json{bool{element}};
+    case element_type::INT64:
+      return Json{int64_t{element}};
+    case element_type::UINT64:
+      return Json{static_cast<double>(uint64_t{element})};
+    case element_type::DOUBLE:
+      return Json{double{element}};
+    case element_type::STRING:
+      return Json{std::string(std::string_view{element})};
+    case element_type::ARRAY: {
+      Json::Array array;
+      for (const auto item : simdjson::dom::array(element)) array.push_back(TRY(convert(item)));
+      return Json{std::move(array)};
+    }
+    case element_type::OBJECT: {
+      Json::Object object;
+      for (const auto& [key, item] : simdjson::dom::object(element))
+        object.emplace_back(std::string(key), TRY(convert(item)));
+      if (const std::string* key = duplicate_key(object))
+        return invalid_json(fmt::format("the key '{}' occurs twice in one object", *key));
+      return Json{std::move(object)};
+    }
+  }
+  return invalid_json("a value of an unknown type");
+}
+
+std::string describe(simdjson::error_code code) {
+  switch (code) {
+    case simdjson::UTF8_ERROR:
+      return "the body is not valid UTF-8";
+    case simdjson::EMPTY:
+      return "the body is empty; a JSON object is expected";
+    case simdjson::DEPTH_ERROR:
+      return fmt::format("the body nests deeper than {} levels", kJsonDepthMax);
+    case simdjson::NUMBER_ERROR:
+      return "the body is not valid JSON: a number that is malformed or out of range";
+    default:
+      return fmt::format("the body is not valid JSON: {}", simdjson::error_message(code));
+  }
+}
+
+}  // namespace
+
+const Json* Json::find(std::string_view key) const {
+  const Object* object = as<Object>();
+  if (object == nullptr) return nullptr;
+  for (const auto& [name, item] : *object)
+    if (name == key) return &item;
+  return nullptr;
+}
+
+std::string_view Json::type_name() const {
+  constexpr std::string_view kNames[] = {"null",   "boolean", "integer", "number",
+                                         "string", "array",   "object"};
+  return kNames[value.index()];
+}
+
+Parsed<Json> parse_json(std::string_view text) {
+  simdjson::dom::parser parser;
+  const auto capacity = std::max<size_t>(text.size(), 64);
+  if (const auto code = parser.allocate(capacity, kJsonDepthMax))
+    return invalid_json(describe(code));
+  const simdjson::padded_string padded(text);
+  simdjson::dom::element root;
+  if (const auto code = parser.parse(padded).get(root)) return invalid_json(describe(code));
+  return convert(root);
+}
+
+void append_json(std::string* out, const Json& json) {
+  JsonWriter scalar;
+  if (const auto* array = json.as<Json::Array>()) {
+    *out += '[';
+    for (const Json& item : *array) {
+      if (out->back() != '[') *out += ',';
+      append_json(out, item);
+    }
+    *out += ']';
+  } else if (const auto* object = json.as<Json::Object>()) {
+    *out += '{';
+    bool comma = false;
+    for (const auto& [key, item] : *object) {
+      if (comma) *out += ',';
+      comma = true;
+      append_json_string(out, key);
+      *out += ':';
+      append_json(out, item);
+    }
+    *out += '}';
+  } else if (const auto* text = json.as<std::string>()) {
+    append_json_string(out, *text);
+  } else if (const auto* integer = json.as<int64_t>()) {
+    *out += scalar.integer(*integer).take();
+  } else if (const auto* number = json.as<double>()) {
+    *out += scalar.number(*number).take();
+  } else if (const auto* boolean = json.as<bool>()) {
+    *out += *boolean ? "true" : "false";
+  } else {
+    *out += "null";
+  }
+}
+
+}  // namespace sluice::api
