@@ -24,8 +24,8 @@ build: setup ## the release binary, build/release/bin/sluice
 model: setup ## fetches the default model; prints its path as the last line
 	@tools/python tools/fetch_model.py
 
-up: build model ## builds, fetches the default model and starts everything on 127.0.0.1
-	@build/release/bin/sluice up "$(MODEL)"
+up: build model ## builds, fetches the default model and serves it on 127.0.0.1 (ARGS="--port 8080")
+	@build/release/bin/sluice up "$(MODEL)" $(ARGS)
 
 test: build model ## builds and runs all tests
 	@$(CTEST) --test-dir build/release

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Compares Sluice with test data that llama.cpp publishes (vocabularies with expected token ids,
+# chat templates). Its sources come inside the Python package llama-cpp-python; they are read in the
+# cache folder and never become part of this tree.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
+
+version=0.3.36
+package=llama_cpp_python-$version
+sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+peers="$cache/peers"
+sources="$peers/$package/vendor/llama.cpp"
+
+if [ ! -d "$sources" ]; then
+  echo "fetching $package (77 MB; pip takes some minutes to read it)"
+  mkdir -p "$peers"
+  unpacked=$(mktemp -d -p "$peers")
+  trap 'rm -rf "$unpacked"' EXIT
+  "$venv/bin/pip" download -q --no-deps --no-binary :all: --no-input \
+    --disable-pip-version-check -d "$unpacked" "llama-cpp-python==$version" </dev/null
+  (cd "$unpacked" && sha256sum --quiet -c <<<"$sha256  $package.tar.gz")
+  tar -xzf "$unpacked/$package.tar.gz" -C "$unpacked"
+  mv "$unpacked/$package" "$peers/"
+fi
+
+export SLUICE_BINARY="$tools/../build/release/bin/sluice"
+failed=0
+for check in "$tools"/peers/*.py; do
+  echo "== $(basename "$check")"
+  "$tools/python" "$check" "$sources" || failed=1
+done
+exit "$failed"
