@@ -123,7 +123,7 @@ RequestParser::Status RequestParser::read_head(const char* data, size_t size) {
   return Status::kNeedMore;
 }
 
-RequestParser::Status RequestParser::read_chunks(InputBuffer& input) {
+RequestParser::Status RequestParser::read_chunks(ByteBuffer& input) {
   size_t at = body_end_;
   for (;;) {
     const ChunkDecoder::Step step = chunks_.step(input.view().substr(at));
@@ -140,7 +140,7 @@ RequestParser::Status RequestParser::read_chunks(InputBuffer& input) {
   }
 }
 
-RequestParser::Status RequestParser::parse(InputBuffer& input) {
+RequestParser::Status RequestParser::parse(ByteBuffer& input) {
   DEBUG_ASSERT(limits_->header_bytes_max > limits_->target_bytes_max + kRequestLineRest,
                "headers of {} bytes cannot hold a target of {}", limits_->header_bytes_max,
                limits_->target_bytes_max);
@@ -170,7 +170,7 @@ size_t RequestParser::message_bytes() const {
   return body_begin_ + static_cast<size_t>(fields_.framing().content_length);
 }
 
-Request RequestParser::request(const InputBuffer& input, std::vector<Header>* headers) const {
+Request RequestParser::request(const ByteBuffer& input, std::vector<Header>* headers) const {
   ASSERT(state_ == State::kComplete, "request() before the end of the message");
   fields_.resolve(input.data(), headers);
   const std::string_view target(input.data() + target_, target_bytes_);
@@ -187,7 +187,7 @@ Request RequestParser::request(const InputBuffer& input, std::vector<Header>* he
   return request;
 }
 
-void RequestParser::next_message(InputBuffer& input) {
+void RequestParser::next_message(ByteBuffer& input) {
   ASSERT(state_ == State::kComplete, "next_message() before the end of the message");
   input.consume(body_end_);
   state_ = State::kRequestLine;

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "net/byte_buffer.h"
 #include "net/http.h"
-#include "net/input_buffer.h"
 
 namespace sluice::net {
 
@@ -117,7 +117,7 @@ class RequestParser {
 
   // `input` begins with the first byte of the message, at each call with the bytes of the last one
   // and more. Chunked bodies are joined in place.
-  Status parse(InputBuffer& input);
+  Status parse(ByteBuffer& input);
 
   // kFailed only.
   const ParseError& error() const { return error_; }
@@ -132,9 +132,9 @@ class RequestParser {
   size_t message_bytes() const;
 
   // kComplete only: views into `input`, header views into `headers`.
-  Request request(const InputBuffer& input, std::vector<Header>* headers) const;
+  Request request(const ByteBuffer& input, std::vector<Header>* headers) const;
   // kComplete only: takes the message out of `input` and starts again.
-  void next_message(InputBuffer& input);
+  void next_message(ByteBuffer& input);
 
  private:
   enum class State : uint8_t { kRequestLine, kHeaders, kBody, kChunkedBody, kComplete, kFailed };
@@ -142,7 +142,7 @@ class RequestParser {
   Status read_head(const char* data, size_t size);
   ParseError read_request_line(std::string_view line, size_t offset);
   ParseError check_head() const;
-  Status read_chunks(InputBuffer& input);
+  Status read_chunks(ByteBuffer& input);
 
   const MessageLimits* limits_;
   State state_ = State::kRequestLine;
@@ -181,7 +181,7 @@ class ResponseParser {
   void start(Method method);
   // What comes next in `input`; used bytes are taken out of it at the following call, which ends
   // the views of head() and body(). 1xx responses are skipped.
-  Event next(InputBuffer& input);
+  Event next(ByteBuffer& input);
   // The peer closed: true when that is how this response ends.
   bool ends_with_connection() const { return state_ == State::kUntilClose; }
 
@@ -201,10 +201,10 @@ class ResponseParser {
     kFailed
   };
   Event fail(ParseError error);
-  Event read_head(const InputBuffer& input);
+  Event read_head(const ByteBuffer& input);
   ParseError read_status_line(std::string_view line);
-  Event finish_head(const InputBuffer& input);
-  Event read_chunk(const InputBuffer& input);
+  Event finish_head(const ByteBuffer& input);
+  Event read_chunk(const ByteBuffer& input);
 
   const MessageLimits* limits_;
   State state_ = State::kDone;

@@ -49,7 +49,8 @@ struct ErrorBody {
 using ErrorBodyFunction = ErrorBody (*)(int status, std::string_view message);
 ErrorBody plain_error_body(int status, std::string_view message);
 
-struct Exchange;  // one request and its answer, internal
+struct Exchange;    // one request and its answer, internal
+struct ServerCore;  // internal
 
 // The answer to one request. Copies speak for the same answer. It outlives its connection: then
 // is_open() is false and writing does nothing. When the last copy goes without an answer the
@@ -127,8 +128,7 @@ class HttpServer {
   const ServerStats& stats() const;
 
  private:
-  struct Impl;
-  std::shared_ptr<Impl> impl_;
+  std::shared_ptr<ServerCore> core_;
 };
 
 }  // namespace sluice::net

@@ -48,7 +48,7 @@ ParseError ResponseParser::read_status_line(std::string_view line) {
   return {};
 }
 
-ResponseParser::Event ResponseParser::finish_head(const InputBuffer& input) {
+ResponseParser::Event ResponseParser::finish_head(const ByteBuffer& input) {
   const Framing& framing = fields_.framing();
   if (framing.chunked && framing.content_length != Framing::kAbsent)
     return fail({502, "both Content-Length and Transfer-Encoding"});
@@ -71,7 +71,7 @@ ResponseParser::Event ResponseParser::finish_head(const InputBuffer& input) {
   return Event::kHead;
 }
 
-ResponseParser::Event ResponseParser::read_head(const InputBuffer& input) {
+ResponseParser::Event ResponseParser::read_head(const ByteBuffer& input) {
   for (;;) {
     const LineScanner::Line line = scanner_.find(input.data(), input.size(), line_begin_);
     const bool complete = line.found != LineScanner::Found::kNothing;
@@ -98,7 +98,7 @@ ResponseParser::Event ResponseParser::read_head(const InputBuffer& input) {
   }
 }
 
-ResponseParser::Event ResponseParser::read_chunk(const InputBuffer& input) {
+ResponseParser::Event ResponseParser::read_chunk(const ByteBuffer& input) {
   size_t at = 0;
   for (;;) {
     const ChunkDecoder::Step step = chunks_.step(input.view().substr(at));
@@ -116,7 +116,7 @@ ResponseParser::Event ResponseParser::read_chunk(const InputBuffer& input) {
   }
 }
 
-ResponseParser::Event ResponseParser::next(InputBuffer& input) {
+ResponseParser::Event ResponseParser::next(ByteBuffer& input) {
   input.consume(used_bytes_);
   used_bytes_ = 0;
   if (!input.empty()) begun_ = true;

@@ -1,4 +1,4 @@
-// Bytes that came from a socket and were not used yet: written at the end, used up at the front.
+// Bytes on their way from or to a socket: written at the end, used up at the front.
 #pragma once
 
 #include <algorithm>
@@ -12,15 +12,15 @@
 
 namespace sluice::net {
 
-class InputBuffer {
+class ByteBuffer {
  public:
-  InputBuffer() = default;
-  InputBuffer(InputBuffer&& other) noexcept
+  ByteBuffer() = default;
+  ByteBuffer(ByteBuffer&& other) noexcept
       : bytes_(std::move(other.bytes_)),
         capacity_(std::exchange(other.capacity_, 0)),
         begin_(std::exchange(other.begin_, 0)),
         end_(std::exchange(other.end_, 0)) {}
-  InputBuffer& operator=(InputBuffer&& other) noexcept {
+  ByteBuffer& operator=(ByteBuffer&& other) noexcept {
     bytes_ = std::move(other.bytes_);
     capacity_ = std::exchange(other.capacity_, 0);
     begin_ = std::exchange(other.begin_, 0);
@@ -77,7 +77,7 @@ class InputBuffer {
     end_ -= to - from;
   }
   // Gives the memory back; the content is lost.
-  void release() { *this = InputBuffer(); }
+  void release() { *this = ByteBuffer(); }
 
  private:
   std::unique_ptr<char[]> bytes_;

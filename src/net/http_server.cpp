@@ -1,0 +1,218 @@
+#include "net/http_server.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include <boost/asio/ip/v6_only.hpp>
+
+#include "net/http_server_impl.h"
+
+namespace sluice::net {
+namespace {
+
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr int kAcceptsPerEvent = 64;             // then the connections have their turn
+constexpr size_t kRefusedMax = 64;               // refused connections that are told why, at a time
+constexpr int64_t kAcceptRetryNs = 100'000'000;  // after the system had no descriptor left
+constexpr int64_t kTickMinNs = 1'000'000;
+constexpr int64_t kTickMaxNs = 500'000'000;
+
+MessageLimits message_limits_of(const ServerLimits& limits) {
+  MessageLimits message;
+  message.header_bytes_max = limits.header_bytes_max;
+  message.target_bytes_max = limits.target_bytes_max;
+  message.headers_max = limits.headers_max;
+  message.body_bytes_max = limits.body_bytes_max;
+  return message;
+}
+
+// Deadlines are noticed at most an eighth of the shortest one too late.
+int64_t tick_ns(const ServerLimits& limits) {
+  const int64_t shortest =
+      std::min({limits.header_timeout_ns, limits.body_timeout_ns, limits.idle_timeout_ns,
+                limits.write_stall_timeout_ns, limits.linger_timeout_ns});
+  return std::clamp(shortest / 8, kTickMinNs, kTickMaxNs);
+}
+
+std::string address_text(const asio::ip::address& address) {
+  if (address.is_v6() && address.to_v6().is_v4_mapped())
+    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
+  return address.to_string();
+}
+
+core::Result<asio::ip::address> parse_address(std::string_view host) {
+  if (host == "localhost") return asio::ip::address(asio::ip::address_v4::loopback());
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
+  error_code error;
+  const asio::ip::address address = asio::ip::make_address(std::string(host), error);
+  if (error)
+    return core::invalid("host '{}' is not a numeric address (such as 127.0.0.1 or ::1)", host);
+  return address;
+}
+
+}  // namespace
+
+ErrorBody plain_error_body(int /*status*/, std::string_view message) {
+  return {.content_type = "text/plain; charset=utf-8", .body = std::string(message) + "\n"};
+}
+
+ServerCore::ServerCore(ServerOptions options)
+    : loop(options.loop),
+      limits(options.limits),
+      message_limits(message_limits_of(options.limits)),
+      handler(std::move(options.handler)),
+      error_body(options.error_body),
+      tick_timer(options.loop),
+      accept_retry_timer(options.loop) {
+  ASSERT(handler, "a server without a handler");
+}
+
+core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) {
+  ASSERT(loop.owned_by_caller(), "listen() from a foreign thread");
+  const tcp::endpoint endpoint(TRY(parse_address(host)), port);
+  tcp::acceptor acceptor(loop.impl().context);
+  error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
+    acceptor.set_option(asio::ip::v6_only(false), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(tcp::acceptor::max_listen_connections, error);
+  if (!error) acceptor.non_blocking(true, error);
+  const tcp::endpoint bound = error ? endpoint : acceptor.local_endpoint(error);
+  if (error)
+    return core::Error{core::ErrorCode::kIo,
+                       fmt::format("cannot listen on {} port {}: {}", host, port, error.message())};
+  acceptors.push_back(std::move(acceptor));
+  wait_accept(acceptors.size() - 1);
+  return bound.port();
+}
+
+void ServerCore::wait_accept(size_t index) {
+  acceptors[index].async_wait(tcp::acceptor::wait_read,
+                              [weak = weak_from_this(), index](const error_code& error) {
+                                const auto self = weak.lock();
+                                if (error || !self || index >= self->acceptors.size()) return;
+                                self->accept_waiting(index);
+                              });
+}
+
+void ServerCore::accept_waiting(size_t index) {
+  for (int accepted = 0; accepted < kAcceptsPerEvent; ++accepted) {
+    tcp::endpoint remote;
+    error_code error;
+    tcp::socket socket = acceptors[index].accept(remote, error);
+    if (error == asio::error::would_block || error == asio::error::try_again) break;
+    if (error == asio::error::connection_aborted) continue;
+    if (error) {
+      accept_retry_timer.start(kAcceptRetryNs, [this, index] { accept_waiting(index); });
+      return;
+    }
+    admit(std::move(socket), remote);
+  }
+  wait_accept(index);
+}
+
+void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
+  error_code error;
+  socket.non_blocking(true, error);
+  if (!error) socket.set_option(tcp::no_delay(true), error);
+  if (error) return;
+  if (!tick_timer.running()) tick();
+  const bool refused = stats.connections >= limits.connections_max;
+  const size_t refused_now = connections.size() - static_cast<size_t>(stats.connections);
+  if (refused) ++stats.refused;
+  if (refused && refused_now >= kRefusedMax) return;
+  auto connection =
+      std::make_shared<ServerConnection>(*this, std::move(socket), address_text(remote.address()));
+  connection->index = connections.size();
+  connection->refused = refused;
+  connections.push_back(connection);
+  if (refused) return connection->refuse();
+  ++stats.accepted;
+  ++stats.connections;
+  connection->start();
+}
+
+void ServerCore::forget(ServerConnection& connection) {
+  if (!connection.refused) --stats.connections;
+  const size_t index = connection.index;
+  std::swap(connections[index], connections.back());
+  connections[index]->index = index;
+  connections.pop_back();
+}
+
+void ServerCore::close_all() {
+  acceptors.clear();
+  while (!connections.empty()) {
+    const std::shared_ptr<ServerConnection> connection = connections.back();
+    connection->close();
+  }
+}
+
+void ServerCore::stop_accepting() {
+  ASSERT(loop.owned_by_caller(), "stop_accepting() from a foreign thread");
+  draining = true;
+  acceptors.clear();
+  accept_retry_timer.cancel();
+  for (size_t i = connections.size(); i-- > 0;) {
+    const std::shared_ptr<ServerConnection> connection = connections[i];
+    connection->stop_keeping_alive();
+    if (connection->at_rest()) connection->close();
+  }
+  check_idle();
+}
+
+bool ServerCore::idle() const {
+  return stats.running == 0 &&
+         std::none_of(connections.begin(), connections.end(),
+                      [](const auto& connection) { return connection->has_output(); });
+}
+
+void ServerCore::check_idle() {
+  if (!draining || !on_idle || !idle()) return;
+  loop.post(std::move(on_idle));
+}
+
+// Runs only while there are connections, so that an idle server lets the machine sleep.
+void ServerCore::tick() {
+  date = http_date(std::time(nullptr));
+  const int64_t now_ns = loop.now_ns();
+  for (size_t i = connections.size(); i-- > 0;) {
+    const std::shared_ptr<ServerConnection> connection = connections[i];
+    connection->check_deadline(now_ns);
+  }
+  tick_timer.start(tick_ns(limits), [this] {
+    if (!connections.empty()) tick();
+  });
+}
+
+HttpServer::HttpServer(ServerOptions options)
+    : core_(std::make_shared<ServerCore>(std::move(options))) {}
+
+HttpServer::~HttpServer() {
+  ASSERT(core_->loop.owned_by_caller(), "the server is destroyed by a foreign thread");
+  core_->close_all();
+}
+
+core::Result<uint16_t> HttpServer::listen(std::string_view host, uint16_t port) {
+  return core_->listen(host, port);
+}
+void HttpServer::stop_accepting() {
+  core_->stop_accepting();
+}
+bool HttpServer::idle() const {
+  return core_->idle();
+}
+void HttpServer::on_idle(Task callback) {
+  core_->on_idle = std::move(callback);
+  core_->check_idle();
+}
+const ServerStats& HttpServer::stats() const {
+  return core_->stats;
+}
+
+}  // namespace sluice::net

@@ -1,0 +1,160 @@
+// Inside the HTTP server: the server, its connections and the answers in progress.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "net/byte_buffer.h"
+#include "net/event_loop_impl.h"
+#include "net/http_parser.h"
+#include "net/http_server.h"
+#include "net/message_writer.h"
+#include "net/socket_io.h"
+
+namespace sluice::net {
+
+class ServerConnection;
+
+// One request and its answer. Owned by the Responders; the connection looks.
+struct Exchange {
+  enum class State { kWaiting, kStreaming, kDone };
+  explicit Exchange(EventLoop& owner) : loop(owner) {}
+  ~Exchange();  // an answer that nobody will give any more becomes 500 or a cut stream
+
+  EventLoop& loop;
+  ServerConnection* connection = nullptr;  // null once the answer is complete or the client gone
+  State state = State::kWaiting;
+  Task on_close;
+  Task on_drained;
+};
+
+// One client. Requests are taken one at a time: the next is parsed when the answer is complete, so
+// that answers keep their order. An idle connection holds no buffer: bytes are read into one of the
+// server's and move into the connection's own only when a message is incomplete.
+class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
+ public:
+  ServerConnection(ServerCore& server, asio::ip::tcp::socket socket, std::string remote_address);
+
+  void start();
+  // Answers 503 and goes, without reading a request.
+  void refuse();
+  // Now, from the loop only; on_close of the answer in progress runs inside.
+  void close();
+  // As soon as the loop comes round: for calls of the user.
+  void close_soon();
+  // Nothing was asked that is not answered, and no byte waits.
+  bool at_rest() const { return state_ == State::kReading && !parser_.begun() && output_.empty(); }
+  bool has_output() const { return !output_.empty(); }
+  void check_deadline(int64_t now_ns);
+  void stop_keeping_alive() { keep_alive_ = false; }
+
+  // For Responder.
+  void send(int status, std::span<const Header> headers, std::string_view body);
+  void send(const Response& response);
+  void start_stream(int status, std::span<const Header> headers);
+  void write(std::string_view bytes);
+  void finish();
+  void send_error(int status, std::string_view message);
+  void abandon();  // the stream will not be finished
+  bool open() const { return state_ != State::kClosed && !closing_soon_; }
+  int64_t buffered_bytes() const { return static_cast<int64_t>(output_.size()); }
+
+  size_t index = 0;      // in the server's list
+  bool refused = false;  // not counted among the connections
+
+ private:
+  enum class State : uint8_t {
+    kReading,    // between requests or inside one
+    kAnswering,  // a request was handed over
+    kLingering,  // the last answer is being sent; what comes in is dropped
+    kClosed,
+  };
+  // What the deadline of the reading side is about.
+  enum class Phase : uint8_t { kFirstByte, kIdle, kHeader, kBody, kAnswer, kLinger };
+
+  void wait_readable();
+  void wait_writable();
+  void on_readable();
+  void on_writable();
+  void on_end_of_input();
+  bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answer in progress
+  ByteBuffer& choose_input();
+  // Parses and dispatches until more bytes are needed or an answer is awaited.
+  void process(ByteBuffer& input);
+  void dispatch(ByteBuffer& input);
+  void keep_rest(ByteBuffer& input);
+  void reject(const ParseError& error);
+  void begin_answer(int status, BodyFraming framing, size_t body_bytes);
+  void end_answer();
+  void linger();
+  void enter(Phase phase);
+  int64_t phase_timeout_ns() const;
+
+  // Sends the pieces after everything before them, or keeps what the socket does not take.
+  void put(std::span<const std::string_view> pieces);
+  void flush_corked();
+  void send_now(std::span<const std::string_view> pieces);
+
+  ServerCore& server_;
+  asio::ip::tcp::socket socket_;
+  const std::string remote_address_;
+  RequestParser parser_;
+  ByteBuffer input_;
+  ByteBuffer output_;  // what the socket did not take
+  Exchange* exchange_ = nullptr;
+  int64_t phase_begin_ns_ = 0;
+  int64_t output_since_ns_ = 0;  // the reader took something, or the output began
+  State state_ = State::kReading;
+  Phase phase_ = Phase::kFirstByte;
+  Method method_ = Method::kGet;  // of the request in progress
+  Version version_ = Version::kHttp11;
+  BodyFraming framing_ = BodyFraming::kLength;
+  bool keep_alive_ = true;
+  bool continue_sent_ = false;
+  bool processing_ = false;  // answers are collected in the server's buffer
+  bool closing_soon_ = false;
+  bool half_closed_ = false;
+  bool read_waiting_ = false;
+  bool write_waiting_ = false;
+};
+
+struct ServerCore : std::enable_shared_from_this<ServerCore> {
+  explicit ServerCore(ServerOptions options);
+
+  core::Result<uint16_t> listen(std::string_view host, uint16_t port);
+  void wait_accept(size_t acceptor);
+  void accept_waiting(size_t acceptor);
+  void admit(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote);
+  void forget(ServerConnection& connection);
+  void close_all();
+  void stop_accepting();
+  bool idle() const;
+  void check_idle();  // after an answer ended
+  void tick();
+
+  EventLoop& loop;
+  const ServerLimits limits;
+  const MessageLimits message_limits;
+  const Handler handler;
+  const ErrorBodyFunction error_body;
+  ServerStats stats;
+  std::vector<asio::ip::tcp::acceptor> acceptors;
+  std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too
+  bool draining = false;
+  Task on_idle;
+  Timer tick_timer;  // runs while there are connections: deadlines and the date
+  Timer accept_retry_timer;
+  std::string date;
+
+  // Shared by all connections, empty between two events of the loop.
+  ByteBuffer input;
+  ByteBuffer corked;
+  std::string head;
+  std::vector<Header> headers;
+};
+
+}  // namespace sluice::net

@@ -1,0 +1,419 @@
+#include <algorithm>
+#include <utility>
+
+#include "net/http_server_impl.h"
+
+namespace sluice::net {
+namespace {
+
+using asio::ip::tcp;
+
+constexpr size_t kReadBytes = 64 << 10;       // one read of the shared buffer
+constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are sent together
+constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
+constexpr size_t kReserveBytesMax = 1 << 20;  // on a sender's word; more when it really sends
+
+}  // namespace
+
+ServerConnection::ServerConnection(ServerCore& server, tcp::socket socket,
+                                   std::string remote_address)
+    : server_(server),
+      socket_(std::move(socket)),
+      remote_address_(std::move(remote_address)),
+      parser_(&server.message_limits) {}
+
+void ServerConnection::start() {
+  phase_begin_ns_ = server_.loop.now_ns();
+  wait_readable();
+}
+
+void ServerConnection::refuse() {
+  phase_begin_ns_ = server_.loop.now_ns();
+  reject({503, "too many connections, try again"});
+  if (state_ != State::kClosed) wait_readable();
+}
+
+void ServerConnection::close() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  const std::shared_ptr<ServerConnection> self = shared_from_this();
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  input_.release();
+  output_.release();
+  server_.forget(*this);
+  if (exchange_ == nullptr) return;
+  Exchange& exchange = *std::exchange(exchange_, nullptr);
+  exchange.connection = nullptr;
+  --server_.stats.running;
+  ++server_.stats.cut;
+  server_.check_idle();
+  Task on_close = std::move(exchange.on_close);  // may drop the last Responder
+  if (on_close) on_close();
+}
+
+void ServerConnection::close_soon() {
+  if (std::exchange(closing_soon_, true)) return;
+  server_.loop.post([self = shared_from_this()] { self->close(); });
+}
+
+void ServerConnection::wait_readable() {
+  if (read_waiting_ || !open()) return;
+  read_waiting_ = true;
+  socket_.async_wait(tcp::socket::wait_read,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->read_waiting_ = false;
+                       if (!self->open()) return;
+                       if (error) return self->close();
+                       self->on_readable();
+                     });
+}
+
+void ServerConnection::wait_writable() {
+  if (write_waiting_ || !open()) return;
+  write_waiting_ = true;
+  socket_.async_wait(tcp::socket::wait_write,
+                     [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->write_waiting_ = false;
+                       if (!self->open()) return;
+                       if (error) return self->close();
+                       self->on_writable();
+                     });
+}
+
+// The shared buffer while nothing is kept, else the connection's own with room for what is missing.
+ByteBuffer& ServerConnection::choose_input() {
+  if (input_.empty()) {
+    server_.input.reserve(kReadBytes);
+    return server_.input;
+  }
+  const size_t whole = parser_.message_bytes();
+  const size_t missing = whole > input_.size() ? whole - input_.size() : 0;
+  input_.reserve(std::clamp(missing, kReadBytes / 4, kReserveBytesMax));
+  return input_;
+}
+
+void ServerConnection::on_readable() {
+  ByteBuffer& input = choose_input();
+  for (int reads = 0; reads < kReadsPerEvent; ++reads) {
+    if (&input == &input_) choose_input();
+    const size_t room = input.free();
+    const IoResult got = receive(socket_.native_handle(), &input);
+    if (got.status == IoStatus::kWouldBlock) break;
+    if (got.status == IoStatus::kClosed) {
+      if (&input != &input_) input.consume(input.size());
+      return on_end_of_input();
+    }
+    if (state_ == State::kLingering)
+      input.consume(input.size());
+    else
+      process(input);
+    if (!open() || got.bytes < room) break;
+    if (far_ahead(input) || input.free() == 0) break;
+  }
+  keep_rest(input);
+}
+
+// The client sends no more. Without an answer to wait for it may still read what is on its way.
+void ServerConnection::on_end_of_input() {
+  if (state_ == State::kAnswering || output_.empty()) return close();
+  state_ = State::kLingering;
+}
+
+bool ServerConnection::far_ahead(const ByteBuffer& input) const {
+  return state_ == State::kAnswering &&
+         static_cast<int64_t>(input.size()) >= server_.limits.pipelined_bytes_max;
+}
+
+// What is left of `input` waits in the connection's own buffer; reading goes on unless the client
+// is too far ahead of its answers.
+void ServerConnection::keep_rest(ByteBuffer& input) {
+  if (&input != &input_) {
+    input_.append(input.view());
+    input.consume(input.size());
+  }
+  if (input_.empty()) input_.release();
+  if (!far_ahead(input_)) wait_readable();
+}
+
+void ServerConnection::process(ByteBuffer& input) {
+  processing_ = true;
+  while (state_ == State::kReading && open() && !input.empty()) {
+    const RequestParser::Status status = parser_.parse(input);
+    if (status == RequestParser::Status::kComplete) {
+      dispatch(input);
+      continue;
+    }
+    if (status == RequestParser::Status::kFailed) {
+      reject(parser_.error());
+      break;
+    }
+    enter(parser_.head_complete() ? Phase::kBody : Phase::kHeader);
+    if (parser_.waits_for_continue() && parser_.body_bytes() == 0 && !continue_sent_) {
+      continue_sent_ = true;
+      const std::string_view pieces[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
+      put(pieces);
+    }
+    break;
+  }
+  processing_ = false;
+  if (state_ == State::kLingering) input.consume(input.size());
+  flush_corked();
+}
+
+void ServerConnection::dispatch(ByteBuffer& input) {
+  Request request = parser_.request(input, &server_.headers);
+  request.remote_address = remote_address_;
+  method_ = request.method;
+  version_ = request.version;
+  keep_alive_ = request.keep_alive && !server_.draining;
+  auto exchange = std::make_shared<Exchange>(server_.loop);
+  exchange->connection = this;
+  exchange_ = exchange.get();
+  state_ = State::kAnswering;
+  phase_ = Phase::kAnswer;
+  ++server_.stats.requests;
+  ++server_.stats.running;
+  server_.handler(request, Responder(std::move(exchange)));
+  parser_.next_message(input);
+}
+
+void ServerConnection::reject(const ParseError& error) {
+  const ErrorBody body = server_.error_body(error.status, error.message);
+  keep_alive_ = false;
+  framing_ = BodyFraming::kLength;
+  begin_answer(error.status, framing_, body.body.size());
+  append_header("Content-Type", body.content_type, &server_.head);
+  if (error.status == 503)
+    append_header("Retry-After", std::to_string(server_.limits.retry_after_s), &server_.head);
+  server_.head.append("\r\n");
+  const std::string_view pieces[] = {server_.head, body.body};
+  ++server_.stats.rejected;
+  put(pieces);
+  linger();
+}
+
+void ServerConnection::begin_answer(int status, BodyFraming framing, size_t body_bytes) {
+  const std::string_view connection = !keep_alive_                   ? "close"
+                                      : version_ == Version::kHttp10 ? "keep-alive"
+                                                                     : "";
+  server_.head.clear();
+  append_response_start({.status = status,
+                         .date = server_.date,
+                         .framing = framing,
+                         .body_bytes = body_bytes,
+                         .connection = connection},
+                        &server_.head);
+}
+
+void ServerConnection::send(int status, std::span<const Header> headers, std::string_view body) {
+  const bool may_have_body = status != 204 && status != 304;
+  begin_answer(status, may_have_body ? BodyFraming::kLength : BodyFraming::kNone, body.size());
+  for (const Header& header : headers)
+    if (!is_framing_header(header.name)) append_header(header.name, header.value, &server_.head);
+  server_.head.append("\r\n");
+  const bool with_body = may_have_body && method_ != Method::kHead;
+  const std::string_view pieces[] = {server_.head, with_body ? body : ""};
+  put(pieces);
+  end_answer();
+}
+
+void ServerConnection::send(const Response& response) {
+  std::array<Header, 16> few;
+  std::vector<Header> many;
+  std::span<Header> headers = few;
+  if (response.headers.size() > few.size()) {
+    many.resize(response.headers.size());
+    headers = many;
+  }
+  size_t count = 0;
+  for (const OwnedHeader& header : response.headers)
+    headers[count++] = {.name = header.name, .value = header.value};
+  send(response.status, headers.first(count), response.body);
+}
+
+void ServerConnection::start_stream(int status, std::span<const Header> headers) {
+  const bool has_body = method_ != Method::kHead && status != 204 && status != 304;
+  framing_ = !has_body                      ? BodyFraming::kNone
+             : version_ == Version::kHttp11 ? BodyFraming::kChunked
+                                            : BodyFraming::kUntilClose;
+  if (framing_ == BodyFraming::kUntilClose) keep_alive_ = false;
+  begin_answer(status, framing_, 0);
+  for (const Header& header : headers)
+    if (!is_framing_header(header.name)) append_header(header.name, header.value, &server_.head);
+  server_.head.append("\r\n");
+  const std::string_view pieces[] = {server_.head};
+  put(pieces);
+}
+
+void ServerConnection::write(std::string_view bytes) {
+  if (bytes.empty() || framing_ == BodyFraming::kNone) return;
+  if (framing_ == BodyFraming::kChunked) {
+    ChunkSizeLine line;
+    const std::string_view pieces[] = {chunk_size_line(bytes.size(), &line), bytes, "\r\n"};
+    put(pieces);
+  } else {
+    put({&bytes, 1});
+  }
+  if (buffered_bytes() > server_.limits.send_buffer_bytes_max) close_soon();
+}
+
+void ServerConnection::finish() {
+  if (framing_ == BodyFraming::kChunked) {
+    const std::string_view last[] = {"0\r\n\r\n"};
+    put(last);
+  }
+  end_answer();
+}
+
+void ServerConnection::send_error(int status, std::string_view message) {
+  const ErrorBody body = server_.error_body(status, message);
+  const Header headers[] = {{.name = "Content-Type", .value = body.content_type}};
+  ++server_.stats.rejected;
+  send(status, headers, body.body);
+}
+
+void ServerConnection::abandon() {
+  exchange_ = nullptr;
+  --server_.stats.running;
+  ++server_.stats.cut;
+  close_soon();
+  server_.check_idle();
+}
+
+void ServerConnection::end_answer() {
+  Exchange& exchange = *std::exchange(exchange_, nullptr);
+  exchange.connection = nullptr;
+  --server_.stats.running;
+  if (!open()) {
+    server_.check_idle();
+    return;
+  }
+  continue_sent_ = false;
+  if (!keep_alive_) {
+    linger();
+  } else {
+    state_ = State::kReading;
+    enter(Phase::kIdle);
+    if (!processing_ && !input_.empty())
+      server_.loop.post([self = shared_from_this()] {
+        if (!self->open()) return;
+        self->process(self->input_);
+        if (self->open()) self->keep_rest(self->input_);
+      });
+  }
+  server_.check_idle();
+}
+
+// Sends what is left, then tells the client that nothing follows, and reads until it goes too: a
+// socket closed with unread bytes would take the answer back.
+void ServerConnection::linger() {
+  state_ = State::kLingering;
+  enter(Phase::kLinger);
+  if (processing_ || !output_.empty() || half_closed_) return;
+  half_closed_ = true;
+  phase_begin_ns_ = server_.loop.now_ns();
+  boost::system::error_code ignored;
+  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  wait_readable();
+}
+
+void ServerConnection::enter(Phase phase) {
+  if (phase_ == phase) return;
+  phase_ = phase;
+  phase_begin_ns_ = server_.loop.now_ns();
+}
+
+void ServerConnection::put(std::span<const std::string_view> pieces) {
+  if (!open()) return;
+  if (!processing_) return send_now(pieces);
+  size_t total = server_.corked.size();
+  for (std::string_view piece : pieces) total += piece.size();
+  if (total <= kCorkedBytesMax) {
+    for (std::string_view piece : pieces) server_.corked.append(piece);
+    return;
+  }
+  std::array<std::string_view, kPiecesMax> all;
+  all[0] = server_.corked.view();
+  std::copy(pieces.begin(), pieces.end(), all.begin() + 1);
+  send_now(std::span(all).first(pieces.size() + 1));
+  server_.corked.consume(server_.corked.size());
+}
+
+void ServerConnection::flush_corked() {
+  ByteBuffer& corked = server_.corked;
+  if (!corked.empty() && open()) {
+    const std::string_view pieces[] = {corked.view()};
+    send_now(pieces);
+  }
+  corked.consume(corked.size());
+  if (state_ == State::kLingering && open()) linger();
+}
+
+void ServerConnection::send_now(std::span<const std::string_view> pieces) {
+  size_t sent = 0;
+  if (output_.empty()) {
+    const IoResult result = send_pieces(socket_.native_handle(), pieces);
+    if (result.status == IoStatus::kClosed) return close_soon();
+    sent = result.bytes;
+    output_since_ns_ = 0;
+  }
+  for (std::string_view piece : pieces) {
+    const size_t skip = std::min(sent, piece.size());
+    output_.append(piece.substr(skip));
+    sent -= skip;
+  }
+  if (output_.empty()) return;
+  if (output_since_ns_ == 0) output_since_ns_ = server_.loop.now_ns();
+  wait_writable();
+}
+
+void ServerConnection::on_writable() {
+  const std::string_view pieces[] = {output_.view()};
+  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  if (result.status == IoStatus::kClosed) return close();
+  if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
+  output_.consume(result.bytes);
+  if (!output_.empty()) return wait_writable();
+  output_.release();
+  if (state_ == State::kLingering) linger();
+  server_.check_idle();
+  if (exchange_ == nullptr || !exchange_->on_drained) return;
+  Task on_drained = std::move(exchange_->on_drained);
+  on_drained();
+}
+
+int64_t ServerConnection::phase_timeout_ns() const {
+  const ServerLimits& limits = server_.limits;
+  switch (phase_) {
+    case Phase::kFirstByte:
+    case Phase::kHeader:
+      return limits.header_timeout_ns;
+    case Phase::kIdle:
+      return limits.idle_timeout_ns;
+    case Phase::kBody:
+      return limits.body_timeout_ns +
+             parser_.body_bytes() * 1'000'000'000 / limits.body_bytes_per_s_min;
+    case Phase::kLinger:
+      return limits.linger_timeout_ns;
+    case Phase::kAnswer:
+      break;
+  }
+  return INT64_MAX;
+}
+
+void ServerConnection::check_deadline(int64_t now_ns) {
+  if (!open()) return;
+  if (!output_.empty()) {
+    if (now_ns - output_since_ns_ > server_.limits.write_stall_timeout_ns) close();
+    return;
+  }
+  if (now_ns - phase_begin_ns_ <= phase_timeout_ns()) return;
+  if (phase_ == Phase::kHeader || phase_ == Phase::kBody)
+    reject({408, phase_ == Phase::kHeader ? "the request's headers took too long"
+                                          : "the request's body took too long"});
+  else if (phase_ != Phase::kAnswer)
+    close();
+}
+
+}  // namespace sluice::net

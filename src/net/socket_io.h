@@ -1,0 +1,54 @@
+// Non-blocking reads and writes of a connected socket, without a queue in between.
+#pragma once
+
+#include <cerrno>
+#include <span>
+#include <string_view>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "net/byte_buffer.h"
+
+namespace sluice::net {
+
+enum class IoStatus { kOk, kWouldBlock, kClosed };
+struct IoResult {
+  IoStatus status = IoStatus::kOk;
+  size_t bytes = 0;
+};
+
+// Appends what the socket has, at most the buffer's free space. kClosed: end of stream or an error.
+inline IoResult receive(int descriptor, ByteBuffer* buffer) {
+  ssize_t got;
+  do got = ::recv(descriptor, buffer->data() + buffer->size(), buffer->free(), 0);
+  while (got < 0 && errno == EINTR);
+  if (got > 0) {
+    buffer->commit(static_cast<size_t>(got));
+    return {IoStatus::kOk, static_cast<size_t>(got)};
+  }
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {IoStatus::kWouldBlock, 0};
+  return {IoStatus::kClosed, 0};
+}
+
+inline constexpr size_t kPiecesMax = 8;
+
+// Sends as much of the pieces, in order, as the socket takes.
+inline IoResult send_pieces(int descriptor, std::span<const std::string_view> pieces) {
+  ASSERT(pieces.size() <= kPiecesMax, "{} pieces, at most {}", pieces.size(), kPiecesMax);
+  iovec vectors[kPiecesMax];
+  msghdr message = {};
+  message.msg_iov = vectors;
+  for (std::string_view piece : pieces)
+    if (!piece.empty())
+      vectors[message.msg_iovlen++] = {const_cast<char*>(piece.data()), piece.size()};
+  if (message.msg_iovlen == 0) return {};
+  ssize_t sent;
+  do sent = ::sendmsg(descriptor, &message, MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return {IoStatus::kOk, static_cast<size_t>(sent)};
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::kWouldBlock, 0};
+  return {IoStatus::kClosed, 0};
+}
+
+}  // namespace sluice::net
