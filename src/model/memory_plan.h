@@ -1,4 +1,4 @@
-// Bytes that a model needs, known from its checkpoint and options before anything is allocated.
+// Bytes that a loaded model takes and that a step reads.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,13 @@
 namespace sluice::model {
 
 struct MemoryPlan {
-  int64_t file_weight_bytes = 0;    // the checkpoint's tensors
-  int64_t packed_weight_bytes = 0;  // the same as the kernels want them
-  int64_t activation_bytes = 0;     // of a step of step_tokens_max tokens
-  int64_t kv_page_bytes = 0;        // one page in all layers
-  int64_t kv_token_bytes = 0;       // one token in all layers
+  int64_t weight_bytes = 0;      // packed matrices and float vectors, resident
+  int64_t activation_bytes = 0;  // of a step of step_tokens_max tokens
+  int64_t kv_page_bytes = 0;     // one page in all layers
+  int64_t kv_token_bytes = 0;    // one token in all layers
+  // Of the file's tensors that one step must read: all but the embedding, of which it reads a row
+  // (a tied embedding is read as the output matrix).
+  int64_t step_file_bytes = 0;
 };
 
 }  // namespace sluice::model

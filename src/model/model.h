@@ -5,36 +5,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "core/result.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
+#include "kernels/ops.h"
 #include "model/memory_plan.h"
 #include "model/spec.h"
+#include "model/step.h"
+#include "model/weights.h"
 
 namespace sluice::model {
-
-// Consecutive tokens of one sequence. Its KV lies in pages of kv_page_tokens() tokens: token
-// `position` in page pages[position / kv_page_tokens()]. Pages must cover first_position + rows.
-struct SequenceSpan {
-  int32_t first_row = 0;       // in StepBatch::token_ids
-  int32_t rows = 0;            // ≥ 1
-  int32_t first_position = 0;  // tokens of the sequence whose KV is there already
-  const int32_t* pages = nullptr;
-};
-
-// Sees the hidden state (rows, hidden) of a step: after the embedding (layer -1), after each layer
-// (0 … layers-1) and after the final norm (layer == layers; rows are the step's logit_rows).
-using HiddenObserver = std::function<void(int32_t layer, std::span<const float> hidden)>;
-
-struct StepBatch {
-  std::span<const int32_t> token_ids;       // all rows of the step, 1 … step_tokens_max
-  std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
-  std::span<const int32_t> logit_rows;      // ascending rows whose logits are wanted; may be empty
-  const HiddenObserver* observer = nullptr;
-};
 
 // Fast: the best kernels here, activations quantised. Exact: reference kernels, float32 activations
 // and KV; slow, for comparison.
@@ -60,12 +42,13 @@ class Model {
 
   const Spec& spec() const;
   const MemoryPlan& memory_plan() const;
+  const Weights& weights() const;
   int32_t step_tokens_max() const;
-  std::string_view kernels() const;  // name of the kernel table in use
+  const kernels::Ops& ops() const;  // the kernel table in use
   core::ThreadPool& pool();
 
-  // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers.
-  int32_t kv_page_tokens() const;
+  // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
+  // kernels::kPageTokens tokens.
   int64_t kv_page_bytes() const;  // one page in all layers
   void allocate_kv(int64_t pages);
   int64_t kv_pages() const;

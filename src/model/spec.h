@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "core/result.h"
 #include "formats/checkpoint.h"
@@ -16,22 +15,19 @@ enum class RopeConvention { kAdjacentPairs, kHalfSplit };
 enum class RopeScaling { kNone, kLinear, kLlama3, kYarn };
 
 struct RopeSpec {
-  int32_t dims = 0;  // of each head; the rest does not turn
-  float base = 10000.0f;
+  int32_t dims = 0;  // of each head, from the first; the others do not turn
+  double base = 10000.0;
   RopeConvention convention = RopeConvention::kHalfSplit;
   RopeScaling scaling = RopeScaling::kNone;
-  float factor = 1.0f;              // context is stretched by this
-  int32_t original_context = 0;     // tokens before stretching (llama3, YaRN)
-  float low_frequency_factor = 1;   // llama3
-  float high_frequency_factor = 4;  // llama3
-  float beta_fast = 32;             // YaRN: rotations over the original context
-  float beta_slow = 1;
-  float magnitude = 1;  // YaRN: cos and sin are multiplied by this
-  // Name of a tensor of dims / 2 divisors of the frequencies; empty where there is none.
-  std::string factors_tensor;
+  double factor = 1;                 // the context is stretched by this
+  double original_context = 0;       // tokens before stretching (llama3, YaRN)
+  double low_frequency_factor = 1;   // llama3
+  double high_frequency_factor = 4;  // llama3
+  double beta_fast = 32;             // YaRN: rotations over the original context
+  double beta_slow = 1;              // YaRN
+  double extrapolation = 1;          // YaRN: share of the unstretched frequencies that is mixed in
+  double magnitude = 1;  // cosines and sines are multiplied by this (YaRN's attention factor)
 };
-
-enum class Activation { kSilu };
 
 struct Spec {
   std::string architecture;
@@ -45,18 +41,15 @@ struct Spec {
   int32_t context_length = 0;
   float norm_epsilon = 1e-5f;
   float attention_scale = 0;  // multiplies q·k
-  Activation activation = Activation::kSilu;
   RopeSpec rope;
   bool tied_embeddings = false;  // the output matrix is the embedding
-  bool qkv_biases = false;
-  bool qk_norms = false;  // RMSNorm over each head of q and k, before RoPE
 
   int64_t q_columns() const { return int64_t{heads} * head_dim; }
   int64_t kv_columns() const { return int64_t{kv_heads} * head_dim; }
 };
 
-// From the checkpoint's metadata (and the presence of optional tensors); an Error names the key, or
-// the architectures that are known.
+// From the checkpoint's metadata and the shape of its embedding. An Error names the key, what was
+// found and what is possible, or lists the architectures that are known.
 core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint);
 
 }  // namespace sluice::model

@@ -1,0 +1,35 @@
+// Llama 1 to 3 and what shares their graph (SmolLM2, Mistral, TinyLlama).
+// GGUF files of this architecture hold q and k permuted, so that adjacent dimensions turn together.
+#include "model/arch/dense_decoder.h"
+
+namespace sluice::model {
+namespace {
+
+constexpr TensorRow<LayerWeights> kTensors[] = {
+    {.name = "blk.{}.attn_q.bias",
+     .presence = Presence::kOptional,
+     .columns = Extent::kQ,
+     .vector = &LayerWeights::q_bias},
+    {.name = "blk.{}.attn_k.bias",
+     .presence = Presence::kOptional,
+     .columns = Extent::kKv,
+     .vector = &LayerWeights::k_bias},
+    {.name = "blk.{}.attn_v.bias",
+     .presence = Presence::kOptional,
+     .columns = Extent::kKv,
+     .vector = &LayerWeights::v_bias},
+    {.name = "blk.{}.attn_output.bias",
+     .presence = Presence::kOptional,
+     .columns = Extent::kHidden,
+     .vector = &LayerWeights::attention_output_bias},
+};
+
+core::Result<Spec> read(const formats::Metadata& metadata) {
+  return read_dense_decoder(metadata, kLlama.name, RopeConvention::kAdjacentPairs);
+}
+
+}  // namespace
+
+const Architecture kLlama = {"llama", read, kTensors, dense_decoder_tensors};
+
+}  // namespace sluice::model

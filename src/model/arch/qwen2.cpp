@@ -1,0 +1,21 @@
+// Qwen2 and Qwen2.5: biases on q, k and v.
+#include "model/arch/dense_decoder.h"
+
+namespace sluice::model {
+namespace {
+
+constexpr TensorRow<LayerWeights> kTensors[] = {
+    {.name = "blk.{}.attn_q.bias", .columns = Extent::kQ, .vector = &LayerWeights::q_bias},
+    {.name = "blk.{}.attn_k.bias", .columns = Extent::kKv, .vector = &LayerWeights::k_bias},
+    {.name = "blk.{}.attn_v.bias", .columns = Extent::kKv, .vector = &LayerWeights::v_bias},
+};
+
+core::Result<Spec> read(const formats::Metadata& metadata) {
+  return read_dense_decoder(metadata, kQwen2.name, RopeConvention::kHalfSplit);
+}
+
+}  // namespace
+
+const Architecture kQwen2 = {"qwen2", read, kTensors, dense_decoder_tensors};
+
+}  // namespace sluice::model

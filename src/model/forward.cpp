@@ -1,0 +1,254 @@
+#include "model/forward.h"
+
+#include <algorithm>
+
+#include "core/math.h"
+#include "model/rope.h"
+
+namespace sluice::model {
+namespace {
+
+// With fewer rows than this, row-wise work costs less than waking the pool.
+constexpr int64_t kSharedRowsMin = 4;
+constexpr int64_t kCacheLineBytes = 64;
+
+}  // namespace
+
+Forward::Forward(const Parts& parts)
+    : spec_(parts.spec),
+      weights_(parts.weights),
+      ops_(parts.ops),
+      pool_(parts.pool),
+      rows_max_(parts.step_tokens_max) {
+  const Vector factors = weights_.rope_factors;
+  const auto pairs = static_cast<size_t>(spec_.rope.dims / 2);
+  rope_frequencies_ = rope_frequencies(
+      spec_.rope, factors == nullptr ? std::span<const float>() : std::span(factors, pairs));
+  lay_out();
+}
+
+void Forward::lay_out() {
+  const int64_t inputs_max = std::max<int64_t>({spec_.hidden, spec_.q_columns(), spec_.ffn});
+  int64_t bytes = 0;
+  const auto place = [&](auto** out, int64_t size_bytes) {
+    using T = std::remove_pointer_t<std::remove_pointer_t<decltype(out)>>;
+    if (storage_.data() != nullptr) *out = reinterpret_cast<T*>(storage_.data() + bytes);
+    bytes += core::round_up(size_bytes, kCacheLineBytes);
+  };
+  const auto place_rows = [&](auto** out, int64_t columns) {
+    place(out, rows_max_ * columns * static_cast<int64_t>(sizeof **out));
+  };
+  const auto place_all = [&] {
+    bytes = 0;
+    place_rows(&hidden_, spec_.hidden);
+    place_rows(&normed_, spec_.hidden);
+    place(&packed_, ops_.activation_bytes(rows_max_, inputs_max));
+    place_rows(&q_, spec_.q_columns());
+    place_rows(&k_, spec_.kv_columns());
+    place_rows(&v_, spec_.kv_columns());
+    place_rows(&attended_, spec_.q_columns());
+    place_rows(&gate_, spec_.ffn);
+    place_rows(&up_, spec_.ffn);
+    place_rows(&cosines_, spec_.rope.dims / 2);
+    place_rows(&sines_, spec_.rope.dims / 2);
+    place_rows(&row_index_, 1);
+  };
+  place_all();  // measures
+  storage_ = core::Buffer(bytes);
+  place_all();
+  for (int32_t row = 0; row < rows_max_; ++row) row_index_[row] = row;
+}
+
+template <typename Work>
+void Forward::for_rows(int64_t rows, const Work& work) {
+  if (rows < kSharedRowsMin)
+    work(0, 1);
+  else
+    pool_.run(work);
+}
+
+void Forward::normalize(const float* x, Vector weight, int thread, int threads) {
+  ops_.rms_norm({.x = x,
+                 .weight = weight,
+                 .epsilon = spec_.norm_epsilon,
+                 .rows = rows_,
+                 .columns = spec_.hidden,
+                 .out = normed_},
+                thread, threads);
+}
+
+// The split is by rows of the step, as in all row-wise work, and not by heads.
+void Forward::normalize_heads(float* x, int32_t heads, Vector weight, int thread, int threads) {
+  if (weight == nullptr) return;
+  const core::Range range = core::split(rows_, 1, thread, threads);
+  float* first = x + range.begin * heads * spec_.head_dim;
+  ops_.rms_norm({.x = first,
+                 .weight = weight,
+                 .epsilon = spec_.norm_epsilon,
+                 .rows = (range.end - range.begin) * heads,
+                 .columns = spec_.head_dim,
+                 .out = first},
+                0, 1);
+}
+
+void Forward::turn(float* x, int32_t heads, int thread, int threads) {
+  const auto layout = spec_.rope.convention == RopeConvention::kAdjacentPairs
+                          ? kernels::RopeLayout::kAdjacentPairs
+                          : kernels::RopeLayout::kHalfSplit;
+  ops_.rope({.x = x,
+             .rows = rows_,
+             .heads = heads,
+             .head_dim = spec_.head_dim,
+             .rope_dims = spec_.rope.dims,
+             .positions = row_index_,
+             .cosines = cosines_,
+             .sines = sines_,
+             .layout = layout},
+            thread, threads);
+}
+
+void Forward::quantize(const float* x, int64_t rows, std::span<const Matrix* const> users,
+                       int thread, int threads) {
+  for (const Matrix* user : users) {
+    if (ops_.activation_form(user->type) != kernels::ActivationForm::kInt8) continue;
+    ops_.quantize_activations({.x = x, .rows = rows, .inputs = user->inputs, .packed = packed_},
+                              thread, threads);
+    return;
+  }
+}
+
+void Forward::linear(const float* x, int64_t rows, std::initializer_list<Product> products) {
+  pool_.run([&](int thread, int threads) {
+    for (const Product& p : products)
+      ops_.linear({.weights = *p.weights,
+                   .x = x,
+                   .x_packed = packed_,
+                   .rows = rows,
+                   .bias = p.bias,
+                   .residual = p.residual,
+                   .y = p.y},
+                  thread, threads);
+  });
+}
+
+void Forward::attention_block(const LayerWeights& w, const kernels::KvLayer& kv) {
+  for_rows(rows_, [&](int thread, int threads) {
+    normalize(hidden_, w.attention_norm, thread, threads);
+    quantize(normed_, rows_, {{&w.q, &w.k, &w.v}}, thread, threads);
+  });
+  linear(normed_, rows_,
+         {{.weights = &w.q, .bias = w.q_bias, .y = q_},
+          {.weights = &w.k, .bias = w.k_bias, .y = k_},
+          {.weights = &w.v, .bias = w.v_bias, .y = v_}});
+  const auto span_count = static_cast<int32_t>(batch_->sequences.size());
+  for_rows(rows_, [&](int thread, int threads) {
+    normalize_heads(q_, spec_.heads, w.q_norm, thread, threads);
+    normalize_heads(k_, spec_.kv_heads, w.k_norm, thread, threads);
+    turn(q_, spec_.heads, thread, threads);
+    turn(k_, spec_.kv_heads, thread, threads);
+    ops_.kv_store({.kv = kv,
+                   .spans = batch_->sequences.data(),
+                   .span_count = span_count,
+                   .rows = rows_,
+                   .k = k_,
+                   .v = v_},
+                  thread, threads);
+  });
+  const kernels::AttentionArgs attention{.kv = kv,
+                                         .spans = batch_->sequences.data(),
+                                         .span_count = span_count,
+                                         .heads = spec_.heads,
+                                         .scale = spec_.attention_scale,
+                                         .q = q_,
+                                         .out = attended_};
+  pool_.run([&](int thread, int threads) { ops_.attention(attention, thread, threads); });
+  for_rows(rows_, [&](int thread, int threads) {
+    quantize(attended_, rows_, {{&w.attention_output}}, thread, threads);
+  });
+  linear(attended_, rows_,
+         {{.weights = &w.attention_output,
+           .bias = w.attention_output_bias,
+           .residual = hidden_,
+           .y = hidden_}});
+}
+
+void Forward::ffn_block(const LayerWeights& w) {
+  for_rows(rows_, [&](int thread, int threads) {
+    normalize(hidden_, w.ffn_norm, thread, threads);
+    quantize(normed_, rows_, {{&w.gate, &w.up}}, thread, threads);
+  });
+  linear(normed_, rows_, {{.weights = &w.gate, .y = gate_}, {.weights = &w.up, .y = up_}});
+  for_rows(rows_, [&](int thread, int threads) {
+    ops_.silu_mul({.gate = gate_, .up = up_, .rows = rows_, .columns = spec_.ffn, .out = gate_},
+                  thread, threads);
+    quantize(gate_, rows_, {{&w.down}}, thread, threads);
+  });
+  linear(gate_, rows_, {{.weights = &w.down, .residual = hidden_, .y = hidden_}});
+}
+
+void Forward::output_block(std::span<const int32_t> logit_rows, float* logits) {
+  const auto rows = static_cast<int64_t>(logit_rows.size());
+  if (rows == 0) return;
+  for_rows(rows, [&](int thread, int threads) {
+    const core::Range range = core::split(rows, 1, thread, threads);
+    for (int64_t i = range.begin; i < range.end; ++i)
+      ops_.rms_norm({.x = hidden_ + int64_t{logit_rows[static_cast<size_t>(i)]} * spec_.hidden,
+                     .weight = weights_.output_norm,
+                     .epsilon = spec_.norm_epsilon,
+                     .rows = 1,
+                     .columns = spec_.hidden,
+                     .out = normed_ + i * spec_.hidden},
+                    0, 1);
+    quantize(normed_, rows, {{&weights_.output}}, thread, threads);
+  });
+  observe(spec_.layers, normed_, rows);
+  linear(normed_, rows, {{.weights = &weights_.output, .y = logits}});
+}
+
+void Forward::observe(int32_t layer, const float* hidden, int64_t rows) const {
+  if (batch_->observer != nullptr)
+    (*batch_->observer)(layer, {hidden, static_cast<size_t>(rows * spec_.hidden)});
+}
+
+// The rotation of each row, and its embedding as the start of the residual stream.
+void Forward::prepare(const StepBatch& batch) {
+  batch_ = &batch;
+  rows_ = static_cast<int64_t>(batch.token_ids.size());
+  ASSERT(rows_ >= 1 && rows_ <= rows_max_, "{} rows, at most {}", rows_, rows_max_);
+  int64_t covered = 0;
+  const int64_t pairs = spec_.rope.dims / 2;
+  for (const SequenceSpan& span : batch.sequences) {
+    ASSERT(span.first_row == covered && span.rows >= 1, "span of row {} at row {}", span.first_row,
+           covered);
+    for (int64_t i = 0; i < span.rows; ++i)
+      rope_row(rope_frequencies_, static_cast<float>(spec_.rope.magnitude),
+               span.first_position + static_cast<int32_t>(i),
+               {cosines_ + (covered + i) * pairs, sines_ + (covered + i) * pairs});
+    covered += span.rows;
+  }
+  ASSERT(covered == rows_, "spans cover {} of {} rows", covered, rows_);
+  for (const int32_t id : batch.token_ids)
+    ASSERT(id >= 0 && id < spec_.vocab, "token id {} of {}", id, spec_.vocab);
+  for_rows(rows_, [&](int thread, int threads) {
+    ops_.embed({.type = weights_.embedding.type,
+                .table = weights_.embedding.data,
+                .columns = spec_.hidden,
+                .ids = batch.token_ids.data(),
+                .rows = rows_,
+                .out = hidden_},
+               thread, threads);
+  });
+}
+
+void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits) {
+  prepare(batch);
+  observe(-1, hidden_, rows_);
+  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    attention_block(weights_.layers[layer], kv[layer]);
+    ffn_block(weights_.layers[layer]);
+    observe(static_cast<int32_t>(layer), hidden_, rows_);
+  }
+  output_block(batch.logit_rows, logits);
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,140 @@
+#include "model/model.h"
+
+#include <algorithm>
+
+#include "core/cpu.h"
+#include "kernels/registry.h"
+#include "model/forward.h"
+
+namespace sluice::model {
+
+struct Model::State {
+  State(Spec model_spec, const kernels::Ops& table, int threads)
+      : spec(std::move(model_spec)), ops(table), pool(threads) {}
+
+  Spec spec;
+  const kernels::Ops& ops;
+  core::ThreadPool pool;
+  Weights weights;
+  std::unique_ptr<Forward> forward;
+  MemoryPlan plan;
+  int32_t step_tokens_max = 0;
+
+  core::Buffer kv_storage;
+  int64_t kv_pages = 0;
+  std::vector<kernels::KvLayer> kv;  // one a layer; base is null until allocated
+};
+
+namespace {
+
+// One layer's keys and values without an arena yet.
+kernels::KvLayer kv_layer(const Spec& spec, Arithmetic arithmetic) {
+  return {.format =
+              arithmetic == Arithmetic::kExact ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
+          .kv_heads = spec.kv_heads,
+          .head_dim = spec.head_dim,
+          .base = nullptr};
+}
+
+int64_t layer_page_bytes(const kernels::KvLayer& kv) {
+  return kernels::kv_page_bytes(kv.format, kv.kv_heads, kv.head_dim);
+}
+
+MemoryPlan make_plan(const Spec& spec, const Weights& weights, const Forward& forward,
+                     const kernels::KvLayer& kv) {
+  MemoryPlan plan;
+  plan.weight_bytes = weights.matrices.bytes() + weights.vectors.bytes();
+  plan.activation_bytes = forward.activation_bytes();
+  plan.kv_page_bytes = spec.layers * layer_page_bytes(kv);
+  plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
+  plan.step_file_bytes = weights.vector_file_bytes;
+  for (const MatrixSource& source : weights.sources) plan.step_file_bytes += source.file_bytes;
+  return plan;
+}
+
+core::Result<const kernels::Ops*> choose_ops(const LoadOptions& options) {
+  if (options.arithmetic == Arithmetic::kFast)
+    return kernels::select_ops(core::detect_cpu(), options.kernels);
+  if (!options.kernels.empty())
+    return core::invalid("exact arithmetic always runs the reference kernels, not '{}'",
+                         options.kernels);
+  return &kernels::reference_ops();
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+
+core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& checkpoint,
+                                                 const LoadOptions& options) {
+  ASSERT(options.threads >= 1 && options.step_tokens_max >= 1, "{} threads, {} tokens a step",
+         options.threads, options.step_tokens_max);
+  const kernels::Ops* ops = TRY(choose_ops(options));
+  auto state = std::make_unique<State>(TRY(read_spec(checkpoint)), *ops, options.threads);
+  const WeightLoader loader{.checkpoint = checkpoint,
+                            .spec = state->spec,
+                            .ops = *ops,
+                            .pool = state->pool,
+                            .progress = options.progress};
+  if (auto loaded = loader.load(&state->weights); !loaded.ok()) return loaded.error();
+  state->step_tokens_max = options.step_tokens_max;
+  state->forward =
+      std::make_unique<Forward>(Forward::Parts{.spec = state->spec,
+                                               .weights = state->weights,
+                                               .ops = *ops,
+                                               .pool = state->pool,
+                                               .step_tokens_max = options.step_tokens_max});
+  const kernels::KvLayer kv = kv_layer(state->spec, options.arithmetic);
+  state->kv.assign(static_cast<size_t>(state->spec.layers), kv);
+  state->plan = make_plan(state->spec, state->weights, *state->forward, kv);
+  return std::unique_ptr<Model>(new Model(std::move(state)));
+}
+
+const Spec& Model::spec() const {
+  return state_->spec;
+}
+const MemoryPlan& Model::memory_plan() const {
+  return state_->plan;
+}
+const Weights& Model::weights() const {
+  return state_->weights;
+}
+int32_t Model::step_tokens_max() const {
+  return state_->step_tokens_max;
+}
+const kernels::Ops& Model::ops() const {
+  return state_->ops;
+}
+core::ThreadPool& Model::pool() {
+  return state_->pool;
+}
+int64_t Model::kv_page_bytes() const {
+  return state_->plan.kv_page_bytes;
+}
+int64_t Model::kv_pages() const {
+  return state_->kv_pages;
+}
+
+void Model::allocate_kv(int64_t pages) {
+  ASSERT(pages >= 1, "{} pages", pages);
+  state_->kv_storage = core::Buffer(pages * state_->plan.kv_page_bytes);
+  state_->kv_pages = pages;
+  std::byte* base = state_->kv_storage.data();
+  for (kernels::KvLayer& layer : state_->kv) {
+    layer.base = base;
+    base += pages * layer_page_bytes(layer);
+  }
+}
+
+void Model::forward(const StepBatch& batch, float* logits) {
+  for (const SequenceSpan& span : batch.sequences) {
+    const int32_t last = (span.first_position + span.rows - 1) / kernels::kPageTokens;
+    for (int32_t page = 0; page <= last; ++page)
+      ASSERT(span.pages[page] >= 0 && span.pages[page] < state_->kv_pages, "page {} of {}",
+             span.pages[page], state_->kv_pages);
+  }
+  state_->forward->step(batch, state_->kv, logits);
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,20 @@
+#include "model/spec.h"
+
+#include "model/arch/architecture.h"
+
+namespace sluice::model {
+
+core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint) {
+  const auto name = TRY(checkpoint.metadata().text("general.architecture"));
+  const Architecture* architecture = TRY(find_architecture(name));
+  Spec spec = TRY(architecture->read_spec(checkpoint.metadata()));
+  const core::TensorView* embedding = checkpoint.find(kEmbeddingTensor);
+  if (embedding == nullptr) return core::invalid("tensor '{}' is missing", kEmbeddingTensor);
+  if (embedding->rows() > (int64_t{1} << 24))
+    return core::invalid("tensor '{}': a vocabulary of {}", kEmbeddingTensor, embedding->rows());
+  spec.vocab = static_cast<int32_t>(embedding->rows());
+  spec.tied_embeddings = checkpoint.find(kOutputTensor) == nullptr;
+  return spec;
+}
+
+}  // namespace sluice::model

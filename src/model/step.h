@@ -1,0 +1,27 @@
+// What one forward pass is given, and what it may be asked for besides logits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "kernels/ops.h"
+
+namespace sluice::model {
+
+// Consecutive tokens of one sequence: rows [first_row, first_row + rows) of the step are its tokens
+// from first_position on; the keys and values of earlier ones are in its pages already.
+using SequenceSpan = kernels::SequenceSpan;
+
+// Sees the hidden state (rows, hidden) of a step: after the embedding (layer -1), after each layer
+// (0 … layers-1) and after the final norm (layer == layers; its rows are the step's logit_rows).
+using HiddenObserver = std::function<void(int32_t layer, std::span<const float> hidden)>;
+
+struct StepBatch {
+  std::span<const int32_t> token_ids;       // all rows of the step, 1 … step_tokens_max
+  std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
+  std::span<const int32_t> logit_rows;      // ascending rows whose logits are wanted; may be empty
+  const HiddenObserver* observer = nullptr;
+};
+
+}  // namespace sluice::model

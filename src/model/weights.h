@@ -1,0 +1,77 @@
+// A model's weights as the kernels want them, and the checkpoint names they came from.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/result.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "formats/checkpoint.h"
+#include "kernels/ops.h"
+#include "model/spec.h"
+
+namespace sluice::model {
+
+using Matrix = kernels::PackedWeights;  // (outputs, inputs)
+using Vector = const float*;            // null where the model has none
+
+struct LayerWeights {
+  Vector attention_norm = nullptr;  // (hidden)
+  Matrix q;                         // (heads · head_dim, hidden)
+  Matrix k;                         // (kv_heads · head_dim, hidden)
+  Matrix v;                         // (kv_heads · head_dim, hidden)
+  Vector q_bias = nullptr;
+  Vector k_bias = nullptr;
+  Vector v_bias = nullptr;
+  Vector q_norm = nullptr;  // (head_dim), over each head before RoPE
+  Vector k_norm = nullptr;
+  Matrix attention_output;  // (hidden, heads · head_dim)
+  Vector attention_output_bias = nullptr;
+
+  Vector ffn_norm = nullptr;  // (hidden)
+  Matrix gate;                // (ffn, hidden)
+  Matrix up;                  // (ffn, hidden)
+  Matrix down;                // (hidden, ffn)
+};
+
+// Where a packed matrix came from.
+struct MatrixSource {
+  std::string tensor;  // name in the checkpoint
+  const Matrix* matrix = nullptr;
+  int64_t file_bytes = 0;
+};
+
+struct Weights {
+  Weights() = default;
+  Weights(const Weights&) = delete;  // `sources` points into it
+  Weights& operator=(const Weights&) = delete;
+
+  core::TensorView embedding;  // (vocab, hidden), in the checkpoint's own bytes
+  std::vector<LayerWeights> layers;
+  Vector output_norm = nullptr;   // (hidden)
+  Matrix output;                  // (vocab, hidden)
+  Vector rope_factors = nullptr;  // (rope dims / 2) divisors of the frequencies
+
+  std::vector<MatrixSource> sources;
+  int64_t vector_file_bytes = 0;
+  core::Buffer matrices;  // what every Matrix points into
+  core::Buffer vectors;   // what every Vector points into
+};
+
+struct WeightLoader {
+  const formats::Checkpoint& checkpoint;
+  const Spec& spec;
+  const kernels::Ops& ops;
+  core::ThreadPool& pool;
+  const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
+
+  // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An
+  // Error lists every tensor that is missing, misshapen or unknown to the architecture.
+  core::Result<void> load(Weights* weights) const;
+};
+
+}  // namespace sluice::model
