@@ -1,4 +1,5 @@
-"""Keeps the tree's habits: format, sizes, banned calls, documents that name what exists.
+"""Keeps the tree's habits: format, sizes, banned calls, documents that name what exists, limits
+that are documented.
 
 tools/tidy.py [ROOT] prints "path:line: what is wrong" for each fault and exits 1 if there is one.
 Layers are tools/check_layers.py's.
@@ -86,6 +87,10 @@ BANNED_TEXT = [
            "a path of one machine"),
 ]  # fmt: skip
 
+LIMITS_PAGE = "docs/limits.md"
+LIMITS_STRUCT = re.compile(r"^struct \w+Limits \{(.*?)^\};", re.DOTALL | re.MULTILINE)
+LIMIT_FIELD = re.compile(r"(\w+(?:_max|_min|_timeout_ns)) = (?!0;)")
+
 DOC_PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]*)+|[A-Z]\w+\.(?:md|txt|json)|Makefile)`")
 DOC_LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 BUILT_FOLDERS = {"build", "data"}
@@ -158,6 +163,18 @@ def doc_faults(root: pathlib.Path, name: str, text: str) -> Iterator[str]:
             yield f"{name}:{line}: links to {match.group(1)}, which does not exist"
 
 
+def limit_faults(root: pathlib.Path, name: str, text: str) -> Iterator[str]:
+    """Every field with a default in a struct of limits stands in the page of limits."""
+    if not name.startswith("src/") or not in_headers(name):
+        return
+    page = root / LIMITS_PAGE
+    documented = page.read_text() if page.exists() else ""
+    for fields in LIMITS_STRUCT.findall(text):
+        for field in LIMIT_FIELD.findall(fields):
+            if f"`{field}`" not in documented:
+                yield f"{name}: the limit {field} is not in {LIMITS_PAGE}"
+
+
 def format_faults(root: pathlib.Path, names: list[str]) -> Iterator[str]:
     if names:
         command = [FORMATTER, "--dry-run", "--Werror", *names]
@@ -180,6 +197,7 @@ def check(root: pathlib.Path) -> list[str]:
         faults += cpp_faults(name, text)
         faults += python_faults(name, text)
         faults += doc_faults(root, name, text)
+        faults += limit_faults(root, name, text)
         formatted += [name] if name.endswith(CPP) else []
     return faults + list(format_faults(root, formatted))
 

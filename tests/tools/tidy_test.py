@@ -16,6 +16,8 @@ CLEAN = {
     "nullptr;\n}\n",
     "docs/page.md": "`core/a.h`, `src/core/a.cpp`, `src/core/*.h`, `build/x/y.h`, `text/plain`, "
     "[page](page.md)\n",
+    "docs/limits.md": "`a_max`\n",
+    "src/net/l.h": "#pragma once\n\nstruct ALimits {\n  int a_max = 1;\n  int b_max = 0;\n};\n",
     "tools/t.py": "def f():\n    return '~/home/x'\n",
 }
 
@@ -57,6 +59,7 @@ PLANTED = [
     ("docs/x.md", "`core/gone.h`\n", "names core/gone.h"),
     ("docs/x.md", "`src/core/*.py`\n", "names src/core/*.py"),
     ("docs/x.md", "`Makefile`\n", "names Makefile"),
+    ("src/net/x.h", "#pragma once\n\nstruct BLimits {\n  int c_max = 1;\n};\n", "the limit c_max"),
     ("docs/x.md", "[x](gone.md)\n", "links to gone.md"),
 ]  # fmt: skip
 
