@@ -26,8 +26,8 @@ struct LoadOptions {
   int threads = 1;
   int32_t step_tokens_max = 512;
   Arithmetic arithmetic = Arithmetic::kFast;
-  std::string kernels;  // name of a kernel table; empty: the best that this machine can run
-  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+  std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
+  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
 class Model {

@@ -1,0 +1,147 @@
+// The default model against a float32 run of another implementation (tests/data/goldens).
+// SLUICE_MODEL names the model file; without it these tests are skipped.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/model/harness.h"
+
+namespace sluice::model::testing {
+namespace {
+
+constexpr int32_t kStepTokens = 128;
+constexpr int64_t kTokensMax = 2048;
+
+const char* model_path() {
+  return std::getenv("SLUICE_MODEL");
+}
+
+const nlohmann::json& goldens() {
+  static const nlohmann::json& parsed = *new nlohmann::json([] {
+    std::ifstream in(SLUICE_TESTS_DIR "/data/goldens/smollm2-135m.json");
+    return nlohmann::json::parse(in);
+  }());
+  return parsed;
+}
+
+// A model that all tests of this file share: loading the exact one takes a while.
+Model& shared_model(Arithmetic arithmetic) {
+  static Loaded loaded[2];
+  Loaded& entry = loaded[arithmetic == Arithmetic::kExact ? 0 : 1];
+  if (entry.model == nullptr) {
+    entry = load_model(model_path(),
+                       {.threads = 2, .step_tokens_max = kStepTokens, .arithmetic = arithmetic});
+    entry.model->allocate_kv(core::div_ceil(kTokensMax, kernels::kPageTokens));
+  }
+  return *entry.model;
+}
+
+// Logits at the end of the prompt and after each golden id, (steps, vocab), teacher-forced.
+std::vector<float> teacher_forced(Model& model, const nlohmann::json& prompt) {
+  auto ids = prompt["ids"].get<std::vector<int32_t>>();
+  const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
+  ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
+  Stream stream(model, 0, kTokensMax);
+  return stream.run(ids, kStepTokens, static_cast<int32_t>(greedy.size()));
+}
+
+struct Agreement {
+  int steps = 0;
+  int equal = 0;
+};
+
+Agreement greedy_agreement(Model& model, double gap_min) {
+  Agreement agreement;
+  const auto vocab = static_cast<size_t>(model.spec().vocab);
+  for (const nlohmann::json& prompt : goldens()["prompts"]) {
+    const std::vector<float> logits = teacher_forced(model, prompt);
+    for (size_t step = 0; step < prompt["greedy_ids"].size(); ++step) {
+      if (prompt["greedy_gap"][step].get<double>() <= gap_min) continue;
+      const auto* row = logits.data() + step * vocab;
+      const auto best = std::max_element(row, row + vocab) - row;
+      ++agreement.steps;
+      agreement.equal += best == prompt["greedy_ids"][step].get<int64_t>();
+    }
+  }
+  return agreement;
+}
+
+double largest_difference(std::span<const float> found, const std::vector<double>& expected) {
+  double worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(found[i]) - expected[i]));
+  return worst;
+}
+
+double largest(const std::vector<double>& values) {
+  double found = 0;
+  for (const double v : values) found = std::max(found, std::abs(v));
+  return found;
+}
+
+class Golden : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (model_path() == nullptr) GTEST_SKIP() << "SLUICE_MODEL is not set";
+  }
+};
+
+TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
+  Model& model = shared_model(Arithmetic::kExact);
+  for (const nlohmann::json& prompt : goldens()["prompts"]) {
+    SCOPED_TRACE(prompt["name"].get<std::string>());
+    Stream stream(model, 0, kTokensMax);
+    const auto logits = stream.run(prompt["ids"].get<std::vector<int32_t>>(), kStepTokens, 1);
+    const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
+    const double limit = 2e-4 * static_cast<double>(*high - *low);
+    const nlohmann::json& expected = prompt["last_logits"];
+    double sum = 0, worst = 0;
+    for (const float x : logits) sum += static_cast<double>(x);
+    for (size_t i = 0; i < expected["top_ids"].size(); ++i) {
+      const auto found = static_cast<double>(logits[expected["top_ids"][i].get<size_t>()]);
+      worst = std::max(worst, std::abs(found - expected["top_values"][i].get<double>()));
+    }
+    EXPECT_LE(worst, limit);
+    EXPECT_NEAR(sum / static_cast<double>(logits.size()), expected["mean"].get<double>(), limit);
+    EXPECT_NEAR(model.ops().logsumexp(logits.data(), static_cast<int64_t>(logits.size())),
+                expected["logsumexp"].get<double>(), limit);
+  }
+}
+
+TEST_F(Golden, ExactGreedyIdsAreThoseOfTheReference) {
+  const Agreement a = greedy_agreement(shared_model(Arithmetic::kExact), 0.05);
+  EXPECT_GT(a.steps, 300);
+  EXPECT_EQ(a.equal, a.steps);
+}
+
+TEST_F(Golden, ExactHiddenStatesAreThoseOfTheReference) {
+  Model& model = shared_model(Arithmetic::kExact);
+  const nlohmann::json& prompt = goldens()["prompts"][0];
+  const nlohmann::json& expected = prompt["hidden_last"];
+  const auto hidden = static_cast<size_t>(model.spec().hidden);
+  std::vector<std::vector<float>> last;  // embedding, each layer, final norm
+  const HiddenObserver observer = [&](int32_t, std::span<const float> rows) {
+    last.emplace_back(rows.end() - static_cast<ptrdiff_t>(hidden), rows.end());
+  };
+  Stream stream(model, 0, kTokensMax);
+  stream.run(prompt["ids"].get<std::vector<int32_t>>(), kStepTokens, 1, &observer);
+  ASSERT_EQ(last.size(), expected["after_layer"].size() + 2);
+  std::vector<std::vector<double>> all = {expected["embedding"]};
+  for (const auto& layer : expected["after_layer"]) all.push_back(layer);
+  all.push_back(expected["after_final_norm"]);
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_LE(largest_difference(last[i], all[i]), 1e-3 * largest(all[i])) << "state " << i;
+}
+
+TEST_F(Golden, FastGreedyIdsAgreeWhereTheBestIsClear) {
+  const Agreement a = greedy_agreement(shared_model(Arithmetic::kFast), 0.5);
+  EXPECT_GT(a.steps, 200);
+  EXPECT_GE(a.equal, 0.99 * a.steps) << a.equal << " of " << a.steps;
+  std::printf("teacher-forced greedy ids: %d of %d equal\n", a.equal, a.steps);
+}
+
+}  // namespace
+}  // namespace sluice::model::testing
