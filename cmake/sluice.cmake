@@ -4,7 +4,7 @@ add_library(sluice_options INTERFACE)
 target_compile_features(sluice_options INTERFACE cxx_std_20)
 target_compile_options(
   sluice_options
-  INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+  INTERFACE -Wall -Wextra $<$<CXX_COMPILER_ID:GNU>:-Wshadow> -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
             -Werror -fno-omit-frame-pointer -ffp-contract=off)
 target_include_directories(sluice_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(SLUICE_SANITIZE)
