@@ -18,9 +18,11 @@ EventLoop::~EventLoop() {
 
 void EventLoop::run() {
   ASSERT(owned_by_caller(), "two threads run one loop");
-  const auto keep_running = asio::make_work_guard(impl_->context);
   impl_->runner = std::this_thread::get_id();
-  impl_->context.run();
+  {
+    const auto keep_running = asio::make_work_guard(impl_->context);
+    impl_->context.run();
+  }
   impl_->runner = std::thread::id();
   impl_->context.restart();
 }

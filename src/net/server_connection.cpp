@@ -342,7 +342,7 @@ void ServerConnection::put(std::span<const std::string_view> pieces) {
 
 void ServerConnection::flush_corked() {
   ByteBuffer& corked = server_.corked;
-  if (!corked.empty() && open()) {
+  if (!corked.empty() && state_ != State::kClosed) {
     const std::string_view pieces[] = {corked.view()};
     send_now(pieces);
   }
