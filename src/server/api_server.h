@@ -1,0 +1,74 @@
+// The engine's OpenAI-compatible HTTP API on one event loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/generation_fields.h"
+#include "api/generation_response.h"
+#include "api/model_list.h"
+#include "core/clock.h"
+#include "core/result.h"
+#include "engine/engine.h"
+#include "net/event_loop.h"
+#include "net/http_server.h"
+#include "server/event_bridge.h"
+#include "server/prompt_builder.h"
+
+namespace sluice::server {
+
+struct ApiServerConfig {
+  std::vector<std::string> model_names;  // that requests may ask for; answers carry the first
+  std::string model_root;                // what was loaded, for /v1/models
+  std::string model_digest;
+  std::string version;
+  std::vector<std::string> api_keys;  // none: everybody may ask
+  std::string allowed_origin = "*";   // CORS; empty: no such headers
+  api::RequestLimits request_limits;
+  net::ServerLimits http_limits;
+  int64_t inline_body_bytes_max = 32 << 10;  // larger ones are prepared on the worker
+  int64_t prepare_queue_max = 64;            // of these, waiting; then 503
+  int64_t ping_after_ns = 10'000'000'000;    // a silent stream gets a comment at the latest …
+  int64_t ping_period_ns = 4'000'000'000;    // … this much after that
+  int64_t drain_timeout_ns = 30'000'000'000;
+  api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
+  int64_t page_tokens = 0;
+  uint64_t random_seed = 0;            // of ids, of unseeded sampling; unpredictable in the product
+  std::vector<api::Setting> settings;  // for /server_info
+};
+
+// Everything outlives the server; the engine's sink is the bridge.
+struct ApiServerParts {
+  net::EventLoop& loop;
+  engine::Engine& engine;
+  EventBridge& bridge;
+  PromptModel prompt_model;
+  const core::Clock& clock;
+  std::function<int64_t()> resident_bytes;  // of this process
+};
+
+// Belongs to the loop's thread.
+class ApiServer {
+ public:
+  ApiServer(ApiServerConfig config, ApiServerParts parts);
+  ~ApiServer();
+  ApiServer(const ApiServer&) = delete;
+  ApiServer& operator=(const ApiServer&) = delete;
+
+  core::Result<uint16_t> listen(std::string_view host, uint16_t port);
+
+  // From now on requests for text get 503 with Retry-After. `on_drained` is called once, when those
+  // that run have ended: by themselves, or with an error after drain_timeout_ns.
+  void drain(net::Task on_drained);
+
+  struct Impl;  // api_server_impl.h
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::server
