@@ -23,16 +23,16 @@ struct LogitBias {
 // What vLLM's SamplingParams mean, in its order: bias and masks, penalties, temperature, min_p,
 // top_k, top_p (engine/sampling.h). Values are in range: the server has checked them.
 struct SamplingParams {
-  float temperature = 1.0f;             // 0 (below 1e-5): the best token
-  float top_p = 1.0f;                   // (0, 1]; 1 = off
-  int32_t top_k = 0;                    // 0 = off
-  float min_p = 0.0f;                   // [0, 1]; 0 = off
-  float repetition_penalty = 1.0f;      // > 0; of the tokens in the prompt and the output
-  float presence_penalty = 0.0f;        // of the tokens in the output, once
-  float frequency_penalty = 0.0f;       // of the tokens in the output, for each occurrence
-  std::vector<LogitBias> logit_bias;    // each token id at most once
-  uint64_t seed = 0;                    // the random number of a position is a function of this
-  std::vector<int32_t> stop_token_ids;  // beside the model's own end tokens
+  float temperature = 1.0f;               // 0 (below 1e-5): the best token
+  float top_p = 1.0f;                     // (0, 1]; 1 = off
+  int32_t top_k = 0;                      // 0 = off
+  float min_p = 0.0f;                     // [0, 1]; 0 = off
+  float repetition_penalty = 1.0f;        // > 0; of the tokens in the prompt and the output
+  float presence_penalty = 0.0f;          // of the tokens in the output, once
+  float frequency_penalty = 0.0f;         // of the tokens in the output, for each occurrence
+  std::vector<LogitBias> logit_bias{};    // each token id at most once
+  uint64_t seed = 0;                      // the random number of a position is a function of this
+  std::vector<int32_t> stop_token_ids{};  // beside the model's own end tokens
   int64_t max_tokens = std::numeric_limits<int64_t>::max();  // 0: only the prompt is computed
   int64_t min_tokens = 0;  // before that many, end tokens cannot be sampled
 
@@ -46,7 +46,7 @@ struct SamplingParams {
 // computes a prefix that several live requests share once.
 struct Request {
   RequestId id;
-  std::vector<int32_t> prompt_ids;  // at least one
+  std::vector<int32_t> prompt_ids{};  // at least one
   SamplingParams sampling;
   uint64_t cache_salt = 0;  // a prefix is shared only by requests with the same salt
   // ≥ 0: a PromptTokenEvent for each prompt id with that many best alternatives. Such a request
@@ -73,8 +73,8 @@ struct PromptTokenEvent {
   RequestId id;
   int64_t position = 0;  // in the prompt; the events come in order
   int32_t token_id = 0;
-  float logprob = 0.0f;               // NaN for position 0, which nothing predicts
-  std::span<const TokenLogprob> top;  // best first; empty for position 0
+  float logprob = 0.0f;                 // NaN for position 0, which nothing predicts
+  std::span<const TokenLogprob> top{};  // best first; empty for position 0
 };
 
 enum class TokenKind : uint8_t {
@@ -86,8 +86,8 @@ struct TokenEvent {
   RequestId id;
   int32_t token_id = 0;
   TokenKind kind = TokenKind::kText;
-  float logprob = 0.0f;               // set if logprobs_top ≥ 0
-  std::span<const TokenLogprob> top;  // best first, logprobs_top of them
+  float logprob = 0.0f;                 // set if logprobs_top ≥ 0
+  std::span<const TokenLogprob> top{};  // best first, logprobs_top of them
 };
 
 enum class FinishReason : uint8_t {

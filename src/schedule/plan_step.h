@@ -37,7 +37,7 @@ struct SequenceState {
   int64_t pages = 0;            // these pages
   int64_t idle_pages = 0;       // waiting: of these, now counted in Budget::pages
   LogitRows rows = LogitRows::kLast;
-  std::span<const uint64_t> page_hashes;  // of the full pages of the known tokens
+  std::span<const uint64_t> page_hashes{};  // of the full pages of the known tokens
 
   int64_t missing() const { return known_tokens - computed_tokens; }
 };

@@ -1,0 +1,90 @@
+// From a row of logits to a token: pure functions of the row, the request's parameters, its own
+// tokens and a position. Order and meaning are vLLM's:
+//   log probabilities of the model's own distribution, then masks and logit_bias, the repetition,
+//   frequency and presence penalties, and, unless greedy, temperature, min_p, top_k, top_p.
+// Equal logits are ordered by rising token id, so that top_k keeps exactly k and top_p the smallest
+// set (vLLM keeps all that tie at the edge).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/request.h"
+#include "kernels/ops.h"
+
+namespace sluice::engine {
+
+// Below this temperature the best token is taken.
+inline constexpr float kGreedyTemperature = 1e-5f;
+
+// Which tokens a sequence has, and how often in its output: what the penalties ask.
+class TokenHistory {
+ public:
+  struct Entry {
+    int32_t token_id = 0;
+    int32_t outputs = 0;  // occurrences in the output; 0: only in the prompt
+  };
+
+  // `tokens_max` tokens will not allocate.
+  void reserve(int64_t tokens_max);
+  void add_prompt(int32_t token_id) { entry(token_id); }
+  void add_output(int32_t token_id) { ++entry(token_id).outputs; }
+  std::span<const Entry> entries() const { return entries_; }  // each token id once
+
+ private:
+  Entry& entry(int32_t token_id);
+  void rehash(size_t slots);
+
+  std::vector<Entry> entries_;
+  std::vector<int32_t> slots_;  // index into entries_ or −1: open addressing, a power of two
+};
+
+bool needs_history(const SamplingParams& params);
+
+// Memory of one sampling thread.
+struct SamplerScratch {
+  explicit SamplerScratch(int32_t vocab_tokens);
+  std::vector<float> logits;                  // (vocab)
+  std::vector<float> probabilities;           // (vocab)
+  std::vector<kernels::ScoredId> candidates;  // (vocab)
+};
+
+struct SamplerRow {
+  std::span<const float> logits;  // of the ids that may be sampled
+  const SamplingParams* params = nullptr;
+  const TokenHistory* history = nullptr;  // where needs_history()
+  std::span<const int32_t> masked_ids{};  // cannot be sampled here
+  uint64_t position = 0;                  // of the new token in its sequence
+  std::span<TokenLogprob> top{};          // filled with the best, best first
+};
+
+struct SampledToken {
+  int32_t token_id = 0;
+  float logprob = 0.0f;  // where params->logprobs_top ≥ 0
+};
+
+// None where the logits are not all finite numbers.
+std::optional<SampledToken> sample(const SamplerRow& row, const kernels::Ops& ops,
+                                   SamplerScratch* scratch);
+
+// The steps of it.
+
+bool all_finite(std::span<const float> values);
+
+// `top` gets the best top.size() tokens; returns the log probability of `token_id`.
+float log_probabilities(std::span<const float> logits, int32_t token_id, const kernels::Ops& ops,
+                        std::span<TokenLogprob> top, SamplerScratch* scratch);
+
+void apply_bias(std::span<const LogitBias> bias, std::span<float> logits);
+void apply_mask(std::span<const int32_t> masked_ids, std::span<float> logits);
+void apply_penalties(const SamplingParams& params, const TokenHistory& history,
+                     std::span<float> logits);
+
+// The token at `unit` ∈ [0, 1) of the distribution that temperature, min_p, top_k and top_p leave,
+// tokens ordered by falling probability (by token id where nothing is cut off).
+int32_t choose(std::span<const float> logits, const SamplingParams& params, double unit,
+               const kernels::Ops& ops, SamplerScratch* scratch);
+
+}  // namespace sluice::engine
