@@ -1,0 +1,255 @@
+// sluice bench MODEL: tokens per second of prefill and decode, beside what this machine could do.
+#include <cmath>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "apps/bench.h"
+#include "apps/model_options.h"
+#include "apps/roof.h"
+#include "core/clock.h"
+#include "core/cpu.h"
+#include "core/math.h"
+#include "core/rng.h"
+#include "model/single_sequence.h"
+
+namespace sluice::apps {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  int32_t prompt = 512;
+  int32_t generate = 128;
+  int32_t depth = 0;
+  int32_t streams = 1;
+  int32_t repeats = 5;
+  int32_t step_tokens = 512;
+  bool recalibrate = false;
+  std::string output = "text";
+};
+
+// One measured line: a prefill (generate == 0) or a decode (prompt == 0).
+struct Test {
+  int32_t prompt = 0;
+  int32_t generate = 0;
+};
+
+struct Speed {
+  std::vector<double> samples;  // tokens per second, all streams together
+
+  double mean() const {
+    double sum = 0;
+    for (const double s : samples) sum += s;
+    return sum / static_cast<double>(samples.size());
+  }
+  double deviation() const {
+    if (samples.size() < 2) return 0;
+    double sum = 0;
+    for (const double s : samples) sum += (s - mean()) * (s - mean());
+    return std::sqrt(sum / static_cast<double>(samples.size() - 1));
+  }
+};
+
+// What a test moved and computed, as shares of the machine's limits.
+struct Usage {
+  double bytes_per_token = 0;  // of the file's tensors, and KV at the depth
+  double read_gb_s = 0;
+  double tops = 0;
+  double roof = 0;  // GB/s of a decode, 10^12 operations per second of a prefill
+  double share() const { return roof > 0 ? (read_gb_s > 0 ? read_gb_s : tops) / roof : 0; }
+};
+
+class ModelBench {
+ public:
+  ModelBench(model::Model& model, const Options& options)
+      : model_(model),
+        options_(options),
+        logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)) {}
+
+  Speed run(const Test& test) {
+    Speed speed;
+    (void)seconds(test);  // warms caches and the processor's clock
+    for (int32_t r = 0; r < options_.repeats; ++r)
+      speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
+    return speed;
+  }
+
+ private:
+  double seconds(const Test& test) {
+    streams_.clear();
+    const int64_t tokens = options_.depth + std::max(test.prompt, test.generate);
+    const auto pages = static_cast<int32_t>(core::div_ceil(tokens, kernels::kPageTokens));
+    for (int32_t s = 0; s < options_.streams; ++s) streams_.emplace_back(model_, s * pages, tokens);
+    prefill(options_.depth);
+    const int64_t start_ns = clock_.now_ns();
+    prefill(test.prompt);
+    for (int32_t t = 0; t < test.generate; ++t) decode_step();
+    return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
+  }
+
+  void prefill(int32_t tokens) {
+    for (model::SingleSequence& stream : streams_) {
+      std::vector<int32_t> ids;
+      for (int32_t t = 0; t < tokens; ++t) ids.push_back(random_id());
+      stream.append({.ids = ids, .chunk = options_.step_tokens, .logit_count = std::min(tokens, 1)},
+                    logits_.data());
+    }
+  }
+
+  void decode_step() {
+    ids_.clear();
+    spans_.clear();
+    rows_.clear();
+    for (model::SingleSequence& stream : streams_) {
+      const auto row = static_cast<int32_t>(ids_.size());
+      ids_.push_back(random_id());
+      rows_.push_back(row);
+      spans_.push_back(stream.span(row, 1));
+      stream.advance(1);
+    }
+    model_.forward({.token_ids = ids_, .sequences = spans_, .logit_rows = rows_}, logits_.data());
+  }
+
+  int32_t random_id() { return static_cast<int32_t>(rng_.below(model_.spec().vocab)); }
+
+  model::Model& model_;
+  const Options& options_;
+  core::SystemClock clock_;
+  core::Rng rng_{1};
+  std::vector<model::SingleSequence> streams_;
+  std::vector<int32_t> ids_;
+  std::vector<int32_t> rows_;
+  std::vector<model::SequenceSpan> spans_;
+  std::vector<float> logits_;
+};
+
+// Multiply-adds of a prompt token, two operations each: every matrix but the output's, which runs
+// for the last token only.
+double prefill_operations(const model::Model& model) {
+  double operations = 0;
+  for (const model::MatrixSource& source : model.weights().sources)
+    if (source.matrix != &model.weights().output)
+      operations += 2.0 * static_cast<double>(source.matrix->outputs * source.matrix->inputs);
+  return operations;
+}
+
+Usage usage_of(const Options& options, const model::Model& model, const Test& test, double speed,
+               const kernels::Roof& roof) {
+  Usage usage;
+  if (test.generate > 0) {
+    const model::MemoryPlan& plan = model.memory_plan();
+    usage.bytes_per_token =
+        static_cast<double>(plan.step_file_bytes) / options.streams +
+        static_cast<double>(options.depth) * static_cast<double>(plan.kv_token_bytes);
+    usage.read_gb_s = usage.bytes_per_token * speed * 1e-9;
+    usage.roof = roof.read_gb_s;
+    return usage;
+  }
+  usage.tops = prefill_operations(model) * speed * 1e-12;
+  const core::DType type = model.weights().layers.front().gate.type;
+  usage.roof = model.ops().activation_form(type) == kernels::ActivationForm::kInt8
+                   ? roof.int8_tops
+                   : roof.bf16_tflops;
+  return usage;
+}
+
+nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opened, const Test& test,
+                                const Speed& speed, const Usage& usage) {
+  const formats::Manifest& manifest = opened.checkpoint->manifest();
+  nlohmann::ordered_json row = {{"model_filename", options.model.model},
+                                {"model_name", manifest.name},
+                                {"model_digest", manifest.digest},
+                                {"model_size", manifest.weights_bytes},
+                                {"cpu_info", core::detect_cpu().model},
+                                {"kernels", opened.model->ops().name},
+                                {"n_threads", opened.model->pool().threads()},
+                                {"n_batch", options.step_tokens},
+                                {"n_prompt", test.prompt},
+                                {"n_gen", test.generate},
+                                {"n_depth", options.depth},
+                                {"n_streams", options.streams},
+                                {"avg_ts", speed.mean()},
+                                {"stddev_ts", speed.deviation()},
+                                {"samples_ts", speed.samples}};
+  if (test.generate > 0) {
+    row["bytes_per_token"] = usage.bytes_per_token;
+    row["read_gb_s"] = usage.read_gb_s;
+    row["roof_gb_s"] = usage.roof;
+  } else {
+    row["tops"] = usage.tops;
+    row["roof_tops"] = usage.roof;
+  }
+  row["roof_share"] = usage.share();
+  return row;
+}
+
+void print_row(const Options& options, const Test& test, const Speed& speed, const Usage& usage) {
+  const bool decode = test.generate > 0;
+  fmt::print("{:<9} {:>6} {:>7} {:>12.1f} ± {:<8.1f} {:>9.2f} {:<6} {:>9.2f} {:>6.0f} %\n",
+             decode ? fmt::format("tg{}", test.generate) : fmt::format("pp{}", test.prompt),
+             options.depth, options.streams, speed.mean(), speed.deviation(),
+             decode ? usage.read_gb_s : usage.tops, decode ? "GB/s" : "TOPS", usage.roof,
+             100 * usage.share());
+}
+
+core::Result<void> bench(const Options& options) {
+  const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
+  const int64_t kv_tokens = options.streams * core::round_up(tokens, kernels::kPageTokens);
+  const int32_t step_tokens = std::max(options.step_tokens, options.streams);
+  OpenedModel opened = TRY(open_model(options.model, step_tokens, kv_tokens));
+  const kernels::Roof roof = machine_roof(
+      opened.model->pool(), options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
+  if (options.output == "text")
+    fmt::print(
+        "{} · {} · {} threads · kernels {}\n{:<9} {:>6} {:>7} {:>12}   {:<8} {:>16} {:>9} "
+        "{:>8}\n",
+        opened.checkpoint->manifest().name, core::detect_cpu().model,
+        opened.model->pool().threads(), opened.model->ops().name, "test", "depth", "streams",
+        "tok/s", "", "achieved", "roof", "share");
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  ModelBench runner(*opened.model, options);
+  for (const Test& test : {Test{.prompt = options.prompt}, Test{.generate = options.generate}}) {
+    if (test.prompt + test.generate == 0) continue;
+    const Speed speed = runner.run(test);
+    const Usage usage = usage_of(options, *opened.model, test, speed.mean(), roof);
+    if (options.output == "text")
+      print_row(options, test, speed, usage);
+    else
+      rows.push_back(row_json(options, opened, test, speed, usage));
+  }
+  if (options.output == "json") fmt::print("{}\n", rows.dump(1));
+  return {};
+}
+
+}  // namespace
+
+int run_bench_model(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Speed of a model with random ids, beside this machine's measured limits: prefill (pp) in\n"
+      "operations, decode (tg) in bytes of the file's tensors and of KV at --depth.\n"
+      "Also: sluice bench op --help, sluice bench serve --help.",
+      "sluice bench"};
+  add_model_options(app, &options.model);
+  app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--streams", options.streams, "sequences at the same time")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("-r,--repeats", options.repeats, "measured repetitions, after one to warm up")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
+      ->check(CLI::Range(1, 8192));
+  app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
+  add_output_option(app, &options.output);
+  app.footer("Example: sluice bench model.gguf -p 512 -n 128 -r 3");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  const auto done = bench(options);
+  return done.ok() ? 0 : report("bench", done.error());
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,60 @@
+#include "apps/model_options.h"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/progress.h"
+#include "core/cpu.h"
+#include "core/math.h"
+
+namespace sluice::apps {
+
+void add_model_options(CLI::App& app, ModelOptions* options) {
+  app.add_option("MODEL", options->model, "GGUF file, or any part of a split one")->required();
+  app.add_option("-t,--threads", options->threads, "threads; every core if not given")
+      ->check(CLI::Range(1, 1024));
+  app.add_flag("--exact", options->exact,
+               "reference kernels with float32 activations and KV: slow, for comparison");
+  app.add_option("--kernels", options->kernels,
+                 "kernel table by name instead of the best for this machine");
+}
+
+void add_output_option(CLI::App& app, std::string* output) {
+  app.add_option("-o,--output", *output, "text or json")->check(CLI::IsMember({"text", "json"}));
+}
+
+core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
+                                     int64_t kv_tokens) {
+  OpenedModel opened;
+  opened.checkpoint = TRY(formats::Checkpoint::open(options.model));
+  Progress progress("loading");
+  model::LoadOptions load{
+      .threads = options.threads > 0 ? options.threads : core::detect_cpu().cores,
+      .step_tokens_max = step_tokens_max,
+      .arithmetic = options.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
+      .kernels = options.kernels,
+      .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+  auto loaded = model::Model::load(*opened.checkpoint, load);
+  progress.finish();
+  if (!loaded.ok()) return loaded.error().within(fmt::format("'{}'", options.model));
+  opened.model = std::move(*loaded);
+  opened.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens));
+  return opened;
+}
+
+ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return {.run = false, .exit_code = app.exit(error) == 0 ? 0 : 2};
+  }
+  return {.run = true, .exit_code = 0};
+}
+
+int report(const char* verb, const core::Error& error) {
+  fmt::print(stderr, "sluice {}: {}\n", verb, error.message);
+  return 1;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,50 @@
+// The options that every verb with a model has in common, and the model they name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/result.h"
+#include "formats/checkpoint.h"
+#include "model/model.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sluice::apps {
+
+struct ModelOptions {
+  std::string model;
+  int threads = 0;  // 0: every core that the process may use
+  bool exact = false;
+  std::string kernels;
+};
+
+// MODEL, -t/--threads, --exact, --kernels.
+void add_model_options(CLI::App& app, ModelOptions* options);
+
+struct OpenedModel {
+  std::unique_ptr<formats::Checkpoint> checkpoint;
+  std::unique_ptr<model::Model> model;
+};
+
+// Loads it with a progress bar on a terminal. KV for `kv_tokens` tokens is allocated.
+core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
+                                     int64_t kv_tokens);
+
+// -o text|json
+void add_output_option(CLI::App& app, std::string* output);
+
+// Parses the command line; the exit code to return where the verb must not run (help, wrong usage).
+struct ParseOutcome {
+  bool run = false;
+  int exit_code = 0;
+};
+ParseOutcome parse_options(CLI::App& app, int argc, char** argv);
+
+// "sluice VERB: message" on stderr; returns exit code 1.
+int report(const char* verb, const core::Error& error);
+
+}  // namespace sluice::apps

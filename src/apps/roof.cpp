@@ -1,0 +1,77 @@
+#include "apps/roof.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "core/cpu.h"
+
+namespace sluice::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path cache_file() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')
+    return fs::path(cache) / "sluice" / "roof.json";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return fs::path(home) / ".cache" / "sluice" / "roof.json";
+  return {};
+}
+
+nlohmann::json read_cache() {
+  std::ifstream in(cache_file());
+  auto parsed = in ? nlohmann::json::parse(in, nullptr, false) : nlohmann::json();
+  return parsed.is_object() ? parsed : nlohmann::json::object();
+}
+
+std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string& machine) {
+  const auto entry = cache.find(machine);
+  if (entry == cache.end() || !entry->is_object()) return std::nullopt;
+  kernels::Roof roof;
+  const auto number = [&](const char* key, double* out) {
+    const auto value = entry->find(key);
+    if (value == entry->end() || !value->is_number() || !(value->get<double>() > 0)) return false;
+    *out = value->get<double>();
+    return true;
+  };
+  if (!number("read_gb_s", &roof.read_gb_s) || !number("int8_tops", &roof.int8_tops) ||
+      !number("bf16_tflops", &roof.bf16_tflops))
+    return std::nullopt;
+  return roof;
+}
+
+// Another process may write at the same time: the file is replaced whole.
+void store(nlohmann::json cache, const std::string& machine, const kernels::Roof& roof) {
+  const fs::path path = cache_file();
+  if (path.empty()) return;
+  cache[machine] = {{"read_gb_s", roof.read_gb_s},
+                    {"int8_tops", roof.int8_tops},
+                    {"bf16_tflops", roof.bf16_tflops}};
+  std::error_code ignored;
+  fs::create_directories(path.parent_path(), ignored);
+  const fs::path fresh = path.string() + fmt::format(".{}", getpid());
+  std::ofstream(fresh) << cache.dump(1) << "\n";
+  fs::rename(fresh, path, ignored);
+}
+
+}  // namespace
+
+kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
+  const std::string machine =
+      fmt::format("{}, {} threads", core::detect_cpu().model, pool.threads());
+  const nlohmann::json cache = read_cache();
+  if (source == RoofSource::kCache)
+    if (const auto found = find(cache, machine)) return *found;
+  const kernels::Roof roof = kernels::measure_roof(pool);
+  store(cache, machine, roof);
+  return roof;
+}
+
+}  // namespace sluice::apps
