@@ -3,11 +3,58 @@
 #include <array>
 #include <string>
 
+#include "kernels/cpu/avx2/avx2.h"
+#include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/generic/pack.h"
 #include "kernels/kv_layout.h"
 #include "kernels/ref/ref.h"
 
 namespace sluice::kernels {
 namespace {
+
+constexpr Ops kAvx512Vnni = {
+    .name = "avx512_vnni",
+    .needs = [](const core::CpuInfo& cpu) { return cpu.avx512_vnni && cpu.avx2; },
+    .embed = ref::embed,
+    .rms_norm = avx512::rms_norm,
+    .rope = avx512::rope,
+    .add = avx512::add,
+    .silu_mul = avx512::silu_mul,
+    .packed_bytes = cpu::packed_bytes,
+    .pack = cpu::pack,
+    .activation_form = cpu::activation_form,
+    .activation_bytes = cpu::activation_bytes,
+    .quantize_activations = avx512::quantize_activations,
+    .linear = avx512::linear,
+    .kv_store = avx512::kv_store,
+    .attention = avx512::attention,
+    .argmax = avx512::argmax,
+    .logsumexp = avx512::logsumexp,
+    .softmax = avx512::softmax,
+    .top_k = avx512::top_k,
+};
+
+constexpr Ops kAvx2 = {
+    .name = "avx2",
+    .needs = [](const core::CpuInfo& cpu) { return cpu.avx2; },
+    .embed = ref::embed,
+    .rms_norm = avx2::rms_norm,
+    .rope = avx2::rope,
+    .add = avx2::add,
+    .silu_mul = avx2::silu_mul,
+    .packed_bytes = cpu::packed_bytes,
+    .pack = cpu::pack,
+    .activation_form = cpu::activation_form,
+    .activation_bytes = cpu::activation_bytes,
+    .quantize_activations = avx2::quantize_activations,
+    .linear = avx2::linear,
+    .kv_store = avx2::kv_store,
+    .attention = avx2::attention,
+    .argmax = avx2::argmax,
+    .logsumexp = avx2::logsumexp,
+    .softmax = avx2::softmax,
+    .top_k = avx2::top_k,
+};
 
 constexpr Ops kReference = {
     .name = "ref",
@@ -31,7 +78,7 @@ constexpr Ops kReference = {
     .top_k = ref::top_k,
 };
 
-constexpr std::array<const Ops*, 1> kAll = {&kReference};
+constexpr std::array<const Ops*, 3> kAll = {&kAvx512Vnni, &kAvx2, &kReference};
 
 std::string choices(const core::CpuInfo& cpu) {
   std::string text;

@@ -1,0 +1,24 @@
+#include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/avx512/vector.h"
+// After the vector that it is written in.
+#include "kernels/cpu/generic/rows.h"
+
+namespace sluice::kernels::avx512 {
+
+void rms_norm(const RmsNormArgs& args, int thread, int threads) {
+  rms_norm_rows(args, thread, threads);
+}
+void rope(const RopeArgs& args, int thread, int threads) {
+  rope_rows(args, thread, threads);
+}
+void add(const AddArgs& args, int thread, int threads) {
+  add_rows(args, thread, threads);
+}
+void silu_mul(const SiluMulArgs& args, int thread, int threads) {
+  silu_mul_rows(args, thread, threads);
+}
+void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
+  quantize_rows(args, thread, threads);
+}
+
+}  // namespace sluice::kernels::avx512

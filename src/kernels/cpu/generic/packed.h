@@ -1,0 +1,76 @@
+// The layouts that pack() writes and the vector kernels read. Internal linkage, no intrinsics.
+//
+// Weights lie in panels of kPanel outputs, lane = output, so that a dot product needs no sum across
+// lanes. The k dimension is cut into blocks of 32 values; `group` consecutive blocks lie together,
+// so that every array starts on a cache line (16 outputs × one group):
+//   codes      group × kBits·64 bytes. Of one block, in vectors of 64 bytes = 16 lanes × 4 bytes:
+//              4 bits: vector j < 4 holds values 4j…4j+3 in low nibbles, 16+4j… in high ones
+//              5 bits: the same, then one vector of fifth bits: bit g of byte (lane, b) belongs to
+//                      value 4g + b
+//              8 bits: vector j < 8 holds values 4j…4j+3; code = value + 128
+//   scales     group × 16 f16, or kSuperBlock: group × 16 u8
+//   minima     the same, with kMinimum and kSuperBlock
+//   d, -dmin   16 f16 each, with kSuperBlock: scale = d · u8, minimum = -dmin · u8
+// value = scale · (code - zero), zero = 2^(kBits-1), with kSymmetric; else scale · code + minimum.
+//
+// Floats: panels of 16 outputs too, element (k, lane).
+#pragma once
+
+#include "kernels/ops.h"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr int64_t kPanel = 16;
+constexpr int64_t kBlock = kActivationBlock;
+
+enum class Scales : uint8_t { kSymmetric, kMinimum, kSuperBlock };
+
+struct PackedFormat {
+  int bits = 0;
+  Scales scales = Scales::kSymmetric;
+
+  constexpr int64_t group() const { return scales == Scales::kSuperBlock ? 8 : 2; }
+  constexpr int64_t block_code_bytes() const { return bits * 64; }
+  constexpr int64_t scale_bytes() const { return scales == Scales::kSuperBlock ? 16 : 32; }
+  constexpr int64_t scales_at() const { return group() * block_code_bytes(); }
+  constexpr int64_t minima_at() const { return scales_at() + group() * scale_bytes(); }
+  constexpr int64_t super_at() const { return minima_at() + group() * scale_bytes(); }
+  constexpr int64_t group_bytes() const {
+    if (scales == Scales::kSymmetric) return minima_at();
+    return scales == Scales::kMinimum ? super_at() : super_at() + 64;
+  }
+  constexpr int64_t panel_bytes(int64_t inputs) const {
+    const int64_t blocks = inputs / kBlock;
+    return (blocks + group() - 1) / group() * group_bytes();
+  }
+};
+
+// Quantised activations, rows of row_bytes(). Byte offsets inside a row, blocks = inputs / 32:
+//   0             codes i8 (inputs)
+//   scales()      f32 (blocks): x ≈ scale · code
+//   scaled_sums() f32 (blocks): scale · Σ codes, which a minimum is multiplied with
+//   zero_sums()   i32 (blocks): -128 · Σ codes, where an accumulator of codes with zero 128 starts
+struct ActivationLayout {
+  int64_t inputs;
+
+  constexpr int64_t blocks() const { return inputs / kBlock; }
+  constexpr int64_t scales() const { return inputs; }
+  constexpr int64_t scaled_sums() const { return inputs + blocks() * 4; }
+  constexpr int64_t zero_sums() const { return inputs + blocks() * 8; }
+  constexpr int64_t row_bytes() const { return (inputs + blocks() * 12 + 63) / 64 * 64; }
+};
+
+// core::split of core/thread_pool.h, for files whose functions must not be shared.
+struct Share {
+  int64_t begin, end;
+};
+constexpr Share share_of(int64_t count, int64_t unit, int thread, int threads) {
+  const int64_t units = (count + unit - 1) / unit;
+  const int64_t begin = units * thread / threads * unit;
+  const int64_t end = units * (thread + 1) / threads * unit;
+  return {begin < count ? begin : count, end < count ? end : count};
+}
+
+}  // namespace
+}  // namespace sluice::kernels

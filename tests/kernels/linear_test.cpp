@@ -1,0 +1,203 @@
+// linear() of every table: error against ref, equal bits whatever the rows and threads, and equal
+// bits of the int8 tables.
+#include <gtest/gtest.h>
+
+#include "tests/kernels/support.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,  DType::kQ4_0,
+                            DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,  DType::kQ8_0,
+                            DType::kQ2_K, DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K,
+                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS};
+
+bool has_own_layout(DType type) {
+  return type != DType::kQ2_K && type != DType::kQ3_K && type != DType::kQ6_K &&
+         type != DType::kIQ4_NL && type != DType::kIQ4_XS;
+}
+
+// Relative error (support.h) that a format may have. Int8 activations lose 1/sqrt(12) of a step,
+// max/127 of their block: about 0.005 of normal values; types stored as Q8_0 as much again.
+double limit_of(const Ops& ops, DType type) {
+  if (ops.activation_form(type) == ActivationForm::kF32) return 1e-6;
+  return has_own_layout(type) ? 0.007 : 0.011;
+}
+
+std::vector<int64_t> input_sizes(DType type) {
+  if (core::info(type).block_values == 256) return {256, 768, 2048};
+  if (core::info(type).block_values == 32) return {32, 96, 576, 1536};
+  return {1, 7, 32, 100, 576};
+}
+
+TEST(Linear, EveryTypeAgreesWithReference) {
+  const uint64_t seed = 4242;
+  core::Rng rng(seed);
+  for (DType type : kTypes)
+    for (int64_t inputs : input_sizes(type))
+      for (int64_t outputs : {16, 17, 40, 130}) {
+        const int64_t rows = 1 + rng.below(20);
+        const auto blocks = random_blocks(rng, type, outputs * inputs);
+        const auto x = normals(rng, rows * inputs), bias = normals(rng, outputs);
+        const auto residual = normals(rng, rows * outputs);
+        const LinearCase with{x.data(), rows, bias.data(), residual.data(), 1};
+        const Packed reference = pack_weights(reference_ops(), type, outputs, inputs, blocks);
+        const auto expected = run_linear(reference_ops(), reference.weights, with);
+        for (const Ops* ops : runnable_ops()) {
+          const Packed packed = pack_weights(*ops, type, outputs, inputs, blocks, 2);
+          const double error = relative_error(run_linear(*ops, packed.weights, with), expected);
+          EXPECT_LT(error, limit_of(*ops, type))
+              << ops->name << ' ' << core::info(type).name << ' ' << rows << "×" << outputs << "×"
+              << inputs << ", seed " << seed;
+        }
+      }
+}
+
+// The true sum in double over decoded weights: ref is what it says.
+TEST(Linear, ReferenceIsExactToFloat) {
+  core::Rng rng(99);
+  for (DType type : {DType::kQ4_1, DType::kQ8_0, DType::kF32}) {
+    const int64_t inputs = 1536, outputs = 24, rows = 5;
+    const auto blocks = random_blocks(rng, type, outputs * inputs);
+    const auto x = normals(rng, rows * inputs);
+    const Packed packed = pack_weights(reference_ops(), type, outputs, inputs, blocks);
+    const auto y = run_linear(reference_ops(), packed.weights, {x.data(), rows});
+    std::vector<float> w(static_cast<size_t>(outputs * inputs)), expected;
+    decode(type, blocks.data(), outputs * inputs, w.data());
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t n = 0; n < outputs; ++n) {
+        double sum = 0;
+        for (int64_t k = 0; k < inputs; ++k)
+          sum += double{x[static_cast<size_t>(r * inputs + k)]} *
+                 double{w[static_cast<size_t>(n * inputs + k)]};
+        expected.push_back(static_cast<float>(sum));
+      }
+    EXPECT_LT(relative_error(y, expected), 3e-7) << core::info(type).name;
+  }
+}
+
+TEST(Linear, BitsDoNotDependOnRowsOrThreads) {
+  core::Rng rng(7);
+  for (const Ops* ops : runnable_ops())
+    for (DType type : kTypes) {
+      const int64_t inputs = core::info(type).block_values == 256 ? 1024 : 992, outputs = 77;
+      constexpr int64_t kRows = 70;
+      const auto blocks = random_blocks(rng, type, outputs * inputs);
+      const auto x = normals(rng, kRows * inputs), bias = normals(rng, outputs);
+      const Packed packed = pack_weights(*ops, type, outputs, inputs, blocks);
+      std::vector<float> alone;
+      for (int64_t r = 0; r < kRows; ++r) {
+        const auto y =
+            run_linear(*ops, packed.weights, {x.data() + r * inputs, 1, bias.data(), nullptr, 1});
+        alone.insert(alone.end(), y.begin(), y.end());
+      }
+      for (int64_t rows : {2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 31, 64, 70})
+        for (int threads : {1, 2, 3}) {
+          const auto y =
+              run_linear(*ops, packed.weights, {x.data(), rows, bias.data(), nullptr, threads});
+          ASSERT_TRUE(same_bits(y.data(), alone.data(), y.size()))
+              << ops->name << ' ' << core::info(type).name << ", " << rows << " rows, " << threads
+              << " threads";
+        }
+    }
+}
+
+TEST(Linear, ManyRowsCrossTheRowBlock) {
+  core::Rng rng(8);
+  for (const Ops* ops : runnable_ops()) {
+    const int64_t inputs = 64, outputs = 20, rows = 517;
+    const auto blocks = random_blocks(rng, DType::kQ4_1, outputs * inputs);
+    const auto x = normals(rng, rows * inputs);
+    const Packed packed = pack_weights(*ops, DType::kQ4_1, outputs, inputs, blocks);
+    const auto y = run_linear(*ops, packed.weights, {x.data(), rows});
+    for (int64_t r : {0, 239, 240, 241, 479, 480, 516}) {
+      const auto one = run_linear(*ops, packed.weights, {x.data() + r * inputs, 1});
+      EXPECT_TRUE(same_bits(&y[static_cast<size_t>(r * outputs)], one.data(), one.size())) << r;
+    }
+  }
+}
+
+TEST(Linear, Int8TablesAgreeBitForBit) {
+  core::Rng rng(17);
+  std::vector<const Ops*> tables;
+  for (const Ops* ops : runnable_ops())
+    if (ops->activation_form(DType::kQ4_1) == ActivationForm::kInt8) tables.push_back(ops);
+  for (DType type : kTypes) {
+    const int64_t inputs = 1280, outputs = 52;
+    const auto blocks = random_blocks(rng, type, outputs * inputs);
+    for (int64_t rows : {1, 3, 13}) {
+      const auto x = normals(rng, rows * inputs);
+      std::vector<float> first;
+      for (const Ops* ops : tables) {
+        const Packed packed = pack_weights(*ops, type, outputs, inputs, blocks);
+        const auto y = run_linear(*ops, packed.weights, {x.data(), rows});
+        if (first.empty()) first = y;
+        EXPECT_TRUE(same_bits(y.data(), first.data(), y.size()))
+            << ops->name << ' ' << core::info(type).name << ", " << rows << " rows";
+      }
+    }
+  }
+}
+
+TEST(Linear, ExtremeCodesAndScales) {
+  // Codes at the ends of their ranges and activations of one sign meet every saturation.
+  for (const Ops* ops : runnable_ops())
+    for (DType type : {DType::kQ4_0, DType::kQ5_1, DType::kQ8_0, DType::kQ5_K}) {
+      const int64_t inputs = 512, outputs = 16;
+      for (int fill : {0x00, 0xff, 0x80, 0x7f}) {
+        core::Rng rng(3);
+        auto blocks = random_blocks(rng, type, outputs * inputs);
+        const auto bytes = static_cast<size_t>(core::info(type).block_bytes);
+        const size_t head = type == DType::kQ5_1 || type == DType::kQ5_K ? 4 : 2;
+        for (size_t i = 0; i < blocks.size(); ++i)
+          if (i % bytes >= head) blocks[i] = static_cast<std::byte>(fill);
+        for (float value : {1.0f, -1.0f}) {
+          const std::vector<float> x(static_cast<size_t>(inputs), value);
+          const Packed packed = pack_weights(*ops, type, outputs, inputs, blocks);
+          const Packed reference = pack_weights(reference_ops(), type, outputs, inputs, blocks);
+          EXPECT_LT(relative_error(run_linear(*ops, packed.weights, {x.data(), 1}),
+                                   run_linear(reference_ops(), reference.weights, {x.data(), 1})),
+                    1e-5)
+              << ops->name << ' ' << core::info(type).name << " fill " << fill;
+        }
+      }
+    }
+}
+
+TEST(Linear, ResidualMayBeTheResult) {
+  core::Rng rng(21);
+  for (const Ops* ops : runnable_ops())
+    for (int64_t rows : {1, 9}) {
+      const int64_t inputs = 96, outputs = 50;
+      const auto blocks = random_blocks(rng, DType::kQ4_0, outputs * inputs);
+      const auto x = normals(rng, rows * inputs), residual = normals(rng, rows * outputs);
+      const Packed packed = pack_weights(*ops, DType::kQ4_0, outputs, inputs, blocks);
+      const auto expected =
+          run_linear(*ops, packed.weights, {x.data(), rows, nullptr, residual.data()});
+      core::Buffer quantized = buffer_of(ops->activation_bytes(rows, inputs));
+      run_all(ops->quantize_activations, QuantizeArgs{x.data(), rows, inputs, quantized.data()});
+      std::vector<float> y = residual;
+      run_all(ops->linear, LinearArgs{.weights = packed.weights,
+                                      .x = x.data(),
+                                      .x_packed = quantized.data(),
+                                      .rows = rows,
+                                      .residual = y.data(),
+                                      .y = y.data()});
+      EXPECT_EQ(y, expected) << ops->name;
+    }
+}
+
+TEST(Linear, PackedBytesStayCloseToTheFile) {
+  for (const Ops* ops : runnable_ops())
+    for (DType type : kTypes) {
+      if (!has_own_layout(type)) continue;
+      const double file = static_cast<double>(1536 * core::bytes_of(type, 1536));
+      EXPECT_LE(static_cast<double>(ops->packed_bytes(type, 1536, 1536)), file * 1.03)
+          << ops->name << ' ' << core::info(type).name;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::kernels

@@ -1,0 +1,88 @@
+#include "tests/kernels/support.h"
+
+#include "kernels/half.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+// Byte offsets of a block's f16 scales, and the size of a scale that gives values around 1.
+struct ScalesOf {
+  std::vector<int> offsets;
+  float size = 0;
+};
+ScalesOf scales_of(DType type) {
+  switch (type) {
+    case DType::kQ4_0:
+    case DType::kQ5_0:
+      return {{0}, 0.1f};
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+      return {{0, 2}, 0.1f};
+    case DType::kQ8_0:
+    case DType::kIQ4_NL:
+      return {{0}, 0.01f};
+    case DType::kQ2_K:
+      return {{80, 82}, 0.05f};
+    case DType::kQ3_K:
+      return {{108}, 0.01f};
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return {{0, 2}, 0.002f};
+    case DType::kQ6_K:
+      return {{208}, 0.0005f};
+    case DType::kIQ4_XS:
+      return {{0}, 0.0005f};
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values) {
+  std::vector<std::byte> bytes(static_cast<size_t>(core::bytes_of(type, values)));
+  if (type == DType::kF32 || type == DType::kF16 || type == DType::kBF16) {
+    for (int64_t i = 0; i < values; ++i) {
+      const float value = normal(rng);
+      if (type == DType::kF32) std::memcpy(&bytes[static_cast<size_t>(i) * 4], &value, 4);
+      if (type == DType::kF16) store_u16(&bytes[static_cast<size_t>(i) * 2], f16_of_float(value));
+      if (type == DType::kBF16)
+        store_u16(&bytes[static_cast<size_t>(i) * 2],
+                  static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+    }
+    return bytes;
+  }
+  for (std::byte& b : bytes) b = static_cast<std::byte>(rng.bits());
+  const core::DTypeInfo& info = core::info(type);
+  const ScalesOf scales = scales_of(type);
+  for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info.block_bytes))
+    for (int offset : scales.offsets)
+      store_u16(&bytes[block + static_cast<size_t>(offset)],
+                f16_of_float(scales.size * normal(rng)));
+  return bytes;
+}
+
+std::vector<float> run_linear(const Ops& ops, const PackedWeights& weights,
+                              const LinearCase& with) {
+  core::Buffer packed;
+  if (ops.activation_form(weights.type) == ActivationForm::kInt8) {
+    packed = buffer_of(ops.activation_bytes(with.rows, weights.inputs));
+    run_all(ops.quantize_activations,
+            QuantizeArgs{with.x, with.rows, weights.inputs, packed.data()}, with.threads);
+  }
+  std::vector<float> y(static_cast<size_t>(with.rows * weights.outputs), -7);
+  run_all(ops.linear,
+          LinearArgs{.weights = weights,
+                     .x = with.x,
+                     .x_packed = packed.data(),
+                     .rows = with.rows,
+                     .bias = with.bias,
+                     .residual = with.residual,
+                     .y = y.data()},
+          with.threads);
+  return y;
+}
+
+}  // namespace sluice::kernels

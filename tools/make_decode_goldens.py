@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Writes tests/data/decode/TYPE.bin: blocks of random bits and the values that the gguf package gives.
+
+    python3 -m pip install gguf numpy
+    python3 tools/make_decode_goldens.py tests/data/decode
+
+A file holds, little-endian: u32 number of blocks, the blocks, then their values as f32. Every bit
+of a block is random but for its scales: these are small, negative, subnormal or zero, never infinite
+or NaN.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+from gguf import quants
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+SEED = 20261122
+VALUES = 4096
+
+# Byte offsets of the f16 scales in a block.
+SCALES = {
+    "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
+    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0], "IQ4_XS": [0],
+}  # fmt: skip
+
+
+def scale_values(rng: np.random.Generator, count: int) -> np.ndarray:
+    """f16 scales of many kinds: normal of both signs, subnormal, zero, the extremes."""
+    values = rng.normal(0, 0.05, count).astype(np.float16)
+    kinds = rng.integers(0, 8, count)
+    values[kinds == 0] = np.float16(0)
+    values[kinds == 1] = (rng.integers(-1023, 1024, count)[kinds == 1] * 2.0**-24).astype(np.float16)
+    values[kinds == 2] = np.float16(-60.0)
+    return values
+
+
+def blocks_of(name: str, rng: np.random.Generator) -> np.ndarray:
+    block_values, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    count = VALUES // block_values
+    blocks = rng.integers(0, 256, (count, block_bytes), dtype=np.uint8)
+    for offset in SCALES[name]:
+        blocks[:, offset : offset + 2] = scale_values(rng, count).view(np.uint8).reshape(count, 2)
+    return blocks
+
+
+def floats_of(name: str, rng: np.random.Generator) -> np.ndarray:
+    """Every kind of finite value of a plain float type."""
+    if name == "F32":
+        bits = rng.integers(0, 2**32, VALUES, dtype=np.uint32)
+        bits[(bits & 0x7F800000) == 0x7F800000] = 0x80000000
+        return bits.view(np.uint8).reshape(VALUES, 4)
+    exponent = 0x7C00 if name == "F16" else 0x7F80
+    bits = rng.integers(0, 2**16, VALUES, dtype=np.uint16)
+    bits[(bits & exponent) == exponent] = 0x8001
+    return bits.view(np.uint8).reshape(VALUES, 2)
+
+
+def main() -> None:
+    out = pathlib.Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(["F32", "F16", "BF16", *SCALES]):
+        rng = np.random.default_rng([SEED, number])
+        blocks = blocks_of(name, rng) if name in SCALES else floats_of(name, rng)
+        kind = GGMLQuantizationType[name]
+        if name == "F16":
+            values = blocks.view(np.float16).astype(np.float32)
+        elif name == "F32":
+            values = blocks.view(np.float32)
+        else:
+            values = quants.dequantize(blocks, kind)
+        with open(out / f"{name}.bin", "wb") as file:
+            file.write(np.uint32(len(blocks)).tobytes())
+            file.write(blocks.tobytes())
+            file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+
+
+if __name__ == "__main__":
+    main()
