@@ -1,0 +1,15 @@
+// A vocabulary by what a command line names.
+#pragma once
+
+#include <string>
+
+#include "core/result.h"
+#include "tokenizer/vocabulary.h"
+
+namespace sluice::apps {
+
+// A GGUF file (one without weights is enough), a tokenizer.json, or a folder that holds one; a
+// tokenizer_config.json beside it is read too.
+core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model);
+
+}  // namespace sluice::apps

@@ -1,0 +1,186 @@
+#include "tokenizer/encoder.h"
+
+#include <algorithm>
+
+#include "tokenizer/unicode.h"
+
+namespace sluice::tokenizer {
+namespace {
+
+constexpr std::string_view kSentencePieceSpace = "\xe2\x96\x81";  // U+2581
+
+bool is_word_character(Char c) {
+  return (c.classes & (kLetter | kNumber | kMark)) != 0 || c.code_point == '_';
+}
+
+bool starts_with_word(const char* begin, const char* end) {
+  return begin < end && is_word_character(read_char(begin, end));
+}
+
+bool ends_with_word(const char* begin, const char* end) {
+  if (begin == end) return false;
+  const char* last = end - 1;
+  while (last > begin && end - last < 4 && (static_cast<unsigned char>(*last) & 0xc0) == 0x80)
+    --last;
+  return is_word_character(read_char(last, end));
+}
+
+// The text with its spaces as SentencePiece sees them.
+std::string prepare_spaces(std::string_view text, bool add_prefix, bool remove_extra) {
+  std::string out;
+  out.reserve(text.size() + 1);
+  if (add_prefix) out.push_back(' ');
+  while (!text.empty()) {
+    const bool is_space = text.starts_with(kSentencePieceSpace);
+    const char c = is_space ? ' ' : text.front();
+    text.remove_prefix(is_space ? kSentencePieceSpace.size() : 1);
+    const bool at_edge = out.size() == (add_prefix ? 1 : 0);
+    if (remove_extra && c == ' ' && (at_edge || out.back() == ' ')) continue;
+    out.push_back(c);
+  }
+  if (remove_extra && out.size() > (add_prefix ? 1 : 0) && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+}  // namespace
+
+std::vector<TokenId> Encoder::encode(std::string_view text, EncodeOptions options) {
+  ids_.clear();
+  const bool surround = options.surrounding_ids == SurroundingIds::kAdd;
+  if (surround) ids_.insert(ids_.end(), vocabulary_.prefix().begin(), vocabulary_.prefix().end());
+  split_added(vocabulary_.added_, options.special_text, {text, true},
+              [&](Segment s) { encode_segment(s, options.special_text); });
+  if (surround) ids_.insert(ids_.end(), vocabulary_.suffix().begin(), vocabulary_.suffix().end());
+  return ids_;
+}
+
+template <typename OnText>
+void Encoder::split_added(const AddedTokens& added, SpecialText special_text, Segment segment,
+                          OnText on_text) {
+  const char* const begin = segment.text.data();
+  const char* const end = begin + segment.text.size();
+  const char* done = begin;  // everything before it is encoded
+  bool follows_token = segment.follows_token;
+  for (const char* at = begin; at < end && !added.empty();) {
+    const AddedTokens::Match match = added.next(at, end);
+    if (match.token == nullptr) break;
+    at = match.end;
+    const MatchEdges& edges = match.token->edges;
+    if (match.token->is_control && special_text == SpecialText::kPlain) continue;
+    if (edges.whole_word &&
+        (ends_with_word(begin, match.begin) || starts_with_word(match.end, end)))
+      continue;
+    const char* token_begin = std::max(match.begin, done);
+    if (edges.strips_left) token_begin = std::max(trailing_spaces({begin, match.begin}), done);
+    if (done < token_begin) on_text({{done, token_begin}, follows_token});
+    ids_.push_back(match.token->id);
+    done = edges.strips_right ? skip(match.end, end, kSpace) : match.end;
+    follows_token = true;
+  }
+  if (done < end) on_text({{done, end}, follows_token});
+}
+
+void Encoder::encode_segment(Segment segment, SpecialText special_text) {
+  std::string normalized;
+  if (vocabulary_.normalization_ == Normalization::kNfc && !is_surely_nfc(segment.text)) {
+    normalized = to_nfc(segment.text);
+    segment.text = normalized;
+  }
+  split_added(vocabulary_.added_normalized_, special_text, segment,
+              [&](Segment s) { encode_text(s); });
+}
+
+void Encoder::encode_text(Segment segment) {
+  if (vocabulary_.algorithm_ == Algorithm::kSentencePieceBpe) {
+    encode_sentence_piece(segment);
+    return;
+  }
+  split(vocabulary_.rules_, segment.text, [this](std::string_view word) { encode_word(word); });
+}
+
+void Encoder::encode_sentence_piece(Segment segment) {
+  const bool add_prefix = vocabulary_.add_space_prefix_ && segment.follows_token;
+  const std::string text =
+      prepare_spaces(segment.text, add_prefix, vocabulary_.remove_extra_whitespaces_);
+  if (!vocabulary_.spaces_start_words_) {
+    encode_word(text);
+    return;
+  }
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t first = text.find_first_not_of(' ', begin);
+    const size_t end = first == std::string::npos ? text.size() : text.find(' ', first);
+    encode_word(std::string_view(text).substr(begin, end - begin));
+    begin = std::min(end, text.size());
+  }
+}
+
+void Encoder::encode_word(std::string_view word) {
+  if (const std::span<const int32_t> ids = cache_.find(word); !ids.empty()) {
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    return;
+  }
+  const size_t first_id = ids_.size();
+  const TokenId whole = vocabulary_.ignore_merges_ ? vocabulary_.words_.find(word) : kNoToken;
+  if (whole != kNoToken) {
+    ids_.push_back(whole);
+  } else if (vocabulary_.algorithm_ == Algorithm::kByteLevelBpe) {
+    append_word_symbols(word);
+  } else {
+    append_word_characters(word);
+  }
+  cache_.insert(word, std::span(ids_).subspan(first_id));
+}
+
+// Bytes that the vocabulary lacks are left out before merging, as Hugging Face tokenizers does.
+void Encoder::append_word_symbols(std::string_view word) {
+  symbols_.clear();
+  for (const char c : word) {
+    const int32_t symbol = vocabulary_.byte_symbols_[static_cast<unsigned char>(c)];
+    if (symbol != kNoToken) symbols_.push_back(symbol);
+  }
+  merger_.merge(vocabulary_.merges_, symbols_);
+  ids_.insert(ids_.end(), symbols_.begin(), symbols_.end());
+}
+
+void Encoder::append_word_characters(std::string_view word) {
+  symbols_.clear();
+  unknown_characters_.clear();
+  const char* const end = word.data() + word.size();
+  for (const char* at = word.data(); at < end;) {
+    const std::string_view character(at, static_cast<size_t>(char_size_bytes(at, end)));
+    const int32_t known = vocabulary_.characters_.find(character);
+    if (known == TextIndex::kNone) unknown_characters_.push_back(character);
+    symbols_.push_back(
+        known != TextIndex::kNone ? known : -1 - static_cast<int32_t>(unknown_characters_.size()));
+    at += character.size();
+  }
+  merger_.merge(vocabulary_.merges_, symbols_);
+  for (const int32_t symbol : symbols_) append_id_of(symbol);
+}
+
+void Encoder::append_id_of(int32_t symbol) {
+  if (vocabulary_.contains(symbol)) {
+    ids_.push_back(symbol);
+  } else if (symbol < 0) {
+    append_bytes_of(unknown_characters_[static_cast<size_t>(-2 - symbol)]);
+  } else {
+    append_bytes_of(
+        vocabulary_.partial_characters_[static_cast<size_t>(symbol - vocabulary_.size())]);
+  }
+}
+
+// Byte fallback; the unknown token, once, where the vocabulary lacks one of the bytes.
+void Encoder::append_bytes_of(std::string_view character) {
+  const auto symbol_of = [this](char c) {
+    return vocabulary_.byte_symbols_[static_cast<unsigned char>(c)];
+  };
+  const bool all_known = std::all_of(character.begin(), character.end(),
+                                     [&](char c) { return symbol_of(c) != kNoToken; });
+  if (all_known) {
+    for (const char c : character) ids_.push_back(symbol_of(c));
+  } else if (vocabulary_.special().unk != kNoToken) {
+    ids_.push_back(vocabulary_.special().unk);
+  }
+}
+
+}  // namespace sluice::tokenizer

@@ -1,0 +1,67 @@
+// Text to token ids.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer/merge_table.h"
+#include "tokenizer/vocabulary.h"
+#include "tokenizer/word_cache.h"
+
+namespace sluice::tokenizer {
+
+enum class SpecialText : uint8_t {
+  kParse,  // the text of a control token is that token: chat templates
+  kPlain,  // it is text like any other: what users write
+};
+
+enum class SurroundingIds : uint8_t {
+  kNone,
+  kAdd,  // Vocabulary::prefix() and suffix()
+};
+
+struct EncodeOptions {
+  SpecialText special_text = SpecialText::kParse;
+  SurroundingIds surrounding_ids = SurroundingIds::kNone;
+};
+
+// Holds working memory and a cache of words (1 MiB): one for each thread, kept for many texts.
+// The vocabulary must outlive it. At most n log n in the length of the text, whatever its words.
+// Any bytes are a text. With a byte-level vocabulary without normalization, what was not UTF-8
+// comes back from Vocabulary::bytes() as it was.
+class Encoder {
+ public:
+  explicit Encoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+
+  std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {});
+
+ private:
+  // What lies between added tokens.
+  struct Segment {
+    std::string_view text;
+    bool follows_token;  // or starts the text
+  };
+  template <typename OnText>
+  void split_added(const AddedTokens& added, SpecialText special_text, Segment segment,
+                   OnText on_text);
+  void encode_segment(Segment segment, SpecialText special_text);
+  void encode_text(Segment segment);
+  void encode_sentence_piece(Segment segment);
+  void encode_word(std::string_view word);
+  void append_word_symbols(std::string_view word);
+  void append_word_characters(std::string_view word);
+  void append_id_of(int32_t symbol);
+  void append_bytes_of(std::string_view character);
+
+  const Vocabulary& vocabulary_;
+  std::vector<TokenId> ids_;
+  WordMerger merger_;
+  WordCache cache_;
+  std::vector<int32_t> symbols_;
+  std::vector<std::string_view> unknown_characters_;  // by -2 - symbol
+};
+
+}  // namespace sluice::tokenizer
