@@ -23,7 +23,7 @@ bool has_own_layout(DType type) {
 // max/127 of their block: about 0.005 of normal values; types stored as Q8_0 as much again.
 double limit_of(const Ops& ops, DType type) {
   if (ops.activation_form(type) == ActivationForm::kF32) return 1e-6;
-  return has_own_layout(type) ? 0.007 : 0.011;
+  return has_own_layout(type) ? 0.011 : 0.014;
 }
 
 std::vector<int64_t> input_sizes(DType type) {
