@@ -33,10 +33,20 @@ Model& shared_model(Arithmetic arithmetic) {
   Loaded& entry = loaded[arithmetic == Arithmetic::kExact ? 0 : 1];
   if (entry.model == nullptr) {
     entry = load_model(model_path(),
-                       {.threads = 2, .step_tokens_max = kStepTokens, .arithmetic = arithmetic});
-    entry.model->allocate_kv(core::div_ceil(kTokensMax, kernels::kPageTokens));
+                       {.threads = 2, .step_tokens_max = kStepTokens, .arithmetic = arithmetic},
+                       kTokensMax);
   }
   return *entry.model;
+}
+
+std::vector<float> run(Model& model, std::span<const int32_t> ids, int32_t logit_count,
+                       const HiddenObserver* observer = nullptr) {
+  std::vector<float> logits(static_cast<size_t>(logit_count) *
+                            static_cast<size_t>(model.spec().vocab));
+  SingleSequence(model, 0, kTokensMax)
+      .append({.ids = ids, .chunk = kStepTokens, .logit_count = logit_count, .observer = observer},
+              logits.data());
+  return logits;
 }
 
 // Logits at the end of the prompt and after each golden id, (steps, vocab), teacher-forced.
@@ -44,8 +54,7 @@ std::vector<float> teacher_forced(Model& model, const nlohmann::json& prompt) {
   auto ids = prompt["ids"].get<std::vector<int32_t>>();
   const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
   ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
-  Stream stream(model, 0, kTokensMax);
-  return stream.run(ids, kStepTokens, static_cast<int32_t>(greedy.size()));
+  return run(model, ids, static_cast<int32_t>(greedy.size()));
 }
 
 struct Agreement {
@@ -93,8 +102,7 @@ TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
   Model& model = shared_model(Arithmetic::kExact);
   for (const nlohmann::json& prompt : goldens()["prompts"]) {
     SCOPED_TRACE(prompt["name"].get<std::string>());
-    Stream stream(model, 0, kTokensMax);
-    const auto logits = stream.run(prompt["ids"].get<std::vector<int32_t>>(), kStepTokens, 1);
+    const auto logits = run(model, prompt["ids"].get<std::vector<int32_t>>(), 1);
     const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
     const double limit = 2e-4 * static_cast<double>(*high - *low);
     const nlohmann::json& expected = prompt["last_logits"];
@@ -126,8 +134,7 @@ TEST_F(Golden, ExactHiddenStatesAreThoseOfTheReference) {
   const HiddenObserver observer = [&](int32_t, std::span<const float> rows) {
     last.emplace_back(rows.end() - static_cast<ptrdiff_t>(hidden), rows.end());
   };
-  Stream stream(model, 0, kTokensMax);
-  stream.run(prompt["ids"].get<std::vector<int32_t>>(), kStepTokens, 1, &observer);
+  run(model, prompt["ids"].get<std::vector<int32_t>>(), 1, &observer);
   ASSERT_EQ(last.size(), expected["after_layer"].size() + 2);
   std::vector<std::vector<double>> all = {expected["embedding"]};
   for (const auto& layer : expected["after_layer"]) all.push_back(layer);

@@ -1,18 +1,16 @@
-// Runs a model over token ids the way an engine would: pages, chunks, batches.
+// What the tests of this folder share.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <numeric>
-#include <span>
 #include <string>
-#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "core/math.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
+#include "model/single_sequence.h"
 
 namespace sluice::model::testing {
 
@@ -21,7 +19,8 @@ struct Loaded {
   std::unique_ptr<Model> model;
 };
 
-inline Loaded load_model(const std::string& path, const LoadOptions& options) {
+// A failure of the running test where it cannot be loaded; then `model` is null.
+inline Loaded load_model(const std::string& path, const LoadOptions& options, int64_t kv_tokens) {
   Loaded loaded;
   auto checkpoint = formats::Checkpoint::open(path);
   if (!checkpoint.ok()) {
@@ -35,51 +34,8 @@ inline Loaded load_model(const std::string& path, const LoadOptions& options) {
     return loaded;
   }
   loaded.model = std::move(*model);
+  loaded.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens));
   return loaded;
 }
-
-// One sequence with pages of its own, from `first_page` on.
-class Stream {
- public:
-  Stream(Model& model, int32_t first_page, int64_t tokens_max)
-      : model_(model),
-        pages_(static_cast<size_t>(core::div_ceil(tokens_max, kernels::kPageTokens))) {
-    std::iota(pages_.begin(), pages_.end(), first_page);
-  }
-
-  SequenceSpan span(int32_t first_row, int32_t rows) const {
-    return {first_row, rows, position_, pages_.data()};
-  }
-  void advance(int32_t rows) { position_ += rows; }
-
-  // Runs `ids` in chunks; logits of the last `logit_count` ids, (logit_count, vocab).
-  std::vector<float> run(std::span<const int32_t> ids, int32_t chunk, int32_t logit_count,
-                         const HiddenObserver* observer = nullptr) {
-    const auto vocab = static_cast<size_t>(model_.spec().vocab);
-    std::vector<float> logits(static_cast<size_t>(logit_count) * vocab);
-    const auto first_logit = static_cast<int32_t>(ids.size()) - logit_count;
-    float* out = logits.data();
-    for (int32_t begin = 0; begin < static_cast<int32_t>(ids.size()); begin += chunk) {
-      const int32_t rows = std::min(chunk, static_cast<int32_t>(ids.size()) - begin);
-      std::vector<int32_t> logit_rows;
-      for (int32_t r = std::max(0, first_logit - begin); r < rows; ++r) logit_rows.push_back(r);
-      const SequenceSpan spans[] = {span(0, rows)};
-      model_.forward(
-          {.token_ids = ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(rows)),
-           .sequences = spans,
-           .logit_rows = logit_rows,
-           .observer = observer},
-          out);
-      out += logit_rows.size() * vocab;
-      advance(rows);
-    }
-    return logits;
-  }
-
- private:
-  Model& model_;
-  int32_t position_ = 0;
-  std::vector<int32_t> pages_;
-};
 
 }  // namespace sluice::model::testing
