@@ -16,6 +16,10 @@
 #include "engine/request.h"
 #include "engine/stats.h"
 
+namespace sluice::kernels {
+struct Ops;
+}
+
 namespace sluice::engine {
 
 class StepRunner;  // engine/step_runner.h: the model, or a fake one in tests
@@ -30,7 +34,7 @@ struct EngineLimits {
   int64_t prefill_tokens_min = 16;  // a TPOT target does not shrink a step's prefill below
   int64_t kv_pages = 0;             // of kernels::kPageTokens tokens each
   int64_t logit_rows_max = 64;      // rows of logits in one step; ≥ sequences_max
-  int64_t prompt_top_max = 20;      // best alternatives of a token, sampled or of a prompt
+  int64_t logprobs_top_max = 20;    // best alternatives of a token, sampled or of a prompt
 };
 
 struct EngineConfig {
@@ -48,7 +52,8 @@ using StepObserver = std::function<void(const StepRecord&)>;
 // Everything outlives the engine. The pool is used by the loop thread only.
 struct EngineParts {
   StepRunner* runner = nullptr;
-  core::ThreadPool* pool = nullptr;
+  core::ThreadPool* pool = nullptr;   // samples; may be the model's
+  const kernels::Ops* ops = nullptr;  // of rows of logits
   const core::Clock* clock = nullptr;
   EventSink sink;
   StepObserver observer;  // may be empty

@@ -3,8 +3,13 @@
 #include <algorithm>
 
 #include "core/assert.h"
+#include "core/rng.h"
 
 namespace sluice::kv {
+
+uint64_t combine_namespace(uint64_t name_space, uint64_t salt) {
+  return core::random_bits(name_space, salt);
+}
 
 void extend_page_hashes(uint64_t name_space, std::span<const int32_t> ids, int32_t page_tokens,
                         std::vector<uint64_t>* hashes) {

@@ -19,6 +19,9 @@ struct PrefixKey {
   std::span<const int32_t> ids;  // at least page_hashes.size() · page_tokens
 };
 
+// The namespace of the requests that share prefixes only among those with the same salt.
+uint64_t combine_namespace(uint64_t name_space, uint64_t salt);
+
 // Appends the hashes of the full pages of `ids` that `hashes` does not have yet.
 void extend_page_hashes(uint64_t name_space, std::span<const int32_t> ids, int32_t page_tokens,
                         std::vector<uint64_t>* hashes);

@@ -1,0 +1,489 @@
+#include "engine/loop.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "core/assert.h"
+#include "core/math.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr double kSecond = 1e9;
+
+double seconds(int64_t ns) {
+  return static_cast<double>(ns) / kSecond;
+}
+
+template <typename T>
+void reserve(std::vector<T>* v, int64_t count) {
+  v->reserve(static_cast<size_t>(count));
+}
+
+void check_limits(const EngineConfig& c, const RunnerShape& shape) {
+  const EngineLimits& l = c.limits;
+  ASSERT(l.sequences_max > 0 && l.queue_max >= 0, "{} sequences, queue {}", l.sequences_max,
+         l.queue_max);
+  ASSERT(l.kv_pages > 0 && l.kv_pages <= shape.kv_pages, "{} pages of {}", l.kv_pages,
+         shape.kv_pages);
+  ASSERT(l.context_tokens_max > 0 && l.context_tokens_max <= l.kv_pages * shape.page_tokens,
+         "context of {} tokens in {} pages of {}", l.context_tokens_max, l.kv_pages,
+         shape.page_tokens);
+  ASSERT(l.step_tokens_max > l.sequences_max && l.step_tokens_max <= shape.step_tokens_max,
+         "steps of {} tokens, {} sequences, the model takes {}", l.step_tokens_max, l.sequences_max,
+         shape.step_tokens_max);
+  ASSERT(l.chunk_tokens_max > 0 && l.prefill_tokens_min > 0, "chunks of {}, at least {}",
+         l.chunk_tokens_max, l.prefill_tokens_min);
+  ASSERT(l.logit_rows_max >= l.sequences_max, "{} rows of logits for {} sequences",
+         l.logit_rows_max, l.sequences_max);
+  ASSERT(c.vocab_tokens > 0 && c.vocab_tokens <= shape.logit_columns, "{} ids, {} logits",
+         c.vocab_tokens, shape.logit_columns);
+  ASSERT(l.logprobs_top_max <= c.vocab_tokens, "{} of {} ids", l.logprobs_top_max, c.vocab_tokens);
+  for (const int32_t id : c.end_token_ids)
+    ASSERT(id >= 0 && id < c.vocab_tokens, "end token {} of {} ids", id, c.vocab_tokens);
+}
+
+bool by_arrival(int64_t arrival, const std::unique_ptr<Sequence>& s) {
+  return arrival < s->arrival;
+}
+
+template <typename Sequences>
+void insert_by_arrival(Sequences* into, std::unique_ptr<Sequence> s) {
+  const auto place = std::upper_bound(into->begin(), into->end(), s->arrival, by_arrival);
+  into->insert(place, std::move(s));
+}
+
+}  // namespace
+
+Loop::Loop(const EngineConfig& config, const EngineParts& parts)
+    : config_(config),
+      parts_(parts),
+      shape_(parts.runner->shape()),
+      cache_(config.limits.kv_pages, shape_.page_tokens) {
+  check_limits(config, shape_);
+  const EngineLimits& l = config.limits;
+  const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);
+  reserve(&running_, l.sequences_max);
+  reserve(&running_states_, l.sequences_max);
+  reserve(&waiting_states_, l.sequences_max);
+  reserve(&plan_.running, l.sequences_max);
+  reserve(&plan_.admitted, l.sequences_max);
+  reserve(&step_parts_, l.sequences_max);
+  reserve(&record_parts_, l.sequences_max);
+  reserve(&jobs_, l.logit_rows_max);
+  reserve(&logit_rows_, l.logit_rows_max);
+  reserve(&token_ids_, l.step_tokens_max);
+  reserve(&spans_, l.sequences_max);
+  reserve(&page_tables_, l.sequences_max * pages_of_one);
+  reserve(&prompt_events_, l.logit_rows_max + l.sequences_max);
+  reserve(&token_events_, l.sequences_max);
+  reserve(&finish_events_, l.sequences_max + l.queue_max);
+  logits_.resize(static_cast<size_t>(l.logit_rows_max * shape_.logit_columns));
+  tops_.resize(static_cast<size_t>(l.logit_rows_max * l.logprobs_top_max));
+  scratch_.assign(static_cast<size_t>(parts.pool->threads()), SamplerScratch(config.vocab_tokens));
+  stats_.pages = l.kv_pages;
+}
+
+void Loop::step(Messages* messages) {
+  const int64_t begin_ns = parts_.clock->now_ns();
+  record_ = {.step = stats_.steps, .parts = {}};
+  clear_events();
+  receive(messages);
+  schedule();
+  launch();
+  process();
+  emit();
+  record_.other_ns = parts_.clock->now_ns() - begin_ns - record_.forward_ns - record_.sampling_ns;
+  if (!step_parts_.empty() && parts_.observer) parts_.observer(record_);
+  if (!has_work()) cache_.check_sum();
+}
+
+void Loop::cancel_all(Messages* messages) {
+  clear_events();
+  receive(messages);
+  for (const Owned& s : running_) finish(s.get(), FinishReason::kCancelled);
+  for (const Owned& s : waiting_) finish(s.get(), FinishReason::kCancelled);
+  running_.clear();
+  waiting_.clear();
+  emit();
+}
+
+void Loop::clear_events() {
+  prompt_events_.clear();
+  token_events_.clear();
+  finish_events_.clear();
+}
+
+// ---- receive
+
+void Loop::receive(Messages* messages) {
+  for (Owned& s : messages->arrivals) waiting_.push_back(std::move(s));
+  for (const EndMessage& end : messages->ends) {
+    const auto is_it = [&](const Owned& s) { return s->id == end.id; };
+    const auto running = std::find_if(running_.begin(), running_.end(), is_it);
+    if (running != running_.end()) {
+      finish(running->get(), end.reason);
+      running_.erase(running);
+      continue;
+    }
+    const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), is_it);
+    if (waiting == waiting_.end()) continue;  // it has ended by itself
+    finish(waiting->get(), end.reason);
+    waiting_.erase(waiting);
+  }
+  if (messages->flush == FlushCache::kYes) cache_.flush();
+}
+
+// ---- schedule
+
+void Loop::schedule() {
+  step_parts_.clear();
+  for (;;) {
+    describe();
+    const EngineLimits& l = config_.limits;
+    schedule::plan_step({.running = running_states_,
+                         .waiting = waiting_states_,
+                         .budget = {.tokens = l.step_tokens_max,
+                                    .pages = cache_.available(),
+                                    .logit_rows = l.logit_rows_max,
+                                    .device_ns = static_cast<double>(config_.tpot_target_ns)},
+                         .limits = {.sequences_max = l.sequences_max,
+                                    .chunk_tokens_max = l.chunk_tokens_max,
+                                    .prefill_tokens_min = l.prefill_tokens_min,
+                                    .page_tokens = shape_.page_tokens},
+                         .cost = cost_.cost()},
+                        &plan_);
+    if (!plan_.preempt) break;
+    preempt(*plan_.preempt);
+  }
+  for (const schedule::PlannedPart& p : plan_.running)
+    step_parts_.push_back({running_[static_cast<size_t>(p.index)].get(), p.tokens});
+  start_admitted();
+  for (Part& part : step_parts_) take_pages(&part);
+  ASSERT(!step_parts_.empty() || !has_work(), "{} running and {} waiting sequences stand still",
+         running_.size(), waiting_.size());
+}
+
+void Loop::describe() {
+  running_states_.clear();
+  waiting_states_.clear();
+  for (const Owned& s : running_) running_states_.push_back(state_of(*s));
+  const size_t places = static_cast<size_t>(config_.limits.sequences_max) - running_.size();
+  for (const Owned& s : waiting_) {
+    if (waiting_states_.size() == places) break;
+    schedule::SequenceState state = state_of(*s);
+    if (state.rows == schedule::LogitRows::kLast) {
+      const int64_t reusable = (s->known() - 1) / shape_.page_tokens;
+      const kv::PrefixMatch found = cache_.match(s->key(), reusable);
+      state.pages = found.pages;
+      state.idle_pages = found.idle_pages;
+      state.computed_tokens = found.pages * shape_.page_tokens;
+    }
+    waiting_states_.push_back(state);
+  }
+}
+
+schedule::SequenceState Loop::state_of(const Sequence& s) const {
+  return {.arrival = s.arrival,
+          .known_tokens = s.known(),
+          .computed_tokens = s.computed,
+          .pages = static_cast<int64_t>(s.pages.size()),
+          .rows = s.owes_prompt_tokens() ? schedule::LogitRows::kAll : schedule::LogitRows::kLast,
+          .page_hashes = s.page_hashes};
+}
+
+void Loop::preempt(int64_t index) {
+  const auto victim = running_.begin() + index;
+  Sequence& s = **victim;
+  cache_.release(s.pages);
+  s.pages.clear();
+  s.computed = s.published = 0;
+  ++s.preemptions;
+  ++stats_.preemptions;
+  ++record_.preempted;
+  insert_by_arrival(&waiting_, std::move(*victim));
+  running_.erase(victim);
+}
+
+// Cached pages are held before anybody takes a page, which could evict them.
+void Loop::start_admitted() {
+  const int64_t now_ns = parts_.clock->now_ns();
+  for (const schedule::PlannedPart& p : plan_.admitted) {
+    Sequence& s = *waiting_[static_cast<size_t>(p.index)];
+    const schedule::SequenceState& state = waiting_states_[static_cast<size_t>(p.index)];
+    cache_.acquire(s.key(), state.pages, &s.pages);
+    s.computed = state.computed_tokens;
+    s.published = state.pages;
+    record_.cached_tokens += s.computed;
+    ++record_.admitted;
+    if (s.started_ns == 0) {
+      s.started_ns = now_ns;
+      s.cached_tokens = s.computed;
+      if (state.rows == schedule::LogitRows::kLast) stats_.prefix_query_tokens += s.prompt_tokens;
+      stats_.prefix_hit_tokens += s.computed;
+      s.ids.reserve(static_cast<size_t>(s.tokens_max));
+      s.pages.reserve(static_cast<size_t>(core::div_ceil(s.tokens_max, shape_.page_tokens)));
+      s.page_hashes.reserve(s.pages.capacity());
+      if (needs_history(s.sampling)) s.history.reserve(s.tokens_max);
+    }
+    step_parts_.push_back({&s, p.tokens});
+  }
+  for (size_t i = plan_.admitted.size(); i-- > 0;) {
+    const auto from = waiting_.begin() + plan_.admitted[i].index;
+    insert_by_arrival(&running_, std::move(*from));
+    waiting_.erase(from);
+  }
+}
+
+void Loop::take_pages(Part* part) {
+  Sequence& s = *part->sequence;
+  const int64_t wanted = core::div_ceil(s.computed + part->tokens, shape_.page_tokens);
+  while (static_cast<int64_t>(s.pages.size()) < wanted) {
+    const std::optional<kv::PageId> page = cache_.take();
+    ASSERT(page.has_value(), "a planned page is missing: {} of {}", s.pages.size(), wanted);
+    s.pages.push_back(*page);
+  }
+}
+
+// ---- launch
+
+void Loop::launch() {
+  if (step_parts_.empty()) return;
+  token_ids_.clear();
+  page_tables_.clear();
+  spans_.clear();
+  logit_rows_.clear();
+  jobs_.clear();
+  record_parts_.clear();
+  for (Part& part : step_parts_) add_rows(&part);
+  const int64_t begin_ns = parts_.clock->now_ns();
+  parts_.runner->run({.token_ids = token_ids_, .sequences = spans_, .logit_rows = logit_rows_},
+                     logits_.data());
+  record_.forward_ns = parts_.clock->now_ns() - begin_ns;
+}
+
+void Loop::add_rows(Part* part) {
+  const Sequence& s = *part->sequence;
+  const auto first_row = static_cast<int32_t>(token_ids_.size());
+  const int64_t end = s.computed + part->tokens;
+  token_ids_.insert(token_ids_.end(), s.ids.begin() + s.computed, s.ids.begin() + end);
+  spans_.push_back({.first_row = first_row,
+                    .rows = static_cast<int32_t>(part->tokens),
+                    .first_position = static_cast<int32_t>(s.computed),
+                    .pages = page_tables_.data() + page_tables_.size()});
+  for (const kv::PageId page : s.pages) page_tables_.push_back(page.value);
+
+  part->first_job = static_cast<int64_t>(jobs_.size());
+  const auto add_job = [&](int64_t position, int32_t top) {
+    const size_t slot = jobs_.size() * static_cast<size_t>(config_.limits.logprobs_top_max);
+    logit_rows_.push_back(first_row + static_cast<int32_t>(position - 1 - s.computed));
+    jobs_.push_back({.sequence = part->sequence,
+                     .position = position,
+                     .result = {},
+                     .top = std::span(tops_).subspan(slot, static_cast<size_t>(std::max(top, 0)))});
+  };
+  if (s.owes_prompt_tokens()) {
+    const int64_t first = std::max<int64_t>(s.prompt_tokens_emitted, s.computed + 1);
+    for (int64_t position = std::max<int64_t>(first, 1);
+         position <= std::min(end, s.prompt_tokens - 1); ++position)
+      add_job(position, s.prompt_logprobs_top);
+  }
+  if (end == s.known() && s.known() < s.tokens_max) add_job(end, s.sampling.logprobs_top);
+  part->jobs = static_cast<int64_t>(jobs_.size()) - part->first_job;
+
+  const bool decodes = part->tokens == 1 && s.outputs() > 0;
+  record_parts_.push_back({.id = s.id,
+                           .tokens = part->tokens,
+                           .context_before = s.computed,
+                           .kind = decodes ? StepPart::Kind::kDecode : StepPart::Kind::kPrefill});
+}
+
+// ---- process
+
+void Loop::process() {
+  if (step_parts_.empty()) return;
+  const int64_t begin_ns = parts_.clock->now_ns();
+  sample_rows();
+  record_.sampling_ns = parts_.clock->now_ns() - begin_ns;
+  schedule::StepSize size;
+  for (const Part& part : step_parts_) {
+    size.tokens += part.tokens;
+    size.context += schedule::context_of(part.tokens, part.sequence->computed);
+    advance(part);
+  }
+  cost_.add(size, record_.forward_ns + record_.sampling_ns);
+  stats_.iteration_tokens.add(static_cast<double>(size.tokens));
+  ++stats_.steps;
+  std::erase_if(running_, [](const Owned& s) { return s->finished; });
+}
+
+// Threads take rows as they get free; a row's result depends on nothing else.
+void Loop::sample_rows() {
+  std::atomic<size_t> next = 0;
+  const auto work = [&](int thread, int) {
+    for (size_t i = next.fetch_add(1); i < jobs_.size(); i = next.fetch_add(1)) {
+      const size_t columns = static_cast<size_t>(shape_.logit_columns);
+      const auto row = std::span(logits_).subspan(i * columns, columns);
+      run_job(&jobs_[i], row.first(static_cast<size_t>(config_.vocab_tokens)),
+              &scratch_[static_cast<size_t>(thread)]);
+    }
+  };
+  if (jobs_.size() > 1)
+    parts_.pool->run(work);
+  else
+    work(0, 1);
+}
+
+void Loop::run_job(Job* job, std::span<const float> logits, SamplerScratch* scratch) {
+  const Sequence& s = *job->sequence;
+  if (job->position == s.known()) {
+    job->result = sample({.logits = logits,
+                          .params = &s.sampling,
+                          .history = &s.history,
+                          .masked_ids = s.masked_ids(),
+                          .position = static_cast<uint64_t>(job->position),
+                          .top = job->top},
+                         *parts_.ops, scratch);
+    return;
+  }
+  if (!all_finite(logits)) return;
+  const int32_t id = s.ids[static_cast<size_t>(job->position)];
+  job->result = {id, log_probabilities(logits, id, *parts_.ops, job->top, scratch)};
+}
+
+// After the forward pass: events, full pages, the next token.
+void Loop::advance(const Part& part) {
+  Sequence* s = part.sequence;
+  const std::span<const Job> jobs =
+      std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
+  if (std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return !j.result; })) {
+    finish(s, FinishReason::kError);
+    cache_.flush();  // a page of it may be the reason
+    return;
+  }
+  if (s->prompt_logprobs_top >= 0 && s->prompt_tokens_emitted == 0) {
+    prompt_events_.push_back({.id = s->id,
+                              .position = 0,
+                              .token_id = s->ids.front(),
+                              .logprob = std::numeric_limits<float>::quiet_NaN()});
+    ++s->prompt_tokens_emitted;
+  }
+  s->computed += part.tokens;
+  publish_pages(s);
+  for (const Job& job : jobs) {
+    if (job.position == s->known()) {
+      accept_token(s, job);
+      return;
+    }
+    prompt_events_.push_back({.id = s->id,
+                              .position = job.position,
+                              .token_id = job.result->token_id,
+                              .logprob = job.result->logprob,
+                              .top = job.top});
+    ++s->prompt_tokens_emitted;
+  }
+  if (s->computed == s->tokens_max) finish(s, FinishReason::kLength);  // nothing to sample
+}
+
+void Loop::publish_pages(Sequence* s) {
+  const int64_t full = s->computed / shape_.page_tokens;
+  kv::extend_page_hashes(s->name_space, s->ids, shape_.page_tokens, &s->page_hashes);
+  for (; s->published < full; ++s->published) cache_.publish(s->key(), s->published, s->pages);
+}
+
+void Loop::accept_token(Sequence* s, const Job& job) {
+  const int64_t now_ns = parts_.clock->now_ns();
+  const int32_t id = job.result->token_id;
+  s->ids.push_back(id);
+  if (needs_history(s->sampling)) s->history.add_output(id);
+  const bool ends = s->is_end(id);
+  token_events_.push_back({.id = s->id,
+                           .token_id = id,
+                           .kind = ends ? TokenKind::kEnd : TokenKind::kText,
+                           .logprob = job.result->logprob,
+                           .top = job.top});
+  ++stats_.generation_tokens;
+  if (s->first_token_ns == 0) {
+    s->first_token_ns = now_ns;
+    stats_.prompt_tokens += s->prompt_tokens;
+    stats_.prompt_cached_tokens += s->cached_tokens;
+    stats_.time_to_first_token_s.add(seconds(now_ns - s->submitted_ns));
+  } else {
+    stats_.inter_token_s.add(seconds(now_ns - s->last_token_ns));
+  }
+  s->last_token_ns = now_ns;
+  if (ends)
+    finish(s, FinishReason::kStop);
+  else if (s->known() == s->tokens_max)
+    finish(s, FinishReason::kLength);
+}
+
+// Frees its pages and says so. Its owner drops it.
+void Loop::finish(Sequence* s, FinishReason reason) {
+  cache_.release(s->pages);
+  s->pages.clear();
+  s->finished = true;
+  const int64_t now_ns = parts_.clock->now_ns();
+  const int64_t started_ns = s->started_ns != 0 ? s->started_ns : now_ns;
+  const int64_t first_token_ns = s->first_token_ns != 0 ? s->first_token_ns : now_ns;
+  finish_events_.push_back({.id = s->id,
+                            .reason = reason,
+                            .prompt_tokens = s->prompt_tokens,
+                            .cached_tokens = s->cached_tokens,
+                            .completion_tokens = s->outputs(),
+                            .queue_ns = started_ns - s->submitted_ns,
+                            .prefill_ns = first_token_ns - started_ns,
+                            .decode_ns = now_ns - first_token_ns,
+                            .preemptions = s->preemptions});
+  count_finished(*s, finish_events_.back(), now_ns);
+}
+
+void Loop::count_finished(const Sequence& s, const FinishEvent& event, int64_t now_ns) {
+  ++record_.ended;
+  ++stats_.finished[static_cast<size_t>(event.reason)];
+  // A place gets free as often as a request ends.
+  constexpr double kSmoothing = 0.1;
+  if (last_finish_ns_ != 0) {
+    const auto interval = static_cast<double>(now_ns - last_finish_ns_);
+    const auto mean = static_cast<double>(stats_.retry_after_ns);
+    stats_.retry_after_ns = std::llround(mean + kSmoothing * (interval - mean));
+  }
+  last_finish_ns_ = now_ns;
+  if (event.reason != FinishReason::kStop && event.reason != FinishReason::kLength) return;
+  stats_.e2e_s.add(seconds(now_ns - s.submitted_ns));
+  stats_.queue_s.add(seconds(event.queue_ns));
+  stats_.prefill_s.add(seconds(event.prefill_ns));
+  stats_.decode_s.add(seconds(event.decode_ns));
+  stats_.inference_s.add(seconds(event.prefill_ns + event.decode_ns));
+  if (event.completion_tokens > 1)
+    stats_.time_per_output_token_s.add(seconds(event.decode_ns) /
+                                       static_cast<double>(event.completion_tokens - 1));
+  stats_.request_prompt_tokens.add(static_cast<double>(event.prompt_tokens));
+  stats_.request_generation_tokens.add(static_cast<double>(event.completion_tokens));
+  stats_.request_max_tokens.add(static_cast<double>(s.tokens_max - s.prompt_tokens));
+}
+
+// ---- emit
+
+void Loop::emit() {
+  update_gauges();
+  if (prompt_events_.empty() && token_events_.empty() && finish_events_.empty()) return;
+  parts_.sink(
+      {.prompt_tokens = prompt_events_, .tokens = token_events_, .finished = finish_events_});
+}
+
+void Loop::update_gauges() {
+  const kv::PageCounts pages = cache_.counts();
+  stats_.waiting = static_cast<int64_t>(waiting_.size());
+  stats_.running = static_cast<int64_t>(running_.size());
+  stats_.pages_used = pages.used;
+  stats_.pages_cached = pages.cached;
+  record_.parts = record_parts_;
+  record_.pages_free = pages.free;
+  record_.pages_cached = pages.cached;
+  record_.pages_used = pages.used;
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,108 @@
+// The engine's step, without its thread: messages in, events out. Owns the sequences and pages.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/mailbox.h"
+#include "engine/sampling.h"
+#include "engine/sequence.h"
+#include "engine/step_runner.h"
+#include "kv/page_cache.h"
+#include "schedule/cost_model.h"
+#include "schedule/plan_step.h"
+
+namespace sluice::engine {
+
+class Loop {
+ public:
+  Loop(const EngineConfig& config, const EngineParts& parts);
+
+  // One step: receive, schedule, launch, process, emit. Allocates nothing unless requests come.
+  void step(Messages* messages);
+
+  // Ends everything, also what is in the messages, with kCancelled.
+  void cancel_all(Messages* messages);
+
+  bool has_work() const { return !running_.empty() || !waiting_.empty(); }
+  std::span<const FinishEvent> finished() const { return finish_events_; }  // by the last call
+  const EngineStats& stats() const { return stats_; }
+  const kv::PageCache& cache() const { return cache_; }
+
+ private:
+  using Owned = std::unique_ptr<Sequence>;
+
+  // A sequence's share of the step under way.
+  struct Part {
+    Sequence* sequence = nullptr;
+    int64_t tokens = 0;
+    int64_t first_job = 0;  // its rows of logits
+    int64_t jobs = 0;
+  };
+  // A row of logits: of a prompt token to report, or of the token to sample.
+  struct Job {
+    Sequence* sequence = nullptr;
+    int64_t position = 0;  // of the token that the row predicts
+    std::optional<SampledToken> result;
+    std::span<TokenLogprob> top;
+  };
+
+  void receive(Messages* messages);
+  void schedule();
+  void launch();
+  void process();
+  void emit();
+
+  void clear_events();
+  void describe();
+  schedule::SequenceState state_of(const Sequence& s) const;
+  void preempt(int64_t index);
+  void start_admitted();
+  void take_pages(Part* part);
+  void add_rows(Part* part);
+  void sample_rows();
+  void run_job(Job* job, std::span<const float> logits, SamplerScratch* scratch);
+  void advance(const Part& part);
+  void accept_token(Sequence* s, const Job& job);
+  void publish_pages(Sequence* s);
+  void finish(Sequence* s, FinishReason reason);
+  void count_finished(const Sequence& s, const FinishEvent& event, int64_t now_ns);
+  void update_gauges();
+
+  const EngineConfig& config_;
+  const EngineParts& parts_;
+  const RunnerShape shape_;
+
+  // Owned by the loop thread.
+  kv::PageCache cache_;
+  std::vector<Owned> running_;  // by arrival
+  std::deque<Owned> waiting_;   // by arrival
+  schedule::CostFit cost_;
+  EngineStats stats_;
+  StepRecord record_;
+  int64_t last_finish_ns_ = 0;
+
+  // Memory of a step, allocated once.
+  std::vector<schedule::SequenceState> running_states_;
+  std::vector<schedule::SequenceState> waiting_states_;
+  schedule::StepPlan plan_;
+  std::vector<Part> step_parts_;
+  std::vector<Job> jobs_;
+  std::vector<int32_t> token_ids_;
+  std::vector<int32_t> page_tables_;
+  std::vector<model::SequenceSpan> spans_;
+  std::vector<int32_t> logit_rows_;
+  std::vector<float> logits_;            // (logit_rows_max, logit_columns)
+  std::vector<TokenLogprob> tops_;       // (logit_rows_max, logprobs_top_max)
+  std::vector<SamplerScratch> scratch_;  // by thread
+  std::vector<PromptTokenEvent> prompt_events_;
+  std::vector<TokenEvent> token_events_;
+  std::vector<FinishEvent> finish_events_;
+  std::vector<StepPart> record_parts_;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,44 @@
+// What computes a step for the engine: the model, or in tests something that can be checked.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/ops.h"
+#include "model/model.h"
+#include "model/step.h"
+
+namespace sluice::engine {
+
+struct RunnerShape {
+  int64_t kv_pages = 0;
+  int32_t page_tokens = 0;
+  int32_t step_tokens_max = 0;
+  int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
+};
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual RunnerShape shape() const = 0;
+  // As model::Model::forward(): logits (batch.logit_rows, logit_columns).
+  virtual void run(const model::StepBatch& batch, float* logits) = 0;
+};
+
+class ModelRunner final : public StepRunner {
+ public:
+  // allocate_kv() was called; the model outlives the runner.
+  explicit ModelRunner(model::Model& model) : model_(model) {}
+
+  RunnerShape shape() const override {
+    return {.kv_pages = model_.kv_pages(),
+            .page_tokens = kernels::kPageTokens,
+            .step_tokens_max = model_.step_tokens_max(),
+            .logit_columns = model_.spec().vocab};
+  }
+  void run(const model::StepBatch& batch, float* logits) override { model_.forward(batch, logits); }
+
+ private:
+  model::Model& model_;
+};
+
+}  // namespace sluice::engine
