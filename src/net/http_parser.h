@@ -186,6 +186,10 @@ class ResponseParser {
   bool ends_with_connection() const { return state_ == State::kUntilClose; }
 
   const ResponseHead& head() const { return head_; }  // at kHead
+  // At kHead: the body, where all of it is in `input` in one piece. skip_whole_body() then makes
+  // the next event kDone.
+  std::optional<std::string_view> whole_body(const ByteBuffer& input) const;
+  void skip_whole_body();
   std::string_view body() const { return body_; }     // at kBody
   const ParseError& error() const { return error_; }  // at kFailed
   bool begun() const { return begun_; }               // some byte of the response was seen

@@ -71,6 +71,21 @@ ResponseParser::Event ResponseParser::finish_head(const ByteBuffer& input) {
   return Event::kHead;
 }
 
+std::optional<std::string_view> ResponseParser::whole_body(const ByteBuffer& input) const {
+  if (state_ == State::kDone) return std::string_view();
+  if (state_ != State::kBody) return std::nullopt;
+  const std::string_view rest = input.view().substr(used_bytes_);
+  if (bytes(rest.size()) < body_bytes_left_) return std::nullopt;
+  return rest.substr(0, static_cast<size_t>(body_bytes_left_));
+}
+
+void ResponseParser::skip_whole_body() {
+  if (state_ != State::kBody) return;
+  used_bytes_ += static_cast<size_t>(body_bytes_left_);
+  body_bytes_left_ = 0;
+  state_ = State::kDone;
+}
+
 ResponseParser::Event ResponseParser::read_head(const ByteBuffer& input) {
   for (;;) {
     const LineScanner::Line line = scanner_.find(input.data(), input.size(), line_begin_);

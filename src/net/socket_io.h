@@ -31,6 +31,13 @@ inline IoResult receive(int descriptor, ByteBuffer* buffer) {
   return {IoStatus::kClosed, 0};
 }
 
+// The peer has neither sent anything nor gone.
+inline bool has_no_news(int descriptor) {
+  char byte;
+  const ssize_t got = ::recv(descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 inline constexpr size_t kPiecesMax = 8;
 
 // Sends as much of the pieces, in order, as the socket takes.

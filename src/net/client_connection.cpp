@@ -1,0 +1,264 @@
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/connect.hpp>
+
+#include "net/http_client_impl.h"
+
+namespace sluice::net {
+namespace {
+
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr size_t kReadBytes = 64 << 10;
+constexpr int kReadsPerEvent = 16;  // then the other connections have their turn
+
+}  // namespace
+
+ClientConnection::ClientConnection(ClientCore& core)
+    : core_(core),
+      resolver_(core.loop.impl().context),
+      socket_(core.loop.impl().context),
+      parser_(&core.message_limits) {}
+
+void ClientConnection::open() {
+  phase_begin_ns_ = core_.loop.now_ns();
+  error_code error;
+  const asio::ip::address address = asio::ip::make_address(core_.endpoint.host, error);
+  const std::string port = std::to_string(core_.endpoint.port);
+  if (!error)
+    return connect(tcp::resolver::results_type::create(tcp::endpoint(address, core_.endpoint.port),
+                                                       core_.endpoint.host, port));
+  resolver_.async_resolve(
+      core_.endpoint.host, port,
+      [self = shared_from_this()](const error_code& failed, tcp::resolver::results_type found) {
+        if (self->phase_ != Phase::kConnecting) return;
+        if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
+        self->connect(found);
+      });
+}
+
+void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
+  asio::async_connect(socket_, addresses,
+                      [self = shared_from_this()](const error_code& failed, const tcp::endpoint&) {
+                        if (self->phase_ != Phase::kConnecting) return;
+                        if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
+                        self->connected();
+                      });
+}
+
+void ClientConnection::connected() {
+  error_code error;
+  socket_.non_blocking(true, error);
+  if (!error) socket_.set_option(tcp::no_delay(true), error);
+  if (error) return fail(CallEnd::kNotConnected, error.message());
+  enter(Phase::kWaiting);
+  wait_readable();
+  wait_writable();
+}
+
+void ClientConnection::begin(Method method, std::string_view head, std::string_view body,
+                             std::shared_ptr<ResponseSink> sink) {
+  sink_ = std::move(sink);
+  ++serial_;
+  paused_ = reusable_ = false;
+  parser_.start(method);
+  if (phase_ == Phase::kConnecting) {
+    output_.append(head);
+    output_.append(body);
+    return;
+  }
+  enter(Phase::kWaiting);
+  const std::string_view pieces[] = {head, body};
+  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  if (result.status == IoStatus::kClosed)
+    return fail_soon(CallEnd::kCut, "the connection was closed");
+  output_.append(head.substr(std::min(result.bytes, head.size())));
+  output_.append(body.substr(result.bytes - std::min(result.bytes, head.size())));
+  if (!output_.empty()) wait_writable();
+  wait_readable();
+}
+
+void ClientConnection::close() {
+  if (phase_ == Phase::kClosed) return;
+  phase_ = Phase::kClosed;
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  error_code ignored;
+  resolver_.cancel();
+  socket_.close(ignored);
+  input_.release();
+  output_.release();
+  sink_.reset();
+  core_.forget(*this);
+}
+
+void ClientConnection::fail(CallEnd end, std::string_view what) {
+  const std::shared_ptr<ResponseSink> sink = std::move(sink_);
+  const std::string message = fmt::format("{}: {}", core_.where(), what);
+  close();
+  if (sink) sink->on_end(end, message);
+}
+
+void ClientConnection::fail_soon(CallEnd end, std::string what) {
+  core_.loop.post([self = shared_from_this(), end, what = std::move(what), serial = serial_] {
+    if (self->phase_ != Phase::kClosed && self->serial_ == serial) self->fail(end, what);
+  });
+}
+
+void ClientConnection::wait_readable() {
+  if (read_waiting_ || phase_ == Phase::kClosed) return;
+  read_waiting_ = true;
+  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
+    self->read_waiting_ = false;
+    if (self->phase_ == Phase::kClosed) return;
+    if (error) return self->fail(CallEnd::kCut, error.message());
+    self->on_readable();
+  });
+}
+
+void ClientConnection::wait_writable() {
+  if (write_waiting_ || phase_ == Phase::kClosed) return;
+  write_waiting_ = true;
+  socket_.async_wait(tcp::socket::wait_write, [self = shared_from_this()](const error_code& error) {
+    self->write_waiting_ = false;
+    if (self->phase_ == Phase::kClosed) return;
+    if (error) return self->fail(CallEnd::kCut, error.message());
+    const std::string_view pieces[] = {self->output_.view()};
+    const IoResult result = send_pieces(self->socket_.native_handle(), pieces);
+    // A peer that takes no more may have said why: the reading side finds out.
+    self->output_.consume(result.status == IoStatus::kClosed ? self->output_.size() : result.bytes);
+    if (!self->output_.empty()) return self->wait_writable();
+    self->output_.release();
+    if (self->phase_ == Phase::kWaiting) self->phase_begin_ns_ = self->core_.loop.now_ns();
+  });
+}
+
+void ClientConnection::on_readable() {
+  if (paused_) return;  // resume() asks again
+  ByteBuffer& input = input_.empty() ? core_.input : input_;
+  bool running = true;
+  for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
+    input.reserve(kReadBytes);
+    const size_t room = input.free();
+    const IoResult got = receive(socket_.native_handle(), &input);
+    if (got.status == IoStatus::kWouldBlock) break;
+    if (got.status == IoStatus::kClosed || phase_ == Phase::kIdle) {
+      core_.input.consume(core_.input.size());
+      return on_end_of_input();
+    }
+    running = deliver(input);
+    if (got.bytes < room) break;
+  }
+  if (running && &input != &input_) input_.append(input.view());
+  if (&input != &input_) input.consume(input.size());
+  if (input_.empty()) input_.release();
+  if (!paused_) wait_readable();
+}
+
+void ClientConnection::on_end_of_input() {
+  if (phase_ == Phase::kIdle) return close();
+  if (parser_.ends_with_connection()) return complete();
+  fail(CallEnd::kCut, parser_.begun() ? "the connection was closed in the middle of a response"
+                                      : "the connection was closed before a response");
+}
+
+// The whole response in one call where it is there already.
+bool ClientConnection::deliver_head(ByteBuffer& input) {
+  enter(Phase::kReceiving);
+  reusable_ = parser_.head().keep_alive;
+  const uint64_t serial = serial_;
+  const std::optional<std::string_view> whole = parser_.whole_body(input);
+  const std::shared_ptr<ResponseSink> sink = sink_;
+  if (whole)
+    sink->on_whole(parser_.head(), *whole);
+  else
+    sink->on_head(parser_.head());
+  if (phase_ == Phase::kClosed || serial_ != serial) return false;
+  if (whole) parser_.skip_whole_body();
+  return true;
+}
+
+bool ClientConnection::deliver(ByteBuffer& input) {
+  for (;;) {
+    if (paused_) return true;
+    switch (parser_.next(input)) {
+      case ResponseParser::Event::kNeedMore:
+        return true;
+      case ResponseParser::Event::kHead:
+        if (!deliver_head(input)) return false;
+        break;
+      case ResponseParser::Event::kBody: {
+        phase_begin_ns_ = core_.loop.now_ns();
+        const std::shared_ptr<ResponseSink> sink = sink_;
+        sink->on_body(parser_.body());
+        if (phase_ == Phase::kClosed) return false;
+        break;
+      }
+      case ResponseParser::Event::kDone:
+        // Bytes behind the response, or of the request, leave the connection in doubt.
+        if (!input.empty() || !output_.empty()) reusable_ = false;
+        input.consume(input.size());
+        complete();
+        return false;
+      case ResponseParser::Event::kFailed:
+        fail(CallEnd::kMalformed, parser_.error().message);
+        return false;
+    }
+  }
+}
+
+void ClientConnection::complete() {
+  const std::shared_ptr<ResponseSink> sink = std::move(sink_);
+  if (reusable_) {
+    input_.release();
+    enter(Phase::kIdle);
+    core_.idle.push_back(shared_from_this());
+    ++core_.stats.idle;
+    wait_readable();
+  } else {
+    close();
+  }
+  sink->on_end(CallEnd::kComplete, "");
+}
+
+void ClientConnection::resume() {
+  if (!std::exchange(paused_, false)) return;
+  core_.loop.post([self = shared_from_this(), serial = serial_] {
+    if (self->phase_ == Phase::kClosed || self->serial_ != serial || self->paused_) return;
+    self->phase_begin_ns_ = self->core_.loop.now_ns();
+    if (!self->input_.empty() && !self->deliver(self->input_)) return;
+    if (!self->paused_) self->wait_readable();
+  });
+}
+
+void ClientConnection::enter(Phase phase) {
+  phase_ = phase;
+  phase_begin_ns_ = core_.loop.now_ns();
+}
+
+void ClientConnection::check_deadline(int64_t now_ns) {
+  const ClientLimits& limits = core_.limits;
+  const int64_t since_ns = now_ns - phase_begin_ns_;
+  switch (phase_) {
+    case Phase::kConnecting:
+      if (since_ns > limits.connect_timeout_ns)
+        fail(CallEnd::kNotConnected, "no connection within the time limit");
+      break;
+    case Phase::kWaiting:
+      if (since_ns > limits.response_timeout_ns && !paused_)
+        fail(CallEnd::kTimedOut, "no response within the time limit");
+      break;
+    case Phase::kReceiving:
+      if (since_ns > limits.stall_timeout_ns && !paused_)
+        fail(CallEnd::kTimedOut, "the response stalled");
+      break;
+    case Phase::kIdle:
+      if (since_ns > limits.idle_timeout_ns) close();
+      break;
+    case Phase::kClosed:
+      break;
+  }
+}
+
+}  // namespace sluice::net

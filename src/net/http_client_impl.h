@@ -1,0 +1,96 @@
+// Inside the HTTP client: its connections.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "net/byte_buffer.h"
+#include "net/event_loop_impl.h"
+#include "net/http_client.h"
+#include "net/socket_io.h"
+
+namespace sluice::net {
+
+// One connection, with one call at a time.
+class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
+ public:
+  explicit ClientConnection(ClientCore& core);
+
+  // Looks the name up where it is one, connects, sends what begin() was given meanwhile.
+  void open();
+  // head, body: the request's bytes.
+  void begin(Method method, std::string_view head, std::string_view body,
+             std::shared_ptr<ResponseSink> sink);
+  // Without a call to the sink.
+  void close();
+  void fail(CallEnd end, std::string_view what);
+  void fail_soon(CallEnd end, std::string what);
+  void pause() { paused_ = true; }
+  void resume();
+  void check_deadline(int64_t now_ns);
+  uint64_t serial() const { return serial_; }
+  bool idle() const { return phase_ == Phase::kIdle; }
+  // An idle connection whose end the loop has not seen yet is none.
+  bool still_usable() { return has_no_news(socket_.native_handle()); }
+
+  size_t index = 0;  // in the client's list
+
+ private:
+  enum class Phase : uint8_t { kConnecting, kWaiting, kReceiving, kIdle, kClosed };
+
+  void connect(const boost::asio::ip::tcp::resolver::results_type& addresses);
+  void connected();
+  void wait_readable();
+  void wait_writable();
+  void on_readable();
+  void on_end_of_input();
+  // Hands on what `input` holds; false when the call has ended.
+  bool deliver(ByteBuffer& input);
+  bool deliver_head(ByteBuffer& input);
+  void complete();
+  void enter(Phase phase);
+
+  ClientCore& core_;
+  asio::ip::tcp::resolver resolver_;
+  asio::ip::tcp::socket socket_;
+  ResponseParser parser_;
+  ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
+  ByteBuffer output_;  // what the socket did not take
+  std::shared_ptr<ResponseSink> sink_;
+  uint64_t serial_ = 0;  // of the call
+  int64_t phase_begin_ns_ = 0;
+  Phase phase_ = Phase::kConnecting;
+  bool reusable_ = false;
+  bool paused_ = false;
+  bool read_waiting_ = false;
+  bool write_waiting_ = false;
+};
+
+struct ClientCore {
+  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given);
+
+  void forget(ClientConnection& connection);
+  // The last used idle connection that still stands; null where there is none.
+  std::shared_ptr<ClientConnection> take_idle();
+  void tick();
+  std::string where() const;  // "host:port"
+
+  EventLoop& loop;
+  const Endpoint endpoint;
+  const std::string host_header;
+  const ClientLimits limits;
+  const MessageLimits message_limits;
+  ClientStats stats;
+  std::vector<std::shared_ptr<ClientConnection>> connections;
+  std::vector<std::shared_ptr<ClientConnection>> idle;  // the last used is used next
+  Timer tick_timer;                                     // runs while there are connections
+
+  // Shared by all connections, empty between two events of the loop.
+  ByteBuffer input;
+  std::string head;
+};
+
+}  // namespace sluice::net
