@@ -18,4 +18,9 @@ double logsumexp(const float* logits, int64_t count);
 void softmax(const float* logits, int64_t count, float inverse_temperature, float* out);
 void top_k(const float* logits, int64_t count, int64_t k, ScoredId* out);
 
+// Probes: read everything once; keep the int8 or float units busy and return the operations done.
+int64_t probe_read(const std::byte* data, int64_t bytes);
+int64_t probe_int8(int64_t rounds, int32_t* sink);
+int64_t probe_f32(int64_t rounds, int32_t* sink);
+
 }  // namespace sluice::kernels::avx512

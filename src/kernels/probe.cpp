@@ -1,0 +1,118 @@
+#include "kernels/probe.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+#include "core/buffer.h"
+#include "kernels/cpu/avx2/avx2.h"
+#include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/avx512_bf16/probe.h"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr int64_t kReadBytes = int64_t{1} << 30;
+constexpr int64_t kChunkBytes = int64_t{4} << 20;
+constexpr int kPasses = 5;
+constexpr int64_t kRounds = 2'000'000;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// For machines without AVX2.
+int64_t plain_read(const std::byte* data, int64_t bytes) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i + 8 <= bytes; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, data + i, 8);
+    sum += word;
+  }
+  return static_cast<int64_t>(sum);
+}
+int64_t plain_multiply(int64_t rounds, int32_t* sink) {
+  float sums[4] = {1, 2, 3, 4};
+  for (int64_t i = 0; i < rounds; ++i)
+    for (float& sum : sums) sum = sum * 0.25f + 1.0f;
+  *sink += static_cast<int32_t>(sums[0] + sums[1] + sums[2] + sums[3]);
+  return rounds * 4 * 2;
+}
+
+struct Probes {
+  int64_t (*read)(const std::byte* data, int64_t bytes);
+  int64_t (*int8)(int64_t rounds, int32_t* sink);
+  int64_t (*f32)(int64_t rounds, int32_t* sink);
+  int64_t (*bf16)(int64_t rounds, int32_t* sink);
+};
+Probes probes_for(const core::CpuInfo& cpu) {
+  if (cpu.avx512_vnni)
+    return {avx512::probe_read, avx512::probe_int8, avx512::probe_f32,
+            cpu.avx512_bf16 ? avx512_bf16::probe_bf16 : avx512::probe_f32};
+  if (cpu.avx2) return {avx2::probe_read, avx2::probe_int8, avx2::probe_f32, avx2::probe_f32};
+  return {plain_read, plain_multiply, plain_multiply, plain_multiply};
+}
+
+core::Buffer touched_memory(core::ThreadPool& pool) {
+  core::Buffer memory(kReadBytes);
+  pool.run([&](int thread, int threads) {
+    const core::Range bytes = core::split(kReadBytes, kChunkBytes, thread, threads);
+    for (int64_t i = bytes.begin; i < bytes.end; i += 4096)
+      memory.data()[i] = static_cast<std::byte>(i >> 12);
+  });
+  return memory;
+}
+
+double read_gb_s(core::ThreadPool& pool, const core::Buffer& memory, int threads) {
+  const auto read = probes_for(core::detect_cpu()).read;
+  std::atomic<int64_t> sum{0};
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const auto start = std::chrono::steady_clock::now();
+    pool.run([&](int thread, int) {
+      if (thread >= threads) return;
+      const core::Range bytes = core::split(kReadBytes, kChunkBytes, thread, threads);
+      sum += read(memory.data() + bytes.begin, bytes.end - bytes.begin);
+    });
+    best = std::max(best, static_cast<double>(kReadBytes) / seconds_since(start) * 1e-9);
+  }
+  return best;
+}
+
+// 10^12 operations per second of all threads.
+double tera_ops(core::ThreadPool& pool, int64_t (*probe)(int64_t, int32_t*)) {
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    std::atomic<int64_t> operations{0};
+    const auto start = std::chrono::steady_clock::now();
+    pool.run([&](int thread, int) {
+      int32_t sink = thread;
+      operations += probe(kRounds, &sink);
+    });
+    best = std::max(best, static_cast<double>(operations.load()) / seconds_since(start) * 1e-12);
+  }
+  return best;
+}
+
+}  // namespace
+
+Roof measure_roof(core::ThreadPool& pool) {
+  const Probes probes = probes_for(core::detect_cpu());
+  Roof roof;
+  roof.read_gb_s = read_gb_s(pool, touched_memory(pool), pool.threads());
+  roof.int8_tops = tera_ops(pool, probes.int8);
+  roof.f32_tflops = tera_ops(pool, probes.f32);
+  roof.bf16_tflops = tera_ops(pool, probes.bf16);
+  return roof;
+}
+
+std::vector<double> measure_read_by_threads(core::ThreadPool& pool) {
+  const core::Buffer memory = touched_memory(pool);
+  std::vector<double> speeds;
+  for (int threads = 1; threads <= pool.threads(); ++threads)
+    speeds.push_back(read_gb_s(pool, memory, threads));
+  return speeds;
+}
+
+}  // namespace sluice::kernels
