@@ -25,6 +25,7 @@ model: setup ## fetches the default model; prints its path as the last line
 	@tools/python tools/fetch_model.py
 
 up: build model ## builds, fetches the default model and serves it on 127.0.0.1 (ARGS="--port 8080")
+	@echo 'starting; a Python that has the openai package: tools/python'
 	@build/release/bin/sluice up "$(MODEL)" $(ARGS)
 
 test: build model ## builds and runs all tests
