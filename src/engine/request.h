@@ -45,7 +45,7 @@ struct SamplingParams {
 // One continuation of one prompt. `n` continuations are n requests, submitted together: the engine
 // computes a prefix that several live requests share once.
 struct Request {
-  RequestId id;
+  RequestId id{};
   std::vector<int32_t> prompt_ids{};  // at least one
   SamplingParams sampling;
   uint64_t cache_salt = 0;  // a prefix is shared only by requests with the same salt
@@ -70,7 +70,7 @@ struct TokenLogprob {
 };
 
 struct PromptTokenEvent {
-  RequestId id;
+  RequestId id{};
   int64_t position = 0;  // in the prompt; the events come in order
   int32_t token_id = 0;
   float logprob = 0.0f;                 // NaN for position 0, which nothing predicts
@@ -83,7 +83,7 @@ enum class TokenKind : uint8_t {
 };
 
 struct TokenEvent {
-  RequestId id;
+  RequestId id{};
   int32_t token_id = 0;
   TokenKind kind = TokenKind::kText;
   float logprob = 0.0f;                 // set if logprobs_top ≥ 0
@@ -99,7 +99,7 @@ enum class FinishReason : uint8_t {
 inline constexpr int kFinishReasons = 4;
 
 struct FinishEvent {
-  RequestId id;
+  RequestId id{};
   FinishReason reason = FinishReason::kStop;
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;      // of the prompt, found in the prefix cache at the first start

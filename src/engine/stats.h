@@ -68,7 +68,7 @@ struct EngineStats {
 
 // One sequence's part of a step.
 struct StepPart {
-  RequestId id;
+  RequestId id{};
   int64_t tokens = 0;          // computed in this step
   int64_t context_before = 0;  // tokens whose keys and values were there before
   enum class Kind : uint8_t { kDecode, kPrefill } kind = Kind::kDecode;

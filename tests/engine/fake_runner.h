@@ -1,0 +1,114 @@
+// A model whose next token is a function of the token history as it reads it back from the pages it
+// was given: a wrong page, a page reused too early or a token computed twice changes the output.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/rng.h"
+#include "engine/engine.h"
+#include "engine/sampling.h"
+#include "engine/step_runner.h"
+#include "kernels/registry.h"
+
+namespace sluice::engine::testing {
+
+inline constexpr int32_t kFakeVocab = 50;
+inline constexpr int32_t kFakeColumns = 56;  // of a row of logits: padded beyond the vocabulary
+inline constexpr int32_t kFakePageTokens = 8;
+inline constexpr int32_t kPoison = 49;  // a history with this token has no finite logits
+
+// The logits after `history`, (kFakeColumns); the padding would win if it were read.
+inline void fake_logits(std::span<const int32_t> history, float* logits) {
+  uint64_t hash = 0;
+  bool poisoned = false;
+  for (const int32_t id : history) {
+    hash = core::random_bits(hash, static_cast<uint64_t>(id));
+    poisoned |= id == kPoison;
+  }
+  for (int32_t i = 0; i < kFakeColumns; ++i)
+    logits[i] = i >= kFakeVocab
+                    ? 1000.0f
+                    : static_cast<float>(6.0 * core::random_unit(hash, static_cast<uint64_t>(i)));
+  logits[kPoison] = poisoned ? std::numeric_limits<float>::quiet_NaN() : -20.0f;
+}
+
+class FakeRunner final : public StepRunner {
+ public:
+  explicit FakeRunner(int64_t pages, int32_t step_tokens_max = 512)
+      : shape_{.kv_pages = pages,
+               .page_tokens = kFakePageTokens,
+               .step_tokens_max = step_tokens_max,
+               .logit_columns = kFakeColumns},
+        content_(static_cast<size_t>(pages * kFakePageTokens), -1) {
+    history_.reserve(content_.size());
+  }
+
+  // Called in every run, e.g. to advance a clock.
+  std::function<void(const model::StepBatch&)> on_run;
+
+  RunnerShape shape() const override { return shape_; }
+
+  void run(const model::StepBatch& batch, float* logits) override {
+    for (const model::SequenceSpan& span : batch.sequences)
+      for (int32_t r = 0; r < span.rows; ++r)
+        slot(span, span.first_position + r) =
+            batch.token_ids[static_cast<size_t>(span.first_row + r)];
+    auto span = batch.sequences.begin();
+    for (const int32_t row : batch.logit_rows) {
+      while (row >= span->first_row + span->rows) ++span;
+      history_.clear();
+      for (int32_t p = 0; p <= span->first_position + row - span->first_row; ++p)
+        history_.push_back(slot(*span, p));
+      fake_logits(history_, logits);
+      logits += kFakeColumns;
+    }
+    if (on_run) on_run(batch);
+  }
+
+ private:
+  int32_t& slot(const model::SequenceSpan& span, int32_t position) {
+    const int32_t page = span.pages[position / kFakePageTokens];
+    return content_[static_cast<size_t>(page * kFakePageTokens + position % kFakePageTokens)];
+  }
+
+  RunnerShape shape_;
+  std::vector<int32_t> content_;  // (pages, page_tokens): the token id at each place
+  std::vector<int32_t> history_;
+};
+
+// What a request must bring, computed without an engine.
+inline std::vector<int32_t> expected_output(const Request& request, const EngineConfig& config) {
+  std::vector<int32_t> ids = request.prompt_ids;
+  const SamplingParams& p = request.sampling;
+  TokenHistory history;
+  for (const int32_t id : ids) history.add_prompt(id);
+  SamplerScratch scratch(config.vocab_tokens);
+  std::vector<int32_t> ends = config.end_token_ids;
+  ends.insert(ends.end(), p.stop_token_ids.begin(), p.stop_token_ids.end());
+  std::vector<float> logits(kFakeColumns);
+  std::vector<int32_t> output;
+  while (static_cast<int64_t>(output.size()) < p.max_tokens &&
+         static_cast<int64_t>(ids.size()) < config.limits.context_tokens_max) {
+    fake_logits(ids, logits.data());
+    std::span<const int32_t> masked;
+    if (p.end_tokens == SamplingParams::EndTokens::kNever) masked = config.end_token_ids;
+    if (static_cast<int64_t>(output.size()) < p.min_tokens) masked = ends;
+    const auto sampled = sample({.logits = std::span(logits).first(kFakeVocab),
+                                 .params = &p,
+                                 .history = &history,
+                                 .masked_ids = masked,
+                                 .position = ids.size()},
+                                kernels::reference_ops(), &scratch);
+    if (!sampled) break;
+    ids.push_back(sampled->token_id);
+    output.push_back(sampled->token_id);
+    history.add_output(sampled->token_id);
+    if (std::find(ends.begin(), ends.end(), sampled->token_id) != ends.end()) break;
+  }
+  return output;
+}
+
+}  // namespace sluice::engine::testing
