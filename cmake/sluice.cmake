@@ -4,8 +4,8 @@ add_library(sluice_options INTERFACE)
 target_compile_features(sluice_options INTERFACE cxx_std_20)
 target_compile_options(
   sluice_options
-  INTERFACE -Wall -Wextra $<$<CXX_COMPILER_ID:GNU>:-Wshadow> -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
-            -Werror -fno-omit-frame-pointer -ffp-contract=off)
+  INTERFACE -Wall -Wextra $<$<CXX_COMPILER_ID:GNU>:-Wshadow> -Wnon-virtual-dtor
+            -Woverloaded-virtual -Wimplicit-fallthrough -Werror -fno-omit-frame-pointer -ffp-contract=off)
 target_include_directories(sluice_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(SLUICE_SANITIZE)
   target_compile_options(sluice_options INTERFACE -fsanitize=${SLUICE_SANITIZE}
@@ -31,21 +31,31 @@ function(sluice_folder name)
   endforeach()
 endfunction()
 
-# sluice_test(NAME [LABEL label] [USES folder...]): tests/NAME/*_test.cpp as one program,
-# one ctest entry per program. Label "fast" unless said.
+# sluice_test(NAME [LABEL label] [USES folder...] [LIBRARIES target...]): tests/NAME/*.cpp as one
+# program and one ctest entry, label "fast" unless said. A file X_main.cpp is the program NAME_X of
+# its own, for comparisons that tools/ runs.
 function(sluice_test name)
   cmake_parse_arguments(ARG "" "LABEL" "USES;LIBRARIES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  set(mains ${sources})
+  list(FILTER mains INCLUDE REGEX "_main\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_main\\.cpp$")
+  list(TRANSFORM ARG_USES PREPEND sluice_ OUTPUT_VARIABLE used)
+  foreach(main IN LISTS mains)
+    get_filename_component(file ${main} NAME)
+    string(REPLACE "_main.cpp" "" program ${file})
+    add_executable(${name}_${program} ${main})
+    target_include_directories(${name}_${program} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${name}_${program} PRIVATE ${used} ${ARG_LIBRARIES})
+  endforeach()
   if(NOT sources)
     return()
   endif()
   add_executable(test_${name} ${sources})
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(test_${name} PRIVATE SLUICE_TESTS_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
-  target_link_libraries(test_${name} PRIVATE GTest::gmock GTest::gtest_main ${ARG_LIBRARIES})
-  foreach(used IN LISTS ARG_USES)
-    target_link_libraries(test_${name} PRIVATE sluice_${used})
-  endforeach()
+  target_link_libraries(test_${name} PRIVATE GTest::gmock GTest::gtest_main ${used}
+                                             ${ARG_LIBRARIES})
   add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT ARG_LABEL)
     set(ARG_LABEL fast)
@@ -69,7 +79,8 @@ function(sluice_python_tests folder)
   file(GLOB scripts CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
        ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.py)
   foreach(script IN LISTS scripts)
-    get_filename_component(name ${script} NAME_WE)
+    get_filename_component(file ${script} NAME)
+    string(REPLACE "_test.py" "" name ${file})
     sluice_python_test(${folder}_${name} SCRIPT ${script} LABELS ${ARG_LABELS})
   endforeach()
 endfunction()
