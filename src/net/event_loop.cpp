@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "core/assert.h"
+#include "core/clock.h"
 #include "net/event_loop_impl.h"
 
 namespace sluice::net {
@@ -52,7 +53,7 @@ void EventLoop::handle_signals(const std::vector<int>& signals,
 }
 
 int64_t EventLoop::now_ns() const {
-  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return core::SystemClock().now_ns();
 }
 
 bool EventLoop::owned_by_caller() const {

@@ -1,10 +1,10 @@
 #include "net/http_server.h"
 
 #include <algorithm>
-#include <ctime>
 
 #include <boost/asio/ip/v6_only.hpp>
 
+#include "core/clock.h"
 #include "net/http_server_impl.h"
 
 namespace sluice::net {
@@ -179,7 +179,7 @@ void ServerCore::check_idle() {
 
 // Runs only while there are connections, so that an idle server lets the machine sleep.
 void ServerCore::tick() {
-  date = http_date(std::time(nullptr));
+  date = http_date(core::SystemClock().unix_ns() / 1'000'000'000);
   const int64_t now_ns = loop.now_ns();
   for (size_t i = connections.size(); i-- > 0;) {
     const std::shared_ptr<ServerConnection> connection = connections[i];
