@@ -20,7 +20,7 @@ HEAVY = re.compile(
 )
 INTRINSICS = re.compile(r"^([a-z]*mmintrin\.h|x86intrin\.h|cpuid\.h)")
 INTRINSICS_ALLOWED = ("kernels/", "core/")
-SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh")
+SOURCES = ("*.h", "*.cpp", "*.cu", "*.cuh", "*.inc")
 
 
 def read_layers(architecture: pathlib.Path) -> dict[str, set[str]]:

@@ -25,7 +25,7 @@ HEADER_LINES_MAX = 300
 FILE_LINES_MAX = 600
 
 SKIPPED_FOLDERS = {".git", "build", ".venv", ".cache", "__pycache__"}
-CPP = (".h", ".cpp", ".cu", ".cuh")
+CPP = (".h", ".cpp", ".cu", ".cuh", ".inc")
 SCRIPTS = (".py", ".sh", ".js", ".mjs")
 TEXT = (*CPP, *SCRIPTS, ".md", ".txt", ".cmake", ".json", ".html", ".css", ".toml", "")
 
