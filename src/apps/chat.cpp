@@ -1,0 +1,259 @@
+// sluice chat: a conversation in the terminal, over an engine in this process.
+#include <unistd.h>
+
+#include <clocale>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <optional>
+#include <random>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "apps/line_editor.h"
+#include "apps/served_model.h"
+#include "apps/verbs.h"
+#include "core/clock.h"
+#include "engine/engine.h"
+#include "engine/step_runner.h"
+#include "server/choice_text.h"
+#include "server/engine_request.h"
+#include "server/event_bridge.h"
+#include "server/prompt_builder.h"
+
+namespace sluice::apps {
+namespace {
+
+struct ChatOptions {
+  ServedModelOptions served;
+  std::string prompt;  // one question, then the end
+  std::string system;
+  api::GenerationFields fields;
+  int64_t max_tokens = 0;  // 0: as many as the context holds
+};
+
+constexpr std::string_view kHelp =
+    "/clear       forgets the conversation\n"
+    "/system TEXT sets the system prompt and forgets the conversation\n"
+    "/exit        leaves (Ctrl-D too); Ctrl-C stops an answer\n";
+
+class Conversation {
+ public:
+  Conversation(const ChatOptions& options, const ServedModel& served)
+      : options_(options),
+        served_(served),
+        bridge_(loop_),
+        runner_(*served.opened.model),
+        engine_(served.engine,
+                {.runner = &runner_,
+                 .pool = &served.opened.model->pool(),
+                 .clock = &clock_,
+                 .sink = [this](const engine::StepEvents& events) { bridge_.on_step(events); },
+                 .observer = {}}),
+        builder_({.vocabulary = &served.vocabulary,
+                  .chat_template = served.chat_template ? &*served.chat_template : nullptr,
+                  .thinks = served.thinks,
+                  .context_tokens_max = served.engine.limits.context_tokens_max,
+                  .clock = &clock_}),
+        styled_(isatty(STDOUT_FILENO) != 0),
+        system_(options.system) {
+    bridge_.set_receiver([this](const server::EventBatch& batch) { take(batch); });
+    if (isatty(STDIN_FILENO) != 0)
+      loop_.handle_signals({SIGINT}, [this](int) { engine_.cancel({answers_}); });
+    clear();
+  }
+
+  void clear() {
+    messages_.clear();
+    if (!system_.empty())
+      messages_.push_back(
+          {.role = "system", .content = system_, .name = {}, .reasoning_content = {}});
+  }
+  void set_system(std::string text) {
+    system_ = std::move(text);
+    clear();
+  }
+
+  // Prints the answer as it comes. An Error leaves the conversation as it was.
+  core::Result<void> ask(const std::string& question) {
+    api::ChatRequest request;
+    request.generation = options_.fields;
+    if (options_.max_tokens > 0) request.generation.stopping.max_tokens = options_.max_tokens;
+    request.messages = messages_;
+    request.messages.push_back(
+        {.role = "user", .content = question, .name = {}, .reasoning_content = {}});
+    request.template_variables = api::Json{api::Json::Object{}};
+    auto prompt = builder_.chat(request);
+    if (!prompt.ok()) return core::invalid("{}", prompt.error().message);
+    messages_ = request.messages;
+    answer(request.generation, std::move(prompt).value());
+    return {};
+  }
+
+ private:
+  void answer(const api::GenerationFields& fields, server::BuiltPrompt prompt) {
+    ++answers_;
+    text_.emplace(served_.vocabulary, server::ChoiceTextOptions{.stops = fields.stopping.stop,
+                                                                .reasoning = prompt.reasoning});
+    content_.clear();
+    const uint64_t seed = fields.sampling.seed ? static_cast<uint64_t>(*fields.sampling.seed)
+                                               : std::random_device()();
+    const engine::Admission admission =
+        engine_.submit(server::make_engine_requests({.fields = fields,
+                                                     .prompt_ids = prompt.ids,
+                                                     .max_tokens = prompt.max_tokens,
+                                                     .seed = seed + answers_},
+                                                    answers_));
+    ASSERT(admission == engine::Admission::kAccepted, "admission {}", static_cast<int>(admission));
+    loop_.run();
+    messages_.push_back(
+        {.role = "assistant", .content = content_, .name = {}, .reasoning_content = {}});
+  }
+
+  void take(const server::EventBatch& batch) {
+    for (const auto& token : batch.tokens)
+      if (text_->add_token(token) == server::ChoiceText::Next::kStopped)
+        engine_.finish_early(token.event.id);
+    for (const engine::FinishEvent& event : batch.finished) text_->end(event.reason);
+    print(*text_);
+    for (const engine::FinishEvent& event : batch.finished) end(event);
+  }
+
+  void print(server::ChoiceText& text) {
+    const std::optional<api::Choice> choice = text.take();
+    if (!choice) return;
+    if (!choice->reasoning.empty())
+      fmt::print("{}{}{}", styled_ ? "\x1b[2m" : "", choice->reasoning, styled_ ? "\x1b[0m" : "");
+    if (!choice->text.empty() && content_.empty() && text.reasoning_tokens() > 0)
+      fmt::print("\n\n");
+    fmt::print("{}", choice->text);
+    std::fflush(stdout);
+    content_ += choice->text;
+  }
+
+  void end(const engine::FinishEvent& event) {
+    const bool stopped = event.reason == engine::FinishReason::kCancelled;
+    fmt::print("{}\n", stopped && styled_ ? " \x1b[2m[stopped]\x1b[0m" : "");
+    if (event.reason == engine::FinishReason::kError)
+      fmt::print(stderr, "the model gave values that are no numbers\n");
+    if (styled_ && event.decode_ns > 0)
+      fmt::print("\x1b[2m{} tokens, {:.1f} tok/s, first after {} ms\x1b[0m\n",
+                 event.completion_tokens,
+                 static_cast<double>(event.completion_tokens - 1) * 1e9 /
+                     static_cast<double>(event.decode_ns),
+                 (event.queue_ns + event.prefill_ns) / 1'000'000);
+    std::fflush(stdout);
+    loop_.stop();
+  }
+
+  const ChatOptions& options_;
+  const ServedModel& served_;
+  core::SystemClock clock_;
+  net::EventLoop loop_;
+  server::EventBridge bridge_;
+  engine::ModelRunner runner_;
+  engine::Engine engine_;
+  server::PromptBuilder builder_;
+  const bool styled_;
+  std::string system_;
+  std::vector<api::ChatMessage> messages_;
+  std::optional<server::ChoiceText> text_;  // of the answer in progress
+  std::string content_;                     // of it, without thoughts
+  uint64_t answers_ = 0;                    // begun; the engine's id of the last one
+};
+
+enum class Turn { kGoOn, kLeave };
+
+Turn take_line(Conversation& conversation, const std::string& line) {
+  if (line.empty()) return Turn::kGoOn;
+  if (line == "/exit" || line == "/quit") return Turn::kLeave;
+  constexpr std::string_view kSystem = "/system ";
+  if (line == "/clear")
+    conversation.clear();
+  else if (line.starts_with(kSystem))
+    conversation.set_system(line.substr(kSystem.size()));
+  else if (line == "/help")
+    fmt::print("{}", kHelp);
+  else if (const auto asked = conversation.ask(line); !asked.ok())
+    fmt::print(stderr, "{}\n", asked.error().message);
+  return Turn::kGoOn;
+}
+
+void talk(Conversation& conversation) {
+  LineEditor editor;
+  fmt::print("{}\n", kHelp);
+  for (;;) {
+    const LineEditor::Line line = editor.read("> ");
+    if (line.end == LineEditor::End::kEndOfInput) return;
+    if (line.end == LineEditor::End::kInterrupted) continue;
+    if (take_line(conversation, line.text) == Turn::kLeave) return;
+  }
+}
+
+// Each line of a pipe is a turn.
+void read_pipe(Conversation& conversation) {
+  std::string line;
+  while (std::getline(std::cin, line))
+    if (take_line(conversation, line) == Turn::kLeave) return;
+}
+
+core::Result<void> chat(ChatOptions options) {
+  options.served.limits.sequences_max = 1;
+  const ServedModel served = TRY(open_served_model(options.served));
+  Conversation conversation(options, served);
+  if (!options.prompt.empty()) return conversation.ask(options.prompt);
+  if (isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0)
+    talk(conversation);
+  else
+    read_pipe(conversation);
+  return {};
+}
+
+void add_sampling_options(CLI::App& app, ChatOptions* options) {
+  api::SamplingFields& sampling = options->fields.sampling;
+  sampling.temperature = 0.7;
+  const auto number = [&](const char* name, double* value, double least, double most) {
+    app.add_option(name, *value)
+        ->capture_default_str()
+        ->check(CLI::Range(least, most))
+        ->group("Sampling");
+  };
+  number("--temperature", &sampling.temperature, 0, 2);
+  number("--top-p", &sampling.top_p, 1e-6, 1);
+  number("--min-p", &sampling.min_p, 0, 1);
+  number("--repetition-penalty", &sampling.repetition_penalty, 1e-3, 100);
+  app.add_option("--top-k", sampling.top_k, "0: all")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 30))
+      ->group("Sampling");
+  app.add_option("--seed", sampling.seed, "the same seed gives the same answers")
+      ->group("Sampling");
+  app.add_option("--max-tokens", options->max_tokens, "of an answer; 0: what the context holds")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 30))
+      ->group("Sampling");
+  app.add_option("--stop", options->fields.stopping.stop, "texts that end an answer")
+      ->group("Sampling");
+}
+
+}  // namespace
+
+int run_chat(int argc, char** argv) {
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  ChatOptions options;
+  CLI::App app{
+      "Talk to a model in the terminal. Without a terminal, each line of the input is a "
+      "turn.",
+      "sluice chat"};
+  add_served_model_options(app, &options.served);
+  app.add_option("-p,--prompt", options.prompt, "one question; its answer, then the end");
+  app.add_option("--system", options.system, "system prompt");
+  add_sampling_options(app, &options);
+  app.footer("Example: sluice chat model.gguf -p 'Why is the sky blue?'");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  const auto done = chat(std::move(options));
+  return done.ok() ? 0 : report("chat", done.error());
+}
+
+}  // namespace sluice::apps

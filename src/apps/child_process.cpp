@@ -1,0 +1,106 @@
+#include "apps/child_process.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+namespace sluice::apps {
+namespace {
+
+constexpr int kExecFailed = 127;
+
+// Between fork and exec only what is safe after a fork of a process with threads.
+[[noreturn]] void become(char* const* argv, int output, pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(kExecFailed);  // it died before the line above
+  setpgid(0, 0);
+  dup2(output, STDOUT_FILENO);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  execv(argv[0], argv);
+  _exit(kExecFailed);
+}
+
+}  // namespace
+
+core::Result<std::unique_ptr<ChildProcess>> ChildProcess::start(
+    net::EventLoop& loop, const std::vector<std::string>& argv, Events events) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    return core::Error{core::ErrorCode::kIo, fmt::format("pipe: {}", std::strerror(errno))};
+  std::vector<char*> words;
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) become(words.data(), ends[1], parent);
+  close(ends[1]);
+  if (pid < 0) {
+    close(ends[0]);
+    return core::Error{core::ErrorCode::kIo, fmt::format("fork: {}", std::strerror(errno))};
+  }
+  return std::unique_ptr<ChildProcess>(new ChildProcess(loop, pid, ends[0], std::move(events)));
+}
+
+ChildProcess::ChildProcess(net::EventLoop& loop, pid_t pid, int output, Events events)
+    : loop_(loop), pid_(pid), shared_(std::make_shared<Shared>()) {
+  shared_->events = std::move(events);
+  reader_ = std::thread([this, output] { read_output(output); });
+}
+
+ChildProcess::~ChildProcess() {
+  shared_->alive = false;
+  if (!exited_) kill(pid_, SIGKILL);
+  reader_.join();
+}
+
+void ChildProcess::signal(int number) const {
+  if (!exited_) kill(pid_, number);
+}
+
+void ChildProcess::read_output(int output) {
+  std::string line;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t bytes = read(output, buffer, sizeof buffer);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) break;
+    for (ssize_t i = 0; i < bytes; ++i) {
+      if (buffer[i] != '\n') {
+        line += buffer[i];
+        continue;
+      }
+      loop_.post([shared = shared_, whole = std::exchange(line, {})] {
+        if (shared->alive) shared->events.on_line(whole);
+      });
+    }
+  }
+  close(output);
+  // The process is reaped on the loop, so that signal() never meets a pid that is somebody else's.
+  siginfo_t info;
+  while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+  }
+  loop_.post([this, shared = shared_] {
+    int wait_status = 0;
+    if (!shared->alive) return;
+    waitpid(pid_, &wait_status, 0);
+    exited_ = true;
+    shared->events.on_exit(wait_status);
+  });
+}
+
+std::string describe_wait_status(int wait_status) {
+  if (WIFSIGNALED(wait_status))
+    return fmt::format("was ended by signal {} ({})", WTERMSIG(wait_status),
+                       strsignal(WTERMSIG(wait_status)));
+  if (WEXITSTATUS(wait_status) == kExecFailed) return "could not be started";
+  return fmt::format("ended with exit code {}", WEXITSTATUS(wait_status));
+}
+
+}  // namespace sluice::apps

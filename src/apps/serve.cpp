@@ -1,0 +1,98 @@
+// sluice serve: one engine with its HTTP API.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <random>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "apps/byte_size.h"
+#include "apps/serve_options.h"
+#include "apps/verbs.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "engine/engine.h"
+#include "engine/step_runner.h"
+#include "server/api_server.h"
+
+namespace sluice::apps {
+namespace {
+
+int64_t resident_bytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) return 0;
+  long long total = 0;
+  long long resident = 0;
+  const int read = std::fscanf(file, "%lld %lld", &total, &resident);
+  std::fclose(file);
+  return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+core::Result<int> serve(const ServeOptions& options) {
+  const core::Logger log;
+  const core::SystemClock clock;
+  ServedModel served = TRY(open_served_model(options.served));
+  fmt::print(stderr, "{}", describe(served));
+
+  net::EventLoop loop;
+  server::EventBridge bridge(loop);
+  engine::ModelRunner runner(*served.opened.model);
+  engine::Engine engine(served.engine,
+                        {.runner = &runner,
+                         .pool = &served.opened.model->pool(),
+                         .clock = &clock,
+                         .sink = [&](const engine::StepEvents& events) { bridge.on_step(events); },
+                         .observer = {}});
+  server::ApiServerConfig config = TRY(make_server_config(options, served));
+  config.random_seed = random_seed();
+  server::ApiServer server(
+      std::move(config),
+      {.loop = loop,
+       .engine = engine,
+       .bridge = bridge,
+       .prompt_model = {.vocabulary = &served.vocabulary,
+                        .chat_template = served.chat_template ? &*served.chat_template : nullptr,
+                        .thinks = served.thinks && options.reasoning == "auto",
+                        .context_tokens_max = served.engine.limits.context_tokens_max,
+                        .clock = &clock},
+       .clock = clock,
+       .resident_bytes = resident_bytes});
+  const uint16_t port = TRY(server.listen(options.host, static_cast<uint16_t>(options.port)));
+  loop.handle_signals({SIGTERM, SIGINT}, [&, seen = 0](int) mutable {
+    if (++seen > 1) return loop.stop();
+    log.info("draining: new requests get 503, running ones have {} s; a second signal ends at once",
+             options.drain_timeout_s);
+    server.drain([&] { loop.stop(); });
+  });
+  fmt::print("listening on http://{}:{}\n", options.host, port);
+  std::fflush(stdout);
+  loop.run();
+  engine.stop();
+  return 0;
+}
+
+}  // namespace
+
+int run_serve(int argc, char** argv) {
+  ServeOptions options;
+  CLI::App app{"One engine with its OpenAI-compatible HTTP API.", "sluice serve"};
+  add_serve_options(app, &options);
+  app.footer(
+      "Example: sluice serve model.gguf --port 8000\n"
+      "         curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' "
+      "\\\n              -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  const auto served = serve(options);
+  return served.ok() ? *served : report("serve", served.error());
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,160 @@
+#include "apps/serve_options.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/byte_size.h"
+
+namespace sluice::apps {
+namespace {
+
+int64_t ns(double seconds) {
+  return static_cast<int64_t>(seconds * 1e9);
+}
+
+void add_limits(CLI::App& app, ServeOptions* options) {
+  const auto count = [&](const char* name, auto* value, int64_t most, const char* help) {
+    app.add_option(name, *value, help)
+        ->capture_default_str()
+        ->check(CLI::Range(int64_t{1}, most))
+        ->group("Limits of a request (beyond: 400)");
+  };
+  api::RequestLimits& request = options->config.request_limits;
+  count("--messages-max", &request.messages_max, 1 << 20, "messages of a conversation");
+  count("--prompts-max", &request.prompts_max, 1 << 16, "prompts of one completions request");
+  count("--n-max", &request.n_max, 1 << 10, "answers to one prompt");
+  count("--choices-max", &request.choices_max, 1 << 16, "prompts times answers");
+  count("--stops-max", &request.stops_max, 1 << 10, "stop strings");
+  count("--stop-bytes-max", &request.stop_bytes_max, 1 << 16, "bytes of a stop string");
+  count("--stop-token-ids-max", &request.stop_token_ids_max, 1 << 16, "stop token ids");
+  count("--logit-biases-max", &request.logit_biases_max, 1 << 20, "entries of logit_bias");
+  count("--top-logprobs-max", &request.top_logprobs_max, 20, "alternatives of a token");
+
+  const auto connection = [&](const char* name, auto* value, const char* help) {
+    return app.add_option(name, *value, help)
+        ->capture_default_str()
+        ->group("Limits of a connection");
+  };
+  net::ServerLimits& http = options->config.http_limits;
+  connection("--body-max", &options->body_max, "bytes of a request's body; beyond: 413");
+  connection("--header-max", &options->header_max, "bytes of its headers; beyond: 431");
+  connection("--send-buffer-max", &options->send_buffer_max,
+             "bytes that a slow reader may leave waiting; beyond: closed");
+  connection("--connections-max", &http.connections_max, "connections at once; beyond: 503")
+      ->check(CLI::Range(1, 1 << 20));
+  connection("--prepare-queue-max", &options->config.prepare_queue_max,
+             "large requests that wait to be tokenized; beyond: 503")
+      ->check(CLI::Range(1, 1 << 20));
+  const auto seconds = [&](const char* name, double* value, const char* help) {
+    connection(name, value, help)->check(CLI::Range(0.01, 1e6));
+  };
+  seconds("--header-timeout", &options->header_timeout_s, "seconds for the headers; beyond: 408");
+  seconds("--body-timeout", &options->body_timeout_s,
+          "seconds for the body, and what its bytes take at 16 KiB/s; beyond: 408");
+  seconds("--idle-timeout", &options->idle_timeout_s, "seconds between requests; beyond: closed");
+  seconds("--write-stall-timeout", &options->write_stall_timeout_s,
+          "seconds without a byte taken by the reader; beyond: closed");
+}
+
+// SLUICE_API_KEY keeps the key out of the list of processes.
+std::vector<std::string> keys_of(const ServeOptions& options) {
+  std::vector<std::string> keys = options.api_keys;
+  const char* key = std::getenv("SLUICE_API_KEY");
+  if (key != nullptr && *key != '\0') keys.emplace_back(key);
+  return keys;
+}
+
+std::vector<api::Setting> settings_of(const ServeOptions& options, const ServedModel& served) {
+  const engine::EngineLimits& limits = served.engine.limits;
+  const auto number = [](int64_t value) { return fmt::format("{}", value); };
+  return {{"kernels", std::string(served.opened.model->ops().name)},
+          {"threads", number(served.opened.model->pool().threads())},
+          {"kv_budget", options.served.kv_budget},
+          {"kv_pages", number(limits.kv_pages)},
+          {"max_sequences", number(limits.sequences_max)},
+          {"queue_max", number(limits.queue_max)},
+          {"step_tokens", number(limits.step_tokens_max)},
+          {"chunk_tokens", number(limits.chunk_tokens_max)},
+          {"reasoning", served.thinks ? options.reasoning : "off"}};
+}
+
+}  // namespace
+
+void add_serve_options(CLI::App& app, ServeOptions* options) {
+  add_served_model_options(app, &options->served);
+  app.add_option("--host", options->host, "address to listen on")->capture_default_str();
+  app.add_option("--port", options->port, "port; 0: a free one")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--served-model-name", options->model_names,
+                 "names that requests may ask for; the file's name if not given");
+  app.add_option(
+      "--api-key", options->api_keys,
+      "keys that requests must carry, also from SLUICE_API_KEY; none: everybody may ask");
+  app.add_option("--allowed-origin", options->allowed_origin,
+                 "for browsers (CORS); an empty text: none")
+      ->capture_default_str();
+  app.add_option("--reasoning", options->reasoning,
+                 "auto: thoughts of models that think are apart from the answer; off")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "off"}));
+  app.add_option("--reasoning-field", options->reasoning_field, "where the thoughts are")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"reasoning_content", "reasoning"}));
+  app.add_option("--drain-timeout", options->drain_timeout_s,
+                 "seconds that running requests have after SIGTERM")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--ping-after", options->ping_after_s,
+                 "seconds of silence before a stream gets a comment line")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 1e6));
+  add_limits(app, options);
+}
+
+core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options) {
+  net::ServerLimits limits = options.config.http_limits;
+  limits.body_bytes_max = TRY(parse_byte_size(options.body_max));
+  limits.header_bytes_max = TRY(parse_byte_size(options.header_max));
+  limits.send_buffer_bytes_max = TRY(parse_byte_size(options.send_buffer_max));
+  limits.header_timeout_ns = ns(options.header_timeout_s);
+  limits.body_timeout_ns = ns(options.body_timeout_s);
+  limits.idle_timeout_ns = ns(options.idle_timeout_s);
+  limits.write_stall_timeout_ns = ns(options.write_stall_timeout_s);
+  return limits;
+}
+
+std::string default_model_name(const ServeOptions& options) {
+  return std::filesystem::path(options.served.model.model).stem().string();
+}
+
+core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& options,
+                                                         const ServedModel& served) {
+  const formats::Manifest& manifest = served.opened.checkpoint->manifest();
+  server::ApiServerConfig config = options.config;
+  config.model_names = options.model_names;
+  if (config.model_names.empty()) config.model_names.push_back(default_model_name(options));
+  config.model_root = options.served.model.model;
+  config.model_digest = manifest.digest;
+  config.version = SLUICE_VERSION;
+  config.api_keys = keys_of(options);
+  config.allowed_origin = options.allowed_origin;
+  const engine::EngineLimits& limits = served.engine.limits;
+  config.request_limits.choices_max =
+      std::min(config.request_limits.choices_max, limits.sequences_max + limits.queue_max);
+  config.http_limits = TRY(make_http_limits(options));
+  config.ping_after_ns = ns(options.ping_after_s);
+  config.ping_period_ns = std::min(config.ping_period_ns, ns(options.ping_after_s) / 2);
+  config.drain_timeout_ns = ns(options.drain_timeout_s);
+  config.reasoning_field = options.reasoning_field == "reasoning"
+                               ? api::ReasoningField::kReasoning
+                               : api::ReasoningField::kReasoningContent;
+  config.page_tokens = kernels::kPageTokens;
+  config.settings = settings_of(options, served);
+  return config;
+}
+
+}  // namespace sluice::apps

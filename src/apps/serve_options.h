@@ -1,0 +1,45 @@
+// The options of `sluice serve`, every limit among them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/served_model.h"
+#include "core/result.h"
+#include "server/api_server.h"
+
+namespace sluice::apps {
+
+struct ServeOptions {
+  ServedModelOptions served;
+  std::string host = "127.0.0.1";
+  int port = 8000;
+  std::vector<std::string> model_names;  // none: the file's name
+  std::vector<std::string> api_keys;
+  std::string allowed_origin = "*";
+  std::string reasoning = "auto";                     // or off
+  std::string reasoning_field = "reasoning_content";  // or reasoning
+  double drain_timeout_s = 30;
+  double ping_after_s = 10;
+  std::string body_max = "32MiB";
+  std::string header_max = "64KiB";
+  std::string send_buffer_max = "8MiB";
+  double header_timeout_s = 10;
+  double body_timeout_s = 30;
+  double idle_timeout_s = 60;
+  double write_stall_timeout_s = 60;
+  server::ApiServerConfig config;  // the limits that are plain numbers
+};
+
+void add_serve_options(CLI::App& app, ServeOptions* options);
+
+core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options);
+// What requests may call the model where no name is given: the file's.
+std::string default_model_name(const ServeOptions& options);
+
+// Everything but the random seed. An Error names the option.
+core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& options,
+                                                         const ServedModel& served);
+
+}  // namespace sluice::apps

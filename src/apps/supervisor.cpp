@@ -1,0 +1,91 @@
+#include "apps/supervisor.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include <sys/wait.h>
+
+namespace sluice::apps {
+
+Supervisor::Supervisor(net::EventLoop& loop, const core::Clock& clock, ProcessSpec spec,
+                       Events events)
+    : loop_(loop),
+      clock_(clock),
+      spec_(std::move(spec)),
+      events_(std::move(events)),
+      timer_(loop) {}
+
+void Supervisor::start() {
+  started_ns_ = clock_.now_ns();
+  ready_ = false;
+  auto child = ChildProcess::start(loop_, spec_.argv,
+                                   {.on_line = [this](const std::string& line) { on_line(line); },
+                                    .on_exit = [this](int wait_status) { on_exit(wait_status); }});
+  if (child.ok()) {
+    child_ = std::move(child).value();
+    return;
+  }
+  log_.error("cannot start the engine: {}", child.error().message);
+  if (!ever_ready_) return events_.on_stopped(1);
+  restart();
+}
+
+void Supervisor::on_line(const std::string& line) {
+  if (!line.starts_with(spec_.ready_prefix)) return;
+  const auto url = net::parse_url(line.substr(spec_.ready_prefix.size()));
+  if (!url.ok()) {
+    log_.error("the engine said '{}': {}", line, url.error().message);
+    return;
+  }
+  ready_ = true;
+  ever_ready_ = true;
+  delay_ns_ = 0;
+  start_takes_ns_ = clock_.now_ns() - started_ns_;
+  log_.info("engine {} is ready after {} ms", child_->pid(), start_takes_ns_ / 1'000'000);
+  if (!stopping_) events_.on_ready(url.value().endpoint);
+}
+
+void Supervisor::on_exit(int wait_status) {
+  const std::string how = describe_wait_status(wait_status);
+  const pid_t pid = child_->pid();
+  // Not inside the callback of the process itself.
+  loop_.post(
+      [this, child = std::shared_ptr<ChildProcess>(std::move(child_)), how, pid, wait_status] {
+        if (stopping_) {
+          timer_.cancel();
+          const bool clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+          if (!clean) log_.error("engine {} {}", pid, how);
+          return events_.on_stopped(clean ? 0 : 1);
+        }
+        log_.error("engine {} {}", pid, how);
+        if (!ever_ready_) return events_.on_stopped(1);
+        restart();
+      });
+}
+
+void Supervisor::restart() {
+  if (!ready_)
+    delay_ns_ =
+        std::clamp(delay_ns_ * 2, spec_.restart_delay_least_ns, spec_.restart_delay_most_ns);
+  events_.on_lost(delay_ns_ + start_takes_ns_);
+  if (delay_ns_ == 0) return start();
+  timer_.start(delay_ns_, [this] { start(); });
+}
+
+void Supervisor::stop() {
+  if (stopping_) {
+    if (child_ != nullptr) child_->signal(SIGKILL);
+    return;
+  }
+  stopping_ = true;
+  if (child_ == nullptr) {
+    timer_.cancel();
+    return events_.on_stopped(0);
+  }
+  child_->signal(SIGTERM);
+  timer_.start(spec_.stop_timeout_ns, [this] {
+    if (child_ != nullptr) child_->signal(SIGKILL);
+  });
+}
+
+}  // namespace sluice::apps

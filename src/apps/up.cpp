@@ -1,0 +1,140 @@
+// sluice up: everything on this machine. The public port stays open whatever happens to the engine,
+// which is a process of its own, watched and started again.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "apps/engine_proxy.h"
+#include "apps/serve_options.h"
+#include "apps/supervisor.h"
+#include "apps/verbs.h"
+#include "core/clock.h"
+#include "net/http_server.h"
+
+namespace sluice::apps {
+namespace {
+
+struct UpOptions {
+  ServeOptions serve;
+  int64_t held_max = 256;
+  double hold_timeout_s = 10;
+};
+
+// Options of this process, with one value each: the engine's process does not get them.
+constexpr std::string_view kOwnOptions[] = {"--host", "--port", "--hold-timeout", "--held-max"};
+
+// `sluice serve` with the same options, on a free port of this machine.
+std::vector<std::string> engine_command(const UpOptions& options, int argc, char** argv) {
+  std::vector<std::string> command = {std::filesystem::read_symlink("/proc/self/exe").string(),
+                                      "serve"};
+  bool model_given = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const std::string_view name = word.substr(0, word.find('='));
+    const bool own =
+        std::find(std::begin(kOwnOptions), std::end(kOwnOptions), name) != std::end(kOwnOptions);
+    if (own) {
+      if (name.size() == word.size()) ++i;  // its value is the next word
+      continue;
+    }
+    model_given |= word == options.serve.served.model.model;
+    command.emplace_back(word);
+  }
+  if (!model_given) command.insert(command.begin() + 2, options.serve.served.model.model);
+  command.insert(command.end(), {"--host", "127.0.0.1", "--port", "0"});
+  return command;
+}
+
+void print_first_steps(const std::string& url, const UpOptions& options) {
+  const std::string model = options.serve.model_names.empty() ? default_model_name(options.serve)
+                                                              : options.serve.model_names.front();
+  const bool locked = !options.serve.api_keys.empty() || std::getenv("SLUICE_API_KEY") != nullptr;
+  const std::string_view key = locked ? "YOUR_KEY" : "none";
+  fmt::print("listening on {}\n\n", url);
+  fmt::print(
+      "curl {}/v1/chat/completions -H 'Content-Type: application/json'{} \\\n"
+      "  -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
+      "\"Why is the sky blue?\"}}]}}'\n\n",
+      url, locked ? " -H 'Authorization: Bearer YOUR_KEY'" : "", model);
+  fmt::print(
+      "from openai import OpenAI\n"
+      "client = OpenAI(base_url=\"{}/v1\", api_key=\"{}\")\n"
+      "for event in client.chat.completions.create(model=\"{}\", stream=True,\n"
+      "        messages=[{{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}}]):\n"
+      "    print(event.choices[0].delta.content or \"\", end=\"\", flush=True)\n\n",
+      url, key, model);
+  std::fflush(stdout);
+}
+
+core::Result<int> up(const UpOptions& options, std::vector<std::string> command) {
+  const core::SystemClock clock;
+  net::EventLoop loop;
+  EngineProxy proxy(loop, clock,
+                    {.held_max = options.held_max,
+                     .hold_timeout_ns = static_cast<int64_t>(options.hold_timeout_s * 1e9)},
+                    {.allowed_origin = options.serve.allowed_origin});
+  net::HttpServer http(
+      {.loop = loop,
+       .limits = TRY(make_http_limits(options.serve)),
+       .handler = [&](const net::Request& request,
+                      net::Responder responder) { proxy.handle(request, std::move(responder)); },
+       .error_body = server::wire_error_body});
+  const std::string& host = options.serve.host;
+  const uint16_t port = TRY(http.listen(host, static_cast<uint16_t>(options.serve.port)));
+  const std::string url = fmt::format("http://{}:{}", host, port);
+
+  int exit_code = 0;
+  bool announced = false;
+  ProcessSpec spec{.argv = std::move(command)};
+  spec.stop_timeout_ns = static_cast<int64_t>((options.serve.drain_timeout_s + 10) * 1e9);
+  Supervisor supervisor(loop, clock, std::move(spec),
+                        {.on_ready =
+                             [&](const net::Endpoint& endpoint) {
+                               proxy.connect(endpoint);
+                               if (!std::exchange(announced, true)) print_first_steps(url, options);
+                             },
+                         .on_lost = [&](int64_t ready_in_ns) { proxy.disconnect(ready_in_ns); },
+                         .on_stopped =
+                             [&](int code) {
+                               exit_code = code;
+                               proxy.disconnect(0);
+                               proxy.shut_down();
+                               http.stop_accepting();
+                               http.on_idle([&] { loop.stop(); });
+                             }});
+  loop.handle_signals({SIGTERM, SIGINT}, [&](int) { supervisor.stop(); });
+  loop.post([&] { supervisor.start(); });
+  loop.run();
+  return exit_code;
+}
+
+}  // namespace
+
+int run_up(int argc, char** argv) {
+  UpOptions options;
+  CLI::App app{"Serves a model from a supervised engine process: its end is not the server's.",
+               "sluice up"};
+  add_serve_options(app, &options.serve);
+  app.get_option("MODEL")->required(false)->envname("SLUICE_MODEL");
+  app.add_option("--held-max", options.held_max,
+                 "requests that wait for an engine to be ready; beyond: 503")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+  app.add_option("--hold-timeout", options.hold_timeout_s, "seconds that they wait; beyond: 503")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e6));
+  app.footer("Example: sluice up model.gguf --port 8000");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  if (options.serve.served.model.model.empty())
+    return report("up", core::invalid("no MODEL: give a GGUF file, here or in SLUICE_MODEL"
+                                      " (`make model` fetches a small one)"));
+  const auto result = up(options, engine_command(options, argc, argv));
+  return result.ok() ? *result : report("up", result.error());
+}
+
+}  // namespace sluice::apps
