@@ -17,6 +17,7 @@ struct RequestLimits {
   int64_t messages_max = 4096;
   int64_t prompts_max = 128;  // of one completions request
   int64_t n_max = 16;
+  int64_t choices_max = 256;  // prompts · n
   int64_t stops_max = 16;
   int64_t stop_bytes_max = 1024;
   int64_t stop_token_ids_max = 64;
