@@ -12,6 +12,8 @@ namespace sluice::engine {
 namespace {
 
 constexpr double kSecond = 1e9;
+// Fewer logits are sampled sooner by one thread than others wake up.
+constexpr int64_t kSharedLogitsMin = 1 << 16;
 
 double seconds(int64_t ns) {
   return static_cast<double>(ns) / kSecond;
@@ -218,7 +220,7 @@ void Loop::start_admitted() {
     s.published = state.pages;
     record_.cached_tokens += s.computed;
     ++record_.admitted;
-    if (s.started_ns == 0) {
+    if (!s.started_ns) {
       s.started_ns = now_ns;
       s.cached_tokens = s.computed;
       if (state.rows == schedule::LogitRows::kLast) stats_.prefix_query_tokens += s.prompt_tokens;
@@ -330,7 +332,7 @@ void Loop::sample_rows() {
               &scratch_[static_cast<size_t>(thread)]);
     }
   };
-  if (jobs_.size() > 1)
+  if (jobs_.size() > 1 && std::ssize(jobs_) * config_.vocab_tokens >= kSharedLogitsMin)
     parts_.pool->run(work);
   else
     work(0, 1);
@@ -405,7 +407,7 @@ void Loop::accept_token(Sequence* s, const Job& job) {
                            .logprob = job.result->logprob,
                            .top = job.top});
   ++stats_.generation_tokens;
-  if (s->first_token_ns == 0) {
+  if (!s->first_token_ns) {
     s->first_token_ns = now_ns;
     stats_.prompt_tokens += s->prompt_tokens;
     stats_.prompt_cached_tokens += s->cached_tokens;
@@ -426,8 +428,8 @@ void Loop::finish(Sequence* s, FinishReason reason) {
   s->pages.clear();
   s->finished = true;
   const int64_t now_ns = parts_.clock->now_ns();
-  const int64_t started_ns = s->started_ns != 0 ? s->started_ns : now_ns;
-  const int64_t first_token_ns = s->first_token_ns != 0 ? s->first_token_ns : now_ns;
+  const int64_t started_ns = s->started_ns.value_or(now_ns);
+  const int64_t first_token_ns = s->first_token_ns.value_or(now_ns);
   finish_events_.push_back({.id = s->id,
                             .reason = reason,
                             .prompt_tokens = s->prompt_tokens,
@@ -445,8 +447,8 @@ void Loop::count_finished(const Sequence& s, const FinishEvent& event, int64_t n
   ++stats_.finished[static_cast<size_t>(event.reason)];
   // A place gets free as often as a request ends.
   constexpr double kSmoothing = 0.1;
-  if (last_finish_ns_ != 0) {
-    const auto interval = static_cast<double>(now_ns - last_finish_ns_);
+  if (last_finish_ns_) {
+    const auto interval = static_cast<double>(now_ns - *last_finish_ns_);
     const auto mean = static_cast<double>(stats_.retry_after_ns);
     stats_.retry_after_ns = std::llround(mean + kSmoothing * (interval - mean));
   }

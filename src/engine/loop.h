@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -84,7 +85,7 @@ class Loop {
   schedule::CostFit cost_;
   EngineStats stats_;
   StepRecord record_;
-  int64_t last_finish_ns_ = 0;
+  std::optional<int64_t> last_finish_ns_;
 
   // Memory of a step, allocated once.
   std::vector<schedule::SequenceState> running_states_;

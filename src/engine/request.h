@@ -47,7 +47,7 @@ struct SamplingParams {
 struct Request {
   RequestId id{};
   std::vector<int32_t> prompt_ids{};  // at least one
-  SamplingParams sampling;
+  SamplingParams sampling{};
   uint64_t cache_salt = 0;  // a prefix is shared only by requests with the same salt
   // ≥ 0: a PromptTokenEvent for each prompt id with that many best alternatives. Such a request
   // computes all of its prompt: it does not use a cached prefix (but leaves one).

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,8 +36,8 @@ struct Sequence {
   bool finished = false;
 
   int64_t submitted_ns = 0;
-  int64_t started_ns = 0;      // 0: in no step yet
-  int64_t first_token_ns = 0;  // 0: none yet
+  std::optional<int64_t> started_ns;  // its first step
+  std::optional<int64_t> first_token_ns;
   int64_t last_token_ns = 0;
   int64_t cached_tokens = 0;
   int64_t preemptions = 0;

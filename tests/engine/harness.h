@@ -65,6 +65,7 @@ class Outcomes {
       EXPECT_EQ(e.completion_tokens, static_cast<int64_t>(o.ids.size()));
     }
   }
+  void put(RequestId id, const Outcome& outcome) { outcomes_[id.value] = outcome; }
   const Outcome& of(RequestId id) { return outcomes_[id.value]; }
   const std::map<uint64_t, Outcome>& all() const { return outcomes_; }
 

@@ -1,0 +1,69 @@
+// A step that only computes allocates nothing.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/harness.h"
+
+namespace {
+
+std::atomic<int64_t> allocations = 0;
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(bytes)) return memory;
+  std::abort();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
+
+namespace sluice::engine::testing {
+namespace {
+
+TEST(Allocation, NoneInASteadyStep) {
+  EngineConfig config = fake_config();
+  config.limits.context_tokens_max = 600;
+  config.limits.kv_pages = 700;
+  core::ManualClock clock;
+  core::ThreadPool pool(2);
+  FakeRunner runner(config.limits.kv_pages);
+  int64_t tokens = 0;
+  const EngineParts parts{
+      .runner = &runner,
+      .pool = &pool,
+      .ops = &kernels::reference_ops(),
+      .clock = &clock,
+      .sink = [&](const StepEvents& e) { tokens += static_cast<int64_t>(e.tokens.size()); },
+      .observer = [&](const StepRecord& r) { EXPECT_EQ(r.preempted, 0); }};
+  Loop loop(config, parts);
+  Messages messages;
+  for (uint64_t i = 0; i < 8; ++i) {
+    Request r{.id = {i}, .prompt_ids = prompt(i, 50), .sampling = {.seed = i, .max_tokens = 500}};
+    r.sampling.end_tokens = SamplingParams::EndTokens::kNever;
+    r.sampling.logprobs_top = static_cast<int32_t>(i % 4) - 1;
+    if (i % 2 == 0) r.sampling.top_p = 0.8f;
+    if (i % 3 == 0) r.sampling.frequency_penalty = 0.5f;
+    if (i % 4 == 0) r.sampling.top_k = 7;
+    messages.arrivals.push_back(make_sequence(r, config, kFakePageTokens));
+    messages.arrivals.back()->arrival = static_cast<int64_t>(i);
+  }
+  loop.step(&messages);
+  messages.arrivals.clear();
+  while (loop.stats().prompt_tokens < 8 * 50) loop.step(&messages);
+  const int64_t before = allocations.load();
+  const int64_t tokens_before = tokens;
+  for (int i = 0; i < 300; ++i) loop.step(&messages);
+  EXPECT_EQ(allocations.load() - before, 0);
+  EXPECT_EQ(tokens - tokens_before, 8 * 300);
+}
+
+}  // namespace
+}  // namespace sluice::engine::testing

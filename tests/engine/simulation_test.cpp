@@ -1,0 +1,127 @@
+// Random arrivals, lengths, shared prefixes and cancels through the whole engine but its thread,
+// with few pages: every request ends exactly once with the right output, and no page is lost.
+#include <algorithm>
+#include <numeric>
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/harness.h"
+
+namespace sluice::engine::testing {
+namespace {
+
+constexpr int64_t kRequests = 4'000;  // for each seed
+
+EngineConfig config_of(uint64_t seed) {
+  EngineConfig c = fake_config();
+  c.limits.sequences_max = 6;
+  c.limits.context_tokens_max = 150;
+  c.limits.chunk_tokens_max = 8 + 16 * static_cast<int64_t>(seed % 3);
+  c.limits.step_tokens_max = 48;
+  c.limits.kv_pages = 30;
+  c.limits.logit_rows_max = 10;
+  c.limits.queue_max = kRequests;
+  return c;
+}
+
+class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
+ protected:
+  void run() {
+    while (ended_requests() < kRequests && !HasFailure()) {
+      arrive();
+      cancel();
+      h_.step();  // checks every page
+      check_step();
+    }
+  }
+
+  int64_t ended_requests() const {
+    const auto& by_reason = h_.loop.stats().finished;
+    return std::accumulate(by_reason.begin(), by_reason.end(), int64_t{0});
+  }
+
+  void arrive() {
+    const bool idle = !h_.loop.has_work();
+    if (static_cast<int64_t>(requests_.size()) == kRequests) return;
+    if (!idle && random_.below((h_.steps_run / 500) % 2 == 0 ? 6 : 30) != 0) return;
+    // Most share the start of one of three texts.
+    const int64_t tokens = 1 + random_.below(random_.below(4) == 0 ? 140 : 50);
+    Request r{.id = {requests_.size() + 1},
+              .prompt_ids = prompt(static_cast<uint64_t>(random_.below(3)), tokens)};
+    if (random_.below(3) == 0) r.prompt_ids.back() = 48;
+    if (random_.below(200) == 0) r.prompt_ids.front() = kPoison;
+    r.cache_salt = random_.below(8) == 0 ? 1 : 0;
+    r.sampling.max_tokens = random_.below(60);
+    r.sampling.seed = random_.bits();
+    r.sampling.temperature = random_.below(3) == 0 ? 0.0f : 0.8f;
+    if (random_.below(3) == 0) r.sampling.top_p = 0.9f;
+    if (random_.below(5) == 0) r.sampling.repetition_penalty = 1.2f;
+    if (random_.below(5) == 0) r.sampling.min_tokens = 10;
+    if (random_.below(8) == 0) r.prompt_logprobs_top = 1;
+    requests_.push_back(r);
+    h_.add(r);
+  }
+
+  void cancel() {
+    if (requests_.empty() || random_.below(25) != 0) return;
+    const Request& victim = requests_[requests_.size() - 1 -
+                                      static_cast<size_t>(random_.below(std::min<int64_t>(
+                                          12, static_cast<int64_t>(requests_.size()))))];
+    h_.end(victim.id, FinishReason::kCancelled);
+  }
+
+  void check_step() {
+    if (h_.steps.empty()) return;
+    const EngineLimits& l = h_.config.limits;
+    const LoggedStep& s = h_.steps.back();
+    ASSERT_LE(static_cast<int64_t>(s.parts.size()), l.sequences_max);
+    int64_t tokens = 0;
+    for (const StepPart& p : s.parts) {
+      tokens += p.tokens;
+      ASSERT_LE(p.tokens, l.chunk_tokens_max);
+    }
+    ASSERT_LE(tokens, l.step_tokens_max);
+    ASSERT_EQ(s.record.pages_free + s.record.pages_cached + s.record.pages_used, l.kv_pages);
+  }
+
+  // Outputs are right, or the right beginning where the request was cancelled.
+  void check_outputs() {
+    int64_t complete = 0;
+    for (const Request& r : requests_) {
+      const Outcome& o = h_.outcomes.of(r.id);
+      ASSERT_TRUE(o.finish.has_value()) << "request " << r.id.value << " did not end";
+      std::vector<int32_t> want = expected_output(r, h_.config);
+      const bool poisoned = r.prompt_ids.front() == kPoison;
+      if (o.finish->reason == FinishReason::kCancelled) {
+        want.resize(std::min(want.size(), o.ids.size()));
+      } else if (r.sampling.max_tokens > 0) {
+        ASSERT_EQ(o.finish->reason == FinishReason::kError, poisoned) << r.id.value;
+      }
+      ASSERT_EQ(o.ids, want) << "request " << r.id.value;
+      complete += o.finish->reason != FinishReason::kCancelled;
+    }
+    EXPECT_GT(complete, kRequests / 2);
+  }
+
+  core::Rng random_{GetParam()};
+  LoopHarness h_{config_of(GetParam())};
+  std::vector<Request> requests_;
+};
+
+TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
+  SCOPED_TRACE(::testing::Message() << "seed " << GetParam());
+  run();
+  check_outputs();
+  const EngineStats& stats = h_.loop.stats();
+  EXPECT_GT(stats.preemptions, 10);
+  EXPECT_GT(stats.prefix_hit_tokens, 1000);
+  EXPECT_GT(stats.finished[static_cast<size_t>(FinishReason::kCancelled)], 50);
+  EXPECT_EQ(h_.loop.cache().counts().used, 0);
+  RecordProperty("steps", static_cast<int>(stats.steps));
+  RecordProperty("preemptions", static_cast<int>(stats.preemptions));
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, EngineSimulation, ::testing::Values(1, 2, 3));
+
+}  // namespace
+}  // namespace sluice::engine::testing
