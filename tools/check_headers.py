@@ -1,27 +1,41 @@
-"""Compiles each header below src/ alone: a header names what it needs. Exits 1 with the errors."""
+"""Compiles each header below src/ alone: a header names what it needs. Exits 1 with the errors.
+
+Headers of a kernel folder get the folder's flags, as src/CMakeLists.txt names them. A file that is
+text for others to include is called .inc and not looked at here.
+"""
 
 import concurrent.futures
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 COMMAND = ["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+KERNEL_FLAGS = re.compile(r"sluice_kernel_flags\(([\w/]+)/\*\.cpp\s([^)]*)\)")
 
 
-def errors_of(src: pathlib.Path, header: pathlib.Path) -> str:
+def read_kernel_flags(cmake: pathlib.Path) -> dict[str, list[str]]:
+    text = cmake.read_text() if cmake.exists() else ""
+    return {f"kernels/{folder}": flags.split() for folder, flags in KERNEL_FLAGS.findall(text)}
+
+
+def errors_of(src: pathlib.Path, header: str, flags: list[str]) -> str:
     # Twice, so that a missing include guard is seen too.
-    unit = f'#include "{header.relative_to(src)}"\n' * 2
-    command = [*COMMAND, "-I", str(src), "-x", "c++", "-"]
+    unit = f'#include "{header}"\n' * 2
+    command = [*COMMAND, *flags, "-I", str(src), "-x", "c++", "-"]
     return subprocess.run(command, input=unit, capture_output=True, text=True, check=False).stderr
 
 
 def main() -> None:
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1]
     src = root / "src"
-    headers = sorted(src.rglob("*.h"))
+    headers = sorted(str(path.relative_to(src)) for path in src.rglob("*.h"))
+    kernel_flags = read_kernel_flags(src / "CMakeLists.txt")
+    flags = [kernel_flags.get(os.path.dirname(header), []) for header in headers]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        failed = [text for text in pool.map(lambda h: errors_of(src, h), headers) if text]
+        errors = pool.map(errors_of, [src] * len(headers), headers, flags)
+        failed = [text for text in errors if text]
     print(*failed, sep="\n")
     if failed:
         sys.exit(f"{len(failed)} of {len(headers)} headers do not compile alone")

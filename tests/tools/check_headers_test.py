@@ -9,11 +9,15 @@ import unittest
 CHECK = pathlib.Path(__file__).parents[2] / "tools/check_headers.py"
 
 
-def run_check(text: str) -> subprocess.CompletedProcess:
+CMAKE = "sluice_kernel_flags(cpu/avx2/*.cpp -O3 -mavx2)\n"
+
+
+def run_check(text: str, name: str = "core/x.h") -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as folder:
-        header = pathlib.Path(folder, "src/core/x.h")
+        header = pathlib.Path(folder, "src", name)
         header.parent.mkdir(parents=True)
         header.write_text(text)
+        pathlib.Path(folder, "src/CMakeLists.txt").write_text(CMAKE)
         command = [sys.executable, str(CHECK), folder]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -22,6 +26,11 @@ class CheckHeaders(unittest.TestCase):
     def test_accepts_a_header_that_stands_alone(self):
         done = run_check("#pragma once\n#include <cstdint>\nstd::int64_t f();\n")
         self.assertEqual((done.returncode, done.stdout.strip()), (0, ""))
+
+    def test_gives_a_kernel_folder_its_flags(self):
+        text = "#pragma once\n#ifndef __AVX2__\n#error flags\n#endif\n"
+        self.assertEqual(run_check(text, "kernels/cpu/avx2/x.h").returncode, 0)
+        self.assertEqual(run_check(text, "kernels/cpu/x.h").returncode, 1)
 
     def test_names_a_header_that_needs_another(self):
         done = run_check("#pragma once\nstd::int64_t f();\n")
