@@ -12,8 +12,8 @@ namespace {
 namespace dom = simdjson::dom;
 using core::Result;
 
-// Ids that no token has, in a file whose vocabulary has gaps.
-constexpr int64_t kUnusedIdsMax = 1 << 16;
+// Ids that no token has, in a file whose vocabulary has gaps: memory goes with the file's size.
+constexpr size_t kUnusedIdsMax = 1 << 16;
 
 // ---- access; an absent key and null are the same ----
 
@@ -79,7 +79,6 @@ class Reader {
   Result<VocabularySource> read() {
     TRY(read_model());
     TRY(read_added_tokens());
-    TRY(check_gaps());
     TRY(read_part("normalizer", "normalizers", &Reader::read_normalizer));
     TRY(read_part("pre_tokenizer", "pretokenizers", &Reader::read_pre_tokenizer));
     TRY(read_part("post_processor", "processors", &Reader::read_post_processor));
@@ -104,8 +103,7 @@ class Reader {
   Result<void> read_model();
   Result<void> read_merges(dom::array merges);
   Result<void> read_added_tokens();
-  void set_token(TokenId id, std::string_view text, TokenType type);
-  Result<void> check_gaps() const;
+  Result<void> set_token(dom::element id, std::string_view text, TokenType type);
   Result<void> read_normalizer(dom::object step, std::string_view type);
   Result<void> read_pre_tokenizer(dom::object step, std::string_view type);
   Result<void> read_split(dom::object step);
@@ -115,19 +113,22 @@ class Reader {
 
   dom::object root_;
   VocabularySource source_;
-  int64_t tokens_set_ = 0;
+  size_t listed_tokens_ = 0;  // in the vocabulary and added, so far
   bool is_byte_level_ = false;
 };
 
-void Reader::set_token(TokenId id, std::string_view text, TokenType type) {
-  const auto index = static_cast<size_t>(id);
-  if (index >= source_.tokens.size()) {
-    source_.tokens.resize(index + 1);
-    source_.types.resize(index + 1, TokenType::kUnused);
+Result<void> Reader::set_token(dom::element element, std::string_view text, TokenType type) {
+  const auto id = static_cast<size_t>(TRY(as_id(element, text)));
+  if (id >= listed_tokens_ + kUnusedIdsMax)
+    return core::invalid("the id of '{}' is {}, but there are only {} tokens", text, id,
+                         listed_tokens_);
+  if (id >= source_.tokens.size()) {
+    source_.tokens.resize(id + 1);
+    source_.types.resize(id + 1, TokenType::kUnused);
   }
-  source_.tokens[index] = text;
-  source_.types[index] = type;
-  ++tokens_set_;
+  source_.tokens[id] = text;
+  source_.types[id] = type;
+  return {};
 }
 
 Result<void> Reader::read_model() {
@@ -146,10 +147,9 @@ Result<void> Reader::read_model() {
 
   const auto vocab = member(model, "vocab");
   if (!vocab) return core::invalid("'model.vocab' is missing");
-  for (const auto& [text, element] : TRY(as_object(*vocab, "model.vocab"))) {
-    const TokenId id = TRY(as_id(element, text));
-    set_token(id, text, TokenType::kNormal);
-  }
+  const auto tokens = TRY(as_object(*vocab, "model.vocab"));
+  listed_tokens_ += tokens.size();
+  for (const auto& [text, id] : tokens) TRY(set_token(id, text, TokenType::kNormal));
   const auto merges = member(model, "merges");
   if (!merges) return core::invalid("'model.merges' is missing");
   const auto list = TRY(as_array(*merges, "model.merges"));
@@ -180,28 +180,21 @@ Result<void> Reader::read_merges(dom::array merges) {
 Result<void> Reader::read_added_tokens() {
   const auto list = member(root_, "added_tokens");
   if (!list) return {};
-  for (const dom::element e : TRY(as_array(*list, "added_tokens"))) {
+  const auto tokens = TRY(as_array(*list, "added_tokens"));
+  listed_tokens_ += tokens.size();
+  for (const dom::element e : tokens) {
     const auto token = TRY(as_object(e, "added_tokens"));
     const auto text = TRY(text_at(token, "content"));
-    const auto id_element = member(token, "id");
-    if (!id_element) return core::invalid("added_tokens: '{}' has no id", text);
-    const TokenId id = TRY(as_id(*id_element, text));
+    const auto id = member(token, "id");
+    if (!id) return core::invalid("added_tokens: '{}' has no id", text);
     const bool special = TRY(flag_at(token, "special", false));
-    set_token(id, text, special ? TokenType::kControl : TokenType::kUserDefined);
-    source_.added.push_back({.id = id,
+    TRY(set_token(*id, text, special ? TokenType::kControl : TokenType::kUserDefined));
+    source_.added.push_back({.id = TRY(as_id(*id, text)),
                              .edges = {.strips_left = TRY(flag_at(token, "lstrip", false)),
                                        .strips_right = TRY(flag_at(token, "rstrip", false)),
                                        .whole_word = TRY(flag_at(token, "single_word", false))},
                              .after_normalization = TRY(flag_at(token, "normalized", !special))});
   }
-  return {};
-}
-
-Result<void> Reader::check_gaps() const {
-  const int64_t unused = std::ssize(source_.tokens) - tokens_set_;
-  if (unused > kUnusedIdsMax)
-    return core::invalid("ids reach {} but there are only {} tokens", source_.tokens.size() - 1,
-                         tokens_set_);
   return {};
 }
 

@@ -145,12 +145,26 @@ TEST(AddedTokens, EdgesSwallowSpaces) {
 
 TEST(AddedTokens, WholeWordsOnly) {
   VocabularySource source = letters_source();
-  source.added = {{.id = 1, .edges = {.whole_word = true}}};
-  source.types[1] = TokenType::kUserDefined;
+  source.added = {{.id = 3, .edges = {.whole_word = true}}};
   const Vocabulary v = Vocabulary::build(source).value();
-  EXPECT_EQ(encode(v, "b a"), (Ids{1, 2, 0}));
-  EXPECT_EQ(encode(v, "中b").size(), 1u);  // merged as text: the byte token of b is the same id
-  EXPECT_EQ(encode(v, "a b"), (Ids{0, 2, 1}));
+  EXPECT_EQ(encode(v, "<x> a"), (Ids{3, 2, 0}));
+  EXPECT_EQ(encode(v, "a<x>"), Ids{0});  // as text: "<x>" has no tokens and goes
+  EXPECT_EQ(encode(v, "<x>a"), Ids{0});
+  EXPECT_EQ(encode(v, "\u4e2d<x>"), Ids{});
+  EXPECT_EQ(encode(v, ".<x>."), Ids{3});
+}
+
+TEST(AddedTokens, AreLookedForBeforeOrAfterNormalization) {
+  VocabularySource source = letters_source();
+  source.tokens[3] = "\u00e9";
+  source.normalization = Normalization::kNfc;
+  source.added = {{.id = 3, .edges = {}, .after_normalization = true}};
+  EXPECT_EQ(encode(Vocabulary::build(source).value(), "ae\u0301b"), (Ids{0, 3, 1}));
+  source.added[0].after_normalization = false;
+  EXPECT_EQ(encode(Vocabulary::build(source).value(), "ae\u0301b"), (Ids{0, 1}));
+  source.tokens[3] = "e\u0301";
+  source.added[0].after_normalization = true;
+  EXPECT_EQ(Vocabulary::build(source).error().code, core::ErrorCode::kUnsupported);
 }
 
 // ---- SentencePiece ----
