@@ -23,10 +23,9 @@ if [ ! -d "$sources" ]; then
   mv "$unpacked/$package" "$peers/"
 fi
 
-export SLUICE_BINARY="$tools/../build/release/bin/sluice"
+built="$tools/../build/release/bin"
 failed=0
-for check in "$tools"/peers/*.py; do
-  echo "== $(basename "$check")"
-  "$tools/python" "$check" "$sources" || failed=1
-done
+"$tools/python" "$tools/peers/tokenizer_pairs.py" --sluice "$built/sluice" "$sources" || failed=1
+"$tools/python" "$tools/peers/chat_templates.py" --renderer "$built/jinja_render" \
+  "$sources/models/templates" || failed=1
 exit "$failed"
