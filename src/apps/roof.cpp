@@ -42,7 +42,7 @@ std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string
     return true;
   };
   if (!number("read_gb_s", &roof.read_gb_s) || !number("int8_tops", &roof.int8_tops) ||
-      !number("bf16_tflops", &roof.bf16_tflops))
+      !number("f32_tflops", &roof.f32_tflops) || !number("bf16_tflops", &roof.bf16_tflops))
     return std::nullopt;
   return roof;
 }
@@ -53,6 +53,7 @@ void store(nlohmann::json cache, const std::string& machine, const kernels::Roof
   if (path.empty()) return;
   cache[machine] = {{"read_gb_s", roof.read_gb_s},
                     {"int8_tops", roof.int8_tops},
+                    {"f32_tflops", roof.f32_tflops},
                     {"bf16_tflops", roof.bf16_tflops}};
   std::error_code ignored;
   fs::create_directories(path.parent_path(), ignored);
