@@ -284,6 +284,41 @@ TEST(Loop, LogitsThatAreNoNumbersEndOneRequestOnly) {
   EXPECT_EQ(h.outcomes.of(good.id).ids, expected_output(good, h.config));
 }
 
+TEST(Loop, AnErrorEmptiesThePrefixCache) {
+  EngineConfig config = fake_config();
+  config.limits.chunk_tokens_max = 16;
+  LoopHarness h(config);
+  Request r{.prompt_ids = prompt(32, 60), .sampling = greedy(3)};
+  r.prompt_ids[40] = kPoison;
+  EXPECT_EQ(h.outcome(r).finish->reason, FinishReason::kError);
+  r.prompt_ids[40] = 5;
+  const Outcome o = h.outcome(r);
+  EXPECT_EQ(o.finish->cached_tokens, 0);
+  EXPECT_EQ(o.ids, expected_output(r, h.config));
+}
+
+TEST(Loop, LogProbabilitiesOfAPromptThatWasPreemptedInTheMiddle) {
+  EngineConfig config = fake_config();
+  config.limits.sequences_max = 2;
+  config.limits.logit_rows_max = 2;  // one row a step beside a decode
+  config.limits.kv_pages = 26;
+  LoopHarness h(config);
+  Request first{.id = {1}, .prompt_ids = prompt(1, 60), .sampling = greedy(130)};
+  first.sampling.end_tokens = SamplingParams::EndTokens::kNever;
+  const Request second{
+      .id = {2}, .prompt_ids = prompt(2, 120), .sampling = greedy(3), .prompt_logprobs_top = 2};
+  h.add(first);
+  h.add(second);
+  while (h.loop.stats().preemptions == 0) h.step();
+  const size_t reported = h.outcomes.of(second.id).prompt.size();
+  EXPECT_GT(reported, 20u);
+  EXPECT_LT(reported, second.prompt_ids.size());
+  h.run();
+  EXPECT_EQ(h.outcomes.of(first.id).ids, expected_output(first, h.config));
+  EXPECT_EQ(h.outcomes.of(second.id).ids, expected_output(second, h.config));
+  expect_prompt_logprobs(second, h.outcomes.of(second.id));
+}
+
 // ---- Cancel in every state
 
 class Cancel : public ::testing::TestWithParam<FinishReason> {
