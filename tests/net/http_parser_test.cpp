@@ -28,6 +28,17 @@ TEST(RequestParser, ReadsAPost) {
             "more head=false body=0");
 }
 
+TEST(RequestParser, ReadsChunkedRequestsInARow) {
+  const std::string_view request =
+      "PUT / HTTP/1.0\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\nx"
+      "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ny\r\n0\r\n\r\n";
+  const std::string twice = outcome(fmt::format("{}{}", request, request));
+  const std::string once = outcome(request);
+  const std::string answered = once.substr(0, once.find("more"));
+  EXPECT_NE(answered.find("body=y"), std::string::npos) << once;
+  EXPECT_EQ(twice, answered + once);
+}
+
 TEST(RequestParser, SplitsTheTarget) {
   const MessageLimits limits;
   RequestParser parser(&limits);
@@ -118,7 +129,7 @@ std::vector<RefusedCase> refused_start_lines() {
       {400, "bare LF after the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"},
       {400, "bare CR in the request line", "GET /\r HTTP/1.1\r\nHost: a\r\n\r\n"},
       {400, "control byte in the target", std::string("GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n")},
-      {400, "NUL in the target", std::string("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 32)},
+      {400, "NUL in the target", std::string("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 28)},
       {400, "non-ASCII target", "GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n"},
       {400, "fragment in the target", "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n"},
       {400, "absolute form", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -214,6 +225,7 @@ std::vector<RefusedCase> refused_framing() {
       {400, "chunk longer than its size", with_chunks("3\r\nabcd\r\n")},
       {400, "chunk shorter than its size", with_chunks("3\r\nab\r\n0\r\n\r\n")},
       {400, "bare LF after a chunk", with_chunks("3\r\nabc\n")},
+      {400, "bare CR after a chunk", with_chunks("3\r\nabc\rX0\r\n\r\n")},
       {400, "control byte in an extension", with_chunks("3;a\x01\r\nabc\r\n")},
       {400, "long extension", with_chunks("3;" + repeated("a", 300) + "\r\nabc\r\n")},
       {400, "endless extension", with_chunks("3;" + repeated("a", 300))},
@@ -244,13 +256,15 @@ TEST(RequestParser, TheMessageNamesTheFault) {
             "400 Content-Length is not a decimal number");
   EXPECT_EQ(outcome(with_header("Content-Length: 3\r\nTransfer-Encoding: chunked")),
             "400 both Content-Length and Transfer-Encoding");
+  EXPECT_EQ(outcome(with_header("X: a\r\n\tb")), "400 folded header lines are not allowed");
 }
 
 // All cuts in two; long texts at every 509th place only.
 TEST(RequestParser, AnyCutGivesTheSame) {
   std::vector<std::string> texts(std::begin(kAccepted), std::end(kAccepted));
   for (const RefusedCase& c : all_refused()) texts.push_back(c.bytes);
-  texts.push_back(with_chunks("3;x\r\nabc\r\nB\r\n01234567890\r\n0\r\nT: x\r\n\r\n") + texts[0]);
+  texts.push_back(with_chunks("3;x\r\nabc\r\nB\r\n01234567890\r\n0\r\nT: x\r\n\r\n") +
+                  with_chunks("1\r\nx\r\n0\r\n\r\n") + texts[0]);
   const MessageLimits limits;
   for (const std::string& text : texts) {
     const std::string whole = request_outcome(text, {}, limits);
@@ -294,6 +308,25 @@ TEST(RequestParser, LimitsAreExact) {
   limits.header_bytes_max = 200;
   EXPECT_EQ(status(with_chunks("3\r\nabc\r\n2\r\nab\r\n0\r\n\r\n")), "POST");
   EXPECT_EQ(status(with_chunks("3\r\nabc\r\n3\r\n")), "413 ");
+}
+
+TEST(RequestParser, AnyCutOfALineAtItsLimitGivesTheSame) {
+  MessageLimits limits;
+  limits.target_bytes_max = 10;
+  limits.header_bytes_max = 200;
+  limits.chunk_line_bytes_max = 6;
+  limits.trailer_bytes_max = 8;
+  std::vector<std::string> texts;
+  for (size_t more = 0; more < 4; ++more) {
+    texts.push_back("GET /" + repeated("a", 58 + more) + " HTTP/1.1\r\nHost: a\r\n\r\n");
+    texts.push_back(with_chunks("1;" + repeated("a", 3 + more) + "\r\nx\r\n0\r\n\r\n"));
+    texts.push_back(with_chunks("0\r\na:" + repeated("b", more) + "\r\n\r\n"));
+    texts.push_back("GET / HTTP/1.1\r\nHost: " + repeated("a", 172 + more) + "\r\n\r\n");
+  }
+  for (const std::string& text : texts)
+    for (size_t cut = 0; cut <= text.size(); ++cut)
+      ASSERT_EQ(request_outcome(text, {cut}, limits), request_outcome(text, {}, limits))
+          << text << " cut at " << cut;
 }
 
 // A sender of one-byte chunks does not make the buffer grow beyond the body.

@@ -23,6 +23,7 @@ struct SseCase {
 constexpr SseCase kCases[] = {
     {"data: {\"a\":1}\n\ndata: [DONE]\n\n", "<|{\"a\":1}><|[DONE]>"},
     {"data: a\r\n\r\ndata: b\r\rdata:c\n\n", "<|a><|b><|c>"},
+    {"data: a\r\ndata: b\r\n\r\n", "<|a\nb>"},
     {": ping\n\ndata: a\n: x\ndata: b\n\n", "<|a\nb>"},
     {"event: message_start\ndata: {}\n\ndata: x\n\n", "<message_start|{}><|x>"},
     {"data\n\ndata:\ndata\n\n", "<|><|\n>"},
