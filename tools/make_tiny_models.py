@@ -76,7 +76,8 @@ def yarn_frequencies(frequencies: np.ndarray, rope: Rope) -> np.ndarray:
     """Dimensions with many turns over the original context are kept, those with few stretched."""
 
     def dimension(turns: float) -> float:
-        return rope.dims * math.log(ORIGINAL_CONTEXT / (turns * 2 * math.pi)) / (2 * math.log(rope.base))
+        wavelength = turns * 2 * math.pi
+        return rope.dims * math.log(ORIGINAL_CONTEXT / wavelength) / (2 * math.log(rope.base))
 
     low = max(math.floor(dimension(rope.beta_fast)), 0)
     high = min(math.ceil(dimension(rope.beta_slow)), rope.dims - 1)
@@ -145,7 +146,8 @@ class Reference:
             scores = np.array([keys[kv_head] @ query for keys in self.keys[layer]])
             weights = np.exp((scores - scores.max()) / math.sqrt(self.case.head_dim))
             weights /= weights.sum()
-            out.append(sum(w * v[kv_head] for w, v in zip(weights, self.values[layer], strict=True)))
+            values = np.array([values[kv_head] for values in self.values[layer]])
+            out.append(weights @ values)
         return self.linear(block + "attn_output", np.concatenate(out))
 
     def ffn(self, layer: int, x: np.ndarray) -> np.ndarray:
@@ -158,7 +160,8 @@ class Reference:
         x = self.tensors["token_embd.weight"][token_id]
         for layer in range(LAYERS):
             block = f"blk.{layer}."
-            x = x + self.attention(layer, norm(x, self.tensors[block + "attn_norm.weight"]), position)
+            normed = norm(x, self.tensors[block + "attn_norm.weight"])
+            x = x + self.attention(layer, normed, position)
             x = x + self.ffn(layer, norm(x, self.tensors[block + "ffn_norm.weight"]))
         x = norm(x, self.tensors["output_norm.weight"])
         return self.linear("token_embd" if self.case.tied else "output", x)
@@ -216,7 +219,9 @@ def write_rope(writer: gguf.GGUFWriter, case: Case) -> None:
         writer.add_float32(prefix + "yarn_beta_slow", rope.beta_slow)
 
 
-def write_model(path: pathlib.Path, case: Case, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def write_model(
+    path: pathlib.Path, case: Case, tensors: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Writes the file; returns the values that it holds after rounding to its types."""
     writer = gguf.GGUFWriter(path, case.arch)
     writer.add_name("tiny " + case.name)

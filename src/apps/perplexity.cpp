@@ -1,5 +1,5 @@
 // sluice perplexity MODEL -f TEXT: how well the model predicts a text.
-#include <cmath>
+#include "model/perplexity.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -8,14 +8,13 @@
 #include "apps/progress.h"
 #include "apps/verbs.h"
 #include "formats/byte_source.h"
-#include "model/single_sequence.h"
 #include "tokenizer/encoder.h"
 #include "tokenizer/gguf_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
 
-constexpr int32_t kStepTokens = 64;  // of the scored half: each has a row of logits
+constexpr int32_t kStepTokens = 64;
 
 struct Options {
   ModelOptions model;
@@ -40,36 +39,19 @@ core::Result<std::vector<int32_t>> tokenize(const formats::Checkpoint& checkpoin
        .surrounding_ids = tokenizer::SurroundingIds::kAdd});
 }
 
-// Windows that do not overlap; the first half of each is context, the ids after it are predicted.
 Outcome score(model::Model& model, std::span<const int32_t> ids, int32_t context) {
-  const int32_t scored = context - context / 2 - 1;
-  const auto vocab = int64_t{model.spec().vocab};
   const auto windows = static_cast<int64_t>(ids.size()) / context;
-  std::vector<float> logits(static_cast<size_t>(kStepTokens * vocab));
   Progress progress("perplexity");
-  double negative_log_likelihood = 0;
+  model::PerplexityScorer scorer(model, context);
+  model::PerplexitySum sum;
   for (int64_t window = 0; window < windows; ++window) {
-    const auto part =
-        ids.subspan(static_cast<size_t>(window * context), static_cast<size_t>(context));
-    model::SingleSequence sequence(model, 0, context);
-    sequence.append({.ids = part.first(static_cast<size_t>(context / 2)), .chunk = kStepTokens},
-                    logits.data());
-    for (int32_t done = 0; done < scored; done += kStepTokens) {
-      const int32_t rows = std::min(kStepTokens, scored - done);
-      const auto step = part.subspan(static_cast<size_t>(sequence.position()));
-      sequence.append(
-          {.ids = step.first(static_cast<size_t>(rows)), .chunk = kStepTokens, .logit_count = rows},
-          logits.data());
-      for (int32_t row = 0; row < rows; ++row) {
-        const float* of_row = logits.data() + row * vocab;
-        negative_log_likelihood += model.ops().logsumexp(of_row, vocab) -
-                                   static_cast<double>(of_row[step[static_cast<size_t>(row + 1)]]);
-      }
-    }
+    const auto found = scorer.score(
+        ids.subspan(static_cast<size_t>(window * context), static_cast<size_t>(context)));
+    sum.negative_log_likelihood += found.negative_log_likelihood;
+    sum.tokens += found.tokens;
     progress.update(window + 1, windows);
   }
-  const int64_t tokens = windows * scored;
-  return {std::exp(negative_log_likelihood / static_cast<double>(tokens)), tokens};
+  return {sum.perplexity(), sum.tokens};
 }
 
 core::Result<Outcome> measure(const Options& options) {

@@ -51,6 +51,7 @@ void Forward::lay_out() {
     place_rows(&up_, spec_.ffn);
     place_rows(&cosines_, spec_.rope.dims / 2);
     place_rows(&sines_, spec_.rope.dims / 2);
+    place_rows(&positions_, 1);
     place_rows(&row_index_, 1);
   };
   place_all();  // measures
@@ -131,7 +132,8 @@ void Forward::linear(const float* x, int64_t rows, std::initializer_list<Product
   });
 }
 
-void Forward::attention_block(const LayerWeights& w, const kernels::KvLayer& kv) {
+// Into attended_; the layer's keys and values are stored on the way.
+void Forward::attend(const LayerWeights& w, const kernels::KvLayer& kv) {
   for_rows(rows_, [&](int thread, int threads) {
     normalize(hidden_, w.attention_norm, thread, threads);
     quantize(normed_, rows_, {{&w.q, &w.k, &w.v}}, thread, threads);
@@ -162,6 +164,9 @@ void Forward::attention_block(const LayerWeights& w, const kernels::KvLayer& kv)
                                          .q = q_,
                                          .out = attended_};
   pool_.run([&](int thread, int threads) { ops_.attention(attention, thread, threads); });
+}
+
+void Forward::attention_output(const LayerWeights& w) {
   for_rows(rows_, [&](int thread, int threads) {
     quantize(attended_, rows_, {{&w.attention_output}}, thread, threads);
   });
@@ -186,50 +191,56 @@ void Forward::ffn_block(const LayerWeights& w) {
   linear(gate_, rows_, {{.weights = &w.down, .residual = hidden_, .y = hidden_}});
 }
 
-void Forward::output_block(std::span<const int32_t> logit_rows, float* logits) {
-  const auto rows = static_cast<int64_t>(logit_rows.size());
-  if (rows == 0) return;
-  for_rows(rows, [&](int thread, int threads) {
-    const core::Range range = core::split(rows, 1, thread, threads);
-    for (int64_t i = range.begin; i < range.end; ++i)
-      ops_.rms_norm({.x = hidden_ + int64_t{logit_rows[static_cast<size_t>(i)]} * spec_.hidden,
-                     .weight = weights_.output_norm,
-                     .epsilon = spec_.norm_epsilon,
-                     .rows = 1,
-                     .columns = spec_.hidden,
-                     .out = normed_ + i * spec_.hidden},
-                    0, 1);
-    quantize(normed_, rows, {{&weights_.output}}, thread, threads);
+void Forward::output_block(float* logits) {
+  for_rows(rows_, [&](int thread, int threads) {
+    normalize(hidden_, weights_.output_norm, thread, threads);
+    quantize(normed_, rows_, {{&weights_.output}}, thread, threads);
   });
-  observe(spec_.layers, normed_, rows);
-  linear(normed_, rows, {{.weights = &weights_.output, .y = logits}});
+  observe(spec_.layers, normed_);
+  linear(normed_, rows_, {{.weights = &weights_.output, .y = logits}});
 }
 
-void Forward::observe(int32_t layer, const float* hidden, int64_t rows) const {
+// The rows go on that somebody reads: their state moves to the front, the others end here.
+void Forward::keep_rows(std::span<const int32_t> kept) {
+  const auto move_row = [](float* rows, int64_t columns, int64_t from, int64_t to) {
+    if (from != to) std::copy_n(rows + from * columns, columns, rows + to * columns);
+  };
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const auto to = static_cast<int64_t>(i);
+    ASSERT(kept[i] >= to && kept[i] < rows_ && (i == 0 || kept[i] > kept[i - 1]),
+           "logit row {} of {} rows at place {}", kept[i], rows_, i);
+    move_row(hidden_, spec_.hidden, kept[i], to);
+    move_row(attended_, spec_.q_columns(), kept[i], to);
+  }
+  rows_ = static_cast<int64_t>(kept.size());
+}
+
+void Forward::observe(int32_t layer, const float* hidden) const {
   if (batch_->observer != nullptr)
-    (*batch_->observer)(layer, {hidden, static_cast<size_t>(rows * spec_.hidden)});
+    (*batch_->observer)(layer, {hidden, static_cast<size_t>(rows_ * spec_.hidden)});
 }
 
-// The rotation of each row, and its embedding as the start of the residual stream.
+// Each row's rotation, and its embedding as the start of the residual stream.
 void Forward::prepare(const StepBatch& batch) {
   batch_ = &batch;
   rows_ = static_cast<int64_t>(batch.token_ids.size());
   ASSERT(rows_ >= 1 && rows_ <= rows_max_, "{} rows, at most {}", rows_, rows_max_);
-  int64_t covered = 0;
-  const int64_t pairs = spec_.rope.dims / 2;
+  int32_t covered = 0;
   for (const SequenceSpan& span : batch.sequences) {
-    ASSERT(span.first_row == covered && span.rows >= 1, "span of row {} at row {}", span.first_row,
-           covered);
-    for (int64_t i = 0; i < span.rows; ++i)
-      rope_row(rope_frequencies_, static_cast<float>(spec_.rope.magnitude),
-               span.first_position + static_cast<int32_t>(i),
-               {cosines_ + (covered + i) * pairs, sines_ + (covered + i) * pairs});
-    covered += span.rows;
+    ASSERT(span.first_row == covered && span.rows >= 1 && span.rows <= rows_ - covered,
+           "a span of {} rows at row {}, {} of {} covered", span.rows, span.first_row, covered,
+           rows_);
+    for (int32_t i = 0; i < span.rows; ++i) positions_[covered++] = span.first_position + i;
   }
   ASSERT(covered == rows_, "spans cover {} of {} rows", covered, rows_);
   for (const int32_t id : batch.token_ids)
     ASSERT(id >= 0 && id < spec_.vocab, "token id {} of {}", id, spec_.vocab);
+  const int64_t pairs = spec_.rope.dims / 2;
   for_rows(rows_, [&](int thread, int threads) {
+    const core::Range range = core::split(rows_, 1, thread, threads);
+    for (int64_t row = range.begin; row < range.end; ++row)
+      rope_row(rope_frequencies_, static_cast<float>(spec_.rope.magnitude), positions_[row],
+               {cosines_ + row * pairs, sines_ + row * pairs});
     ops_.embed({.type = weights_.embedding.type,
                 .table = weights_.embedding.data,
                 .columns = spec_.hidden,
@@ -242,13 +253,17 @@ void Forward::prepare(const StepBatch& batch) {
 
 void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits) {
   prepare(batch);
-  observe(-1, hidden_, rows_);
+  observe(-1, hidden_);
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    attention_block(weights_.layers[layer], kv[layer]);
-    ffn_block(weights_.layers[layer]);
-    observe(static_cast<int32_t>(layer), hidden_, rows_);
+    const LayerWeights& w = weights_.layers[layer];
+    attend(w, kv[layer]);
+    if (layer + 1 == weights_.layers.size()) keep_rows(batch.logit_rows);
+    if (rows_ == 0) return;
+    attention_output(w);
+    ffn_block(w);
+    observe(static_cast<int32_t>(layer), hidden_);
   }
-  output_block(batch.logit_rows, logits);
+  output_block(logits);
 }
 
 }  // namespace sluice::model

@@ -42,10 +42,12 @@ class Forward {
 
   void lay_out();
   void prepare(const StepBatch& batch);
-  void attention_block(const LayerWeights& w, const kernels::KvLayer& kv);
+  void attend(const LayerWeights& w, const kernels::KvLayer& kv);
+  void keep_rows(std::span<const int32_t> kept);
+  void attention_output(const LayerWeights& w);
   void ffn_block(const LayerWeights& w);
-  void output_block(std::span<const int32_t> logit_rows, float* logits);
-  void observe(int32_t layer, const float* hidden, int64_t rows) const;
+  void output_block(float* logits);
+  void observe(int32_t layer, const float* hidden) const;
 
   // Row-wise work: shared by the pool where there are rows enough, else done by the caller.
   template <typename Work>
@@ -81,6 +83,7 @@ class Forward {
   float* up_ = nullptr;           // (rows, ffn)
   float* cosines_ = nullptr;      // (rows, rope dims / 2)
   float* sines_ = nullptr;        // (rows, rope dims / 2)
+  int32_t* positions_ = nullptr;  // (rows)
   int32_t* row_index_ = nullptr;  // (rows): 0, 1, 2, …: the row's row in cosines and sines
 };
 

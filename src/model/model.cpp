@@ -128,9 +128,10 @@ void Model::allocate_kv(int64_t pages) {
 }
 
 void Model::forward(const StepBatch& batch, float* logits) {
+  // The pages that the step writes; earlier ones were checked when they were written.
   for (const SequenceSpan& span : batch.sequences) {
     const int32_t last = (span.first_position + span.rows - 1) / kernels::kPageTokens;
-    for (int32_t page = 0; page <= last; ++page)
+    for (int32_t page = span.first_position / kernels::kPageTokens; page <= last; ++page)
       ASSERT(span.pages[page] >= 0 && span.pages[page] < state_->kv_pages, "page {} of {}",
              span.pages[page], state_->kv_pages);
   }

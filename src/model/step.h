@@ -14,7 +14,8 @@ namespace sluice::model {
 using SequenceSpan = kernels::SequenceSpan;
 
 // Sees the hidden state (rows, hidden) of a step: after the embedding (layer -1), after each layer
-// (0 … layers-1) and after the final norm (layer == layers; its rows are the step's logit_rows).
+// (0 … layers-1) and after the final norm (layer == layers). In the last layer, after its
+// attention, only the step's logit_rows go on; what is seen from there on has these rows.
 using HiddenObserver = std::function<void(int32_t layer, std::span<const float> hidden)>;
 
 struct StepBatch {
