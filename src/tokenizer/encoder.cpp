@@ -48,19 +48,18 @@ std::vector<TokenId> Encoder::encode(std::string_view text, EncodeOptions option
   ids_.clear();
   const bool surround = options.surrounding_ids == SurroundingIds::kAdd;
   if (surround) ids_.insert(ids_.end(), vocabulary_.prefix().begin(), vocabulary_.prefix().end());
-  split_added(vocabulary_.added_, options.special_text, {text, true},
-              [&](Segment s) { encode_segment(s, options.special_text); });
+  split_added(vocabulary_.added_, options.special_text, text,
+              [&](std::string_view t) { encode_between(t, options.special_text); });
   if (surround) ids_.insert(ids_.end(), vocabulary_.suffix().begin(), vocabulary_.suffix().end());
   return ids_;
 }
 
 template <typename OnText>
-void Encoder::split_added(const AddedTokens& added, SpecialText special_text, Segment segment,
+void Encoder::split_added(const AddedTokens& added, SpecialText special_text, std::string_view text,
                           OnText on_text) {
-  const char* const begin = segment.text.data();
-  const char* const end = begin + segment.text.size();
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
   const char* done = begin;  // everything before it is encoded
-  bool follows_token = segment.follows_token;
   for (const char* at = begin; at < end && !added.empty();) {
     const AddedTokens::Match match = added.next(at, end);
     if (match.token == nullptr) break;
@@ -72,36 +71,35 @@ void Encoder::split_added(const AddedTokens& added, SpecialText special_text, Se
       continue;
     const char* token_begin = std::max(match.begin, done);
     if (edges.strips_left) token_begin = std::max(trailing_spaces({begin, match.begin}), done);
-    if (done < token_begin) on_text({{done, token_begin}, follows_token});
+    if (done < token_begin) on_text({done, token_begin});
     ids_.push_back(match.token->id);
     done = edges.strips_right ? skip(match.end, end, kSpace) : match.end;
-    follows_token = true;
   }
-  if (done < end) on_text({{done, end}, follows_token});
+  if (done < end) on_text({done, end});
 }
 
-void Encoder::encode_segment(Segment segment, SpecialText special_text) {
+void Encoder::encode_between(std::string_view text, SpecialText special_text) {
   std::string normalized;
-  if (vocabulary_.normalization_ == Normalization::kNfc && !is_surely_nfc(segment.text)) {
-    normalized = to_nfc(segment.text);
-    segment.text = normalized;
+  if (vocabulary_.normalization_ == Normalization::kNfc && !is_surely_nfc(text)) {
+    normalized = to_nfc(text);
+    text = normalized;
   }
-  split_added(vocabulary_.added_normalized_, special_text, segment,
-              [&](Segment s) { encode_text(s); });
+  split_added(vocabulary_.added_normalized_, special_text, text,
+              [&](std::string_view t) { encode_normalized(t); });
 }
 
-void Encoder::encode_text(Segment segment) {
+void Encoder::encode_normalized(std::string_view text) {
   if (vocabulary_.algorithm_ == Algorithm::kSentencePieceBpe) {
-    encode_sentence_piece(segment);
+    encode_sentence_piece(text);
     return;
   }
-  split(vocabulary_.rules_, segment.text, [this](std::string_view word) { encode_word(word); });
+  split(vocabulary_.rules_, text, [this](std::string_view word) { encode_word(word); });
 }
 
-void Encoder::encode_sentence_piece(Segment segment) {
-  const bool add_prefix = vocabulary_.add_space_prefix_ && segment.follows_token;
+// Where asked for, a space is put before the text and after every added token.
+void Encoder::encode_sentence_piece(std::string_view raw) {
   const std::string text =
-      prepare_spaces(segment.text, add_prefix, vocabulary_.remove_extra_whitespaces_);
+      prepare_spaces(raw, vocabulary_.add_space_prefix_, vocabulary_.remove_extra_whitespaces_);
   if (!vocabulary_.spaces_start_words_) {
     encode_word(text);
     return;

@@ -30,8 +30,8 @@ struct EncodeOptions {
 
 // Holds working memory and a cache of words (1 MiB): one for each thread, kept for many texts.
 // The vocabulary must outlive it. At most n log n in the length of the text, whatever its words.
-// Any bytes are a text. With a byte-level vocabulary without normalization, what was not UTF-8
-// comes back from Vocabulary::bytes() as it was.
+// Any bytes are a text: a byte-level vocabulary that has all 256 and does not normalize gives back
+// what was not UTF-8 as it was. Bytes that a byte-level vocabulary lacks are left out.
 class Encoder {
  public:
   explicit Encoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
@@ -39,17 +39,13 @@ class Encoder {
   std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {});
 
  private:
-  // What lies between added tokens.
-  struct Segment {
-    std::string_view text;
-    bool follows_token;  // or starts the text
-  };
+  // Emits the added tokens in the text and calls on_text with what lies between them.
   template <typename OnText>
-  void split_added(const AddedTokens& added, SpecialText special_text, Segment segment,
+  void split_added(const AddedTokens& added, SpecialText special_text, std::string_view text,
                    OnText on_text);
-  void encode_segment(Segment segment, SpecialText special_text);
-  void encode_text(Segment segment);
-  void encode_sentence_piece(Segment segment);
+  void encode_between(std::string_view text, SpecialText special_text);
+  void encode_normalized(std::string_view text);
+  void encode_sentence_piece(std::string_view text);
   void encode_word(std::string_view word);
   void append_word_symbols(std::string_view word);
   void append_word_characters(std::string_view word);
