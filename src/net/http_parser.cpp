@@ -141,9 +141,6 @@ RequestParser::Status RequestParser::read_chunks(ByteBuffer& input) {
 }
 
 RequestParser::Status RequestParser::parse(ByteBuffer& input) {
-  DEBUG_ASSERT(limits_->header_bytes_max > limits_->target_bytes_max + kRequestLineRest,
-               "headers of {} bytes cannot hold a target of {}", limits_->header_bytes_max,
-               limits_->target_bytes_max);
   if (!input.empty()) begun_ = true;
   if (state_ < State::kBody) {
     const Status status = read_head(input.data(), input.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <boost/asio/ip/v6_only.hpp>
+#include <netinet/tcp.h>
 
 #include "core/clock.h"
 #include "net/http_server_impl.h"
@@ -68,6 +69,9 @@ ServerCore::ServerCore(ServerOptions options)
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
+  ASSERT(limits.header_bytes_max >= limits.target_bytes_max + ServerLimits::kHeaderBytesOverTarget,
+         "headers of {} bytes cannot hold a target of {}", limits.header_bytes_max,
+         limits.target_bytes_max);
 }
 
 core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) {
@@ -120,6 +124,10 @@ void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
   error_code error;
   socket.non_blocking(true, error);
   if (!error) socket.set_option(tcp::no_delay(true), error);
+  // A client that vanished without a word is found out by what it does not acknowledge.
+  using UserTimeout = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
+  const auto stall_ms = static_cast<int>(limits.write_stall_timeout_ns / 1'000'000);
+  if (!error) socket.set_option(UserTimeout(stall_ms), error);
   if (error) return;
   if (!tick_timer.running()) tick();
   const bool refused = stats.connections >= limits.connections_max;

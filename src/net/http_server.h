@@ -24,6 +24,9 @@
 namespace sluice::net {
 
 struct ServerLimits {
+  // By so much header_bytes_max is at least larger than target_bytes_max.
+  static constexpr int64_t kHeaderBytesOverTarget = 128;
+
   int64_t body_bytes_max = 32 << 20;        // over it: 413
   int64_t header_bytes_max = 64 << 10;      // request line and headers; over it: 431
   int64_t target_bytes_max = 8 << 10;       // over it: 414
