@@ -1,0 +1,77 @@
+#include "jinja/native.h"
+
+#include <algorithm>
+
+namespace sluice::jinja {
+
+using core::Result;
+
+namespace {
+
+const Native* find_in(std::span<const Native> table, std::string_view name) {
+  const auto found = std::ranges::find(table, name, &Native::name);
+  return found == table.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+Result<Value> Native::call(Render& render, const Value& self, const Arguments& arguments) const {
+  if (code == nullptr) return core::unsupported("'{}' is not supported", name);
+  Bound bound{.given = {}, .all = arguments};
+  if (parameters[0] == "*") return code(render, self, bound);
+  const auto count =
+      static_cast<size_t>(std::ranges::find(parameters, std::string_view()) - parameters.begin());
+  if (arguments.positional.size() > count) {
+    return core::unsupported("{}() takes at most {} arguments, {} given", name, count,
+                             arguments.positional.size());
+  }
+  for (size_t i = 0; i < arguments.positional.size(); ++i)
+    bound.given[i] = &arguments.positional[i];
+  for (const auto& [given_name, value] : arguments.named) {
+    const auto index = static_cast<size_t>(
+        std::ranges::find(parameters, std::string_view(given_name)) - parameters.begin());
+    if (index >= count) {
+      return core::unsupported("{}() got an unexpected keyword argument '{}'", name, given_name);
+    }
+    if (bound.given[index] != nullptr) {
+      return core::unsupported("{}() got multiple values for argument '{}'", name, given_name);
+    }
+    bound.given[index] = &value;
+  }
+  for (int i = 0; i < required; ++i) {
+    if (bound[i] == nullptr) {
+      std::string_view missing = parameters[static_cast<size_t>(i)];
+      if (missing.starts_with('/')) missing.remove_prefix(1);
+      return core::unsupported("{}() missing required argument '{}'", name, missing);
+    }
+  }
+  return code(render, self, bound);
+}
+
+const Native* find_filter(std::string_view name) {
+  for (const auto table :
+       {text_filters(), sequence_filters(), selection_filters(), number_filters()}) {
+    if (const Native* found = find_in(table, name)) return found;
+  }
+  return nullptr;
+}
+
+const Native* find_test(std::string_view name) {
+  return find_in(value_tests(), name);
+}
+const Native* find_function(std::string_view name) {
+  return find_in(global_functions(), name);
+}
+
+Methods find_methods(std::string_view name) {
+  const std::array<std::span<const Native>, kMethodOwners> tables = {
+      text_methods(), list_methods(), tuple_methods(), dict_methods(),
+      real_methods(), loop_methods(), cycler_methods()};
+  Methods methods;
+  for (size_t owner = 0; owner < kMethodOwners; ++owner) {
+    methods.by_owner[owner] = find_in(tables[owner], name);
+  }
+  return methods;
+}
+
+}  // namespace sluice::jinja

@@ -1,0 +1,548 @@
+#include "jinja/scope.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <span>
+
+#include "jinja/ast_walk.h"
+
+namespace sluice::jinja {
+namespace {
+
+using core::Error;
+using core::Result;
+
+// Names of jinja2 that this engine does not have.
+constexpr std::string_view kUnsupportedFilters[] = {"pprint",  "random",   "urlize",
+                                                    "xmlattr", "wordwrap", "striptags"};
+
+// A function while its names are bound.
+struct FunctionNames {
+  FunctionNames* outer = nullptr;
+  int depth = 0;  // of nested functions
+  Function* function = nullptr;
+  // Blocks of one depth share the slots of equal names: only one of them runs at a time.
+  std::map<std::pair<int, std::string>, int> slots;
+
+  int slot(int level, const std::string& name) {
+    const auto [found, is_new] = slots.try_emplace({level, name}, function->slots);
+    if (is_new) ++function->slots;
+    return found->second;
+  }
+};
+
+struct Ref {
+  FunctionNames* function = nullptr;
+  int slot = 0;
+};
+
+// The names of one block.
+class Symbols {
+ public:
+  Symbols(Symbols* outer, FunctionNames& function, int level)
+      : outer_(outer), function_(&function), level_(level) {}
+
+  int level() const { return level_; }
+  FunctionNames& function() const { return *function_; }
+
+  std::optional<Ref> find(const std::string& name) const {
+    const auto found = refs_.find(name);
+    if (found != refs_.end()) return Ref{function_, found->second};
+    return outer_ == nullptr ? std::nullopt : outer_->find(name);
+  }
+
+  void load(const std::string& name) {
+    if (!find(name)) define(name, globals_load(name));
+  }
+
+  void store(const std::string& name) {
+    stores_.insert(name);
+    if (!refs_.contains(name)) define(name, load_from_outside(name, Load::How::clear));
+  }
+
+  int parameter(const std::string& name) {
+    stores_.insert(name);
+    const int slot = define(name, std::nullopt);
+    return slot;
+  }
+
+  // What the branches of an `if` store may or may not have been stored behind it.
+  void merge(std::span<const Symbols> branches) {
+    std::set<std::string> stores;
+    for (const Symbols& branch : branches) {
+      stores.insert(branch.stores_.begin(), branch.stores_.end());
+    }
+    for (const std::string& name : stores_) stores.erase(name);
+    for (const Symbols& branch : branches) {
+      for (const auto& [name, slot] : branch.refs_) refs_[name] = slot;
+      for (const auto& [slot, load] : branch.loads_) loads_[slot] = load;
+      stores_.insert(branch.stores_.begin(), branch.stores_.end());
+    }
+    for (const std::string& name : stores) {
+      loads_[refs_.at(name)] = load_from_outside(name, Load::How::from_globals);
+    }
+  }
+
+  Scope scope() const {
+    Scope scope;
+    for (const auto& [slot, load] : loads_) {
+      scope.slots.push_back(slot);
+      if (!load) continue;
+      scope.loads.push_back(*load);
+      scope.loads.back().slot = slot;
+    }
+    return scope;
+  }
+
+ private:
+  int define(const std::string& name, std::optional<Load> load) {
+    const int slot = function_->slot(level_, name);
+    refs_[name] = slot;
+    loads_[slot] = std::move(load);
+    return slot;
+  }
+
+  static Load globals_load(const std::string& name) {
+    return {.how = Load::How::from_globals, .name = Value::string(name)};
+  }
+
+  Load load_from_outside(const std::string& name, Load::How without) const {
+    const auto outside = outer_ == nullptr ? std::nullopt : outer_->find(name);
+    if (outside) {
+      const int hops = function_->depth - outside->function->depth;
+      return {.how = Load::How::from_outer, .outer = {hops, outside->slot}};
+    }
+    if (without == Load::How::from_globals) return globals_load(name);
+    return {.how = Load::How::clear};
+  }
+
+  Symbols* outer_;
+  FunctionNames* function_;
+  int level_;
+  std::map<std::string, int> refs_;
+  std::map<int, std::optional<Load>> loads_;  // by slot; a parameter has no load
+  std::set<std::string> stores_;
+};
+
+void each_name(Target& target, auto visit) {
+  if (auto* name = std::get_if<Name>(&target.to)) visit(*name);
+  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
+    for (Target& one : *several) each_name(one, visit);
+  }
+}
+
+void each_namespace(Target& target, auto visit) {
+  if (auto* object = std::get_if<NamespaceTarget>(&target.to)) visit(*object);
+  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
+    for (Target& one : *several) each_namespace(one, visit);
+  }
+}
+
+// First pass over a block: which names it loads and stores, without looking into the blocks in it.
+class Collector {
+ public:
+  explicit Collector(Symbols& symbols) : symbols_(&symbols) {}
+
+  void body(Body& body) {
+    for (Statement& statement : body) {
+      std::visit([&](auto& node) { visit(node); }, statement.node);
+    }
+  }
+  void expression(const ExprPtr& expr) {
+    if (expr != nullptr) expression(*expr);
+  }
+  void expression(Expr& expr) {
+    if (auto* name = std::get_if<Name>(&expr.node)) symbols_->load(name->name);
+    each_child(expr, [&](Expr& child) { expression(child); });
+  }
+  void store(Target& target) {
+    each_name(target, [&](Name& name) { symbols_->store(name.name); });
+    each_namespace(target, [&](NamespaceTarget& object) { symbols_->load(object.object.name); });
+  }
+
+ private:
+  void visit(TextOutput&) {}
+  void visit(Break&) {}
+  void visit(Continue&) {}
+  void visit(Print& node) { expression(node.value); }
+  void visit(For& node) { expression(node.iterable); }
+  void visit(Set& node) {
+    expression(node.value);
+    store(node.target);
+  }
+  void visit(SetBlock& node) { store(node.target); }
+  void visit(FilterBlock& node) { expression(node.filter); }
+  void visit(With& node) {
+    for (auto& [target, value] : node.assignments) expression(value);
+  }
+  void visit(MacroDefinition& node) { symbols_->store(node.target.name); }
+  void visit(CallBlock& node) { expression(node.call); }
+  void visit(If& node) { branches(node, 0); }
+
+  // The first branch, the rest of them as one, and the else: jinja's view of an if with elifs.
+  void branches(If& node, size_t from) {
+    expression(node.branches[from].condition);
+    Symbols& before = *symbols_;
+    std::vector<Symbols> copies(3, before);
+    symbols_ = &copies[0];
+    body(node.branches[from].body);
+    symbols_ = &copies[1];
+    if (from == 0) {
+      for (size_t i = 1; i < node.branches.size(); ++i) one_elif(node.branches[i]);
+    }
+    symbols_ = &copies[2];
+    body(node.otherwise);
+    symbols_ = &before;
+    before.merge(copies);
+  }
+
+  void one_elif(If::Branch& branch) {
+    expression(branch.condition);
+    Symbols& before = *symbols_;
+    std::vector<Symbols> copies(3, before);
+    symbols_ = &copies[0];
+    body(branch.body);
+    symbols_ = &before;
+    before.merge(copies);
+  }
+
+  Symbols* symbols_;
+};
+
+// Does the body load one of the special names before it stores it?
+class SpecialNames {
+ public:
+  explicit SpecialNames(std::initializer_list<std::string_view> names)
+      : open_(names.begin(), names.end()) {}
+
+  bool loads(std::string_view name) const { return loaded_.contains(std::string(name)); }
+
+  void body(Body& body) {
+    for (Statement& statement : body) {
+      std::visit([&](auto& node) { visit(node); }, statement.node);
+    }
+  }
+
+ private:
+  void expression(const ExprPtr& expr) {
+    if (expr != nullptr) expression(*expr);
+  }
+  void expression(Expr& expr) {
+    auto* name = std::get_if<Name>(&expr.node);
+    if (name != nullptr && open_.contains(name->name)) loaded_.insert(name->name);
+    each_child(expr, [&](Expr& child) { expression(child); });
+  }
+  void store(Target& target) {
+    each_name(target, [&](Name& name) { open_.erase(name.name); });
+  }
+  void visit(TextOutput&) {}
+  void visit(Break&) {}
+  void visit(Continue&) {}
+  void visit(Print& node) { expression(node.value); }
+  void visit(For& node) {
+    store(node.target);
+    expression(node.iterable);
+    body(node.body);
+    body(node.otherwise);
+    expression(node.filter);
+  }
+  void visit(Set& node) {
+    store(node.target);
+    expression(node.value);
+  }
+  void visit(SetBlock& node) {
+    store(node.target);
+    expression(node.filter);
+    body(node.body);
+  }
+  void visit(FilterBlock& node) {
+    body(node.body);
+    expression(node.filter);
+  }
+  void visit(With& node) {
+    for (auto& [target, value] : node.assignments) store(target);
+    for (auto& [target, value] : node.assignments) expression(value);
+    body(node.body);
+  }
+  void visit(MacroDefinition& node) { code(*node.code); }
+  void visit(CallBlock& node) {
+    expression(node.call);
+    code(*node.caller);
+  }
+  void code(MacroCode& code) {
+    for (MacroCode::Parameter& parameter : code.parameters) open_.erase(parameter.name);
+    for (MacroCode::Parameter& parameter : code.parameters) expression(parameter.otherwise);
+    body(code.body);
+  }
+  void visit(If& node) {
+    for (If::Branch& branch : node.branches) {
+      expression(branch.condition);
+      body(branch.body);
+    }
+    body(node.otherwise);
+  }
+
+  std::set<std::string, std::less<>> open_;
+  std::set<std::string, std::less<>> loaded_;
+};
+
+// Second pass: gives names their slots, and does both passes for the blocks inside.
+class Binder {
+ public:
+  Result<void> program(Program& program) {
+    FunctionNames function{
+        .outer = nullptr, .depth = 0, .function = &program.function, .slots = {}};
+    Symbols symbols(nullptr, function, 0);
+    Collector(symbols).body(program.body);
+    TRY(body(program.body, {symbols, Branch::always}));
+    program.scope = symbols.scope();
+    return {};
+  }
+
+ private:
+  // Within an `if` of the same block, an unknown filter is an error only where it is used.
+  enum class Branch { always, maybe };
+  struct Frame {
+    Symbols& symbols;
+    Branch branch;
+  };
+
+  SlotRef slot_of(const std::string& name, const Symbols& symbols) {
+    const auto ref = symbols.find(name);
+    ASSERT(ref.has_value(), "the name {} was not collected", name);
+    return {symbols.function().depth - ref->function->depth, ref->slot};
+  }
+
+  void bind(Name& name, const Symbols& symbols) { name.slot = slot_of(name.name, symbols); }
+
+  void bind(Target& target, const Symbols& symbols) {
+    each_name(target, [&](Name& name) { bind(name, symbols); });
+    each_namespace(target, [&](NamespaceTarget& object) { bind(object.object, symbols); });
+  }
+
+  Result<void> bind(const ExprPtr& expr, Frame frame) {
+    return expr == nullptr ? Result<void>() : bind(*expr, frame);
+  }
+
+  Result<void> bind(Expr& expr, Frame frame) {
+    if (auto* name = std::get_if<Name>(&expr.node)) bind(*name, frame.symbols);
+    if (std::holds_alternative<Conditional>(expr.node)) frame.branch = Branch::maybe;
+    if (const auto* filter = std::get_if<Filter>(&expr.node)) {
+      TRY(check(*filter, "filter", expr.line, frame));
+    }
+    if (const auto* test = std::get_if<Test>(&expr.node)) {
+      TRY(check(*test, "test", expr.line, frame));
+    }
+    Result<void> result;
+    each_child(expr, [&](Expr& child) {
+      if (result.ok()) result = bind(child, frame);
+    });
+    return result;
+  }
+
+  template <typename Node>
+  Result<void> check(const Node& node, std::string_view what, int line, Frame frame) {
+    if (node.function != nullptr || frame.branch == Branch::maybe) return {};
+    const bool known =
+        std::ranges::find(kUnsupportedFilters, node.name) != std::end(kUnsupportedFilters);
+    if (known)
+      return core::unsupported("line {}: the filter '{}' is not supported", line, node.name);
+    return core::invalid("line {}: no {} named '{}'", line, what, node.name);
+  }
+
+  Result<void> body(Body& body, Frame frame) {
+    for (Statement& statement : body) {
+      TRY(std::visit([&](auto& node) { return visit(node, frame); }, statement.node));
+    }
+    return {};
+  }
+
+  Result<void> visit(TextOutput&, Frame) { return {}; }
+  Result<void> visit(Break&, Frame) { return {}; }
+  Result<void> visit(Continue&, Frame) { return {}; }
+  Result<void> visit(Print& node, Frame frame) { return bind(node.value, frame); }
+
+  Result<void> visit(If& node, Frame frame) {
+    frame.branch = Branch::maybe;
+    for (If::Branch& branch : node.branches) {
+      TRY(bind(branch.condition, frame));
+      TRY(body(branch.body, frame));
+    }
+    return body(node.otherwise, frame);
+  }
+
+  // Inside of a for, `loop` is the for's.
+  Result<void> check_target(Target& target) {
+    bool writes_loop = false;
+    each_name(target, [&](Name& name) { writes_loop = writes_loop || name.name == "loop"; });
+    if (!writes_loop || loops_ == 0) return {};
+    return core::invalid("line {}: cannot assign to 'loop' inside of a for", target.line);
+  }
+
+  Result<void> visit(Set& node, Frame frame) {
+    TRY(check_target(node.target));
+    bind(node.target, frame.symbols);
+    return bind(node.value, frame);
+  }
+
+  Result<void> visit(SetBlock& node, Frame frame) {
+    TRY(check_target(node.target));
+    bind(node.target, frame.symbols);
+    Symbols inner(&frame.symbols, frame.symbols.function(), frame.symbols.level() + 1);
+    Collector collector(inner);
+    collector.body(node.body);
+    collector.expression(node.filter);
+    TRY(body(node.body, {inner, Branch::always}));
+    TRY(bind(node.filter, {inner, Branch::always}));
+    node.scope = inner.scope();
+    return {};
+  }
+
+  Result<void> visit(FilterBlock& node, Frame frame) {
+    Symbols inner(&frame.symbols, frame.symbols.function(), frame.symbols.level() + 1);
+    Collector collector(inner);
+    collector.body(node.body);
+    collector.expression(node.filter);
+    TRY(body(node.body, {inner, Branch::always}));
+    TRY(bind(node.filter, {inner, Branch::always}));
+    node.scope = inner.scope();
+    return {};
+  }
+
+  Result<void> visit(With& node, Frame frame) {
+    Symbols inner(&frame.symbols, frame.symbols.function(), frame.symbols.level() + 1);
+    for (auto& [target, value] : node.assignments) {
+      each_name(target, [&](Name& name) { inner.parameter(name.name); });
+    }
+    Collector(inner).body(node.body);
+    for (auto& [target, value] : node.assignments) {
+      bind(target, inner);
+      TRY(bind(value, frame));
+    }
+    TRY(body(node.body, {inner, Branch::always}));
+    node.scope = inner.scope();
+    return {};
+  }
+
+  Result<void> visit(For& node, Frame frame) {
+    TRY(bind(node.iterable, frame));
+    ++loops_;
+    TRY(check_target(node.target));
+    SpecialNames special({"loop"});
+    special.body(node.body);
+
+    FunctionNames own{.outer = &frame.symbols.function(),
+                      .depth = frame.symbols.function().depth + 1,
+                      .function = &node.function,
+                      .slots = {}};
+    if (node.is_recursive) capture(own.outer);
+    FunctionNames& function = node.is_recursive ? own : frame.symbols.function();
+    const int level = frame.symbols.level() + 1;
+
+    Symbols inner(&frame.symbols, function, level);
+    if (node.is_recursive || special.loads("loop")) {
+      node.loop = SlotRef{0, inner.parameter("loop")};
+    }
+    each_name(node.target, [&](Name& name) { inner.parameter(name.name); });
+    Collector(inner).body(node.body);
+    Symbols otherwise(&frame.symbols, function, level);
+    Collector(otherwise).body(node.otherwise);
+    TRY(bind_filter(node, frame, function));
+
+    bind(node.target, inner);
+    TRY(body(node.body, {inner, Branch::always}));
+    TRY(body(node.otherwise, {otherwise, Branch::always}));
+    node.scope = inner.scope();
+    node.else_scope = otherwise.scope();
+    --loops_;
+    return {};
+  }
+
+  // The filter of a loop has variables of its own: it may run ahead of the loop's body.
+  Result<void> bind_filter(For& node, Frame frame, FunctionNames& function) {
+    if (node.filter == nullptr) return {};
+    Symbols filter(&frame.symbols, function, -(frame.symbols.level() + 1));
+    each_name(node.filter_target, [&](Name& name) { filter.parameter(name.name); });
+    Collector(filter).expression(node.filter);
+    bind(node.filter_target, filter);
+    TRY(bind(node.filter, {filter, Branch::always}));
+    node.filter_scope = filter.scope();
+    return {};
+  }
+
+  // Something inside of the function can outlive its run.
+  static void capture(FunctionNames* names) {
+    for (; names != nullptr; names = names->outer) names->function->is_captured = true;
+  }
+
+  Result<void> visit(MacroDefinition& node, Frame frame) {
+    bind(node.target, frame.symbols);
+    return code(*node.code, frame);
+  }
+
+  Result<void> visit(CallBlock& node, Frame frame) {
+    TRY(code(*node.caller, frame));
+    return bind(node.call, frame);
+  }
+
+  Result<void> code(MacroCode& code, Frame frame) {
+    FunctionNames function{.outer = &frame.symbols.function(),
+                           .depth = frame.symbols.function().depth + 1,
+                           .function = &code.function,
+                           .slots = {}};
+    capture(&frame.symbols.function());
+    Symbols inner(&frame.symbols, function, frame.symbols.level() + 1);
+    for (MacroCode::Parameter& parameter : code.parameters) {
+      parameter.slot = inner.parameter(parameter.name);
+    }
+    Collector collector(inner);
+    for (MacroCode::Parameter& parameter : code.parameters) {
+      collector.expression(parameter.otherwise);
+    }
+    collector.body(code.body);
+    TRY(declare_special(code, inner));
+    for (MacroCode::Parameter& parameter : code.parameters) {
+      TRY(bind(parameter.otherwise, {inner, Branch::always}));
+    }
+    TRY(body(code.body, {inner, Branch::always}));
+    code.scope = inner.scope();
+    return {};
+  }
+
+  // caller, kwargs and varargs are parameters of every macro whose body uses them.
+  Result<void> declare_special(MacroCode& code, Symbols& symbols) {
+    SpecialNames special({"caller", "kwargs", "varargs"});
+    special.body(code.body);
+    const auto parameter = [&](std::string_view name) {
+      return std::ranges::find(code.parameters, name, &MacroCode::Parameter::name);
+    };
+    const auto none = code.parameters.end();
+    if (special.loads("caller")) {
+      code.has_caller = true;
+      const auto named = parameter("caller");
+      if (named == none) {
+        code.caller_slot = symbols.parameter("caller");
+      } else if (named->otherwise == nullptr) {
+        return core::invalid("macro '{}': the parameter 'caller' needs a default", code.name);
+      }
+    }
+    if (special.loads("kwargs") && parameter("kwargs") == none) {
+      code.kwargs_slot = symbols.parameter("kwargs");
+    }
+    if (special.loads("varargs") && parameter("varargs") == none) {
+      code.varargs_slot = symbols.parameter("varargs");
+    }
+    return {};
+  }
+
+  int loops_ = 0;  // around the current statement
+};
+
+}  // namespace
+
+Result<void> bind_names(Program& program) {
+  return Binder().program(program);
+}
+
+}  // namespace sluice::jinja
