@@ -1,9 +1,11 @@
 #include "engine/sampling.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/assert.h"
 #include "core/rng.h"
@@ -17,27 +19,51 @@ int64_t count_of(std::span<const float> values) {
   return static_cast<int64_t>(values.size());
 }
 
-// The order of a heap whose top is the best candidate.
-bool worse(const ScoredId& a, const ScoredId& b) {
-  return a.score != b.score ? a.score < b.score : a.id > b.id;
+// The order in which top_k and top_p keep tokens.
+bool better(const ScoredId& a, const ScoredId& b) {
+  return a.score != b.score ? a.score > b.score : a.id < b.id;
 }
 
-// Of candidates in falling order, how many top_p keeps: the fewest that have that share of the sum.
-size_t nucleus(std::span<const ScoredId> sorted, double top_p) {
-  if (top_p >= 1.0) return sorted.size();
-  double sum = 0.0;
-  for (const ScoredId& c : sorted) sum += static_cast<double>(c.score);
-  double better = 0.0;
-  size_t kept = 0;
-  while (kept < sorted.size() && better < top_p * sum)
-    better += static_cast<double>(sorted[kept++].score);
-  return std::max<size_t>(kept, 1);
-}
-
-int32_t draw(std::span<const ScoredId> candidates, double unit) {
+double sum_of(std::span<const ScoredId> candidates) {
   double sum = 0.0;
   for (const ScoredId& c : candidates) sum += static_cast<double>(c.score);
-  double left = unit * sum;
+  return sum;
+}
+
+// Of candidates in falling order, how many top_p keeps: the fewest that reach `wanted`.
+size_t nucleus(std::span<const ScoredId> sorted, double wanted) {
+  double sum = 0.0;
+  size_t kept = 0;
+  while (kept < sorted.size() && (kept == 0 || sum < wanted))
+    sum += static_cast<double>(sorted[kept++].score);
+  return kept;
+}
+
+// The last candidate that top_p keeps, by selection; changes the order of the candidates.
+ScoredId nucleus_edge(std::span<ScoredId> candidates, double wanted) {
+  constexpr size_t kSortMax = 32;
+  while (candidates.size() > kSortMax) {
+    const size_t n = candidates.size();
+    std::array<ScoredId, 3> probes = {candidates[0], candidates[n / 2], candidates[n - 1]};
+    std::sort(probes.begin(), probes.end(), better);
+    const auto middle = std::partition(candidates.begin(), candidates.end(),
+                                       [&](const ScoredId& c) { return !better(probes[1], c); });
+    const auto upper = candidates.first(static_cast<size_t>(middle - candidates.begin()));
+    const double sum = sum_of(upper);
+    if (sum >= wanted) {
+      candidates = upper;
+    } else {
+      wanted -= sum;
+      candidates = candidates.subspan(upper.size());
+    }
+  }
+  std::sort(candidates.begin(), candidates.end(), better);
+  return candidates[nucleus(candidates, wanted) - 1];
+}
+
+// Candidates in the order of their ids.
+int32_t draw(std::span<const ScoredId> candidates, double unit) {
+  double left = unit * sum_of(candidates);
   for (const ScoredId& c : candidates) {
     left -= static_cast<double>(c.score);
     if (left < 0.0) return c.id;
@@ -45,28 +71,65 @@ int32_t draw(std::span<const ScoredId> candidates, double unit) {
   return candidates.back().id;  // rounding left something
 }
 
-// The k best, with weights relative to the best one's.
-int32_t choose_of_best(std::span<const float> logits, const SamplingParams& params, double unit,
-                       const kernels::Ops& ops, SamplerScratch* scratch) {
-  const auto k = static_cast<size_t>(params.top_k);
-  ops.top_k(logits.data(), count_of(logits), params.top_k, scratch->candidates.data());
-  const std::span<ScoredId> best(scratch->candidates.data(), k);
-  const float top = best.front().score;
-  size_t kept = 0;
-  for (ScoredId& c : best) {
-    c.score = std::exp((c.score - top) / params.temperature);
-    if (c.score > 0.0f && c.score >= params.min_p) ++kept;
+// The tokens of at least probability `least` > 0, in the order of their ids.
+std::span<ScoredId> collect(std::span<const float> probabilities, float least,
+                            SamplerScratch* scratch) {
+  constexpr size_t kBlock = 32;
+  size_t count = 0;
+  for (size_t begin = 0; begin < probabilities.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, probabilities.size());
+    // Most blocks have none: looked at as a whole, with vectors.
+    uint32_t any = end - begin < kBlock ? 1 : 0;
+    if (any == 0)
+      for (size_t i = 0; i < kBlock; ++i) any |= probabilities[begin + i] >= least ? 1u : 0u;
+    if (any == 0) continue;
+    for (size_t i = begin; i < end; ++i)
+      if (probabilities[i] >= least)
+        scratch->candidates[count++] = {static_cast<int32_t>(i), probabilities[i]};
   }
-  const auto candidates = best.first(kept);
-  return draw(candidates.first(nucleus(candidates, static_cast<double>(params.top_p))), unit);
+  return {scratch->candidates.data(), count};
 }
 
+// top_k, then min_p, then top_p; weights are relative to the best one's.
+int32_t choose_of_best(std::span<const float> logits, const SamplingParams& params, double unit,
+                       const kernels::Ops& ops, SamplerScratch* scratch) {
+  ops.top_k(logits.data(), count_of(logits), params.top_k, scratch->candidates.data());
+  std::span<ScoredId> kept(scratch->candidates.data(), static_cast<size_t>(params.top_k));
+  const float top = kept.front().score;
+  for (ScoredId& c : kept) c.score = std::exp((c.score - top) / params.temperature);
+  const auto is_kept = [&](const ScoredId& c) { return c.score > 0.0f && c.score >= params.min_p; };
+  kept = kept.first(static_cast<size_t>(std::count_if(kept.begin(), kept.end(), is_kept)));
+  if (params.top_p < 1.0f)
+    kept = kept.first(nucleus(kept, static_cast<double>(params.top_p) * sum_of(kept)));
+  std::sort(kept.begin(), kept.end(),
+            [](const ScoredId& a, const ScoredId& b) { return a.id < b.id; });
+  return draw(kept, unit);
+}
+
+// Nothing is cut off.
 int32_t choose_of_all(std::span<const float> probabilities, double unit) {
+  constexpr size_t kBlock = 1024;
+  constexpr size_t kLanes = 8;
+  const auto sum_block = [&](size_t begin) {
+    const auto block = probabilities.subspan(begin, std::min(kBlock, probabilities.size() - begin));
+    std::array<double, kLanes> lanes{};
+    size_t i = 0;
+    for (; i + kLanes <= block.size(); i += kLanes)
+      for (size_t l = 0; l < kLanes; ++l) lanes[l] += static_cast<double>(block[i + l]);
+    for (; i < block.size(); ++i) lanes[0] += static_cast<double>(block[i]);
+    return std::accumulate(lanes.begin(), lanes.end(), 0.0);
+  };
   double sum = 0.0;
-  for (const float p : probabilities) sum += static_cast<double>(p);
+  for (size_t b = 0; b < probabilities.size(); b += kBlock) sum += sum_block(b);
   double left = unit * sum;
+  size_t begin = 0;
+  for (; begin + kBlock < probabilities.size(); begin += kBlock) {
+    const double block = sum_block(begin);
+    if (left < block) break;
+    left -= block;
+  }
   int32_t last_possible = 0;
-  for (size_t i = 0; i < probabilities.size(); ++i) {
+  for (size_t i = begin; i < probabilities.size(); ++i) {
     if (probabilities[i] <= 0.0f) continue;
     last_possible = static_cast<int32_t>(i);
     left -= static_cast<double>(probabilities[i]);
@@ -75,37 +138,33 @@ int32_t choose_of_all(std::span<const float> probabilities, double unit) {
   return last_possible;
 }
 
-// min_p and top_p without sorting the vocabulary: tokens that together cannot reach the nucleus are
-// dropped, the rest is a heap from which the nucleus is taken.
+// min_p and top_p without sorting the vocabulary: candidates are the tokens above a threshold, low
+// enough that they hold the nucleus; its edge is found by selection.
 int32_t choose_of_nucleus(std::span<const float> probabilities, const SamplingParams& params,
-                          double unit, SamplerScratch* scratch) {
-  const float best = *std::max_element(probabilities.begin(), probabilities.end());
-  const float least = params.min_p * best;
-  double sum = 0.0;
-  for (const float p : probabilities)
-    if (p >= least) sum += static_cast<double>(p);
-  const double wanted = static_cast<double>(params.top_p) * sum;
-  // Tokens below this add up to less than sum − wanted. (Half of it, to be safe from rounding.)
-  const double negligible = 0.5 * (sum - wanted) / static_cast<double>(probabilities.size());
-  size_t count = 0;
-  for (size_t i = 0; i < probabilities.size(); ++i) {
-    const float p = probabilities[i];
-    if (p < least || static_cast<double>(p) < negligible || p <= 0.0f) continue;
-    scratch->candidates[count++] = {static_cast<int32_t>(i), p};
+                          double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
+  constexpr float kLeast = std::numeric_limits<float>::min();
+  const auto best_id = ops.argmax(probabilities.data(), count_of(probabilities));
+  const float best = probabilities[static_cast<size_t>(best_id)];
+  const float least = std::max(params.min_p * best, kLeast);
+  if (params.top_p >= 1.0f) return draw(collect(probabilities, least, scratch), unit);
+
+  std::span<ScoredId> candidates;
+  double wanted = 0.0;
+  if (params.min_p > 0.0f) {
+    candidates = collect(probabilities, least, scratch);
+    wanted = static_cast<double>(params.top_p) * sum_of(candidates);
+  } else {
+    wanted = static_cast<double>(params.top_p);  // probabilities add up to 1
+    for (float threshold = best / 64;; threshold /= 64) {
+      candidates = collect(probabilities, std::max(threshold, least), scratch);
+      if (sum_of(candidates) >= wanted || threshold <= least) break;
+    }
   }
-  const auto begin = scratch->candidates.begin();
-  auto end = begin + static_cast<int64_t>(count);
-  std::make_heap(begin, end, worse);
-  // The best go to the back of the array, the very best last.
-  double better = 0.0;
-  const auto all = end;
-  while (end != begin && (params.top_p >= 1.0f || better < wanted || end == all)) {
-    better += static_cast<double>(begin->score);
-    std::pop_heap(begin, end, worse);
-    --end;
-  }
-  std::reverse(end, all);
-  return draw({&*end, static_cast<size_t>(all - end)}, unit);
+  const ScoredId edge = nucleus_edge(candidates, wanted);
+  candidates = collect(probabilities, edge.score, scratch);
+  const auto beyond = [&](const ScoredId& c) { return better(edge, c); };
+  const auto end = std::remove_if(candidates.begin(), candidates.end(), beyond);
+  return draw(candidates.first(static_cast<size_t>(end - candidates.begin())), unit);
 }
 
 }  // namespace
@@ -197,7 +256,7 @@ int32_t choose(std::span<const float> logits, const SamplingParams& params, doub
   const std::span<float> probabilities(scratch->probabilities.data(), logits.size());
   ops.softmax(logits.data(), count_of(logits), 1.0f / params.temperature, probabilities.data());
   if (params.top_p >= 1.0f && params.min_p <= 0.0f) return choose_of_all(probabilities, unit);
-  return choose_of_nucleus(probabilities, params, unit, scratch);
+  return choose_of_nucleus(probabilities, params, unit, ops, scratch);
 }
 
 std::optional<SampledToken> sample(const SamplerRow& row, const kernels::Ops& ops,

@@ -83,7 +83,7 @@ void apply_penalties(const SamplingParams& params, const TokenHistory& history,
                      std::span<float> logits);
 
 // The token at `unit` ∈ [0, 1) of the distribution that temperature, min_p, top_k and top_p leave,
-// tokens ordered by falling probability (by token id where nothing is cut off).
+// tokens in the order of their ids.
 int32_t choose(std::span<const float> logits, const SamplingParams& params, double unit,
                const kernels::Ops& ops, SamplerScratch* scratch);
 
