@@ -48,6 +48,7 @@ class Conversation {
         engine_(served.engine,
                 {.runner = &runner_,
                  .pool = &served.opened.model->pool(),
+                 .ops = &served.opened.model->ops(),
                  .clock = &clock_,
                  .sink = [this](const engine::StepEvents& events) { bridge_.on_step(events); },
                  .observer = {}}),

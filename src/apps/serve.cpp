@@ -49,6 +49,7 @@ core::Result<int> serve(const ServeOptions& options) {
   engine::Engine engine(served.engine,
                         {.runner = &runner,
                          .pool = &served.opened.model->pool(),
+                         .ops = &served.opened.model->ops(),
                          .clock = &clock,
                          .sink = [&](const engine::StepEvents& events) { bridge.on_step(events); },
                          .observer = {}});
