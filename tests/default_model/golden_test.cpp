@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
+#include "model/perplexity.h"
 #include "tests/model/harness.h"
 
 namespace sluice::model::testing {
@@ -49,12 +51,18 @@ std::vector<float> run(Model& model, std::span<const int32_t> ids, int32_t logit
   return logits;
 }
 
-// Logits at the end of the prompt and after each golden id, (steps, vocab), teacher-forced.
-std::vector<float> teacher_forced(Model& model, const nlohmann::json& prompt) {
+// Logits at the end of the prompt and after each golden id, (steps, vocab), teacher-forced. Each
+// prompt runs once for all tests.
+const std::vector<float>& teacher_forced(Arithmetic arithmetic, size_t prompt_index) {
+  static std::map<std::pair<Arithmetic, size_t>, std::vector<float>> made;
+  std::vector<float>& logits = made[{arithmetic, prompt_index}];
+  if (!logits.empty()) return logits;
+  const nlohmann::json& prompt = goldens()["prompts"][prompt_index];
   auto ids = prompt["ids"].get<std::vector<int32_t>>();
   const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
   ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
-  return run(model, ids, static_cast<int32_t>(greedy.size()));
+  logits = run(shared_model(arithmetic), ids, static_cast<int32_t>(greedy.size()));
+  return logits;
 }
 
 struct Agreement {
@@ -62,11 +70,12 @@ struct Agreement {
   int equal = 0;
 };
 
-Agreement greedy_agreement(Model& model, double gap_min) {
+Agreement greedy_agreement(Arithmetic arithmetic, double gap_min) {
   Agreement agreement;
-  const auto vocab = static_cast<size_t>(model.spec().vocab);
-  for (const nlohmann::json& prompt : goldens()["prompts"]) {
-    const std::vector<float> logits = teacher_forced(model, prompt);
+  const auto vocab = static_cast<size_t>(shared_model(arithmetic).spec().vocab);
+  for (size_t p = 0; p < goldens()["prompts"].size(); ++p) {
+    const nlohmann::json& prompt = goldens()["prompts"][p];
+    const std::vector<float>& logits = teacher_forced(arithmetic, p);
     for (size_t step = 0; step < prompt["greedy_ids"].size(); ++step) {
       if (prompt["greedy_gap"][step].get<double>() <= gap_min) continue;
       const auto* row = logits.data() + step * vocab;
@@ -100,9 +109,11 @@ class Golden : public ::testing::Test {
 
 TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
   Model& model = shared_model(Arithmetic::kExact);
-  for (const nlohmann::json& prompt : goldens()["prompts"]) {
+  for (size_t p = 0; p < goldens()["prompts"].size(); ++p) {
+    const nlohmann::json& prompt = goldens()["prompts"][p];
     SCOPED_TRACE(prompt["name"].get<std::string>());
-    const auto logits = run(model, prompt["ids"].get<std::vector<int32_t>>(), 1);
+    const auto logits = std::span(teacher_forced(Arithmetic::kExact, p))
+                            .first(static_cast<size_t>(model.spec().vocab));
     const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
     const double limit = 2e-4 * static_cast<double>(*high - *low);
     const nlohmann::json& expected = prompt["last_logits"];
@@ -120,7 +131,7 @@ TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
 }
 
 TEST_F(Golden, ExactGreedyIdsAreThoseOfTheReference) {
-  const Agreement a = greedy_agreement(shared_model(Arithmetic::kExact), 0.05);
+  const Agreement a = greedy_agreement(Arithmetic::kExact, 0.05);
   EXPECT_GT(a.steps, 300);
   EXPECT_EQ(a.equal, a.steps);
 }
@@ -144,10 +155,51 @@ TEST_F(Golden, ExactHiddenStatesAreThoseOfTheReference) {
 }
 
 TEST_F(Golden, FastGreedyIdsAgreeWhereTheBestIsClear) {
-  const Agreement a = greedy_agreement(shared_model(Arithmetic::kFast), 0.5);
+  const Agreement a = greedy_agreement(Arithmetic::kFast, 0.5);
   EXPECT_GT(a.steps, 200);
+  RecordProperty("equal", a.equal);
   EXPECT_GE(a.equal, 0.99 * a.steps) << a.equal << " of " << a.steps;
-  std::printf("teacher-forced greedy ids: %d of %d equal\n", a.equal, a.steps);
+}
+
+// data/text/english.json: the text's ids (sluice tokenize), and what `sluice perplexity --exact
+// --ctx 512` says of all windows and of the first.
+struct PerplexityGolden {
+  std::vector<int32_t> ids;
+  double exact = 0;
+  double exact_first_window = 0;
+};
+
+PerplexityGolden perplexity_golden() {
+  std::ifstream in(SLUICE_TESTS_DIR "/data/text/english.json");
+  const auto json = nlohmann::json::parse(in);
+  return {json["ids"], json["exact"], json["exact_first_window"]};
+}
+
+constexpr int32_t kWindow = 512;
+
+double perplexity(Arithmetic arithmetic, std::span<const int32_t> ids) {
+  PerplexityScorer scorer(shared_model(arithmetic), kWindow);
+  PerplexitySum sum;
+  for (size_t begin = 0; begin + kWindow <= ids.size(); begin += kWindow) {
+    const PerplexitySum found = scorer.score(ids.subspan(begin, kWindow));
+    sum.negative_log_likelihood += found.negative_log_likelihood;
+    sum.tokens += found.tokens;
+  }
+  return sum.perplexity();
+}
+
+TEST_F(Golden, ExactPerplexityIsAsRecorded) {
+  const PerplexityGolden golden = perplexity_golden();
+  EXPECT_NEAR(perplexity(Arithmetic::kExact, std::span(golden.ids).first(kWindow)),
+              golden.exact_first_window, 1e-4 * golden.exact_first_window);
+}
+
+TEST_F(Golden, FastPerplexityIsWithinOnePercentOfExact) {
+  const PerplexityGolden golden = perplexity_golden();
+  ASSERT_GE(golden.ids.size(), 8000u);
+  const double found = perplexity(Arithmetic::kFast, golden.ids);
+  RecordProperty("perplexity", std::to_string(found));
+  EXPECT_NEAR(found, golden.exact, 0.01 * golden.exact);
 }
 
 }  // namespace
