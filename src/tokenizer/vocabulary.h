@@ -99,7 +99,8 @@ class Vocabulary {
   std::span<const TokenId> prefix() const { return prefix_; }
   std::span<const TokenId> suffix() const { return suffix_; }
 
-  // No token stands for more bytes: a text has at least size / token_bytes_max() ids.
+  // No token stands for more bytes. A text of more than n times as many has more than n ids, but
+  // for what normalization and stripped spaces take away.
   int64_t token_bytes_max() const { return token_bytes_max_; }
   bool adds_space_prefix() const { return add_space_prefix_; }
 
