@@ -306,6 +306,18 @@ TEST(HttpServer, NoticesADisconnectWhileNothingIsWritten) {
   }
 }
 
+TEST(HttpServer, AClientThatSendsNoMoreStillGetsItsAnswer) {
+  constexpr size_t kBytes = 8 << 20;
+  ServerThread server([](const Request&, Responder responder) {
+    responder.send({.status = 200, .body = std::string(kBytes, 'x')});
+  });
+  RawClient client(server.port(), 4096);
+  client.send(kGet);
+  client.read_until("\r\n\r\n");
+  client.shutdown_send();
+  EXPECT_EQ(client.read_to_end().size(), kBytes);
+}
+
 TEST(HttpServer, NoticesADisconnectBehindPipelinedBytes) {
   Held held;
   ServerThread server(held.handler());

@@ -23,6 +23,7 @@ namespace sluice::net {
 
 inline constexpr int64_t kMs = 1'000'000;
 inline constexpr int kPatienceMs = 5000;  // a test that waits longer has failed
+inline constexpr int kPileUpMs = 200;     // a socket that takes nothing for so long is full
 
 class LoopThread {
  public:
@@ -114,6 +115,18 @@ class RawClient {
       if (sent <= 0) return;
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
+  }
+  // Sends copies of `bytes` until the peer lets them pile up or `most` went; returns how many
+  // bytes.
+  size_t flood(std::string_view bytes, size_t most) {
+    size_t sent = 0;
+    pollfd waiting = {.fd = socket_, .events = POLLOUT, .revents = 0};
+    while (sent<most&& ::poll(&waiting, 1, kPileUpMs)> 0) {
+      const ssize_t taken =
+          ::send(socket_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (taken > 0) sent += static_cast<size_t>(taken);
+    }
+    return sent;
   }
   void shutdown_send() { ::shutdown(socket_, SHUT_WR); }
   void close() {

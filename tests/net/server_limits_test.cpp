@@ -194,6 +194,16 @@ TEST(ServerLimits, AReaderWithTooMuchWaitingIsClosed) {
   EXPECT_TRUE(Firehose::happens(hose.closed));
 }
 
+TEST(ServerLimits, AClientFarAheadIsNotReadOn) {
+  constexpr size_t kMost = 64 << 20;  // far more than the kernel keeps
+  std::vector<Responder> held;
+  ServerThread server([&](const Request&, Responder responder) { held.push_back(responder); },
+                      {.pipelined_bytes_max = 1000});
+  RawClient client(server.port());
+  client.send(kGet);
+  EXPECT_LT(client.flood(std::string(1 << 20, 'x'), kMost), kMost);
+}
+
 TEST(ServerLimits, AWholeAnswerMayBeLargerThanTheSendBuffer) {
   ServerThread server(
       [](const Request&, Responder responder) {
