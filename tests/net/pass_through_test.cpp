@@ -1,5 +1,5 @@
 // A front server that hands every request to a back server.
-#include "net/pass_through.h"
+#include "pass_through.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "net/pass_through.h"
+#include "pass_through.h"
 
 #include <utility>
 #include <vector>

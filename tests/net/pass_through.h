@@ -1,4 +1,5 @@
-// A request handed on to another server and its response handed back as it arrives.
+// The plainest proxy: a request handed on to another server and its response handed back as it
+// arrives. What client and server promise each other is tested through it.
 #pragma once
 
 #include "net/http_client.h"
