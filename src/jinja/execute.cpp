@@ -58,8 +58,11 @@ Error Render::raise(std::string message) {
 // --- limits --------------------------------------------------------------------------------------
 
 Result<void> Render::charge(int64_t steps) {
-  steps_ += steps;
-  if (steps_ <= options_.steps_max) return {};
+  if (steps <= options_.steps_max - steps_) {
+    steps_ += steps;
+    return {};
+  }
+  steps_ = options_.steps_max;
   return Error{ErrorCode::kLimit,
                fmt::format("the template takes more than {} steps", options_.steps_max)};
 }
@@ -85,7 +88,7 @@ Result<void> Render::charge_string(size_t bytes, int64_t times) {
 Result<void> Render::charge_items(size_t items, int64_t times) {
   int64_t total = 0;
   if (__builtin_mul_overflow(static_cast<int64_t>(items), times, &total)) return output_limit();
-  return charge(std::min(total, options_.steps_max + 1));
+  return charge(total);
 }
 
 Result<void> Render::Depth::check() const {

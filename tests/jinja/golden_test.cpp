@@ -13,7 +13,7 @@
 namespace sluice::jinja {
 namespace {
 
-const std::string kData = std::string(SLUICE_TESTS_DIR) + "/../data/jinja/";
+const std::string kData = std::string(SLUICE_TESTS_DIR) + "/data/jinja/";
 
 std::string read_file(const std::string& name) {
   std::ifstream file(kData + name);
@@ -55,9 +55,15 @@ int64_t check(const std::string& name) {
   return static_cast<int64_t>(file.at("cases").size());
 }
 
-TEST(JinjaGoldens, ExpressionsRenderAsInPython) { EXPECT_GE(check("expressions.json"), 7500); }
-TEST(JinjaGoldens, StatementsRenderAsInPython) { EXPECT_GE(check("statements.json"), 350); }
-TEST(JinjaGoldens, ChatTemplatesRenderAsInPython) { EXPECT_GE(check("chat.json"), 400); }
+TEST(JinjaGoldens, ExpressionsRenderAsInPython) {
+  EXPECT_GE(check("expressions.json"), 7500);
+}
+TEST(JinjaGoldens, StatementsRenderAsInPython) {
+  EXPECT_GE(check("statements.json"), 350);
+}
+TEST(JinjaGoldens, ChatTemplatesRenderAsInPython) {
+  EXPECT_GE(check("chat.json"), 400);
+}
 
 }  // namespace
 }  // namespace sluice::jinja

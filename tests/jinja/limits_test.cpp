@@ -1,0 +1,170 @@
+// Hostile templates end with an Error: no hang, no stack overflow, no memory without end.
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "jinja/template.h"
+
+namespace sluice::jinja {
+namespace {
+
+using core::ErrorCode;
+
+std::string repeated(std::string_view text, int times) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += text;
+  return all;
+}
+
+// The code of the error that the template ends with, under limits that are reached soon.
+ErrorCode render_code(const std::string& source) {
+  const RenderOptions options{.output_bytes_max = 1 << 22, .steps_max = 300'000};
+  const auto parsed = Template::parse(source);
+  const auto text =
+      parsed.ok() ? parsed->render(Value(), options) : core::Result<std::string>(parsed.error());
+  EXPECT_FALSE(text.ok()) << source.substr(0, 200) << " gave " << text->size() << " bytes";
+  return text.ok() ? ErrorCode::kIo : text.error().code;
+}
+
+TEST(Limits, LoopsEnd) {
+  const std::string nested =
+      "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
+  EXPECT_EQ(render_code(nested), ErrorCode::kLimit);
+  EXPECT_EQ(render_code(
+                "{% for x in 'a' * 1000000 %}{% for y in 'b' * 1000000 %}{% endfor %}{% endfor %}"),
+            ErrorCode::kLimit);
+}
+
+TEST(Limits, TextDoesNotGrowWithoutEnd) {
+  const char* const sources[] = {
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% "
+      "endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+      "endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x|replace('a', "
+      "ns.x) %}{% endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x.join([ns.x] * 9) "
+      "%}{% endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = '%s%s'|format(ns.x, "
+      "ns.x) %}{% endfor %}",
+      "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = '{0}{0}'.format(ns.x) "
+      "%}{% endfor %}",
+      "{{ 'a' * 9223372036854775807 }}",
+      "{{ '%999999999d' % 1 }}",
+      "{{ '%.999999999f' % 1 }}",
+      "{{ '{:>999999999}'.format('a') }}",
+      "{{ 'a'.center(999999999999) }}",
+      "{{ 'a'.zfill(999999999999) }}",
+      "{{ '\\t'.expandtabs(999999999999) }}",
+      "{{ 'a'|center(999999999999) }}",
+      "{{ 'a'|indent(999999999999, true) }}",
+      "{{ [1]|tojson(indent=999999999999) }}",
+      "{{ strftime_now('%c' * 9999999) }}",
+      "{% for i in range(100000) %}{{ 'abcdefghij' * 100 }}{% endfor %}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = ns.x + ['a' * "
+      "100000] %}{% endfor %}",
+  };
+  for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
+}
+
+TEST(Limits, TheOutputLimitIsExact) {
+  const auto parsed = Template::parse("{{ 'a' * 10 }}");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->render(Value(), {.output_bytes_max = 10})->size(), 10U);
+  const auto over = parsed->render(Value(), {.output_bytes_max = 9});
+  ASSERT_FALSE(over.ok());
+  EXPECT_EQ(over.error().code, ErrorCode::kLimit);
+  EXPECT_EQ(over.error().message, "line 1: the template makes more than 9 bytes of text");
+}
+
+TEST(Limits, ListsDoNotGrowWithoutEnd) {
+  const char* const sources[] = {
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+      "endfor %}",
+      "{{ [1] * 9223372036854775807 }}",
+      "{{ range(100001) }}",
+      "{{ range(-9223372036854775807, 9223372036854775807) }}",
+      "{{ [1]|batch(9223372036854775807, 0)|list }}",
+      "{{ [1]|slice(9223372036854775807)|list }}",
+  };
+  for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
+}
+
+// Ten levels of lists that share their parts have 10¹⁰ leaves.
+TEST(Limits, SharedPartsAreNotWalkedThroughForever) {
+  const std::string grow =
+      "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}"
+      "{% set ns.x = [ns.x] * 9 %}{% set ns.y = [ns.y] * 9 %}{% endfor %}";
+  for (const std::string use :
+       {"{{ ns.x == ns.y }}", "{{ ns.x < ns.y }}", "{{ ns.x }}", "{{ ns.x|tojson }}",
+        "{{ ns.x|string|length }}", "{{ ns.x in [ns.y] }}", "{{ [ns.x, ns.y]|sort }}"}) {
+    EXPECT_EQ(render_code(grow + use), ErrorCode::kLimit) << use;
+  }
+}
+
+TEST(Limits, RecursionEnds) {
+  const char* const sources[] = {
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+      "{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{% endmacro %}{{ m() }}",
+      "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}",
+      "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor "
+      "%}",
+      "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x} %}{% "
+      "endfor %}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = ns.x|batch(1)|list "
+      "%}{% endfor %}",
+      "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = dict(a=ns.x) %}{% "
+      "endfor %}",
+  };
+  for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
+}
+
+TEST(Limits, DeepNestingInTheSourceIsRefused) {
+  constexpr int kDeep = 100'000;
+  const std::pair<const char*, const char*> pairs[] = {
+      {"(", ")"},   {"[", "]"},  {"{'a':", "}"}, {"-", ""},
+      {"not ", ""}, {"f(", ")"}, {"x[", "]"},    {"1 if 1 else ", ""}};
+  for (const auto& [open, close] : pairs) {
+    const std::string source = "{{ " + repeated(open, kDeep) + "1" + repeated(close, kDeep) + " }}";
+    EXPECT_EQ(render_code(source), ErrorCode::kLimit) << open;
+  }
+  for (const char* more : {" + 1", "|abs", ".a", "[0]", "(0)", " or 1", " ** 1", " if 1"}) {
+    EXPECT_EQ(render_code("{{ 1" + repeated(more, kDeep) + " }}"), ErrorCode::kLimit) << more;
+  }
+  for (const char* block :
+       {"{% if 1 %}", "{% for x in y %}", "{% with %}", "{% macro m() %}", "{% set x %}",
+        "{% call m() %}", "{% filter upper %}", "{% generation %}"}) {
+    EXPECT_EQ(render_code(repeated(block, kDeep)), ErrorCode::kLimit) << block;
+  }
+  EXPECT_EQ(render_code("{% set " + repeated("(", kDeep) + "x"), ErrorCode::kLimit);
+}
+
+// Wide is not deep.
+TEST(Limits, LongTemplatesAreFine) {
+  const std::string source = "{% if 0 %}" + repeated("{% elif 0 %}", 5000) +
+                             "{% else %}x{% endif %}" + repeated("{{ 'ab' }}\n", 5000) + "{{ '' " +
+                             repeated(" ~ 'c'", 5000) + " }}";
+  const auto parsed = Template::parse(source);
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const auto text = parsed->render(Value(), {});
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  EXPECT_EQ(text->size(), 1U + 5000 * 3 + 5000);
+}
+
+TEST(Limits, DeepVariablesAreRefused) {
+  Value deep = Value::list(std::vector<Value>());
+  for (int i = 0; i < 1000; ++i) deep = Value::list(std::vector<Value>{deep});
+  Dict globals;
+  globals.set("deep", deep);
+  const auto parsed = Template::parse("{{ deep }}");
+  ASSERT_TRUE(parsed.ok());
+  const auto text = parsed->render(Value::dict(std::move(globals)), {});
+  ASSERT_FALSE(text.ok());
+  EXPECT_EQ(text.error().code, ErrorCode::kLimit);
+}
+
+}  // namespace
+}  // namespace sluice::jinja

@@ -1,0 +1,70 @@
+#include "jinja/value.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace sluice::jinja {
+namespace {
+
+TEST(Dict, KeepsTheOrderAndThePlaceOfAKeySetAgain) {
+  Dict dict;
+  for (const char* key : {"b", "a", "c"}) dict.set(key, Value::integer(1));
+  dict.set("a", Value::integer(2));
+  ASSERT_EQ(dict.size(), 3);
+  EXPECT_EQ(dict.entries()[1].key.as_string(), "a");
+  EXPECT_EQ(dict.find("a")->as_integer(), 2);
+  EXPECT_EQ(dict.find("zz"), nullptr);
+}
+
+// Small dicts are scanned, larger ones have a table.
+TEST(Dict, FindsEachOfManyKeys) {
+  for (const int64_t size : {1, 8, 9, 10, 1000}) {
+    Dict dict;
+    for (int64_t i = 0; i < size; ++i) dict.set(std::to_string(i), Value::integer(i));
+    for (int64_t i = 0; i < size; i += 2) dict.set(std::to_string(i), Value::integer(-i));
+    ASSERT_EQ(dict.size(), size);
+    for (int64_t i = 0; i < size; ++i) {
+      const Value* found = dict.find(std::to_string(i));
+      ASSERT_NE(found, nullptr) << i;
+      EXPECT_EQ(found->as_integer(), i % 2 == 0 ? -i : i);
+    }
+    EXPECT_EQ(dict.find(std::to_string(size)), nullptr);
+  }
+}
+
+TEST(Dict, EqualNumbersAreOneKey) {
+  Dict dict;
+  dict.set(Value::integer(1), Value::string("int"));
+  dict.set(Value::real(1.0), Value::string("float"));
+  dict.set(Value::boolean(true), Value::string("bool"));
+  dict.set(Value::string("1"), Value::string("text"));
+  EXPECT_EQ(dict.size(), 2);
+  EXPECT_EQ(dict.find(Value::integer(1))->as_string(), "bool");
+}
+
+TEST(Dict, TuplesOfPlainValuesAreKeysListsAreNot) {
+  EXPECT_TRUE(Dict::is_hashable(Value::tuple({Value::integer(1), Value::string("a")})));
+  EXPECT_FALSE(Dict::is_hashable(Value::list(std::vector<Value>())));
+  EXPECT_FALSE(Dict::is_hashable(Value::dict(Dict())));
+  Dict dict;
+  dict.set(Value::tuple({Value::integer(1)}), Value::none());
+  EXPECT_NE(dict.find(Value::tuple({Value::real(1)})), nullptr);
+  EXPECT_EQ(dict.find(Value::tuple({Value::real(2)})), nullptr);
+}
+
+TEST(Value, KnowsHowDeepItIs) {
+  const Value flat = Value::list(std::vector<Value>{Value::integer(1)});
+  Dict dict;
+  dict.set("a", flat);
+  EXPECT_EQ(nesting_depth(Value::integer(1)), 0);
+  EXPECT_EQ(nesting_depth(flat), 1);
+  EXPECT_EQ(nesting_depth(Value::dict(std::move(dict))), 2);
+}
+
+TEST(Value, IsSmall) {
+  EXPECT_LE(sizeof(Value), 24U);
+}
+
+}  // namespace
+}  // namespace sluice::jinja
