@@ -130,10 +130,10 @@ struct LinearArgs {
   PackedWeights weights;
   const float* x = nullptr;             // (rows, inputs), read where the form is kF32
   const std::byte* x_packed = nullptr;  // of quantize_activations, read where it is kInt8
-  int64_t rows = 0;
-  const float* bias = nullptr;      // (outputs) or null
-  const float* residual = nullptr;  // (rows, outputs) or null; may be y
-  float* y = nullptr;               // (rows, outputs)
+  int64_t rows = 0;                     // the same number that was quantised
+  const float* bias = nullptr;          // (outputs) or null
+  const float* residual = nullptr;      // (rows, outputs) or null; may be y
+  float* y = nullptr;                   // (rows, outputs)
 };
 
 // ---- Attention over pages

@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 
+#include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/generic/pack.h"
@@ -33,6 +34,17 @@ constexpr Ops kAvx512Vnni = {
     .softmax = avx512::softmax,
     .top_k = avx512::top_k,
 };
+
+// AMX for linear layers of many rows, all else as avx512_vnni.
+constexpr Ops kAmxInt8 = [] {
+  Ops ops = kAvx512Vnni;
+  ops.name = "amx_int8";
+  ops.needs = [](const core::CpuInfo& cpu) {
+    return cpu.amx_int8 && cpu.avx512_vnni && cpu.avx2 && amx::request_tiles();
+  };
+  ops.linear = amx::linear;
+  return ops;
+}();
 
 constexpr Ops kAvx2 = {
     .name = "avx2",
@@ -78,7 +90,7 @@ constexpr Ops kReference = {
     .top_k = ref::top_k,
 };
 
-constexpr std::array<const Ops*, 3> kAll = {&kAvx512Vnni, &kAvx2, &kReference};
+constexpr std::array<const Ops*, 4> kAll = {&kAmxInt8, &kAvx512Vnni, &kAvx2, &kReference};
 
 std::string choices(const core::CpuInfo& cpu) {
   std::string text;

@@ -134,9 +134,9 @@ struct Codes {
   }
 };
 
-inline Vector::Floats broadcast(const std::byte* x, int64_t offset) {
+inline Vector::Floats broadcast(const std::byte* at) {
   float value;
-  __builtin_memcpy(&value, x + offset, sizeof value);
+  __builtin_memcpy(&value, at, sizeof value);
   return Vector::set(value);
 }
 
@@ -160,47 +160,48 @@ inline void finish(const LinearArgs& args, int64_t m, int64_t first, Vector::Flo
 // ---- Few rows
 // ------------------------------------------------------------------------------------
 
-// kRows rows from `row` on × the outputs of one vector of a panel.
+// kRows rows, all of the activations, × the outputs of one vector of a panel.
 template <PackedFormat kFormat, int kRows>
-inline void direct_panel(const LinearArgs& args, int64_t row, int64_t panel, int part) {
+inline void direct_panel(const LinearArgs& args, int64_t panel, int part) {
   using V = Vector;
   using C = Codes<kFormat>;
-  const ActivationLayout layout{args.weights.inputs};
-  const std::byte* x = args.x_packed + row * layout.row_bytes();
+  const ActivationLayout layout{args.weights.inputs, kRows};
+  const std::byte* x = args.x_packed;
+  const std::byte* scales_of_x = x + layout.scales_at(0);
   const int64_t stride = layout.row_bytes();
   const auto* group = reinterpret_cast<const uint8_t*>(args.weights.data) +
                       panel * kFormat.panel_bytes(args.weights.inputs);
   V::Floats sums[kRows];
   for (int r = 0; r < kRows; ++r) sums[r] = V::zero();
   int64_t in_group = 0;
-  for (int64_t b = 0; b < layout.blocks(); ++b) {
+  for (int64_t b = 0; b < layout.blocks(); ++b, scales_of_x += layout.block_bytes()) {
     const BlockCodes codes = C::unpack(group, in_group, part);
     const BlockScales scales = C::scales(group, in_group, part);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const std::byte* xr = x + r * stride;
-      V::Ints dot = C::start(xr + layout.zero_sums() + b * 4);
+      V::Ints dot = C::start(scales_of_x + 2 * layout.array_bytes() + r * 4);
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
-        dot = C::dot(dot, codes.words[j], V::load_four_bytes(xr + b * kBlock + j * 4));
-      const V::Floats scale = V::mul(scales.scale, broadcast(xr, layout.scales() + b * 4));
+        dot = C::dot(dot, codes.words[j], V::load_four_bytes(x + r * stride + b * kBlock + j * 4));
+      const V::Floats scale = V::mul(scales.scale, broadcast(scales_of_x + r * 4));
       sums[r] = V::fma(V::floats(dot), scale, sums[r]);
       if constexpr (!C::kSymmetric)
-        sums[r] = V::fma(scales.minimum, broadcast(xr, layout.scaled_sums() + b * 4), sums[r]);
+        sums[r] =
+            V::fma(scales.minimum, broadcast(scales_of_x + layout.array_bytes() + r * 4), sums[r]);
     }
     if (++in_group == kFormat.group()) {
       in_group = 0;
       group += kFormat.group_bytes();
     }
   }
-  for (int r = 0; r < kRows; ++r) finish(args, row + r, panel * kPanel + part * V::kLanes, sums[r]);
+  for (int r = 0; r < kRows; ++r) finish(args, r, panel * kPanel + part * V::kLanes, sums[r]);
 }
 
 template <PackedFormat kFormat, int kRows>
-inline void direct(const LinearArgs& args, int64_t row, Share outputs) {
+inline void direct(const LinearArgs& args, Share outputs) {
   for (int64_t panel = outputs.begin / kPanel; panel * kPanel < outputs.end; ++panel)
     for (int part = 0; part < kVectorsOfPanel; ++part)
-      direct_panel<kFormat, kRows>(args, row, panel, part);
+      direct_panel<kFormat, kRows>(args, panel, part);
 }
 
 // ---- Many rows
@@ -238,43 +239,52 @@ inline void unpack_strip(const PackedWeights& weights, int64_t first_output, int
   }
 }
 
-// kRows rows of x (from block `begin` on) × a strip; sums (kRows, kStripVectors) go on.
+// Where a tile's rows lie in the activations: their codes and scales from some block on.
+struct TileRows {
+  const std::byte* codes;
+  int64_t row_bytes;
+  const std::byte* scales;
+  int64_t array_bytes;
+
+  const std::byte* scales_of(int64_t b) const { return scales + b * 3 * array_bytes; }
+};
+
+// kRows rows × a strip; sums (kRows, kStripVectors) go on.
 template <typename C, int kRows>
-inline void strip_tile(const Strip& strip, const ActivationLayout& layout, const std::byte* x,
-                       int64_t begin, int64_t count, Vector::Floats (*sums_at)[kStripVectors]) {
+inline void strip_tile(const Strip& strip, const TileRows& x, int64_t count,
+                       Vector::Floats (*sums_at)[kStripVectors]) {
   using V = Vector;
-  const int64_t stride = layout.row_bytes();
   V::Floats sums[kRows][kStripVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kStripVectors; ++v) sums[r][v] = sums_at[r][v];
   for (int64_t b = 0; b < count; ++b) {
-    const std::byte* codes = x + (begin + b) * kBlock;
-    const std::byte* scales = x + layout.scales() + (begin + b) * 4;
+    const std::byte* codes = x.codes + b * kBlock;
+    const std::byte* scales = x.scales_of(b);
     V::Ints dots[kRows][kStripVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      dots[r][0] = C::start(scales + layout.blocks() * 8 + r * stride);
+      dots[r][0] = C::start(scales + 2 * x.array_bytes + r * 4);
       dots[r][1] = dots[r][0];
     }
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const V::Ints four = V::load_four_bytes(codes + r * stride + j * 4);
+        const V::Ints four = V::load_four_bytes(codes + r * x.row_bytes + j * 4);
         dots[r][0] = C::dot(dots[r][0], strip.codes[b][j][0], four);
         dots[r][1] = C::dot(dots[r][1], strip.codes[b][j][1], four);
       }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const V::Floats x_scale = broadcast(scales, r * stride);
+      const V::Floats x_scale = broadcast(scales + r * 4);
 #pragma GCC unroll 2
       for (int v = 0; v < kStripVectors; ++v) {
         sums[r][v] = V::fma(V::floats(dots[r][v]), V::mul(strip.scales[b][v], x_scale), sums[r][v]);
         if constexpr (!C::kSymmetric)
-          sums[r][v] = V::fma(strip.minima[b][v],
-                              broadcast(scales, layout.blocks() * 4 + r * stride), sums[r][v]);
+          sums[r][v] =
+              V::fma(strip.minima[b][v], broadcast(scales + x.array_bytes + r * 4), sums[r][v]);
       }
     }
   }
@@ -283,57 +293,78 @@ inline void strip_tile(const Strip& strip, const ActivationLayout& layout, const
     for (int v = 0; v < kStripVectors; ++v) sums_at[r][v] = sums[r][v];
 }
 
-// `rows` rows in tiles, the last one smaller.
+// `rows` rows from the first of `x` on, all of one group, in tiles, the last one smaller.
 template <typename C>
-inline void strip_rows(const Strip& strip, const ActivationLayout& layout, const std::byte* x,
-                       int64_t rows, int64_t begin, int64_t count,
+inline void strip_rows(const Strip& strip, TileRows x, int64_t rows, int64_t count,
                        Vector::Floats (*sums)[kStripVectors]) {
   constexpr int kTile = Vector::kTileRows;
-  for (int64_t r = 0; r < rows; r += kTile) {
-    const std::byte* from = x + r * layout.row_bytes();
-    switch (rows - r) {
+  for (; rows > 0; rows -= kTile, sums += kTile) {
+    switch (rows) {
       case 1:
-        strip_tile<C, 1>(strip, layout, from, begin, count, sums + r);
+        strip_tile<C, 1>(strip, x, count, sums);
         break;
       case 2:
-        strip_tile<C, 2>(strip, layout, from, begin, count, sums + r);
+        strip_tile<C, 2>(strip, x, count, sums);
         break;
       case 3:
-        strip_tile<C, 3>(strip, layout, from, begin, count, sums + r);
+        strip_tile<C, 3>(strip, x, count, sums);
         break;
       case 4:
-        strip_tile < C, kTile<4 ? kTile : 4>(strip, layout, from, begin, count, sums + r);
+        strip_tile < C, kTile<4 ? kTile : 4>(strip, x, count, sums);
         break;
       case 5:
-        strip_tile < C, kTile<5 ? kTile : 5>(strip, layout, from, begin, count, sums + r);
+        strip_tile < C, kTile<5 ? kTile : 5>(strip, x, count, sums);
         break;
       default:
-        strip_tile<C, kTile>(strip, layout, from, begin, count, sums + r);
+        strip_tile<C, kTile>(strip, x, count, sums);
     }
+    x.codes += kTile * x.row_bytes;
+    x.scales += kTile * 4;
   }
 }
 
-template <PackedFormat kFormat>
+// How the rows of a strip are computed; the amx table has another.
+struct VectorTiles {
+  template <typename C>
+  static void rows(const Strip& strip, const TileRows& x, int64_t rows, int64_t count,
+                   Vector::Floats (*sums)[kStripVectors]) {
+    strip_rows<C>(strip, x, rows, count, sums);
+  }
+};
+
+// Rows whose sums wait together: whole groups, as many as stay in the cache.
+inline int64_t rows_at_once(const ActivationLayout& layout) {
+  const int64_t groups = kActivationCacheBytes / layout.group_bytes();
+  const int64_t most = kRowBlock / kRowGroup;
+  return (groups < 1 ? 1 : groups < most ? groups : most) * kRowGroup;
+}
+
+template <PackedFormat kFormat, typename Tiles>
 inline void strips(const LinearArgs& args, Share outputs) {
   using C = Codes<kFormat>;
-  const ActivationLayout layout{args.weights.inputs};
+  const ActivationLayout layout{args.weights.inputs, args.rows};
   const int64_t blocks = layout.blocks();
-  const int64_t cached =
-      kActivationCacheBytes / layout.row_bytes() / Vector::kTileRows * Vector::kTileRows;
-  const int64_t row_block = cached < 24 ? 24 : cached < kRowBlock ? cached : kRowBlock;
   const int64_t chunks = (blocks + kChunkBlocks - 1) / kChunkBlocks;
+  const int64_t step = rows_at_once(layout);
   Strip strip;
   Vector::Floats sums[kRowBlock][kStripVectors];
-  for (int64_t first_row = 0; first_row < args.rows; first_row += row_block) {
-    const int64_t rows = args.rows - first_row < row_block ? args.rows - first_row : row_block;
-    const std::byte* x = args.x_packed + first_row * layout.row_bytes();
+  for (int64_t first_row = 0; first_row < args.rows; first_row += step) {
+    const int64_t rows = args.rows - first_row < step ? args.rows - first_row : step;
     for (int64_t output = outputs.begin; output < outputs.end; output += kStripOutputs) {
       for (int64_t r = 0; r < rows; ++r)
         for (int v = 0; v < kStripVectors; ++v) sums[r][v] = Vector::zero();
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         const int64_t begin = blocks * chunk / chunks, end = blocks * (chunk + 1) / chunks;
         unpack_strip<kFormat>(args.weights, output, begin, end - begin, strip);
-        strip_rows<C>(strip, layout, x, rows, begin, end - begin, sums);
+        for (int64_t r = 0; r < rows; r += kRowGroup) {
+          const int64_t row = first_row + r;
+          const TileRows x{args.x_packed + layout.codes_at(row) + begin * kBlock,
+                           layout.row_bytes(),
+                           args.x_packed + layout.scales_at(row) + begin * layout.block_bytes(),
+                           layout.array_bytes()};
+          const int64_t in_group = rows - r < kRowGroup ? rows - r : kRowGroup;
+          Tiles::template rows<C>(strip, x, in_group, end - begin, sums + r);
+        }
       }
       for (int64_t r = 0; r < rows; ++r)
         for (int v = 0; v < kStripVectors; ++v)
@@ -345,19 +376,54 @@ inline void strips(const LinearArgs& args, Share outputs) {
 template <PackedFormat kFormat>
 inline void linear_int8(const LinearArgs& args, int thread, int threads) {
   if (args.rows > kRowsDirect)
-    return strips<kFormat>(args, share_of(args.weights.outputs, kStripOutputs, thread, threads));
+    return strips<kFormat, VectorTiles>(
+        args, share_of(args.weights.outputs, kStripOutputs, thread, threads));
   const Share outputs = share_of(args.weights.outputs, kPanel, thread, threads);
   switch (args.rows) {
     case 1:
-      return direct<kFormat, 1>(args, 0, outputs);
+      return direct<kFormat, 1>(args, outputs);
     case 2:
-      return direct<kFormat, 2>(args, 0, outputs);
+      return direct<kFormat, 2>(args, outputs);
     case 3:
-      return direct<kFormat, 3>(args, 0, outputs);
+      return direct<kFormat, 3>(args, outputs);
     case 4:
-      return direct<kFormat, 4>(args, 0, outputs);
+      return direct<kFormat, 4>(args, outputs);
     default:
       return;
+  }
+}
+
+// Calls visit.operator()<format>() for a type of int8 form, types without a layout of their own
+// being Q8_0 (pack.h). False for floats.
+template <typename Visit>
+inline bool visit_format(core::DType type, const Visit& visit) {
+  using core::DType;
+  switch (type) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      return false;
+    case DType::kQ4_0:
+      visit.template operator()<PackedFormat{4, Scales::kSymmetric}>();
+      return true;
+    case DType::kQ4_1:
+      visit.template operator()<PackedFormat{4, Scales::kMinimum}>();
+      return true;
+    case DType::kQ5_0:
+      visit.template operator()<PackedFormat{5, Scales::kSymmetric}>();
+      return true;
+    case DType::kQ5_1:
+      visit.template operator()<PackedFormat{5, Scales::kMinimum}>();
+      return true;
+    case DType::kQ4_K:
+      visit.template operator()<PackedFormat{4, Scales::kSuperBlock}>();
+      return true;
+    case DType::kQ5_K:
+      visit.template operator()<PackedFormat{5, Scales::kSuperBlock}>();
+      return true;
+    default:
+      visit.template operator()<PackedFormat{8, Scales::kSymmetric}>();
+      return true;
   }
 }
 

@@ -72,35 +72,16 @@ inline void linear_float(const LinearArgs& args, int thread, int threads) {
   }
 }
 
-// The table's entry: every type to its loop. Types without a layout of their own are Q8_0 (pack.h).
+// The table's entry: every type to its loop.
 inline void linear_any(const LinearArgs& args, int thread, int threads) {
   using core::DType;
-  constexpr PackedFormat kQ4_0{4, Scales::kSymmetric}, kQ4_1{4, Scales::kMinimum};
-  constexpr PackedFormat kQ5_0{5, Scales::kSymmetric}, kQ5_1{5, Scales::kMinimum};
-  constexpr PackedFormat kQ8_0{8, Scales::kSymmetric};
-  constexpr PackedFormat kQ4_K{4, Scales::kSuperBlock}, kQ5_K{5, Scales::kSuperBlock};
-  switch (args.weights.type) {
-    case DType::kF32:
-      return linear_float<DType::kF32>(args, thread, threads);
-    case DType::kF16:
-      return linear_float<DType::kF16>(args, thread, threads);
-    case DType::kBF16:
-      return linear_float<DType::kBF16>(args, thread, threads);
-    case DType::kQ4_0:
-      return linear_int8<kQ4_0>(args, thread, threads);
-    case DType::kQ4_1:
-      return linear_int8<kQ4_1>(args, thread, threads);
-    case DType::kQ5_0:
-      return linear_int8<kQ5_0>(args, thread, threads);
-    case DType::kQ5_1:
-      return linear_int8<kQ5_1>(args, thread, threads);
-    case DType::kQ4_K:
-      return linear_int8<kQ4_K>(args, thread, threads);
-    case DType::kQ5_K:
-      return linear_int8<kQ5_K>(args, thread, threads);
-    default:
-      return linear_int8<kQ8_0>(args, thread, threads);
-  }
+  const bool is_int8 = visit_format(args.weights.type, [&]<PackedFormat kFormat>() {
+    linear_int8<kFormat>(args, thread, threads);
+  });
+  if (is_int8) return;
+  if (args.weights.type == DType::kF32) return linear_float<DType::kF32>(args, thread, threads);
+  if (args.weights.type == DType::kF16) return linear_float<DType::kF16>(args, thread, threads);
+  linear_float<DType::kBF16>(args, thread, threads);
 }
 
 }  // namespace

@@ -238,7 +238,7 @@ ActivationForm activation_form(DType weights) {
 }
 
 int64_t activation_bytes(int64_t rows, int64_t inputs) {
-  return rows * ActivationLayout{inputs}.row_bytes();
+  return ActivationLayout{inputs, rows}.bytes();
 }
 
 }  // namespace sluice::kernels::cpu

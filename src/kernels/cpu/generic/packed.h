@@ -46,19 +46,37 @@ struct PackedFormat {
   }
 };
 
-// Quantised activations, rows of row_bytes(). Byte offsets inside a row, blocks = inputs / 32:
-//   0             codes i8 (inputs)
-//   scales()      f32 (blocks): x ≈ scale · code
-//   scaled_sums() f32 (blocks): scale · Σ codes, which a minimum is multiplied with
-//   zero_sums()   i32 (blocks): -128 · Σ codes, where an accumulator of codes with zero 128 starts
+// Quantised activations of `rows` rows, in groups of kRowGroup rows (or all of them, where fewer),
+// so that a register tile finds the scales of its rows side by side. Of a group:
+//   codes   i8 (group, row_bytes): an odd number of cache lines apart, so that the rows of a tile
+//           fall into different sets of the cache
+//   scales  f32 (blocks, 3, group); blocks = inputs / 32. The three: scale (x ≈ scale · code);
+//           scale · Σ codes, which a minimum is multiplied with; and, as i32, -128 · Σ codes,
+//           where an accumulator of codes with zero 128 starts.
+constexpr int64_t kRowGroup = 48;  // whole tiles of 3, 6 and 16 rows
+
 struct ActivationLayout {
   int64_t inputs;
+  int64_t rows;
 
   constexpr int64_t blocks() const { return inputs / kBlock; }
-  constexpr int64_t scales() const { return inputs; }
-  constexpr int64_t scaled_sums() const { return inputs + blocks() * 4; }
-  constexpr int64_t zero_sums() const { return inputs + blocks() * 8; }
-  constexpr int64_t row_bytes() const { return (inputs + blocks() * 12 + 63) / 64 * 64; }
+  constexpr int64_t group() const { return rows < kRowGroup ? rows : kRowGroup; }
+  constexpr int64_t row_bytes() const { return ((inputs + 63) / 64 | 1) * 64; }
+  constexpr int64_t array_bytes() const { return group() * 4; }  // one of the three, of a block
+  constexpr int64_t block_bytes() const { return 3 * array_bytes(); }
+  constexpr int64_t group_bytes() const {
+    return (group() * row_bytes() + blocks() * block_bytes() + 63) / 64 * 64;
+  }
+  constexpr int64_t bytes() const {
+    return rows == 0 ? 0 : (rows + group() - 1) / group() * group_bytes();
+  }
+  // Of a row: its codes, and its entry of the first array of the first block.
+  constexpr int64_t codes_at(int64_t row) const {
+    return row / kRowGroup * group_bytes() + row % kRowGroup * row_bytes();
+  }
+  constexpr int64_t scales_at(int64_t row) const {
+    return row / kRowGroup * group_bytes() + group() * row_bytes() + row % kRowGroup * 4;
+  }
 };
 
 // core::split of core/thread_pool.h, for files whose functions must not be shared.

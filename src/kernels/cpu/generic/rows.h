@@ -140,15 +140,14 @@ inline void silu_mul_rows(const SiluMulArgs& args, int thread, int threads) {
 }
 
 // Blocks of 32: scale = max |x| / 127, codes rounded to nearest, ties to even.
-inline void quantize_row(const float* x, const ActivationLayout& layout, std::byte* row) {
+inline void quantize_row(const float* x, const ActivationLayout& layout, int64_t row,
+                         std::byte* packed) {
   using V = Vector;
-  auto* all_codes = reinterpret_cast<int8_t*>(row);
-  auto* scales = reinterpret_cast<float*>(row + layout.scales());
-  auto* scaled_sums = reinterpret_cast<float*>(row + layout.scaled_sums());
-  auto* zero_sums = reinterpret_cast<int32_t*>(row + layout.zero_sums());
   constexpr int kVectors = kBlock / V::kLanes;
   constexpr float kSmallest = 1e-30f;  // a block below this is zero
-  for (int64_t b = 0; b < layout.blocks(); ++b) {
+  auto* codes_of_row = reinterpret_cast<int8_t*>(packed + layout.codes_at(row));
+  std::byte* scales = packed + layout.scales_at(row);
+  for (int64_t b = 0; b < layout.blocks(); ++b, scales += layout.block_bytes()) {
     V::Floats values[kVectors];
     V::Floats largest = V::zero();
     for (int i = 0; i < kVectors; ++i) {
@@ -163,20 +162,22 @@ inline void quantize_row(const float* x, const ActivationLayout& layout, std::by
     for (int i = 0; i < kVectors; ++i) {
       const V::Ints codes = V::rounded(V::mul(values[i], inverse));
       sums = V::add_ints(sums, codes);
-      V::store_i8(all_codes + b * kBlock + i * V::kLanes, codes);
+      V::store_i8(codes_of_row + b * kBlock + i * V::kLanes, codes);
     }
     const int32_t sum = V::sum_of_ints(sums);
-    scales[b] = scale;
-    scaled_sums[b] = scale * static_cast<float>(sum);
-    zero_sums[b] = -128 * sum;
+    const int32_t zero_sum = -128 * sum;
+    const float scaled_sum = scale * static_cast<float>(sum);
+    __builtin_memcpy(scales, &scale, 4);
+    __builtin_memcpy(scales + layout.array_bytes(), &scaled_sum, 4);
+    __builtin_memcpy(scales + 2 * layout.array_bytes(), &zero_sum, 4);
   }
 }
 
 inline void quantize_rows(const QuantizeArgs& args, int thread, int threads) {
-  const ActivationLayout layout{args.inputs};
+  const ActivationLayout layout{args.inputs, args.rows};
   const Share rows = share_of(args.rows, 1, thread, threads);
   for (int64_t r = rows.begin; r < rows.end; ++r)
-    quantize_row(args.x + r * args.inputs, layout, args.packed + r * layout.row_bytes());
+    quantize_row(args.x + r * args.inputs, layout, r, args.packed);
 }
 
 }  // namespace
