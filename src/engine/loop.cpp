@@ -99,7 +99,13 @@ void Loop::step(Messages* messages) {
   emit();
   record_.other_ns = parts_.clock->now_ns() - begin_ns - record_.forward_ns - record_.sampling_ns;
   if (!step_parts_.empty() && parts_.observer) parts_.observer(record_);
-  if (!has_work()) cache_.check_sum();
+  if (!has_work()) rest();
+}
+
+void Loop::rest() {
+  cache_.check_sum();
+  ASSERT(cache_.counts().used == 0, "{} pages used by nobody", cache_.counts().used);
+  last_finish_ns_.reset();
 }
 
 void Loop::cancel_all(Messages* messages) {
@@ -374,6 +380,11 @@ void Loop::advance(const Part& part) {
   }
   s->computed += part.tokens;
   publish_pages(s);
+  if (s->computed >= s->prompt_tokens && !s->prompt_counted) {
+    s->prompt_counted = true;
+    stats_.prompt_tokens += s->prompt_tokens;
+    stats_.prompt_cached_tokens += s->cached_tokens;
+  }
   for (const Job& job : jobs) {
     if (job.position == s->known()) {
       accept_token(s, job);
@@ -409,8 +420,6 @@ void Loop::accept_token(Sequence* s, const Job& job) {
   ++stats_.generation_tokens;
   if (!s->first_token_ns) {
     s->first_token_ns = now_ns;
-    stats_.prompt_tokens += s->prompt_tokens;
-    stats_.prompt_cached_tokens += s->cached_tokens;
     stats_.time_to_first_token_s.add(seconds(now_ns - s->submitted_ns));
   } else {
     stats_.inter_token_s.add(seconds(now_ns - s->last_token_ns));

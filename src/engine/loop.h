@@ -59,6 +59,7 @@ class Loop {
   void emit();
 
   void clear_events();
+  void rest();  // nothing is left to do
   void describe();
   schedule::SequenceState state_of(const Sequence& s) const;
   void preempt(int64_t index);

@@ -39,7 +39,7 @@ struct SamplingParams {
   enum class EndTokens : uint8_t { kStop, kNever };  // kNever (ignore_eos): they are masked
   EndTokens end_tokens = EndTokens::kStop;
 
-  int32_t logprobs_top = -1;  // −1 none; 0 the sampled token's only; n also the n best
+  int32_t logprobs_top = -1;  // −1 none; 0 the sampled token's only; n also the n best (limited)
 };
 
 // One continuation of one prompt. `n` continuations are n requests, submitted together: the engine

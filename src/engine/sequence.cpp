@@ -2,7 +2,19 @@
 
 #include <algorithm>
 
+#include "core/assert.h"
+
 namespace sluice::engine {
+namespace {
+
+// Ids that no token has can neither be sampled nor be made likelier.
+void drop_foreign_ids(int32_t vocab_tokens, Sequence* s) {
+  const auto foreign = [&](int32_t id) { return id < 0 || id >= vocab_tokens; };
+  std::erase_if(s->ends, foreign);
+  std::erase_if(s->sampling.logit_bias, [&](const LogitBias& b) { return foreign(b.token_id); });
+}
+
+}  // namespace
 
 std::span<const int32_t> Sequence::masked_ids() const {
   if (outputs() < sampling.min_tokens) return ends;
@@ -34,12 +46,17 @@ std::unique_ptr<Sequence> make_sequence(Request request, const EngineConfig& con
   s->prompt_logprobs_top = request.prompt_logprobs_top;
   s->ids = std::move(request.prompt_ids);
   s->prompt_tokens = s->known();
+  ASSERT(s->sampling.max_tokens >= 0, "max_tokens {}", s->sampling.max_tokens);
   const int64_t room = config.limits.context_tokens_max - s->prompt_tokens;
   s->tokens_max = s->prompt_tokens + std::min(room, s->sampling.max_tokens);
   s->ends = config.end_token_ids;
   s->model_ends = static_cast<int64_t>(s->ends.size());
   s->ends.insert(s->ends.end(), s->sampling.stop_token_ids.begin(),
                  s->sampling.stop_token_ids.end());
+  drop_foreign_ids(config.vocab_tokens, s.get());
+  const auto top_max = static_cast<int32_t>(config.limits.logprobs_top_max);
+  s->sampling.logprobs_top = std::min(s->sampling.logprobs_top, top_max);
+  s->prompt_logprobs_top = std::min(s->prompt_logprobs_top, top_max);
   s->name_space = kv::combine_namespace(config.cache_namespace, request.cache_salt);
   kv::extend_page_hashes(s->name_space, s->ids, page_tokens, &s->page_hashes);
   if (needs_history(s->sampling))

@@ -33,6 +33,7 @@ struct Sequence {
   int64_t computed = 0;               // tokens whose keys and values are in pages
   int64_t published = 0;              // leading pages that the prefix cache knows
   int64_t prompt_tokens_emitted = 0;  // PromptTokenEvents
+  bool prompt_counted = false;        // in EngineStats::prompt_tokens
   bool finished = false;
 
   int64_t submitted_ns = 0;

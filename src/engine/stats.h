@@ -45,7 +45,7 @@ struct EngineStats {
 
   int64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
   int64_t prefix_hit_tokens = 0;    // of these, found
-  int64_t prompt_tokens = 0;        // of requests that have their first token
+  int64_t prompt_tokens = 0;        // of prompts that were computed to their end
   int64_t prompt_cached_tokens = 0;
   int64_t generation_tokens = 0;
   int64_t preemptions = 0;

@@ -83,6 +83,20 @@ TEST(Loop, AStopTokenOfTheRequestEndsIt) {
   EXPECT_EQ(o.finish->reason, FinishReason::kStop);
 }
 
+TEST(Loop, IdsThatNoTokenHasDoNothing) {
+  LoopHarness h;
+  Request r{.prompt_ids = prompt(3, 12), .sampling = greedy(10)};
+  r.sampling.end_tokens = SamplingParams::EndTokens::kNever;
+  const std::vector<int32_t> plain = expected_output(r, h.config);
+  r.sampling.min_tokens = 5;
+  r.sampling.stop_token_ids = {-7, kFakeVocab, 1'000'000'000};
+  r.sampling.logit_bias = {{-1, 50.0f}, {kFakeVocab, 50.0f}, {2'000'000'000, 50.0f}};
+  r.sampling.logprobs_top = 1000;
+  const Outcome o = h.outcome(r);
+  EXPECT_EQ(o.ids, plain);
+  EXPECT_EQ(o.tops.front().size(), 5u) << "logprobs_top_max";
+}
+
 TEST(Loop, AFullContextEndsIt) {
   LoopHarness h;
   Request r{.prompt_ids = prompt(4, 190), .sampling = greedy(1000)};
@@ -98,6 +112,7 @@ TEST(Loop, ZeroTokensComputeThePromptOnly) {
   const Outcome o = h.outcome({.prompt_ids = prompt(4, 200), .sampling = greedy(0)});
   EXPECT_EQ(o.finish->reason, FinishReason::kLength);
   EXPECT_TRUE(o.ids.empty());
+  EXPECT_EQ(h.loop.stats().prompt_tokens, 200);
 }
 
 TEST(Loop, LogProbabilitiesOfTheSampledTokens) {
