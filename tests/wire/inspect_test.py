@@ -1,0 +1,118 @@
+"""The verbs that inspect a model, `logits`, `generate`, `perplexity` and `bench`, on tiny models:
+output, options, exit codes."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+MODELS = pathlib.Path(__file__).parent.parent / "data" / "models"
+MODEL = str(MODELS / "qwen3.gguf")
+GOLDEN = json.loads((MODELS / "qwen3.json").read_text())
+
+
+def run(*arguments: str, ids: object = None, environment: dict | None = None):
+    command = [os.environ["SLUICE_BINARY"], *arguments]
+    text = b"" if ids is None else json.dumps(ids).encode()
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run(command, input=text, capture_output=True, check=False, env=variables)
+
+
+class Inspect(unittest.TestCase):
+    def greedy(self, count: int, ids: object) -> dict:
+        return self.json_of(
+            "generate", MODEL, "--ids", "-", "-n", str(count), "--greedy", ids=ids
+        )
+
+    def json_of(self, *arguments: str, ids: object = None):
+        done = run(*arguments, "-o", "json", ids=ids)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refused(self, code: int, message: str, *arguments: str, ids: object = None):
+        done = run(*arguments, ids=ids)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(message.encode(), done.stdout + done.stderr)
+
+    def test_logits_are_the_references(self):
+        for position, expected in zip(GOLDEN["positions"], GOLDEN["logits"], strict=True):
+            ids = GOLDEN["ids"][: position + 1]
+            found = self.json_of("logits", MODEL, "--ids", "-", "--top", "64", "--exact", ids=ids)
+            self.assertEqual(len(found["top"]), 64)
+            scores = [score for _, score in found["top"]]
+            self.assertEqual(scores, sorted(scores, reverse=True))
+            for token_id, score in found["top"]:
+                self.assertAlmostEqual(score, expected[token_id], delta=1e-3)
+            self.assertAlmostEqual(found["mean"], sum(expected) / len(expected), delta=1e-3)
+
+    def test_hidden_states_are_there_where_asked(self):
+        found = self.json_of("logits", MODEL, "--ids", "-", "--hidden", ids=[1, 2, 3])["hidden"]
+        self.assertEqual([len(state) for state in found["after_layer"]], [32, 32])
+        self.assertEqual(len(found["embedding"]), 32)
+        self.assertEqual(len(found["after_final_norm"]), 32)
+
+    def test_greedy_ids_are_the_best_of_each_step(self):
+        ids = GOLDEN["ids"][:10]
+        generated = self.greedy(4, ids)["ids"]
+        self.assertEqual(len(generated), 4)
+        for step, token_id in enumerate(generated):
+            before = ids + generated[:step]
+            best = self.json_of("logits", MODEL, "--ids", "-", "--top", "1", ids=before)
+            self.assertEqual(best["top"][0][0], token_id)
+
+    def test_a_seed_gives_the_same_ids(self):
+        def sample(seed: str):
+            arguments = ("--ids", "-", "-n", "32", "--seed", seed)
+            return self.json_of("generate", MODEL, *arguments, ids=[1])
+
+        self.assertEqual(sample("1"), sample("1"))
+        self.assertNotEqual(sample("1"), sample("2"))
+
+    def test_what_generate_prints_can_be_given_back(self):
+        self.assertEqual(len(self.greedy(4, self.greedy(4, [1]))["ids"]), 4)
+
+    def test_ids_that_are_none_are_named(self):
+        for ids, message in (
+            ([], "at least one"),
+            ({"a": 1}, "expected a JSON array"),
+            ([1, -2], "item 1 is -2"),
+            ([1, 2.5], "item 1 is 2.5"),
+            ([64], "the model's ids are 0 to 63"),
+        ):
+            self.refused(1, message, "logits", MODEL, "--ids", "-", "--top", "1", ids=ids)
+        self.refused(1, "cannot open", "logits", MODEL, "--ids", "no-such-file.json")
+
+    def test_perplexity_needs_a_vocabulary_and_a_text(self):
+        self.refused(1, "tokenizer.ggml", "perplexity", MODEL, "-f", __file__)
+
+    def test_bench_says_what_the_machine_reached(self):
+        with tempfile.TemporaryDirectory() as cache:
+            options = "-p 16 -n 4 -d 8 --streams 2 -t 1 -r 1 -o json".split()
+            done = run("bench", MODEL, *options, environment={"XDG_CACHE_HOME": cache})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue((pathlib.Path(cache) / "sluice" / "roof.json").exists())
+        prefill, decode = json.loads(done.stdout)
+        for row in (prefill, decode):
+            self.assertEqual((row["n_depth"], row["n_streams"]), (8, 2))
+            self.assertGreater(row["avg_ts"], 0)
+            self.assertGreater(row["roof_share"], 0)
+        self.assertEqual((prefill["n_prompt"], prefill["n_gen"]), (16, 0))
+        self.assertGreater(prefill["tops"], 0)
+        self.assertEqual((decode["n_prompt"], decode["n_gen"]), (0, 4))
+        read_gb_s = decode["bytes_per_token"] * decode["avg_ts"] * 1e-9
+        self.assertAlmostEqual(decode["read_gb_s"], read_gb_s)
+
+    def test_exit_codes(self):
+        for verb in ("logits", "generate", "perplexity", "bench"):
+            self.refused(0, "Example: ", verb, "--help")
+            self.refused(2, "", verb)
+            self.refused(2, "", verb, MODEL, "--no-such-option")
+        self.refused(1, "no-such-file.gguf", "bench", "no-such-file.gguf")
+        self.refused(1, "abacus", "bench", MODEL, "--kernels", "abacus")
+        self.refused(2, "", "generate", MODEL, "--ids", "-", "--greedy", "--temperature", "2")
+
+
+if __name__ == "__main__":
+    unittest.main()
