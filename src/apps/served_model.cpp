@@ -13,19 +13,12 @@
 namespace sluice::apps {
 namespace {
 
-core::Result<std::optional<jinja::Template>> read_chat_template(const ServedModelOptions& options,
-                                                                const std::string& model_own) {
-  std::string source = model_own;
-  if (!options.chat_template.empty()) {
-    const auto file = TRY(formats::map_file(options.chat_template));
-    source.assign(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-  }
-  if (source.empty()) return std::optional<jinja::Template>();
-  auto parsed = jinja::Template::parse(source);
-  if (!parsed.ok())
-    return parsed.error().within(options.chat_template.empty() ? "the model's chat template"
-                                                               : options.chat_template);
-  return std::optional(std::move(parsed).value());
+// The source of the chat template in use; empty where there is none.
+core::Result<std::string> read_chat_template(const ServedModelOptions& options,
+                                             const formats::Manifest& manifest) {
+  if (options.chat_template.empty()) return manifest.chat_template;
+  const auto file = TRY(formats::map_file(options.chat_template));
+  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
 }
 
 // The first 16 hexadecimal digits of the weights' digest.
@@ -111,8 +104,13 @@ core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
                      .chat_template = std::nullopt,
                      .engine = {}};
   const formats::Manifest& manifest = served.opened.checkpoint->manifest();
-  served.chat_template = TRY(read_chat_template(options, manifest.chat_template));
-  served.thinks = manifest.chat_template.find("</think>") != std::string::npos;
+  const std::string source = TRY(read_chat_template(options, manifest));
+  if (!source.empty()) {
+    auto parsed = jinja::Template::parse(source);
+    if (!parsed.ok()) return parsed.error().within("chat template");
+    served.chat_template = std::move(parsed).value();
+    served.thinks = source.find("think>") != std::string::npos;
+  }
   served.kv_budget_bytes = budget;
   const int64_t pages = budget / served.opened.model->kv_page_bytes();
   if (pages < 1)
