@@ -31,15 +31,15 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 8, 8};
 };
 
-// Sums of turn kTurn = activations (16 rows, `stride` bytes apart) · weights of one block.
+// Sums of turn kTurn = activations (16 rows side by side) · weights of one block.
 template <int kTurn>
-inline void multiply(const std::byte* activations, int64_t stride, const Vector::Ints* weights) {
+inline void multiply(const std::byte* activations, const Vector::Ints* weights) {
   constexpr int64_t kWeightStride = kStripVectors * sizeof(Vector::Ints);
   if constexpr (kTurn % 2 == 0) {
-    _tile_loadd(4, activations, stride);
+    _tile_loadd(4, activations, kBlock);
     _tile_loadd(6, weights, kWeightStride);
   } else {
-    _tile_loadd(5, activations, stride);
+    _tile_loadd(5, activations, kBlock);
     _tile_loadd(7, weights, kWeightStride);
   }
   if constexpr (kTurn == 0) {
@@ -75,12 +75,12 @@ struct alignas(64) Dots {
   int32_t sums[kTileRows * Vector::kLanes];
 };
 
-// `count` blocks, at most kRunBlocks, one vector of a strip. weights: of the first block.
-inline void multiply_run(const std::byte* activations, int64_t stride, const Vector::Ints* weights,
-                         int64_t count, Dots* dots) {
+// `count` blocks, at most kRunBlocks, one vector of a strip. activations, weights: of the first.
+inline void multiply_run(const std::byte* activations, int64_t block_bytes,
+                         const Vector::Ints* weights, int64_t count, Dots* dots) {
   constexpr int64_t kBlockVectors = 8 * kStripVectors;
   const auto step = [&]<int kTurn>(int64_t b) {
-    if (b < count) multiply<kTurn>(activations + b * kBlock, stride, weights + b * kBlockVectors);
+    if (b < count) multiply<kTurn>(activations + b * block_bytes, weights + b * kBlockVectors);
     if (b >= kDelay && b - kDelay < count)
       store<(kTurn + kTurns - kDelay) % kTurns>(dots[b - kDelay].sums);
   };
@@ -94,20 +94,21 @@ inline void multiply_run(const std::byte* activations, int64_t stride, const Vec
 
 // kTileRows rows × one vector of a strip.
 template <typename C>
-inline void tile_vector(const Strip& strip, const TileRows& x, int64_t count, int v,
+inline void tile_vector(const Strip& strip, const TileRows& x, int v,
                         Vector::Floats (*sums_at)[kStripVectors]) {
   using V = Vector;
   Dots dots[kRunBlocks];
   V::Floats sums[kTileRows];
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r) sums[r] = sums_at[r][v];
-  for (int64_t run = 0; run < count; run += kRunBlocks) {
-    const int64_t end = run + kRunBlocks < count ? run + kRunBlocks : count;
-    multiply_run(x.codes + run * kBlock, x.row_bytes, &strip.codes[run][0][v], end - run, dots);
+  for (int r = 0; r < kTileRows; ++r) sums[r] = x.is_first_chunk ? V::zero() : sums_at[r][v];
+  for (int64_t run = 0; run < x.blocks; run += kRunBlocks) {
+    const int64_t end = run + kRunBlocks < x.blocks ? run + kRunBlocks : x.blocks;
+    multiply_run(x.codes + run * x.block_bytes, x.block_bytes, &strip.codes[run][0][v], end - run,
+                 dots);
     for (int64_t b = run; b < end; ++b) {
       const V::Floats scale = strip.scales[b][v];
       const V::Floats minimum = strip.minima[b][v];
-      const std::byte* scales = x.scales_of(b);
+      const std::byte* scales = x.scales + b * x.block_bytes;
 #pragma GCC unroll 16
       for (int r = 0; r < kTileRows; ++r) {
         V::Ints dot = V::load_ints(dots[b - run].sums + r * V::kLanes);
@@ -125,16 +126,16 @@ inline void tile_vector(const Strip& strip, const TileRows& x, int64_t count, in
 
 struct AmxTiles {
   template <typename C>
-  static void rows(const Strip& strip, TileRows x, int64_t rows, int64_t count,
+  static void rows(const Strip& strip, TileRows x, int64_t rows,
                    Vector::Floats (*sums)[kStripVectors]) {
     // The strip was just written by vector stores that the tile loads' asm does not name.
     __asm__ volatile("" ::: "memory");
     for (; rows >= kTileRows; rows -= kTileRows, sums += kTileRows) {
-      for (int v = 0; v < kStripVectors; ++v) tile_vector<C>(strip, x, count, v, sums);
-      x.codes += kTileRows * x.row_bytes;
+      for (int v = 0; v < kStripVectors; ++v) tile_vector<C>(strip, x, v, sums);
+      x.codes += kTileRows * kBlock;
       x.scales += kTileRows * 4;
     }
-    strip_rows<C>(strip, x, rows, count, sums);
+    strip_rows<C>(strip, x, rows, sums);
   }
 };
 

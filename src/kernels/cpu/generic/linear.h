@@ -167,14 +167,13 @@ inline void direct_panel(const LinearArgs& args, int64_t panel, int part) {
   using C = Codes<kFormat>;
   const ActivationLayout layout{args.weights.inputs, kRows};
   const std::byte* x = args.x_packed;
-  const std::byte* scales_of_x = x + layout.scales_at(0);
-  const int64_t stride = layout.row_bytes();
   const auto* group = reinterpret_cast<const uint8_t*>(args.weights.data) +
                       panel * kFormat.panel_bytes(args.weights.inputs);
   V::Floats sums[kRows];
   for (int r = 0; r < kRows; ++r) sums[r] = V::zero();
   int64_t in_group = 0;
-  for (int64_t b = 0; b < layout.blocks(); ++b, scales_of_x += layout.block_bytes()) {
+  for (int64_t b = 0; b < layout.blocks(); ++b, x += layout.block_bytes()) {
+    const std::byte* scales_of_x = x + layout.scales_at(0);
     const BlockCodes codes = C::unpack(group, in_group, part);
     const BlockScales scales = C::scales(group, in_group, part);
 #pragma GCC unroll 4
@@ -182,7 +181,7 @@ inline void direct_panel(const LinearArgs& args, int64_t panel, int part) {
       V::Ints dot = C::start(scales_of_x + 2 * layout.array_bytes() + r * 4);
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
-        dot = C::dot(dot, codes.words[j], V::load_four_bytes(x + r * stride + b * kBlock + j * 4));
+        dot = C::dot(dot, codes.words[j], V::load_four_bytes(x + r * kBlock + j * 4));
       const V::Floats scale = V::mul(scales.scale, broadcast(scales_of_x + r * 4));
       sums[r] = V::fma(V::floats(dot), scale, sums[r]);
       if constexpr (!C::kSymmetric)
@@ -239,28 +238,30 @@ inline void unpack_strip(const PackedWeights& weights, int64_t first_output, int
   }
 }
 
-// Where a tile's rows lie in the activations: their codes and scales from some block on.
+// A chunk of blocks of a tile's rows: where the first row's codes and scales of the first block
+// lie. Sums of the first chunk start at zero.
 struct TileRows {
   const std::byte* codes;
-  int64_t row_bytes;
   const std::byte* scales;
+  int64_t block_bytes;
   int64_t array_bytes;
-
-  const std::byte* scales_of(int64_t b) const { return scales + b * 3 * array_bytes; }
+  int64_t blocks;
+  bool is_first_chunk;
 };
 
 // kRows rows × a strip; sums (kRows, kStripVectors) go on.
 template <typename C, int kRows>
-inline void strip_tile(const Strip& strip, const TileRows& x, int64_t count,
+inline void strip_tile(const Strip& strip, const TileRows& x,
                        Vector::Floats (*sums_at)[kStripVectors]) {
   using V = Vector;
   V::Floats sums[kRows][kStripVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kStripVectors; ++v) sums[r][v] = sums_at[r][v];
-  for (int64_t b = 0; b < count; ++b) {
-    const std::byte* codes = x.codes + b * kBlock;
-    const std::byte* scales = x.scales_of(b);
+    for (int v = 0; v < kStripVectors; ++v)
+      sums[r][v] = x.is_first_chunk ? V::zero() : sums_at[r][v];
+  const std::byte* codes = x.codes;
+  const std::byte* scales = x.scales;
+  for (int64_t b = 0; b < x.blocks; ++b, codes += x.block_bytes, scales += x.block_bytes) {
     V::Ints dots[kRows][kStripVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -271,7 +272,7 @@ inline void strip_tile(const Strip& strip, const TileRows& x, int64_t count,
     for (int j = 0; j < 8; ++j) {
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
-        const V::Ints four = V::load_four_bytes(codes + r * x.row_bytes + j * 4);
+        const V::Ints four = V::load_four_bytes(codes + r * kBlock + j * 4);
         dots[r][0] = C::dot(dots[r][0], strip.codes[b][j][0], four);
         dots[r][1] = C::dot(dots[r][1], strip.codes[b][j][1], four);
       }
@@ -295,30 +296,30 @@ inline void strip_tile(const Strip& strip, const TileRows& x, int64_t count,
 
 // `rows` rows from the first of `x` on, all of one group, in tiles, the last one smaller.
 template <typename C>
-inline void strip_rows(const Strip& strip, TileRows x, int64_t rows, int64_t count,
+inline void strip_rows(const Strip& strip, TileRows x, int64_t rows,
                        Vector::Floats (*sums)[kStripVectors]) {
   constexpr int kTile = Vector::kTileRows;
   for (; rows > 0; rows -= kTile, sums += kTile) {
     switch (rows) {
       case 1:
-        strip_tile<C, 1>(strip, x, count, sums);
+        strip_tile<C, 1>(strip, x, sums);
         break;
       case 2:
-        strip_tile<C, 2>(strip, x, count, sums);
+        strip_tile<C, 2>(strip, x, sums);
         break;
       case 3:
-        strip_tile<C, 3>(strip, x, count, sums);
+        strip_tile<C, 3>(strip, x, sums);
         break;
       case 4:
-        strip_tile < C, kTile<4 ? kTile : 4>(strip, x, count, sums);
+        strip_tile < C, kTile<4 ? kTile : 4>(strip, x, sums);
         break;
       case 5:
-        strip_tile < C, kTile<5 ? kTile : 5>(strip, x, count, sums);
+        strip_tile < C, kTile<5 ? kTile : 5>(strip, x, sums);
         break;
       default:
-        strip_tile<C, kTile>(strip, x, count, sums);
+        strip_tile<C, kTile>(strip, x, sums);
     }
-    x.codes += kTile * x.row_bytes;
+    x.codes += kTile * kBlock;
     x.scales += kTile * 4;
   }
 }
@@ -326,9 +327,9 @@ inline void strip_rows(const Strip& strip, TileRows x, int64_t rows, int64_t cou
 // How the rows of a strip are computed; the amx table has another.
 struct VectorTiles {
   template <typename C>
-  static void rows(const Strip& strip, const TileRows& x, int64_t rows, int64_t count,
+  static void rows(const Strip& strip, const TileRows& x, int64_t rows,
                    Vector::Floats (*sums)[kStripVectors]) {
-    strip_rows<C>(strip, x, rows, count, sums);
+    strip_rows<C>(strip, x, rows, sums);
   }
 };
 
@@ -351,19 +352,19 @@ inline void strips(const LinearArgs& args, Share outputs) {
   for (int64_t first_row = 0; first_row < args.rows; first_row += step) {
     const int64_t rows = args.rows - first_row < step ? args.rows - first_row : step;
     for (int64_t output = outputs.begin; output < outputs.end; output += kStripOutputs) {
-      for (int64_t r = 0; r < rows; ++r)
-        for (int v = 0; v < kStripVectors; ++v) sums[r][v] = Vector::zero();
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         const int64_t begin = blocks * chunk / chunks, end = blocks * (chunk + 1) / chunks;
         unpack_strip<kFormat>(args.weights, output, begin, end - begin, strip);
         for (int64_t r = 0; r < rows; r += kRowGroup) {
-          const int64_t row = first_row + r;
-          const TileRows x{args.x_packed + layout.codes_at(row) + begin * kBlock,
-                           layout.row_bytes(),
-                           args.x_packed + layout.scales_at(row) + begin * layout.block_bytes(),
-                           layout.array_bytes()};
+          const std::byte* x = args.x_packed + begin * layout.block_bytes();
+          const TileRows tile{.codes = x + layout.codes_at(first_row + r),
+                              .scales = x + layout.scales_at(first_row + r),
+                              .block_bytes = layout.block_bytes(),
+                              .array_bytes = layout.array_bytes(),
+                              .blocks = end - begin,
+                              .is_first_chunk = chunk == 0};
           const int64_t in_group = rows - r < kRowGroup ? rows - r : kRowGroup;
-          Tiles::template rows<C>(strip, x, in_group, end - begin, sums + r);
+          Tiles::template rows<C>(strip, tile, in_group, sums + r);
         }
       }
       for (int64_t r = 0; r < rows; ++r)

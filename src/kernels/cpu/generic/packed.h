@@ -47,12 +47,11 @@ struct PackedFormat {
 };
 
 // Quantised activations of `rows` rows, in groups of kRowGroup rows (or all of them, where fewer),
-// so that a register tile finds the scales of its rows side by side. Of a group:
-//   codes   i8 (group, row_bytes): an odd number of cache lines apart, so that the rows of a tile
-//           fall into different sets of the cache
-//   scales  f32 (blocks, 3, group); blocks = inputs / 32. The three: scale (x ≈ scale · code);
-//           scale · Σ codes, which a minimum is multiplied with; and, as i32, -128 · Σ codes,
-//           where an accumulator of codes with zero 128 starts.
+// blocks in turn: what a register tile reads lies side by side. Of a block of a group:
+//   codes   i8 (group, 32)
+//   scales  f32 (3, group): scale (x ≈ scale · code); scale · Σ codes, which a minimum is
+//   multiplied
+//           with; and, as i32, -128 · Σ codes, where an accumulator of codes with zero 128 starts.
 constexpr int64_t kRowGroup = 48;  // whole tiles of 3, 6 and 16 rows
 
 struct ActivationLayout {
@@ -61,21 +60,18 @@ struct ActivationLayout {
 
   constexpr int64_t blocks() const { return inputs / kBlock; }
   constexpr int64_t group() const { return rows < kRowGroup ? rows : kRowGroup; }
-  constexpr int64_t row_bytes() const { return ((inputs + 63) / 64 | 1) * 64; }
-  constexpr int64_t array_bytes() const { return group() * 4; }  // one of the three, of a block
-  constexpr int64_t block_bytes() const { return 3 * array_bytes(); }
-  constexpr int64_t group_bytes() const {
-    return (group() * row_bytes() + blocks() * block_bytes() + 63) / 64 * 64;
-  }
+  constexpr int64_t array_bytes() const { return group() * 4; }  // one of the three
+  constexpr int64_t block_bytes() const { return group() * kBlock + 3 * array_bytes(); }
+  constexpr int64_t group_bytes() const { return (blocks() * block_bytes() + 63) / 64 * 64; }
   constexpr int64_t bytes() const {
     return rows == 0 ? 0 : (rows + group() - 1) / group() * group_bytes();
   }
-  // Of a row: its codes, and its entry of the first array of the first block.
+  // Of a row: its codes of the first block, and its entry of that block's first array.
   constexpr int64_t codes_at(int64_t row) const {
-    return row / kRowGroup * group_bytes() + row % kRowGroup * row_bytes();
+    return row / kRowGroup * group_bytes() + row % kRowGroup * kBlock;
   }
   constexpr int64_t scales_at(int64_t row) const {
-    return row / kRowGroup * group_bytes() + group() * row_bytes() + row % kRowGroup * 4;
+    return row / kRowGroup * group_bytes() + group() * kBlock + row % kRowGroup * 4;
   }
 };
 

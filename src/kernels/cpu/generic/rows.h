@@ -145,9 +145,9 @@ inline void quantize_row(const float* x, const ActivationLayout& layout, int64_t
   using V = Vector;
   constexpr int kVectors = kBlock / V::kLanes;
   constexpr float kSmallest = 1e-30f;  // a block below this is zero
-  auto* codes_of_row = reinterpret_cast<int8_t*>(packed + layout.codes_at(row));
-  std::byte* scales = packed + layout.scales_at(row);
-  for (int64_t b = 0; b < layout.blocks(); ++b, scales += layout.block_bytes()) {
+  for (int64_t b = 0; b < layout.blocks(); ++b, packed += layout.block_bytes()) {
+    auto* codes_of_row = reinterpret_cast<int8_t*>(packed + layout.codes_at(row));
+    std::byte* scales = packed + layout.scales_at(row);
     V::Floats values[kVectors];
     V::Floats largest = V::zero();
     for (int i = 0; i < kVectors; ++i) {
@@ -162,7 +162,7 @@ inline void quantize_row(const float* x, const ActivationLayout& layout, int64_t
     for (int i = 0; i < kVectors; ++i) {
       const V::Ints codes = V::rounded(V::mul(values[i], inverse));
       sums = V::add_ints(sums, codes);
-      V::store_i8(codes_of_row + b * kBlock + i * V::kLanes, codes);
+      V::store_i8(codes_of_row + i * V::kLanes, codes);
     }
     const int32_t sum = V::sum_of_ints(sums);
     const int32_t zero_sum = -128 * sum;
