@@ -9,9 +9,13 @@
 namespace sluice::server {
 namespace {
 
+// What a client that does not care says: always the model that is served.
+constexpr std::string_view kAnyModel = "default";
+
 api::Parsed<std::monostate> check_model(const std::string& model, const PrepareContext& context) {
   const auto& names = context.model_names;
-  if (model.empty() || std::find(names.begin(), names.end(), model) != names.end())
+  if (model.empty() || model == kAnyModel ||
+      std::find(names.begin(), names.end(), model) != names.end())
     return std::monostate();
   return api::model_not_found(model);
 }
