@@ -15,6 +15,8 @@ namespace {
 
 using kernels::ScoredId;
 
+constexpr float kLeastProbability = std::numeric_limits<float>::min();
+
 int64_t count_of(std::span<const float> values) {
   return static_cast<int64_t>(values.size());
 }
@@ -138,33 +140,37 @@ int32_t choose_of_all(std::span<const float> probabilities, double unit) {
   return last_possible;
 }
 
-// min_p and top_p without sorting the vocabulary: candidates are the tokens above a threshold, low
-// enough that they hold the nucleus; its edge is found by selection.
-int32_t choose_of_nucleus(std::span<const float> probabilities, const SamplingParams& params,
-                          double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
-  constexpr float kLeast = std::numeric_limits<float>::min();
-  const auto best_id = ops.argmax(probabilities.data(), count_of(probabilities));
-  const float best = probabilities[static_cast<size_t>(best_id)];
-  const float least = std::max(params.min_p * best, kLeast);
-  if (params.top_p >= 1.0f) return draw(collect(probabilities, least, scratch), unit);
+// The candidates that top_p keeps, in the order of their ids.
+std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted,
+                                 SamplerScratch* scratch) {
+  const std::span<ScoredId> selection(scratch->selection.data(), candidates.size());
+  std::copy(candidates.begin(), candidates.end(), selection.begin());
+  const ScoredId edge = nucleus_edge(selection, wanted);
+  const auto end = std::remove_if(candidates.begin(), candidates.end(),
+                                  [&](const ScoredId& c) { return better(edge, c); });
+  return candidates.first(static_cast<size_t>(end - candidates.begin()));
+}
 
+// min_p, then top_p, without sorting the vocabulary.
+int32_t choose_of_likely(std::span<const float> probabilities, const SamplingParams& params,
+                         double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
+  const auto top_p = static_cast<double>(params.top_p);
   std::span<ScoredId> candidates;
-  double wanted = 0.0;
   if (params.min_p > 0.0f) {
-    candidates = collect(probabilities, least, scratch);
-    wanted = static_cast<double>(params.top_p) * sum_of(candidates);
-  } else {
-    wanted = static_cast<double>(params.top_p);  // probabilities add up to 1
-    for (float threshold = best / 64;; threshold /= 64) {
-      candidates = collect(probabilities, std::max(threshold, least), scratch);
-      if (sum_of(candidates) >= wanted || threshold <= least) break;
-    }
+    const auto best = ops.argmax(probabilities.data(), count_of(probabilities));
+    const float least = params.min_p * probabilities[static_cast<size_t>(best)];
+    candidates = collect(probabilities, std::max(least, kLeastProbability), scratch);
+    if (params.top_p < 1.0f)
+      candidates = keep_nucleus(candidates, top_p * sum_of(candidates), scratch);
+    return draw(candidates, unit);
   }
-  const ScoredId edge = nucleus_edge(candidates, wanted);
-  candidates = collect(probabilities, edge.score, scratch);
-  const auto beyond = [&](const ScoredId& c) { return better(edge, c); };
-  const auto end = std::remove_if(candidates.begin(), candidates.end(), beyond);
-  return draw(candidates.first(static_cast<size_t>(end - candidates.begin())), unit);
+  // Probabilities add up to 1: tokens above a threshold that add up to top_p hold the nucleus. A
+  // first threshold of 1/1024 leaves few.
+  for (float threshold = 1.0f / 1024;; threshold /= 64) {
+    candidates = collect(probabilities, std::max(threshold, kLeastProbability), scratch);
+    if (sum_of(candidates) >= top_p || threshold <= kLeastProbability) break;
+  }
+  return draw(keep_nucleus(candidates, top_p, scratch), unit);
 }
 
 }  // namespace
@@ -202,7 +208,8 @@ bool needs_history(const SamplingParams& p) {
 SamplerScratch::SamplerScratch(int32_t vocab_tokens)
     : logits(static_cast<size_t>(vocab_tokens)),
       probabilities(static_cast<size_t>(vocab_tokens)),
-      candidates(static_cast<size_t>(vocab_tokens)) {}
+      candidates(static_cast<size_t>(vocab_tokens)),
+      selection(static_cast<size_t>(vocab_tokens)) {}
 
 bool all_finite(std::span<const float> values) {
   // In blocks without a branch inside, so that the compiler uses vectors.
@@ -256,7 +263,7 @@ int32_t choose(std::span<const float> logits, const SamplingParams& params, doub
   const std::span<float> probabilities(scratch->probabilities.data(), logits.size());
   ops.softmax(logits.data(), count_of(logits), 1.0f / params.temperature, probabilities.data());
   if (params.top_p >= 1.0f && params.min_p <= 0.0f) return choose_of_all(probabilities, unit);
-  return choose_of_nucleus(probabilities, params, unit, ops, scratch);
+  return choose_of_likely(probabilities, params, unit, ops, scratch);
 }
 
 std::optional<SampledToken> sample(const SamplerRow& row, const kernels::Ops& ops,

@@ -49,6 +49,7 @@ struct SamplerScratch {
   std::vector<float> logits;                  // (vocab)
   std::vector<float> probabilities;           // (vocab)
   std::vector<kernels::ScoredId> candidates;  // (vocab)
+  std::vector<kernels::ScoredId> selection;   // (vocab)
 };
 
 struct SamplerRow {
