@@ -114,10 +114,12 @@ TEST(Timer, ACancelledOneStaysSilentEvenWhenItsTimeHadCome) {
   destroyed->start(0, [&] { ++expired; });
   cancelled.start(0, [&] { ++expired; });
   restarted.start(0, [&] { ++expired; });
+  const int64_t begin_ns = loop.now_ns();
   loop.post([&] {
     destroyed.reset();
     cancelled.cancel();
     restarted.start(1'000'000, [&] {
+      EXPECT_GE(loop.now_ns() - begin_ns, 1'000'000);
       expired += 100;
       loop.stop();
     });

@@ -242,6 +242,73 @@ TEST(HttpClient, HasALimitOfConnections) {
   server.run([&] { client.reset(); });
 }
 
+TEST(HttpClient, ClosesAConnectionThatIsIdleForTooLong) {
+  ServerThread server([](const Request&, Responder responder) { responder.send(204, {}, ""); });
+  std::promise<std::string> end;
+  std::unique_ptr<HttpClient> client;
+  server.run([&] {
+    client = std::make_unique<HttpClient>(server.loop(), local(server.port()),
+                                          ClientLimits{.idle_timeout_ns = 10 * kMs});
+    client->send({}, std::make_shared<EndOnly>(&end));
+  });
+  end.get_future().wait();
+  while (server.stats().connections > 0) std::this_thread::yield();
+  server.run([&] {
+    EXPECT_EQ(client->stats().connections, 0);
+    client.reset();
+  });
+}
+
+// Collects; pauses its call at the first piece where told to.
+struct Paused final : ResponseSink {
+  void on_head(const ResponseHead&) override { begun.set_value(); }
+  void on_body(std::string_view bytes) override {
+    body += bytes;
+    if (pause_at_first_piece && body == bytes) call.pause();
+  }
+  void on_end(CallEnd, std::string_view) override { ended.set_value(); }
+  ClientCall call;
+  std::string body;
+  bool pause_at_first_piece = false;
+  std::promise<void> begun;
+  std::promise<void> ended;
+};
+
+TEST(HttpClient, NothingComesWhilePaused) {
+  Responder stream(nullptr);
+  ServerThread server([&](const Request&, Responder responder) {
+    stream = responder;
+    stream.start_stream(200, {});
+  });
+  for (bool pause_at_first_piece : {false, true}) {
+    LoopThread thread;
+    std::unique_ptr<HttpClient> client;
+    const auto sink = std::make_shared<Paused>();
+    sink->pause_at_first_piece = pause_at_first_piece;
+    thread.run([&] {
+      client = std::make_unique<HttpClient>(thread.loop(), local(server.port()));
+      sink->call = client->send({}, sink);
+    });
+    sink->begun.get_future().wait();
+    if (!pause_at_first_piece) thread.run([&] { sink->call.pause(); });
+    server.run([&] {
+      stream.write("a");
+      stream.write("b");
+    });
+    std::string seen;
+    const auto look = [&] { seen = thread.run([&] { return sink->body; }); };
+    if (pause_at_first_piece)
+      while (seen.empty()) look();
+    for (int turn = 0; turn < 100; ++turn) look();  // the loop could have read long ago
+    EXPECT_EQ(seen, pause_at_first_piece ? "a" : "");
+    server.run([&] { stream.finish(); });
+    thread.run([&] { sink->call.resume(); });
+    sink->ended.get_future().wait();
+    EXPECT_EQ(sink->body, "ab");
+    thread.run([&] { client.reset(); });
+  }
+}
+
 struct UrlCase {
   std::string_view text;
   std::string_view host;

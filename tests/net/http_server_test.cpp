@@ -318,6 +318,19 @@ TEST(HttpServer, AClientThatSendsNoMoreStillGetsItsAnswer) {
   EXPECT_EQ(client.read_to_end().size(), kBytes);
 }
 
+TEST(HttpServer, ALargeLastAnswerIsFollowedByTheEnd) {
+  constexpr size_t kBytes = 8 << 20;
+  ServerThread server(
+      [](const Request&, Responder responder) {
+        responder.send({.status = 200, .body = std::string(kBytes, 'x')});
+      },
+      {.linger_timeout_ns = 3'600'000 * kMs});
+  RawClient client(server.port(), 4096);
+  client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  client.read_until("\r\n\r\n");
+  EXPECT_EQ(client.read_to_end().size(), kBytes);
+}
+
 TEST(HttpServer, NoticesADisconnectBehindPipelinedBytes) {
   Held held;
   ServerThread server(held.handler());
@@ -401,6 +414,19 @@ TEST(HttpServer, DrainsGracefully) {
   EXPECT_TRUE(busy.read_to_end().ends_with("3\r\nabc\r\n0\r\n\r\n"));
   drained.get_future().wait();
   EXPECT_TRUE(server.run([&] { return server.server().idle(); }));
+}
+
+TEST(HttpServer, ARequestHalfReadWhenDrainingBeginsIsTheLast) {
+  ServerThread server(echo);
+  RawClient client(server.port());
+  const std::string text = post("abc", "Expect: 100-continue\r\n");
+  client.send(text.substr(0, text.size() - 3));
+  client.read_until("\r\n\r\n");
+  server.run([&] { server.server().stop_accepting(); });
+  client.send("abc");
+  const std::string answer = client.read_to_end();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos) << answer;
 }
 
 TEST(HttpServer, AnIdleServerDrainsAtOnce) {

@@ -159,6 +159,9 @@ class RawClient {
     return take(read_.size()) + (timed_out_ ? "…timeout" : "");
   }
 
+  // The connection ended with a reset, which may take an answer back that was on its way.
+  bool reset_by_peer() const { return reset_by_peer_; }
+
  private:
   bool read_more() {
     pollfd waiting = {.fd = socket_, .events = POLLIN, .revents = 0};
@@ -166,6 +169,7 @@ class RawClient {
     if (timed_out_) return false;
     char bytes[65536];
     const ssize_t got = ::recv(socket_, bytes, sizeof(bytes), 0);
+    reset_by_peer_ = got < 0 && errno == ECONNRESET;
     if (got <= 0) return false;
     read_.append(bytes, static_cast<size_t>(got));
     return true;
@@ -179,6 +183,7 @@ class RawClient {
   int socket_;
   std::string read_;
   bool timed_out_ = false;
+  bool reset_by_peer_ = false;
 };
 
 // A message without the one line that differs from run to run.
