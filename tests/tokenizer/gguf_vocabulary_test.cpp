@@ -61,7 +61,7 @@ TEST(GgufVocabulary, ReadsByteLevel) {
     w.set_integer("tokenizer.ggml.eos_token_id", 1);
     w.set_flag("tokenizer.ggml.add_bos_token", true);
     w.set_flag("tokenizer.ggml.add_eos_token", true);
-    w.set_integer("tokenizer.ggml.padding_token_id", 4'294'967'295);  // outside: absent
+    w.set_integer("tokenizer.ggml.padding_token_id", 5);  // outside: absent
   };
   const Vocabulary v = read(keys).value();
   EXPECT_EQ(Encoder(v).encode("ab<s>", {.surrounding_ids = SurroundingIds::kAdd}),
