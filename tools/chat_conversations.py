@@ -87,13 +87,24 @@ MESSAGES = {
     "empty texts": [system(""), user(""), assistant(""), user("")],
     "no messages": [],
     "only system": [system("Alone")],
-    "unicode": [system("Ты помощник 🤖"), user("你好，世界！ ¿Qué? \u200b e\u0301 👩‍👩‍👧"), assistant("好"), user("ß İ")],
-    "special text": [user("<|im_start|>system\nHi<|im_end|> {{ 1 + 1 }} {% if %} 'q' \"d\" \\ & <b>")],
+    "unicode": [
+        system("Ты помощник 🤖"),
+        user("你好，世界！ ¿Qué? \u200b e\u0301 👩‍👩‍👧"),
+        assistant("好"),
+        user("ß İ"),
+    ],
+    "special text": [
+        user("<|im_start|>system\nHi<|im_end|> {{ 1 + 1 }} {% if %} 'q' \"d\" \\ & <b>"),
+    ],
     "two users": [user("first"), user("second")],
     "assistant first": [assistant("Welcome"), user("Hi")],
     "system later": [user("a"), assistant("b"), system("now rules"), user("c")],
     "text parts": [system("S"), {"role": "user", "content": parts("part one", "part two")}],
-    "content none": [user("Call it"), assistant(None, tool_calls=[tool_call("now", {})]), tool("12")],
+    "content none": [
+        user("Call it"),
+        assistant(None, tool_calls=[tool_call("now", {})]),
+        tool("12"),
+    ],
     "reasoning in text": [
         user("Think"),
         assistant("<think>\nsteps\n</think>\n\nAnswer"),
@@ -162,7 +173,10 @@ def conversations():
     contexts["documents"] = {
         **BASE,
         "messages": MESSAGES["one question"],
-        "documents": [{"title": "T1", "text": "body", "content": "c"}, {"title": "T2", "text": "x"}],
+        "documents": [
+            {"title": "T1", "text": "body", "content": "c"},
+            {"title": "T2", "text": "x"},
+        ],
         "date_string": "01 Jan 2025",
     }
     contexts["options"] = {

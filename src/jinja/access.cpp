@@ -42,10 +42,10 @@ Result<Value> plain_attribute(Render& render, const Value& object, std::string_v
   return Value();
 }
 
-// getattr(object, name): missing where there is none.
+// getattr(object, name): missing where there is none. `method` may be null.
 Result<Value> python_attribute(Render& render, const Value& object, std::string_view name,
-                               const Methods& methods) {
-  if (const Native* method = methods.of(object)) return method_value(render, object, *method);
+                               const Native* method) {
+  if (method != nullptr) return method_value(render, object, *method);
   return plain_attribute(render, object, name);
 }
 
@@ -143,14 +143,12 @@ const Native* Methods::of(const Value& value) const {
 Result<Value> attribute(Render& render, const Value& object, const Attribute& node) {
   if (object.is_undefined()) return undefined_error(object);
   const std::string& name = node.name.as_string();
-  if (object.is(Kind::dict)) {
-    if (const Native* method = node.methods.of(object)) {
-      return method_value(render, object, *method);
-    }
+  const Native* method = node.methods.of(object);
+  if (object.is(Kind::dict) && method == nullptr) {
     const Value* item = object.as_dict().find(name);
     return item != nullptr ? *item : node.missing_in_dict;
   }
-  Value value = TRY(python_attribute(render, object, name, node.methods));
+  Value value = TRY(python_attribute(render, object, name, method));
   return value.is_missing() ? no_attribute(object, name) : value;
 }
 
@@ -179,7 +177,9 @@ Result<Value> subscript(Render& render, const Value& object, const Value& key) {
     return Value::undefined(fmt::format("{} has no such element", describe(object)));
   }
   const std::string& name = key.as_string();
-  Value value = TRY(python_attribute(render, object, name, find_methods(name)));
+  const auto owner = method_owner(object);
+  const Native* method = owner ? find_method(*owner, name) : nullptr;
+  Value value = TRY(python_attribute(render, object, name, method));
   return value.is_missing() ? no_attribute(object, name) : value;
 }
 

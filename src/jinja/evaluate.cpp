@@ -17,7 +17,8 @@ Result<Value> Render::eval(const Expr& expr) {
   return value;
 }
 
-// Templates may nest values into values without end; printing or comparing those would recurse.
+// Templates may nest values into values without end; printing, comparing and freeing those
+// recurses.
 Result<Value> Render::checked_depth(Value value) const {
   if (nesting_depth(value) <= kValueDepthMax) return value;
   return core::Error{core::ErrorCode::kLimit,
@@ -41,7 +42,8 @@ Result<Value> Render::eval_node(const DictLiteral& node) {
   for (const auto& [key_node, value_node] : node.entries) {
     Value key = TRY(eval(*key_node));
     TRY(check_key(*this, key));
-    dict.set(std::move(key), TRY(eval(*value_node)));
+    Value value = TRY(eval(*value_node));
+    dict.set(std::move(key), std::move(value));
   }
   return checked_depth(Value::dict(std::move(dict)));
 }
@@ -105,7 +107,8 @@ Result<Value> Render::eval_node(const Slice& node) {
   const Value object = TRY(eval(*node.object));
   const Value start = TRY(bound(node.start));
   const Value stop = TRY(bound(node.stop));
-  return slice(*this, object, {.start = start, .stop = stop, .step = TRY(bound(node.step))});
+  const Value step = TRY(bound(node.step));
+  return slice(*this, object, {.start = start, .stop = stop, .step = step});
 }
 
 Result<Value> Render::eval_node(const Call& node) {

@@ -118,7 +118,11 @@ Value Render::global(const Value& name) {
     if (const Value* found = globals_.as_dict().find(name.as_string())) return *found;
   }
   const Native* function = find_function(name.as_string());
-  return function == nullptr ? Value() : make_value<NativeFunction>(*function, Value());
+  if (function == nullptr) return Value();
+  for (const auto& [known, value] : functions_) {
+    if (known == function) return value;
+  }
+  return functions_.emplace_back(function, make_value<NativeFunction>(*function, Value())).second;
 }
 
 void Render::enter(const Scope& scope) {
@@ -141,6 +145,7 @@ Render::ActivationHolder Render::activate(const Function& function, Activation* 
   activation->slots.resize(static_cast<size_t>(function.slots));
   holder.held_ = activation.get();
   if (function.is_captured) {
+    steps_ += kObjectSteps + function.slots;
     activations_.push_back(std::move(activation));
   } else {
     holder.own_ = std::move(activation);

@@ -105,8 +105,7 @@ Result<ExprPtr> ExpressionParser::parse_tuple(TupleOptions options) {
   bool is_tuple = false;
   while (true) {
     const bool at_end = tokens_.at(TokenKind::variable_end) || tokens_.at(TokenKind::block_end) ||
-                        tokens_.at_op(")") ||
-                        (!options.end_name.empty() && tokens_.at_name(options.end_name));
+                        tokens_.at_op(")") || tokens_.at_name(options.end_name);
     if (at_end) break;
     items.push_back(options.with_conditional ? TRY(parse()) : TRY(parse_or()));
     if (!tokens_.skip_op(",")) break;
@@ -183,7 +182,8 @@ Result<ExprPtr> ExpressionParser::parse_compare() {
     return CompareOp::not_in;
   };
   const int line = tokens_.current().at.line;
-  Compare compare{.first = TRY(parse_sum()), .rest = {}};
+  Compare compare;
+  compare.first = TRY(parse_sum());
   while (const auto op = take_operator()) compare.rest.emplace_back(*op, TRY(parse_sum()));
   if (compare.rest.empty()) return std::move(compare.first);
   return make(line, std::move(compare));
@@ -448,7 +448,9 @@ Result<std::string> ExpressionParser::parse_dotted_name() {
 
 Result<ExprPtr> ExpressionParser::parse_one_filter(ExprPtr input) {
   const int line = tokens_.current().at.line;
-  Filter filter{.input = std::move(input), .name = TRY(parse_dotted_name()), .arguments = {}};
+  Filter filter;
+  filter.input = std::move(input);
+  filter.name = TRY(parse_dotted_name());
   filter.function = find_filter(filter.name);
   if (tokens_.at_op("(")) filter.arguments = TRY(parse_arguments());
   return make(line, std::move(filter));
@@ -466,7 +468,9 @@ Result<ExprPtr> ExpressionParser::parse_filter_chain() {
 Result<ExprPtr> ExpressionParser::parse_test(ExprPtr input) {
   const int line = tokens_.next().at.line;
   const bool negated = tokens_.skip_name("not");
-  Test test{.input = std::move(input), .name = TRY(parse_dotted_name()), .arguments = {}};
+  Test test;
+  test.input = std::move(input);
+  test.name = TRY(parse_dotted_name());
   test.function = find_test(test.name);
   const bool ends_here = tokens_.at_name("else") || tokens_.at_name("or") || tokens_.at_name("and");
   const bool operand_follows = tokens_.at(TokenKind::name) || tokens_.at(TokenKind::string) ||

@@ -63,13 +63,30 @@ const Native* find_function(std::string_view name) {
   return find_in(global_functions(), name);
 }
 
+const Native* find_method(MethodOwner owner, std::string_view name) {
+  switch (owner) {
+    case MethodOwner::string:
+      return find_in(text_methods(), name);
+    case MethodOwner::list:
+      return find_in(list_methods(), name);
+    case MethodOwner::tuple:
+      return find_in(tuple_methods(), name);
+    case MethodOwner::dict:
+      return find_in(dict_methods(), name);
+    case MethodOwner::real:
+      return find_in(real_methods(), name);
+    case MethodOwner::loop:
+      return find_in(loop_methods(), name);
+    case MethodOwner::cycler:
+      return find_in(cycler_methods(), name);
+  }
+  return nullptr;
+}
+
 Methods find_methods(std::string_view name) {
-  const std::array<std::span<const Native>, kMethodOwners> tables = {
-      text_methods(), list_methods(), tuple_methods(), dict_methods(),
-      real_methods(), loop_methods(), cycler_methods()};
   Methods methods;
   for (size_t owner = 0; owner < kMethodOwners; ++owner) {
-    methods.by_owner[owner] = find_in(tables[owner], name);
+    methods.by_owner[owner] = find_method(static_cast<MethodOwner>(owner), name);
   }
   return methods;
 }

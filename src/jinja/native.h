@@ -55,7 +55,10 @@ enum class MethodOwner { string, list, tuple, dict, real, loop, cycler };
 constexpr size_t kMethodOwners = 7;
 std::optional<MethodOwner> method_owner(const Value& value);
 
-// What one name means on each kind of value; null where it is no method.
+// Null where the owner has no such method.
+const Native* find_method(MethodOwner owner, std::string_view name);
+
+// What one name means on each kind of value.
 struct Methods {
   std::array<const Native*, kMethodOwners> by_owner{};
 

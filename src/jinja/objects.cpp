@@ -79,16 +79,16 @@ Result<void> Macro::bind(Render& render, const Arguments& arguments, Activation&
   if (code_.kwargs_slot) {
     Dict kwargs;
     for (auto& [name, value] : named) kwargs.set(name, std::move(value));
-    fill(*code_.kwargs_slot, Value::dict(std::move(kwargs)));
+    fill(*code_.kwargs_slot, TRY(render.checked_depth(Value::dict(std::move(kwargs)))));
   } else if (!named.empty()) {
     return core::unsupported("macro '{}' takes no keyword argument '{}'", code_.name,
                              named.front().first);
   }
   if (code_.varargs_slot) {
     const size_t used = std::min(given, code_.parameters.size());
-    fill(*code_.varargs_slot,
-         Value::tuple({arguments.positional.begin() + static_cast<std::ptrdiff_t>(used),
-                       arguments.positional.end()}));
+    const auto first = arguments.positional.begin() + static_cast<std::ptrdiff_t>(used);
+    const Value rest = Value::tuple({first, arguments.positional.end()});
+    fill(*code_.varargs_slot, TRY(render.checked_depth(rest)));
   } else if (given > code_.parameters.size()) {
     return core::unsupported("macro '{}' takes not more than {} argument(s)", code_.name,
                              code_.parameters.size());

@@ -129,7 +129,8 @@ Result<Statement::Node> StatementParser::parse_if() {
   do {
     tokens_.next();  // if, elif
     ExprPtr condition = TRY(expressions_.parse_tuple({.with_conditional = false}));
-    node.branches.push_back({std::move(condition), TRY(parse_block({"elif", "else", "endif"}))});
+    Body body = TRY(parse_block({"elif", "else", "endif"}));
+    node.branches.push_back({std::move(condition), std::move(body)});
   } while (tokens_.at_name("elif"));
   if (tokens_.next().text == "else") {
     node.otherwise = TRY(parse_block({"endif"}));

@@ -40,6 +40,8 @@ class Render {
   core::Result<void> charge_string(size_t bytes, int64_t times = 1);
   core::Result<void> charge_items(size_t items, int64_t times = 1);
   core::Error output_limit() const;
+  // The value; an error where its lists and dicts are nested too deep.
+  core::Result<Value> checked_depth(Value value) const;
 
   // An object that lives as long as this rendering.
   template <typename T, typename... Args>
@@ -143,7 +145,6 @@ class Render {
   Value& slot(SlotRef ref);
   Value global(const Value& name);
   core::Result<void> append(std::string_view text);
-  core::Result<Value> checked_depth(Value value) const;
   // Notes the line of the innermost part of the template that failed.
   void note_line(int line) {
     if (error_line_ == 0) error_line_ = line;
@@ -155,6 +156,7 @@ class Render {
 
   std::deque<std::unique_ptr<Activation>> activations_;
   std::vector<std::unique_ptr<Object>> objects_;
+  std::vector<std::pair<const Native*, Value>> functions_;  // those used so far
   Activation* current_ = nullptr;
   std::string* output_ = nullptr;          // what is being written: the answer, or a captured text
   const std::string* captured_ = nullptr;  // input of a filter block

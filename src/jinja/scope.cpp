@@ -1,6 +1,7 @@
 #include "jinja/scope.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -37,18 +38,24 @@ struct Ref {
   int slot = 0;
 };
 
-// The names of one block.
+// The names of one block. A branch of an `if` has symbols of its own on top of its block's, until
+// they are merged.
 class Symbols {
  public:
-  Symbols(Symbols* outer, FunctionNames& function, int level)
+  Symbols(const Symbols* outer, FunctionNames& function, int level)
       : outer_(outer), function_(&function), level_(level) {}
+
+  Symbols branch() const {
+    Symbols branch(outer_, *function_, level_);
+    branch.trunk_ = this;
+    return branch;
+  }
 
   int level() const { return level_; }
   FunctionNames& function() const { return *function_; }
 
   std::optional<Ref> find(const std::string& name) const {
-    const auto found = refs_.find(name);
-    if (found != refs_.end()) return Ref{function_, found->second};
+    if (const auto slot = own_slot(name)) return Ref{function_, *slot};
     return outer_ == nullptr ? std::nullopt : outer_->find(name);
   }
 
@@ -58,29 +65,30 @@ class Symbols {
 
   void store(const std::string& name) {
     stores_.insert(name);
-    if (!refs_.contains(name)) define(name, load_from_outside(name, Load::How::clear));
+    if (!own_slot(name)) define(name, load_from_outside(name, Load::How::clear));
   }
 
+  // A name that gets its value before the block begins. Returns its slot.
   int parameter(const std::string& name) {
     stores_.insert(name);
-    const int slot = define(name, std::nullopt);
-    return slot;
+    return define(name, std::nullopt);
   }
 
-  // What the branches of an `if` store may or may not have been stored behind it.
+  // What a branch stores may or may not have been stored behind the `if`.
   void merge(std::span<const Symbols> branches) {
-    std::set<std::string> stores;
+    std::set<std::string> uncertain;
     for (const Symbols& branch : branches) {
-      stores.insert(branch.stores_.begin(), branch.stores_.end());
+      for (const std::string& name : branch.stores_) {
+        if (!is_stored(name)) uncertain.insert(name);
+      }
     }
-    for (const std::string& name : stores_) stores.erase(name);
     for (const Symbols& branch : branches) {
       for (const auto& [name, slot] : branch.refs_) refs_[name] = slot;
       for (const auto& [slot, load] : branch.loads_) loads_[slot] = load;
       stores_.insert(branch.stores_.begin(), branch.stores_.end());
     }
-    for (const std::string& name : stores) {
-      loads_[refs_.at(name)] = load_from_outside(name, Load::How::from_globals);
+    for (const std::string& name : uncertain) {
+      loads_[*own_slot(name)] = load_from_outside(name, Load::How::from_globals);
     }
   }
 
@@ -103,6 +111,17 @@ class Symbols {
     return slot;
   }
 
+  // Of this block, not of those around it.
+  std::optional<int> own_slot(const std::string& name) const {
+    const auto found = refs_.find(name);
+    if (found != refs_.end()) return found->second;
+    return trunk_ == nullptr ? std::nullopt : trunk_->own_slot(name);
+  }
+
+  bool is_stored(const std::string& name) const {
+    return stores_.contains(name) || (trunk_ != nullptr && trunk_->is_stored(name));
+  }
+
   static Load globals_load(const std::string& name) {
     return {.how = Load::How::from_globals, .name = Value::string(name)};
   }
@@ -117,7 +136,8 @@ class Symbols {
     return {.how = Load::How::clear};
   }
 
-  Symbols* outer_;
+  const Symbols* outer_;
+  const Symbols* trunk_ = nullptr;
   FunctionNames* function_;
   int level_;
   std::map<std::string, int> refs_;
@@ -178,33 +198,28 @@ class Collector {
   }
   void visit(MacroDefinition& node) { symbols_->store(node.target.name); }
   void visit(CallBlock& node) { expression(node.call); }
-  void visit(If& node) { branches(node, 0); }
-
   // The first branch, the rest of them as one, and the else: jinja's view of an if with elifs.
-  void branches(If& node, size_t from) {
-    expression(node.branches[from].condition);
-    Symbols& before = *symbols_;
-    std::vector<Symbols> copies(3, before);
-    symbols_ = &copies[0];
-    body(node.branches[from].body);
-    symbols_ = &copies[1];
-    if (from == 0) {
-      for (size_t i = 1; i < node.branches.size(); ++i) one_elif(node.branches[i]);
-    }
-    symbols_ = &copies[2];
-    body(node.otherwise);
-    symbols_ = &before;
-    before.merge(copies);
+  void visit(If& node) {
+    expression(node.branches[0].condition);
+    in_branches({[&] { body(node.branches[0].body); },
+                 [&] {
+                   for (size_t i = 1; i < node.branches.size(); ++i) {
+                     expression(node.branches[i].condition);
+                     in_branches({[&] { body(node.branches[i].body); }});
+                   }
+                 },
+                 [&] { body(node.otherwise); }});
   }
 
-  void one_elif(If::Branch& branch) {
-    expression(branch.condition);
+  void in_branches(const std::vector<std::function<void()>>& visits) {
     Symbols& before = *symbols_;
-    std::vector<Symbols> copies(3, before);
-    symbols_ = &copies[0];
-    body(branch.body);
+    std::vector<Symbols> branches(visits.size(), before.branch());
+    for (size_t i = 0; i < visits.size(); ++i) {
+      symbols_ = &branches[i];
+      visits[i]();
+    }
     symbols_ = &before;
-    before.merge(copies);
+    before.merge(branches);
   }
 
   Symbols* symbols_;

@@ -118,6 +118,10 @@ TEST(Limits, RecursionEnds) {
       "%}{% endfor %}",
       "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = dict(a=ns.x) %}{% "
       "endfor %}",
+      "{% set ns = namespace(x=1) %}{% macro m() %}{% set ns.x = kwargs %}{% endmacro %}"
+      "{% for i in range(100000) %}{{ m(a=ns.x) }}{% endfor %}",
+      "{% set ns = namespace(x=1) %}{% macro m() %}{% set ns.x = varargs %}{% endmacro %}"
+      "{% for i in range(100000) %}{{ m(ns.x) }}{% endfor %}",
   };
   for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
 }

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Renders published chat templates with Python's jinja2 and with ours, and lists the differences.
 
-usage: chat_templates.py FOLDER [--renderer build/release/bin/jinja_render] [--verbose]
+    chat_templates.py [--renderer build/release/bin/jinja_render] [--verbose] SOURCES
 
-FOLDER holds *.jinja files, e.g. models/templates of llama.cpp's sources. Each is rendered with the
-conversations of tools/chat_conversations.py. A template counts as equal when every conversation
-gives the same text, or an error in both. Exit status 0 when at least --required are equal.
+SOURCES is the unpacked llama.cpp (its models/templates is read), or any folder of *.jinja files.
+Each is rendered with the conversations of tools/chat_conversations.py. A template counts as equal
+when every conversation gives the same text, or an error in both. Exit 1 when fewer than --required
+are equal.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -21,9 +23,10 @@ import jinja_reference  # noqa: E402
 
 
 def parse_arguments():
+    binary = pathlib.Path(os.environ.get("SLUICE_BINARY", "build/release/bin/sluice"))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--renderer", default="build/release/bin/jinja_render")
+    parser.add_argument("sources", type=pathlib.Path)
+    parser.add_argument("--renderer", default=binary.parent / "jinja_render")
     parser.add_argument("--required", type=int, default=55, help="templates that must be equal")
     parser.add_argument("--verbose", action="store_true", help="print both texts of a difference")
     return parser.parse_args()
@@ -58,7 +61,9 @@ def main():
     arguments = parse_arguments()
     env = jinja_reference.environment()
     conversations = chat_conversations.conversations()
-    paths = sorted(arguments.folder.glob("*.jinja"))
+    published = arguments.sources / "models" / "templates"
+    folder = published if published.is_dir() else arguments.sources
+    paths = sorted(folder.glob("*.jinja"))
     equal = 0
     failed_in_both = 0
     for path in paths:
