@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tests/data/decode/TYPE.bin: blocks of random bits and the values that the gguf package gives.
+"""Writes tests/data/decode/TYPE.bin: random blocks and the values that the gguf package gives.
 
     python3 -m pip install gguf numpy
     python3 tools/make_decode_goldens.py tests/data/decode
 
 A file holds, little-endian: u32 number of blocks, the blocks, then their values as f32. Every bit
-of a block is random but for its scales: these are small, negative, subnormal or zero, never infinite
-or NaN.
+of a block is random but for its scales: these are small, negative, subnormal or zero, never
+infinite or NaN.
 """
 
 import pathlib
@@ -32,7 +32,9 @@ def scale_values(rng: np.random.Generator, count: int) -> np.ndarray:
     values = rng.normal(0, 0.05, count).astype(np.float16)
     kinds = rng.integers(0, 8, count)
     values[kinds == 0] = np.float16(0)
-    values[kinds == 1] = (rng.integers(-1023, 1024, count)[kinds == 1] * 2.0**-24).astype(np.float16)
+    values[kinds == 1] = (rng.integers(-1023, 1024, count)[kinds == 1] * 2.0**-24).astype(
+        np.float16
+    )
     values[kinds == 2] = np.float16(-60.0)
     return values
 
