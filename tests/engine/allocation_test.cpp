@@ -13,6 +13,9 @@ std::atomic<int64_t> allocations = 0;
 
 }  // namespace
 
+// The compiler does not see that both are replaced.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 void* operator new(size_t bytes) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) return memory;
