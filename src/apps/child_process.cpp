@@ -20,6 +20,7 @@ constexpr int kExecFailed = 127;
   if (getppid() != parent) _exit(kExecFailed);  // it died before the line above
   setpgid(0, 0);
   dup2(output, STDOUT_FILENO);
+  for (const int number : {SIGTERM, SIGINT}) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -37,9 +38,15 @@ core::Result<std::unique_ptr<ChildProcess>> ChildProcess::start(
   std::vector<char*> words;
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
+  // Until the child has handlers of its own, a signal to it must not run ours.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) become(words.data(), ends[1], parent);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   close(ends[1]);
   if (pid < 0) {
     close(ends[0]);

@@ -20,7 +20,8 @@ class ChildProcess {
  public:
   struct Events {
     std::function<void(std::string line)> on_line;  // of its standard output
-    std::function<void(int wait_status)> on_exit;   // once, after the last line
+    // Once, after the last line. The object may be destroyed inside.
+    std::function<void(int wait_status)> on_exit;
   };
 
   // argv[0] is the path of the program. Its standard error is ours. Events come from the loop until

@@ -1,4 +1,5 @@
 // sluice serve: one engine with its HTTP API.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -37,7 +38,15 @@ uint64_t random_seed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+// Large bodies go back to the system when they are freed. Left to itself, glibc keeps blocks of the
+// size of the largest that was ever freed.
+void return_large_blocks() {
+  constexpr int kLargeBytes = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+}
+
 core::Result<int> serve(const ServeOptions& options) {
+  return_large_blocks();
   const core::Logger log;
   const core::SystemClock clock;
   ServedModel served = TRY(open_served_model(options.served));

@@ -119,6 +119,12 @@ core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options) {
   net::ServerLimits limits = options.config.http_limits;
   limits.body_bytes_max = TRY(parse_byte_size(options.body_max));
   limits.header_bytes_max = TRY(parse_byte_size(options.header_max));
+  constexpr int64_t kHeaderBytesMin = 512;
+  if (limits.header_bytes_max < kHeaderBytesMin)
+    return core::invalid("--header-max is {}, at least {} B are needed", options.header_max,
+                         kHeaderBytesMin);
+  limits.target_bytes_max = std::min(
+      limits.target_bytes_max, limits.header_bytes_max - net::ServerLimits::kHeaderBytesOverTarget);
   limits.send_buffer_bytes_max = TRY(parse_byte_size(options.send_buffer_max));
   limits.header_timeout_ns = ns(options.header_timeout_s);
   limits.body_timeout_ns = ns(options.body_timeout_s);
@@ -146,6 +152,7 @@ core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& opt
   config.request_limits.choices_max =
       std::min(config.request_limits.choices_max, limits.sequences_max + limits.queue_max);
   config.http_limits = TRY(make_http_limits(options));
+  config.prepare_bytes_max = 2 * config.http_limits.body_bytes_max;
   config.ping_after_ns = ns(options.ping_after_s);
   config.ping_period_ns = std::min(config.ping_period_ns, ns(options.ping_after_s) / 2);
   config.drain_timeout_ns = ns(options.drain_timeout_s);

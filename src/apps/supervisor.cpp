@@ -46,21 +46,18 @@ void Supervisor::on_line(const std::string& line) {
 }
 
 void Supervisor::on_exit(int wait_status) {
-  const std::string how = describe_wait_status(wait_status);
   const pid_t pid = child_->pid();
-  // Not inside the callback of the process itself.
-  loop_.post(
-      [this, child = std::shared_ptr<ChildProcess>(std::move(child_)), how, pid, wait_status] {
-        if (stopping_) {
-          timer_.cancel();
-          const bool clean = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
-          if (!clean) log_.error("engine {} {}", pid, how);
-          return events_.on_stopped(clean ? 0 : 1);
-        }
-        log_.error("engine {} {}", pid, how);
-        if (!ever_ready_) return events_.on_stopped(1);
-        restart();
-      });
+  child_ = nullptr;
+  // One that is still loading has nothing to drain: SIGTERM just ends it.
+  const bool unready = !ready_ && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGTERM;
+  const bool clean = unready || (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0);
+  if (!stopping_ || !clean) log_.error("engine {} {}", pid, describe_wait_status(wait_status));
+  if (stopping_) {
+    timer_.cancel();
+    return events_.on_stopped(clean ? 0 : 1);
+  }
+  if (!ever_ready_) return events_.on_stopped(1);
+  restart();
 }
 
 void Supervisor::restart() {

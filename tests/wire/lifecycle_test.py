@@ -1,0 +1,317 @@
+"""From the first line to the last: keys, names, browsers, drain, thoughts, and what `up` survives."""
+
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import signal
+import tempfile
+import time
+import unittest
+
+import openai
+
+from http_exchange import DEADLINE_S, exchange, is_idle, post_json, wait_for_metrics
+from running_server import RunningServer
+
+CHAT = "/v1/chat/completions"
+MESSAGES = [{"role": "user", "content": "Count to a hundred."}]
+SMALL = ("--kv-budget", "256MiB")
+
+
+def client_of(server, **options):
+    return openai.OpenAI(
+        base_url=server.url + "/v1", **({"api_key": "-", "max_retries": 0} | options)
+    )
+
+
+def stream_of(client, tokens, **fields):
+    return client.chat.completions.create(
+        model=client.models.list().data[0].id, messages=MESSAGES, max_tokens=tokens, stream=True,
+        extra_body={"ignore_eos": True}, **fields,
+    )  # fmt: skip
+
+
+def get(server, path, *headers):
+    lines = [f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]
+    return exchange(server.port, "\r\n".join(lines).encode())
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return [int(child) for child in children.read().split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Settings(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        os.environ["SLUICE_API_KEY"] = "from-environment"
+        cls.addClassCleanup(os.environ.pop, "SLUICE_API_KEY")
+        cls.server = RunningServer(
+            *SMALL, "--api-key", "secret", "--served-model-name", "a/b", "c", "--n-max", "2",
+            "--context-length", "100", "--body-max", "4KiB", "--header-max", "1KiB",
+            "--connections-max", "8", "--stops-max", "2", "--idle-timeout", "0.3",
+        ).__enter__()  # fmt: skip
+        cls.addClassCleanup(cls.server.__exit__, None, None, None)
+
+    def post(self, body, *headers, path=CHAT, key="secret"):
+        request = post_json(path, body, f"Authorization: Bearer {key}", *headers)
+        status, head, answer = exchange(self.server.port, request)
+        return status, head, json.loads(answer)
+
+    def test_key(self):
+        for key in ("secret", "from-environment"):
+            self.assertEqual(len(client_of(self.server, api_key=key).models.list().data), 2)
+        for key in ("Secret", "secret2", "secre", "-"):
+            with self.assertRaises(openai.AuthenticationError) as refused:
+                client_of(self.server, api_key=key).models.list()
+            self.assertEqual(refused.exception.code, "invalid_api_key")
+        for path in ("/v1/models", "/server_info"):
+            self.assertEqual(get(self.server, path)[0], 401)
+        for path in ("/health", "/ping", "/metrics", "/version", "/livez", "/readyz"):
+            self.assertEqual(get(self.server, path)[0], 200, path)
+
+    def test_names(self):
+        body = {"messages": MESSAGES, "max_tokens": 1}
+        self.assertEqual(self.post(body)[2]["model"], "a/b")
+        self.assertEqual(self.post(body | {"model": "c"})[2]["model"], "c")
+        self.assertEqual(self.post(body | {"model": "d"})[0], 404)
+        status, _, answer = get(self.server, "/v1/models/a%2Fb", "Authorization: Bearer secret")
+        self.assertEqual((status, json.loads(answer)["max_model_len"]), (200, 100))
+
+    def test_browsers(self):
+        request = b"OPTIONS " + CHAT.encode() + (
+            b" HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nAccess-Control-Request-Method: POST\r\n"
+            b"Access-Control-Request-Headers: authorization,content-type\r\n\r\n"
+        )  # fmt: skip
+        status, headers, _ = exchange(self.server.port, request)
+        self.assertEqual(status, 204)
+        self.assertEqual(headers["access-control-allow-origin"], "*")
+        self.assertIn("POST", headers["access-control-allow-methods"])
+        self.assertEqual(headers["access-control-allow-headers"], "authorization,content-type")
+        self.assertEqual(get(self.server, "/v1/models")[1]["access-control-allow-origin"], "*")
+
+    def test_limits_at_their_edge(self):
+        body = {"messages": MESSAGES, "max_tokens": 1}
+        self.assertEqual(self.post(body | {"n": 2})[0], 200)
+        self.assertEqual(self.post(body | {"n": 3})[0], 400)
+        self.assertEqual(self.post(body | {"stop": ["x", "y"]})[0], 200)
+        self.assertEqual(self.post(body | {"stop": ["x", "y", "z"]})[0], 400)
+        ids = {"prompt": [5] * 99, "max_tokens": 1}
+        self.assertEqual(self.post(ids, path="/v1/completions")[0], 200)
+        status, _, answer = self.post(ids | {"max_tokens": 2}, path="/v1/completions")
+        self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+
+    def test_body_and_header_at_their_edge(self):
+        body = {"messages": MESSAGES, "max_tokens": 1, "user": ""}
+        rest = 4096 - len(json.dumps(body))
+        self.assertEqual(self.post(body | {"user": "u" * rest})[0], 200)
+        self.assertEqual(self.post(body | {"user": "u" * (rest + 1)})[0], 413)
+        head = len("GET /health HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n")
+        self.assertEqual(get(self.server, "/health", "A: " + "a" * (1024 - head))[0], 200)
+        self.assertEqual(get(self.server, "/health", "A: " + "a" * (1025 - head))[0], 431)
+
+    def test_connections_at_their_edge(self):
+        open_ones = []
+        self.addCleanup(lambda: [c.close() for c in open_ones])
+        for _ in range(8):
+            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, DEADLINE_S)
+            connection.request("GET", "/livez")
+            self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}')
+            open_ones.append(connection)
+        status, headers, answer = get(self.server, "/livez")
+        self.assertEqual(status, 503)
+        self.assertGreaterEqual(int(headers["retry-after"]), 1)
+        self.assertIn("error", json.loads(answer))
+        idle = open_ones[0].sock
+        idle.settimeout(DEADLINE_S)
+        self.assertEqual(idle.recv(1), b"")  # closed after the idle timeout
+
+
+class Queue(unittest.TestCase):
+    def test_full_queue_answers_503_with_retry_after(self):
+        with RunningServer(*SMALL, "--max-sequences", "1", "--queue-max", "1") as server:
+            client = client_of(server)
+            streams = [stream_of(client, 3000), stream_of(client, 10)]
+            with self.assertRaises(openai.InternalServerError) as refused:
+                stream_of(client, 10)
+            self.assertEqual(refused.exception.status_code, 503)
+            self.assertEqual(refused.exception.code, "overloaded")
+            self.assertGreaterEqual(int(refused.exception.response.headers["retry-after"]), 1)
+            streams[0].response.close()
+            self.assertEqual(len([c for c in streams[1] if c.choices[0].finish_reason]), 1)
+
+
+class Drain(unittest.TestCase):
+    def test_running_ones_finish_new_ones_are_refused(self):
+        with RunningServer(*SMALL) as server:
+            client = client_of(server)
+            stream = stream_of(client, 300)
+            events = iter(stream)
+            next(events)
+            server.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + DEADLINE_S
+            while get(server, "/health")[0] == 200:
+                self.assertLess(time.monotonic(), deadline)
+            with self.assertRaises(openai.InternalServerError) as refused:
+                stream_of(client, 10)
+            self.assertEqual(refused.exception.status_code, 503)
+            self.assertGreaterEqual(int(refused.exception.response.headers["retry-after"]), 1)
+            self.assertEqual([e.choices[0].finish_reason for e in events][-1], "length")
+            self.assertEqual(server.process.wait(DEADLINE_S), 0)
+
+    def test_after_the_limit_they_get_an_error(self):
+        with RunningServer(*SMALL, "--drain-timeout", "0.3") as server:
+            events = iter(stream_of(client_of(server), 7000))
+            next(events)
+            server.process.send_signal(signal.SIGTERM)
+            with self.assertRaisesRegex(openai.APIError, "shutting down"):
+                list(events)
+            self.assertEqual(server.process.wait(DEADLINE_S), 0)
+
+
+class Silence(unittest.TestCase):
+    def test_a_silent_stream_gets_pings(self):
+        with RunningServer(*SMALL, "--max-sequences", "1", "--ping-after", "0.1") as server:
+            running = stream_of(client_of(server), 3000)
+            next(iter(running))
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, DEADLINE_S)
+            body = {"messages": MESSAGES, "max_tokens": 1, "stream": True}
+            connection.request("POST", CHAT, json.dumps(body))
+            answer = connection.getresponse()
+            self.assertEqual(answer.getheader("content-type"), "text/event-stream; charset=utf-8")
+            self.assertEqual(answer.readline(), b": ping\n")
+            running.response.close()
+            self.assertIn(b"data: [DONE]", answer.read())
+            connection.close()
+
+
+class Thoughts(unittest.TestCase):
+    def test_a_prompt_that_opens_them(self):
+        template = (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "<|im_start|>assistant\n{% if enable_thinking is not defined or enable_thinking %}"
+            "<think>\n{% endif %}"
+        )
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            file.write(template)
+            file.flush()
+            with RunningServer(*SMALL, "--chat-template", file.name) as server:
+                client = client_of(server)
+                model = client.models.list().data[0].id
+
+                def ask(**fields):
+                    return client.chat.completions.create(
+                        model=model, messages=MESSAGES, max_tokens=8, temperature=0, **fields
+                    )
+
+                answer = ask()
+                message = answer.choices[0].message
+                self.assertEqual(message.content, "")
+                self.assertTrue(message.reasoning_content)
+                details = answer.usage.completion_tokens_details
+                self.assertEqual(details.reasoning_tokens, answer.usage.completion_tokens)
+                streamed = "".join(
+                    getattr(c.choices[0].delta, "reasoning_content", None) or ""
+                    for c in ask(stream=True)
+                )
+                self.assertEqual(streamed, message.reasoning_content)
+                for off in ({"enable_thinking": False},
+                            {"chat_template_kwargs": {"enable_thinking": False}}):  # fmt: skip
+                    plain = ask(extra_body=off).choices[0].message
+                    self.assertTrue(plain.content)
+                    self.assertFalse(hasattr(plain, "reasoning_content"))
+
+
+class Supervisor(unittest.TestCase):
+    def test_a_killed_engine_comes_back(self):
+        with RunningServer(*SMALL, verb="up") as server:
+            client = client_of(server)
+            (engine,) = children_of(server.process.pid)
+            events = iter(stream_of(client, 5000))
+            next(events)
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                whole = pool.submit(
+                    client.chat.completions.create, model=client.models.list().data[0].id,
+                    messages=MESSAGES, max_tokens=5000, extra_body={"ignore_eos": True},
+                )  # fmt: skip
+                wait_for_metrics(
+                    server.url, "both run", lambda m: m["vllm:num_requests_running"] == 2
+                )
+                os.kill(engine, signal.SIGKILL)
+                killed_s = time.monotonic()
+                with self.assertRaisesRegex(openai.APIError, "engine ended"):
+                    list(events)
+                with self.assertRaises(openai.InternalServerError) as refused:
+                    whole.result(DEADLINE_S)
+                self.assertEqual(refused.exception.status_code, 503)
+                self.assertGreaterEqual(int(refused.exception.response.headers["retry-after"]), 1)
+                late = [e.choices[0].delta.content for e in stream_of(client, 3)]  # it waited
+            self.assertTrue(late)
+            self.assertLess(time.monotonic() - killed_s, 3)
+            self.assertNotEqual(children_of(server.process.pid), [engine])
+            wait_for_metrics(server.url, "idle", is_idle)
+
+    def test_who_may_not_wait_gets_503(self):
+        with RunningServer(*SMALL, "--held-max", "0", verb="up") as server:
+            (engine,) = children_of(server.process.pid)
+            os.kill(engine, signal.SIGKILL)
+            status, headers, body = 200, {}, b""
+            deadline = time.monotonic() + DEADLINE_S
+            while status == 200 and time.monotonic() < deadline:
+                status, headers, body = get(server, "/health")
+            self.assertEqual(status, 503, body)
+            self.assertGreaterEqual(int(headers["retry-after"]), 1)
+            self.assertEqual(json.loads(body)["error"]["code"], "overloaded")
+            while get(server, "/health")[0] != 200:
+                self.assertLess(time.monotonic(), deadline)
+
+    def test_it_passes_sigterm_on_and_takes_its_engine_along(self):
+        with RunningServer(*SMALL, verb="up") as server:
+            (engine,) = children_of(server.process.pid)
+            events = iter(stream_of(client_of(server), 200))
+            next(events)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual([e.choices[0].finish_reason for e in events][-1], "length")
+            self.assertEqual(server.process.wait(DEADLINE_S), 0)
+            self.assertFalse(is_running(engine))
+
+    def test_the_engine_dies_with_it(self):
+        server = RunningServer(*SMALL, verb="up")
+        (engine,) = children_of(server.process.pid)
+        server.stop(signal.SIGKILL)
+        server.process.stdout.close()
+        deadline = time.monotonic() + DEADLINE_S
+        while is_running(engine):
+            self.assertLess(time.monotonic(), deadline)
+
+    def test_what_it_prints_works(self):
+        server = RunningServer(*SMALL, verb="up")
+        self.addCleanup(server.process.stdout.close)
+        self.addCleanup(server.stop)
+        lines = []
+        for line in server.process.stdout:
+            lines.append(line)
+            if "print(event" in line:
+                break
+        printed = "".join(lines)
+        snippet = printed[printed.index("from openai") :]
+        snippet = snippet.replace("stream=True", "stream=True, max_tokens=3")
+        exec(compile(snippet, "snippet", "exec"), {"print": lambda *a, **k: None})
+        curl = re.search(r"curl (\S+) .*\\\n\s*-d '(.*)'", printed)
+        self.assertTrue(curl.group(1).startswith(server.url))
+        body = json.loads(curl.group(2)) | {"max_tokens": 1}
+        self.assertEqual(exchange(server.port, post_json(CHAT, body))[0], 200)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
