@@ -104,6 +104,7 @@ class Golden : public ::testing::Test {
  protected:
   void SetUp() override {
     if (model_path() == nullptr) GTEST_SKIP() << "SLUICE_MODEL is not set";
+    if (kSanitized) GTEST_SKIP() << "too slow with a sanitizer";
   }
 };
 

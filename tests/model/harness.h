@@ -14,6 +14,13 @@
 
 namespace sluice::model::testing {
 
+// With a sanitizer the default model takes many minutes; what it shows there, tiny models show too.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 struct Loaded {
   std::unique_ptr<formats::Checkpoint> checkpoint;
   std::unique_ptr<Model> model;
