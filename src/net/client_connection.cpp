@@ -135,7 +135,6 @@ void ClientConnection::wait_writable() {
 }
 
 void ClientConnection::on_readable() {
-  if (paused_) return;  // resume() asks again
   ByteBuffer& input = input_.empty() ? core_.input : input_;
   bool running = true;
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
