@@ -16,6 +16,8 @@ namespace {
 using kernels::ScoredId;
 
 constexpr float kLeastProbability = std::numeric_limits<float>::min();
+// Extreme parameters stop here: an infinite logit would make every other one no number.
+constexpr float kLargestLogit = 1e30f;
 
 int64_t count_of(std::span<const float> values) {
   return static_cast<int64_t>(values.size());
@@ -44,6 +46,7 @@ size_t nucleus(std::span<const ScoredId> sorted, double wanted) {
 // The last candidate that top_p keeps, by selection; changes the order of the candidates.
 ScoredId nucleus_edge(std::span<ScoredId> candidates, double wanted) {
   constexpr size_t kSortMax = 32;
+  ASSERT(!candidates.empty(), "no token is likely");
   while (candidates.size() > kSortMax) {
     const size_t n = candidates.size();
     std::array<ScoredId, 3> probes = {candidates[0], candidates[n / 2], candidates[n - 1]};
@@ -65,6 +68,7 @@ ScoredId nucleus_edge(std::span<ScoredId> candidates, double wanted) {
 
 // Candidates in the order of their ids.
 int32_t draw(std::span<const ScoredId> candidates, double unit) {
+  ASSERT(!candidates.empty(), "no token is left");
   double left = unit * sum_of(candidates);
   for (const ScoredId& c : candidates) {
     left -= static_cast<double>(c.score);
@@ -237,7 +241,10 @@ float log_probabilities(std::span<const float> logits, int32_t token_id, const k
 }
 
 void apply_bias(std::span<const LogitBias> bias, std::span<float> logits) {
-  for (const LogitBias& b : bias) logits[static_cast<size_t>(b.token_id)] += b.bias;
+  for (const LogitBias& b : bias) {
+    float& logit = logits[static_cast<size_t>(b.token_id)];
+    logit = std::min(logit + b.bias, kLargestLogit);
+  }
 }
 
 void apply_mask(std::span<const int32_t> masked_ids, std::span<float> logits) {
@@ -252,6 +259,7 @@ void apply_penalties(const SamplingParams& params, const TokenHistory& history,
     logit = logit > 0.0f ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     logit -= params.frequency_penalty * static_cast<float>(e.outputs);
     if (e.outputs > 0) logit -= params.presence_penalty;
+    logit = std::min(logit, kLargestLogit);
   }
 }
 

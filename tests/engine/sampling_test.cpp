@@ -200,6 +200,32 @@ TEST_F(Sampling, AMaskedTokenNeverComes) {
           1);
 }
 
+TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
+  TokenHistory history;
+  history.add_prompt(0);
+  history.add_output(1);
+  history.add_output(1);
+  const std::vector<int32_t> masked = {2};
+  for (const float temperature : {1.1e-5f, 1.0f, 1e30f})
+    for (const float repetition : {1e-38f, 1.0f, 1e38f})
+      for (const float penalty : {-3e38f, 0.0f, 3e38f})
+        for (const int cut : {0, 1, 2, 3}) {
+          const SamplingParams params{.temperature = temperature,
+                                      .top_p = cut == 1 ? 1e-30f : 1.0f,
+                                      .top_k = cut == 2 ? 3 : 0,
+                                      .min_p = cut == 3 ? 1.0f : 0.0f,
+                                      .repetition_penalty = repetition,
+                                      .presence_penalty = penalty,
+                                      .frequency_penalty = penalty,
+                                      .logit_bias = {{3, penalty}}};
+          const auto sampled = sample(
+              {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked}, ops_,
+              &scratch_);
+          ASSERT_TRUE(sampled.has_value());
+          EXPECT_NE(sampled->token_id, 2);
+        }
+}
+
 TEST_F(Sampling, LogProbabilitiesAreTheModelsOwn) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}, .logprobs_top = 2};
   std::array<TokenLogprob, 2> top;
