@@ -1,4 +1,4 @@
-// The children of an expression, in the order of its source.
+// The children of an expression and the names in a target, in the order of the source.
 #pragma once
 
 #include "jinja/ast.h"
@@ -83,6 +83,24 @@ class ChildVisitor {
 template <typename Visit>
 void each_child(Expr& expr, Visit visit) {
   std::visit(ChildVisitor<Visit>(visit), expr.node);
+}
+
+// visit(Name&) for each variable that the target assigns.
+template <typename Visit>
+void each_name(Target& target, Visit visit) {
+  if (auto* name = std::get_if<Name>(&target.to)) visit(*name);
+  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
+    for (Target& one : *several) each_name(one, visit);
+  }
+}
+
+// visit(NamespaceTarget&) for each attribute that the target assigns.
+template <typename Visit>
+void each_namespace(Target& target, Visit visit) {
+  if (auto* object = std::get_if<NamespaceTarget>(&target.to)) visit(*object);
+  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
+    for (Target& one : *several) each_namespace(one, visit);
+  }
 }
 
 }  // namespace sluice::jinja

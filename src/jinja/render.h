@@ -95,9 +95,6 @@ class Render {
     Render& render_;
   };
 
-  // Lines noted for an error that is kept for later do not count.
-  void forget_error_line() { error_line_ = 0; }
-
  private:
   core::Result<Flow> run_body(const Body& body);
   core::Result<Flow> run_statement(const Statement& statement);

@@ -2,162 +2,19 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
-#include <set>
-#include <span>
 
 #include "jinja/ast_walk.h"
+#include "jinja/special_names.h"
+#include "jinja/symbols.h"
 
 namespace sluice::jinja {
 namespace {
 
-using core::Error;
 using core::Result;
 
 // Names of jinja2 that this engine does not have.
 constexpr std::string_view kUnsupportedFilters[] = {"pprint",  "random",   "urlize",
                                                     "xmlattr", "wordwrap", "striptags"};
-
-// A function while its names are bound.
-struct FunctionNames {
-  FunctionNames* outer = nullptr;
-  int depth = 0;  // of nested functions
-  Function* function = nullptr;
-  // Blocks of one depth share the slots of equal names: only one of them runs at a time.
-  std::map<std::pair<int, std::string>, int> slots;
-
-  int slot(int level, const std::string& name) {
-    const auto [found, is_new] = slots.try_emplace({level, name}, function->slots);
-    if (is_new) ++function->slots;
-    return found->second;
-  }
-};
-
-struct Ref {
-  FunctionNames* function = nullptr;
-  int slot = 0;
-};
-
-// The names of one block. A branch of an `if` has symbols of its own on top of its block's, until
-// they are merged.
-class Symbols {
- public:
-  Symbols(const Symbols* outer, FunctionNames& function, int level)
-      : outer_(outer), function_(&function), level_(level) {}
-
-  Symbols branch() const {
-    Symbols branch(outer_, *function_, level_);
-    branch.trunk_ = this;
-    return branch;
-  }
-
-  int level() const { return level_; }
-  FunctionNames& function() const { return *function_; }
-
-  std::optional<Ref> find(const std::string& name) const {
-    if (const auto slot = own_slot(name)) return Ref{function_, *slot};
-    return outer_ == nullptr ? std::nullopt : outer_->find(name);
-  }
-
-  void load(const std::string& name) {
-    if (!find(name)) define(name, globals_load(name));
-  }
-
-  void store(const std::string& name) {
-    stores_.insert(name);
-    if (!own_slot(name)) define(name, load_from_outside(name, Load::How::clear));
-  }
-
-  // A name that gets its value before the block begins. Returns its slot.
-  int parameter(const std::string& name) {
-    stores_.insert(name);
-    return define(name, std::nullopt);
-  }
-
-  // What a branch stores may or may not have been stored behind the `if`.
-  void merge(std::span<const Symbols> branches) {
-    std::set<std::string> uncertain;
-    for (const Symbols& branch : branches) {
-      for (const std::string& name : branch.stores_) {
-        if (!is_stored(name)) uncertain.insert(name);
-      }
-    }
-    for (const Symbols& branch : branches) {
-      for (const auto& [name, slot] : branch.refs_) refs_[name] = slot;
-      for (const auto& [slot, load] : branch.loads_) loads_[slot] = load;
-      stores_.insert(branch.stores_.begin(), branch.stores_.end());
-    }
-    for (const std::string& name : uncertain) {
-      loads_[*own_slot(name)] = load_from_outside(name, Load::How::from_globals);
-    }
-  }
-
-  Scope scope() const {
-    Scope scope;
-    for (const auto& [slot, load] : loads_) {
-      scope.slots.push_back(slot);
-      if (!load) continue;
-      scope.loads.push_back(*load);
-      scope.loads.back().slot = slot;
-    }
-    return scope;
-  }
-
- private:
-  int define(const std::string& name, std::optional<Load> load) {
-    const int slot = function_->slot(level_, name);
-    refs_[name] = slot;
-    loads_[slot] = std::move(load);
-    return slot;
-  }
-
-  // Of this block, not of those around it.
-  std::optional<int> own_slot(const std::string& name) const {
-    const auto found = refs_.find(name);
-    if (found != refs_.end()) return found->second;
-    return trunk_ == nullptr ? std::nullopt : trunk_->own_slot(name);
-  }
-
-  bool is_stored(const std::string& name) const {
-    return stores_.contains(name) || (trunk_ != nullptr && trunk_->is_stored(name));
-  }
-
-  static Load globals_load(const std::string& name) {
-    return {.how = Load::How::from_globals, .name = Value::string(name)};
-  }
-
-  Load load_from_outside(const std::string& name, Load::How without) const {
-    const auto outside = outer_ == nullptr ? std::nullopt : outer_->find(name);
-    if (outside) {
-      const int hops = function_->depth - outside->function->depth;
-      return {.how = Load::How::from_outer, .outer = {hops, outside->slot}};
-    }
-    if (without == Load::How::from_globals) return globals_load(name);
-    return {.how = Load::How::clear};
-  }
-
-  const Symbols* outer_;
-  const Symbols* trunk_ = nullptr;
-  FunctionNames* function_;
-  int level_;
-  std::map<std::string, int> refs_;
-  std::map<int, std::optional<Load>> loads_;  // by slot; a parameter has no load
-  std::set<std::string> stores_;
-};
-
-void each_name(Target& target, auto visit) {
-  if (auto* name = std::get_if<Name>(&target.to)) visit(*name);
-  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
-    for (Target& one : *several) each_name(one, visit);
-  }
-}
-
-void each_namespace(Target& target, auto visit) {
-  if (auto* object = std::get_if<NamespaceTarget>(&target.to)) visit(*object);
-  if (auto* several = std::get_if<std::vector<Target>>(&target.to)) {
-    for (Target& one : *several) each_namespace(one, visit);
-  }
-}
 
 // First pass over a block: which names it loads and stores, without looking into the blocks in it.
 class Collector {
@@ -198,6 +55,7 @@ class Collector {
   }
   void visit(MacroDefinition& node) { symbols_->store(node.target.name); }
   void visit(CallBlock& node) { expression(node.call); }
+
   // The first branch, the rest of them as one, and the else: jinja's view of an if with elifs.
   void visit(If& node) {
     expression(node.branches[0].condition);
@@ -225,89 +83,11 @@ class Collector {
   Symbols* symbols_;
 };
 
-// Does the body load one of the special names before it stores it?
-class SpecialNames {
- public:
-  explicit SpecialNames(std::initializer_list<std::string_view> names)
-      : open_(names.begin(), names.end()) {}
-
-  bool loads(std::string_view name) const { return loaded_.contains(std::string(name)); }
-
-  void body(Body& body) {
-    for (Statement& statement : body) {
-      std::visit([&](auto& node) { visit(node); }, statement.node);
-    }
-  }
-
- private:
-  void expression(const ExprPtr& expr) {
-    if (expr != nullptr) expression(*expr);
-  }
-  void expression(Expr& expr) {
-    auto* name = std::get_if<Name>(&expr.node);
-    if (name != nullptr && open_.contains(name->name)) loaded_.insert(name->name);
-    each_child(expr, [&](Expr& child) { expression(child); });
-  }
-  void store(Target& target) {
-    each_name(target, [&](Name& name) { open_.erase(name.name); });
-  }
-  void visit(TextOutput&) {}
-  void visit(Break&) {}
-  void visit(Continue&) {}
-  void visit(Print& node) { expression(node.value); }
-  void visit(For& node) {
-    store(node.target);
-    expression(node.iterable);
-    body(node.body);
-    body(node.otherwise);
-    expression(node.filter);
-  }
-  void visit(Set& node) {
-    store(node.target);
-    expression(node.value);
-  }
-  void visit(SetBlock& node) {
-    store(node.target);
-    expression(node.filter);
-    body(node.body);
-  }
-  void visit(FilterBlock& node) {
-    body(node.body);
-    expression(node.filter);
-  }
-  void visit(With& node) {
-    for (auto& [target, value] : node.assignments) store(target);
-    for (auto& [target, value] : node.assignments) expression(value);
-    body(node.body);
-  }
-  void visit(MacroDefinition& node) { code(*node.code); }
-  void visit(CallBlock& node) {
-    expression(node.call);
-    code(*node.caller);
-  }
-  void code(MacroCode& code) {
-    for (MacroCode::Parameter& parameter : code.parameters) open_.erase(parameter.name);
-    for (MacroCode::Parameter& parameter : code.parameters) expression(parameter.otherwise);
-    body(code.body);
-  }
-  void visit(If& node) {
-    for (If::Branch& branch : node.branches) {
-      expression(branch.condition);
-      body(branch.body);
-    }
-    body(node.otherwise);
-  }
-
-  std::set<std::string, std::less<>> open_;
-  std::set<std::string, std::less<>> loaded_;
-};
-
 // Second pass: gives names their slots, and does both passes for the blocks inside.
 class Binder {
  public:
   Result<void> program(Program& program) {
-    FunctionNames function{
-        .outer = nullptr, .depth = 0, .function = &program.function, .slots = {}};
+    FunctionNames function{.function = &program.function};
     Symbols symbols(nullptr, function, 0);
     Collector(symbols).body(program.body);
     TRY(body(program.body, {symbols, Branch::always}));
@@ -323,13 +103,7 @@ class Binder {
     Branch branch;
   };
 
-  SlotRef slot_of(const std::string& name, const Symbols& symbols) {
-    const auto ref = symbols.find(name);
-    ASSERT(ref.has_value(), "the name {} was not collected", name);
-    return {symbols.function().depth - ref->function->depth, ref->slot};
-  }
-
-  void bind(Name& name, const Symbols& symbols) { name.slot = slot_of(name.name, symbols); }
+  void bind(Name& name, const Symbols& symbols) { name.slot = symbols.slot_of(name.name); }
 
   void bind(Target& target, const Symbols& symbols) {
     each_name(target, [&](Name& name) { bind(name, symbols); });
@@ -361,8 +135,9 @@ class Binder {
     if (node.function != nullptr || frame.branch == Branch::maybe) return {};
     const bool known =
         std::ranges::find(kUnsupportedFilters, node.name) != std::end(kUnsupportedFilters);
-    if (known)
+    if (known) {
       return core::unsupported("line {}: the filter '{}' is not supported", line, node.name);
+    }
     return core::invalid("line {}: no {} named '{}'", line, what, node.name);
   }
 
@@ -404,17 +179,14 @@ class Binder {
   Result<void> visit(SetBlock& node, Frame frame) {
     TRY(check_target(node.target));
     bind(node.target, frame.symbols);
-    Symbols inner(&frame.symbols, frame.symbols.function(), frame.symbols.level() + 1);
-    Collector collector(inner);
-    collector.body(node.body);
-    collector.expression(node.filter);
-    TRY(body(node.body, {inner, Branch::always}));
-    TRY(bind(node.filter, {inner, Branch::always}));
-    node.scope = inner.scope();
-    return {};
+    return visit_captured(node, frame);
   }
 
-  Result<void> visit(FilterBlock& node, Frame frame) {
+  Result<void> visit(FilterBlock& node, Frame frame) { return visit_captured(node, frame); }
+
+  // A body whose text goes through a filter.
+  template <typename Node>
+  Result<void> visit_captured(Node& node, Frame frame) {
     Symbols inner(&frame.symbols, frame.symbols.function(), frame.symbols.level() + 1);
     Collector collector(inner);
     collector.body(node.body);
@@ -444,19 +216,15 @@ class Binder {
     TRY(bind(node.iterable, frame));
     ++loops_;
     TRY(check_target(node.target));
-    SpecialNames special({"loop"});
-    special.body(node.body);
-
     FunctionNames own{.outer = &frame.symbols.function(),
                       .depth = frame.symbols.function().depth + 1,
-                      .function = &node.function,
-                      .slots = {}};
+                      .function = &node.function};
     if (node.is_recursive) capture(own.outer);
     FunctionNames& function = node.is_recursive ? own : frame.symbols.function();
     const int level = frame.symbols.level() + 1;
 
     Symbols inner(&frame.symbols, function, level);
-    if (node.is_recursive || special.loads("loop")) {
+    if (node.is_recursive || loaded_names(node.body, {"loop"}).contains("loop")) {
       node.loop = SlotRef{0, inner.parameter("loop")};
     }
     each_name(node.target, [&](Name& name) { inner.parameter(name.name); });
@@ -504,8 +272,7 @@ class Binder {
   Result<void> code(MacroCode& code, Frame frame) {
     FunctionNames function{.outer = &frame.symbols.function(),
                            .depth = frame.symbols.function().depth + 1,
-                           .function = &code.function,
-                           .slots = {}};
+                           .function = &code.function};
     capture(&frame.symbols.function());
     Symbols inner(&frame.symbols, function, frame.symbols.level() + 1);
     for (MacroCode::Parameter& parameter : code.parameters) {
@@ -527,13 +294,12 @@ class Binder {
 
   // caller, kwargs and varargs are parameters of every macro whose body uses them.
   Result<void> declare_special(MacroCode& code, Symbols& symbols) {
-    SpecialNames special({"caller", "kwargs", "varargs"});
-    special.body(code.body);
+    const auto loaded = loaded_names(code.body, {"caller", "kwargs", "varargs"});
     const auto parameter = [&](std::string_view name) {
       return std::ranges::find(code.parameters, name, &MacroCode::Parameter::name);
     };
     const auto none = code.parameters.end();
-    if (special.loads("caller")) {
+    if (loaded.contains("caller")) {
       code.has_caller = true;
       const auto named = parameter("caller");
       if (named == none) {
@@ -542,10 +308,10 @@ class Binder {
         return core::invalid("macro '{}': the parameter 'caller' needs a default", code.name);
       }
     }
-    if (special.loads("kwargs") && parameter("kwargs") == none) {
+    if (loaded.contains("kwargs") && parameter("kwargs") == none) {
       code.kwargs_slot = symbols.parameter("kwargs");
     }
-    if (special.loads("varargs") && parameter("varargs") == none) {
+    if (loaded.contains("varargs") && parameter("varargs") == none) {
       code.varargs_slot = symbols.parameter("varargs");
     }
     return {};

@@ -20,7 +20,8 @@ struct RenderOptions {
   // Over one of these, the answer is an Error with code kLimit.
   int64_t output_bytes_max = int64_t{64} << 20;  // also of each string on the way
   int64_t steps_max = 10'000'000;  // about one per expression and per 16 bytes handled
-  int depth_max = 1000;            // of nested expressions, blocks and macro calls
+  // Of nested expressions, blocks and macro calls; 1,000 of them take less than 1 MiB of stack.
+  int depth_max = 1000;
 };
 
 struct Program;
