@@ -21,7 +21,7 @@ namespace sluice::server {
 enum class EndTokenLogprobs : uint8_t { kOmit, kReport };
 
 struct ChoiceTextOptions {
-  std::vector<std::string> stops;
+  std::vector<std::string> stops = {};
   bool include_stop_text = false;
   bool logprobs = false;
   EndTokenLogprobs end_tokens = EndTokenLogprobs::kOmit;

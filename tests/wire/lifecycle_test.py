@@ -1,4 +1,4 @@
-"""From the first line to the last: keys, names, browsers, drain, thoughts, and what `up` survives."""
+"""The life of a server: keys, names, browsers, limits, drain, thoughts, and what `up` survives."""
 
 import concurrent.futures
 import http.client
@@ -90,7 +90,8 @@ class Settings(unittest.TestCase):
 
     def test_browsers(self):
         request = b"OPTIONS " + CHAT.encode() + (
-            b" HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nAccess-Control-Request-Method: POST\r\n"
+            b" HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\n"
+            b"Access-Control-Request-Method: POST\r\n"
             b"Access-Control-Request-Headers: authorization,content-type\r\n\r\n"
         )  # fmt: skip
         status, headers, _ = exchange(self.server.port, request)
@@ -198,7 +199,8 @@ class Silence(unittest.TestCase):
 class Thoughts(unittest.TestCase):
     def test_a_prompt_that_opens_them(self):
         template = (
-            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+            "{% endfor %}"
             "<|im_start|>assistant\n{% if enable_thinking is not defined or enable_thinking %}"
             "<think>\n{% endif %}"
         )
