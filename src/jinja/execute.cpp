@@ -315,10 +315,11 @@ Result<Flow> Render::run_node(const For& node) {
     return Flow::next;
   }
   Iterator iterator = TRY(Iterator::over(iterable));
+  const LoopState::Place place{.home = *current_, .outer = *current_};
   if (node.loop) {
-    return run_loop(node, make<LoopState>(*this, node, std::move(iterator), *current_, 0));
+    return run_loop(node, make<LoopState>(*this, node, std::move(iterator), place));
   }
-  LoopState unseen(*this, node, std::move(iterator), *current_, 0);
+  LoopState unseen(*this, node, std::move(iterator), place);
   return run_loop(node, unseen);
 }
 
@@ -331,7 +332,8 @@ Result<std::string> Render::run_recursive_loop(const For& node, const Value& ite
   ActivationHolder activation = activate(node.function, &outer);
   const Setting<Activation*> running(current_, &*activation);
   Iterator iterator = TRY(Iterator::over(iterable));
-  LoopState& loop = make<LoopState>(*this, node, std::move(iterator), outer, depth);
+  const LoopState::Place place{.home = *activation, .outer = outer, .depth0 = depth};
+  LoopState& loop = make<LoopState>(*this, node, std::move(iterator), place);
   TRY(run_loop(node, loop));
   return text;
 }
@@ -341,6 +343,7 @@ Result<Flow> Render::run_loop(const For& node, LoopState& loop) {
   // As in jinja2, `else` also runs where the first round ended with break or continue.
   bool completed = false;
   const Flow flow = TRY(run_iterations(node, loop, completed));
+  loop.finish();
   leave(node.scope);
   if (node.filter != nullptr) leave(node.filter_scope);
   if (completed || node.otherwise.empty() || flow != Flow::next) return flow;
@@ -364,7 +367,9 @@ Result<Flow> Render::run_iterations(const For& node, LoopState& loop, bool& comp
   return Flow::next;
 }
 
-Result<bool> Render::passes(const For& loop, const Value& item) {
+// `loop.length` may ask from inside of a macro that got the loop as argument.
+Result<bool> Render::passes(const For& loop, const Value& item, Activation& home) {
+  const Setting<Activation*> running(current_, &home);
   TRY(assign(loop.filter_target, item));
   return truth(TRY(eval(*loop.filter)));
 }

@@ -190,8 +190,11 @@ Result<std::string> PercentFormatter::run() {
     TRY(field());
     any_named = any_named || named_.has_value();
   }
-  const bool may_be_unused = values_.is(Kind::dict) || values_.is_undefined() ||
-                             (values_.is(Kind::list) && !is_tuple(values_)) || any_named;
+  // Python lets everything that can be indexed pass as a mapping.
+  const bool is_indexed = values_.is(Kind::list) && (values_.as_list().kind == ListKind::list ||
+                                                     values_.as_list().kind == ListKind::range);
+  const bool may_be_unused =
+      values_.is(Kind::dict) || values_.is_undefined() || is_indexed || any_named;
   const size_t count = is_tuple(values_) ? values_.as_list().items.size() : 1;
   if (used_ < count && !may_be_unused) {
     return core::unsupported("not all arguments converted during string formatting");

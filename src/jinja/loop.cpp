@@ -90,9 +90,9 @@ Result<bool> LoopState::pull(Value& item) {
     item = collected_[(*collected_at_)++];
     return true;
   }
-  while (TRY(source_.next(item))) {
+  while (!finished_ && TRY(source_.next(item))) {
     TRY(render_.charge(1));
-    if (node_.filter == nullptr || TRY(render_.passes(node_, item))) return true;
+    if (node_.filter == nullptr || TRY(render_.passes(node_, item, place_.home))) return true;
   }
   return false;
 }
@@ -138,8 +138,8 @@ Result<Value> LoopState::attribute(Render&, std::string_view name) {
   if (name == "length") return Value::integer(TRY(length()));
   if (name == "revindex") return Value::integer(TRY(length()) - index0_);
   if (name == "revindex0") return Value::integer(TRY(length()) - index0_ - 1);
-  if (name == "depth") return Value::integer(depth0_ + 1);
-  if (name == "depth0") return Value::integer(depth0_);
+  if (name == "depth") return Value::integer(place_.depth0 + 1);
+  if (name == "depth0") return Value::integer(place_.depth0);
   if (name == "previtem") {
     return index0_ == 0 ? Value::undefined("there is no previous item") : before_;
   }
@@ -157,8 +157,8 @@ Result<Value> LoopState::call(Render& render, const Arguments& arguments) {
   if (arguments.positional.size() != 1 || !arguments.named.empty()) {
     return core::unsupported("loop() takes one argument: what to iterate over");
   }
-  return Value::string(
-      TRY(render.run_recursive_loop(node_, arguments.positional[0], outer_, depth0_ + 1)));
+  return Value::string(TRY(
+      render.run_recursive_loop(node_, arguments.positional[0], place_.outer, place_.depth0 + 1)));
 }
 
 Result<std::string> LoopState::representation(Render&) {

@@ -35,11 +35,20 @@ core::Result<std::vector<Value>> collect(Render& render, const Value& iterable);
 // The state of a for, and the template's variable `loop`.
 class LoopState final : public Object {
  public:
-  LoopState(Render& render, const For& node, Iterator source, Activation& outer, int depth)
-      : render_(render), node_(node), source_(std::move(source)), outer_(outer), depth0_(depth) {}
+  // Where a loop runs.
+  struct Place {
+    Activation& home;   // holds its variables
+    Activation& outer;  // around the function of a recursive loop; else as home
+    int depth0 = 0;     // of recursive calls
+  };
+
+  LoopState(Render& render, const For& node, Iterator source, Place place)
+      : render_(render), node_(node), source_(std::move(source)), place_(place) {}
 
   // Moves on to the next item that passes the loop's filter; false at the end.
   core::Result<bool> next(Value& item);
+  // Its variables are about to go: there are no more items.
+  void finish() { finished_ = true; }
 
   std::string_view type_name() const override { return "LoopContext"; }
   std::optional<MethodOwner> method_owner() const override { return MethodOwner::loop; }
@@ -60,8 +69,8 @@ class LoopState final : public Object {
   Render& render_;
   const For& node_;
   Iterator source_;
-  Activation& outer_;
-  int depth0_;
+  Place place_;
+  bool finished_ = false;
 
   int64_t index0_ = -1;
   Value current_, before_;

@@ -75,8 +75,8 @@ class Render {
   ActivationHolder activate(const Function& function, Activation* outer);
 
   core::Result<void> assign(const Target& target, const Value& value);
-  // Runs the filter of a loop on the next item.
-  core::Result<bool> passes(const For& loop, const Value& item);
+  // Runs the filter of a loop, whose variables live in `home`, on the next item.
+  core::Result<bool> passes(const For& loop, const Value& item, Activation& home);
 
   // The error of raise_exception goes out as it is; others get the line where they happened.
   core::Error raise(std::string message);
