@@ -117,13 +117,13 @@ Parsed<Json> parse_template_variables(const FieldReader& fields) {
             "chat_template_kwargs",
             fmt::format("'chat_template_kwargs.{}' would replace what the request says itself",
                         key));
-      variables.emplace_back(key, value);
+      variables.push_back({key, value});
     }
   }
   const auto add = [&](std::string_view key, Json value) {
     for (const auto& [present, unused] : variables)
       if (present == key) return;
-    variables.emplace_back(std::string(key), std::move(value));
+    variables.push_back({std::string(key), std::move(value)});
   };
   if (const auto thinking = TRY(fields.boolean("enable_thinking")))
     add("enable_thinking", Json{*thinking});

@@ -56,8 +56,8 @@ Parsed<std::vector<std::pair<int32_t, float>>> parse_logit_bias(const FieldReade
   const FieldReader entries(*json, "logit_bias.");
   for (const auto& [key, unused] : *object) {
     int32_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc() || end != key.data() + key.size() || id < 0)
+    std::from_chars(key.data(), key.data() + key.size(), id);
+    if (id < 0 || fmt::format("{}", id) != key)  // "07" would be a second name of "7"
       return invalid_field("logit_bias",
                            fmt::format("'logit_bias' has the key '{}', which is no token id", key));
     const auto bias = TRY(entries.number(key, {.least = -100, .most = 100}));

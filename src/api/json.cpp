@@ -44,8 +44,10 @@ Parsed<Json> convert(simdjson::dom::element element) {
     }
     case element_type::OBJECT: {
       Json::Object object;
-      for (const auto& [key, item] : simdjson::dom::object(element))
-        object.emplace_back(std::string(key), TRY(convert(item)));
+      for (const auto& [key, item] : simdjson::dom::object(element)) {
+        Json value = TRY(convert(item));  // alone: a return from within an expression leaks it
+        object.push_back({std::string(key), std::move(value)});
+      }
       if (const std::string* key = duplicate_key(object))
         return invalid_json(fmt::format("the key '{}' occurs twice in one object", *key));
       return Json{std::move(object)};

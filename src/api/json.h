@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -12,9 +11,11 @@
 
 namespace sluice::api {
 
+struct JsonMember;
+
 struct Json {
   using Array = std::vector<Json>;
-  using Object = std::vector<std::pair<std::string, Json>>;  // in the order of the text
+  using Object = std::vector<JsonMember>;  // in the order of the text
 
   // int64_t where the number is written without fraction or exponent and fits, else double.
   std::variant<std::monostate, bool, int64_t, double, std::string, Array, Object> value;
@@ -26,6 +27,11 @@ struct Json {
   bool is_null() const { return value.index() == 0; }
   const Json* find(std::string_view key) const;  // null where this is no object or has no such key
   std::string_view type_name() const;            // "null", "boolean", "integer", "number", …
+};
+
+struct JsonMember {
+  std::string key;
+  Json value;
 };
 
 inline constexpr int64_t kJsonDepthMax = 64;

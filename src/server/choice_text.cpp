@@ -43,6 +43,8 @@ ChoiceText::Next ChoiceText::add_token(const EventBatch::Token& token) {
 void ChoiceText::append_text(std::string text) {
   if (text.empty()) return;
   decoded_bytes_ += static_cast<int64_t>(text.size());
+  if (completion_tokens_ <= options_.min_tokens && !options_.stops.empty())
+    return append_certain(text);
   const StopMatcher::Step step = stops_.feed(text);
   append_certain(step.text);
   if (!step.matched) return;

@@ -22,6 +22,7 @@ enum class EndTokenLogprobs : uint8_t { kOmit, kReport };
 
 struct ChoiceTextOptions {
   std::vector<std::string> stops = {};
+  int64_t min_tokens = 0;  // stop strings are not looked for in the text of that many
   bool include_stop_text = false;
   bool logprobs = false;
   EndTokenLogprobs end_tokens = EndTokenLogprobs::kOmit;

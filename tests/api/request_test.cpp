@@ -92,6 +92,8 @@ const BadField kBadChatFields[] = {
     {R"("logit_bias":[1])", "logit_bias"},
     {R"("logit_bias":{"x":1})", "logit_bias"},
     {R"("logit_bias":{"-1":1})", "logit_bias"},
+    {R"("logit_bias":{"7":1,"07":1})", "logit_bias"},
+    {R"("logit_bias":{"7 ":1})", "logit_bias"},
     {R"("logit_bias":{"1":101})", "logit_bias.1"},
     {R"("logit_bias":{"99999999999":1})", "logit_bias"},
     {R"("seed":"a")", "seed"},

@@ -121,6 +121,14 @@ TEST(ChoiceText, WhatWasHeldComesAtTheEnd) {
   EXPECT_EQ(reader.logprobs, "the END");
 }
 
+TEST(ChoiceText, StopsAreNotLookedForBeforeMinTokens) {
+  Reader reader({.stops = {"b"}, .min_tokens = 3});
+  reader.feed("abcab");
+  reader.end(FinishReason::kStop);
+  EXPECT_EQ(reader.text, "abca");
+  EXPECT_EQ(reader.stopped, 1);
+}
+
 TEST(ChoiceText, KeepsTheStopWhereAsked) {
   Reader reader({.stops = {"END"}, .include_stop_text = true});
   reader.feed("an END");

@@ -9,15 +9,11 @@ import urllib.request
 DEADLINE_S = 20
 
 
-def exchange(port: int, request: bytes, *, end: bool = False) -> tuple[int, dict, bytes]:
-    """Status, headers (lower case) and body of the answer to these bytes on a new connection.
-
-    With `end`, nothing more will come from us (half-closed)."""
+def exchange(port: int, request: bytes) -> tuple[int, dict, bytes]:
+    """Status, headers (lower case) and body of the answer to these bytes on a new connection."""
     with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as connection:
         connection.settimeout(DEADLINE_S)
         connection.sendall(request)
-        if end:
-            connection.shutdown(socket.SHUT_WR)
         return read_answer(connection)
 
 
