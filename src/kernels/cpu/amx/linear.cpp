@@ -1,5 +1,5 @@
 // Linear layers of many rows on the tile unit. The strips, their order of operations and so the
-// bits are those of generic/linear.h; only the integer dots come from tiles.
+// bits are those of generic/linear.inc; only the integer dots come from tiles.
 //
 // Arithmetic: 16 rows × 16 outputs × one block of 32 is one TDPBSUD of 16 × 16 × 32 = 8,192
 // multiplications, 16 cycles of the tile unit, where the vector unit needs 128 VPDPBUSD. What then
@@ -11,7 +11,7 @@
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/generic/linear.h"
+#include "kernels/cpu/generic/linear.inc"
 
 namespace sluice::kernels::amx {
 namespace {

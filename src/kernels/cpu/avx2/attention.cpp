@@ -1,7 +1,8 @@
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx2/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/generic/attention.h"
+#include "kernels/cpu/generic/attention.inc"
+#include "kernels/cpu/generic/kv_store.inc"
 
 namespace sluice::kernels::avx2 {
 

@@ -1,7 +1,7 @@
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx2/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/generic/probe.h"
+#include "kernels/cpu/generic/probe.inc"
 
 namespace sluice::kernels::avx2 {
 

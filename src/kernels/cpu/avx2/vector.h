@@ -1,4 +1,4 @@
-// Vectors of 8 lanes for the kernels of generic/*.h. Everything has internal linkage: these
+// Vectors of 8 lanes for the kernels of generic/*.inc. Everything has internal linkage: these
 // functions exist only in files compiled for this processor.
 #pragma once
 

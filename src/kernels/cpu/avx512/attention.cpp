@@ -1,7 +1,8 @@
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/generic/attention.h"
+#include "kernels/cpu/generic/attention.inc"
+#include "kernels/cpu/generic/kv_store.inc"
 
 namespace sluice::kernels::avx512 {
 

@@ -1,7 +1,7 @@
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/generic/logits.h"
+#include "kernels/cpu/generic/logits.inc"
 
 namespace sluice::kernels::avx512 {
 

@@ -161,18 +161,19 @@ void pack_panel(const PackArgs& args, const PackedFormat& format, int64_t first,
   const core::DTypeInfo& type = core::info(args.type);
   const int64_t row_bytes = core::bytes_of(args.type, args.inputs);
   const int64_t lanes = std::min(kPanel, args.outputs - first);
+  const bool keeps = keeps_bits(args.type);
   for (int64_t lane = 0; lane < lanes; ++lane) {
     const auto* row = reinterpret_cast<const uint8_t*>(args.weights) + (first + lane) * row_bytes;
     std::array<float, 256> decoded;
     for (int64_t b = 0; b < args.inputs / kBlock; ++b) {
       const int64_t in_unit = b * kBlock % type.block_values;
-      if (!keeps_bits(args.type) && in_unit == 0)
+      if (!keeps && in_unit == 0)
         decode(args.type,
                reinterpret_cast<const std::byte*>(row) +
                    b * kBlock / type.block_values * type.block_bytes,
                type.block_values, decoded.data());
-      const LaneBlock block = keeps_bits(args.type) ? read_block(args.type, row, b)
-                                                    : quantize_block(decoded.data() + in_unit);
+      const LaneBlock block =
+          keeps ? read_block(args.type, row, b) : quantize_block(decoded.data() + in_unit);
       uint8_t* group = panel + b / format.group() * format.group_bytes();
       const int64_t i = b % format.group();
       for (int64_t j = 0; j < format.bits; ++j)
