@@ -62,13 +62,23 @@ double error_against(const std::vector<float>& values, const std::vector<float>&
   return std::sqrt(differences / squares);
 }
 
-core::Result<const OpMaker*> find_maker(const std::string& name) {
-  std::string names;
-  for (const OpMaker& maker : op_makers()) {
-    if (name == maker.name) return &maker;
-    names += (names.empty() ? "" : ", ") + std::string(maker.name);
-  }
-  return core::invalid("op '{}' does not exist; choose one of {}", name, names);
+std::vector<std::string> op_names() {
+  std::vector<std::string> names;
+  for (const OpMaker& maker : op_makers()) names.emplace_back(maker.name);
+  return names;
+}
+
+std::vector<std::string> type_names() {
+  std::vector<std::string> names;
+  for (int t = 0; t < core::kDTypeCount; ++t)
+    names.emplace_back(core::info(static_cast<core::DType>(t)).name);
+  return names;
+}
+
+const OpMaker& maker_of(const std::string& name) {
+  for (const OpMaker& maker : op_makers())
+    if (name == maker.name) return maker;
+  ASSERT(false, "op '{}' passed the check of the command line", name);
 }
 
 struct Report {
@@ -88,14 +98,13 @@ struct Report {
 core::Result<Report> bench(const Options& options) {
   const core::CpuInfo cpu = core::detect_cpu();
   const kernels::Ops* ops = TRY(kernels::select_ops(cpu, options.kernels));
-  const OpMaker* maker = TRY(find_maker(options.name));
+  const OpMaker& maker = maker_of(options.name);
   OpShape shape = options.shape;
-  const auto type = core::dtype_from_name(options.type);
-  if (!type) return core::invalid("type '{}' does not exist", options.type);
-  shape.type = *type;
-  const int32_t block = core::info(*type).block_values;
-  const int32_t divisor =
-      ops->activation_form(*type) == kernels::ActivationForm::kInt8 ? std::max(block, 32) : block;
+  shape.type = *core::dtype_from_name(options.type);
+  const int32_t block = core::info(shape.type).block_values;
+  const int32_t divisor = ops->activation_form(shape.type) == kernels::ActivationForm::kInt8
+                              ? std::max(block, 32)
+                              : block;
   if (shape.inputs % divisor != 0)
     return core::invalid("{} inputs are no whole blocks of {} ({} values)", shape.inputs,
                          options.type, divisor);
@@ -109,7 +118,7 @@ core::Result<Report> bench(const Options& options) {
   report.table = ops->name;
   report.threads = pool.threads();
   shape.cold_bytes = options.cold_mb << 20;
-  const OpCase op = maker->make(*ops, pool, shape);
+  const OpCase op = maker.make(*ops, pool, shape);
   report.shape = op.shape;
   report.times = measure(op, pool, options.milliseconds);
   report.gb_s = op.bytes / report.times.median_s * 1e-9;
@@ -119,7 +128,7 @@ core::Result<Report> bench(const Options& options) {
   if (op.unit == OpUnit::kFloat) report.roof_tera_ops = roof.f32_tflops;
   if (op.result) {
     shape.cold_bytes = 0;
-    const OpCase reference = maker->make(kernels::reference_ops(), pool, shape);
+    const OpCase reference = maker.make(kernels::reference_ops(), pool, shape);
     reference.run(pool);
     report.error = error_against(op.result(), reference.result());
   }
@@ -157,9 +166,11 @@ void print_json(const Report& r) {
 
 void add_options(CLI::App& app, Options* options) {
   OpShape& shape = options->shape;
-  app.add_option("NAME", options->name, "the op; see --list");
+  app.add_option("NAME", options->name, "the op; see --list")->check(CLI::IsMember(op_names()));
   app.add_flag("--list", options->list, "name the ops and the kernel tables of this machine");
-  app.add_option("--type", options->type, "element type of weights")->capture_default_str();
+  app.add_option("--type", options->type, "element type of weights")
+      ->capture_default_str()
+      ->check(CLI::IsMember(type_names()));
   app.add_option("--rows", shape.rows, "rows of the step")->check(CLI::Range(1, 1 << 16));
   app.add_option("--outputs", shape.outputs, "rows of the weights, or logits")
       ->check(CLI::Range(1, 1 << 20));
