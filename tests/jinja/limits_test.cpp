@@ -11,6 +11,7 @@ namespace sluice::jinja {
 namespace {
 
 using core::ErrorCode;
+using ::testing::HasSubstr;
 
 std::string repeated(std::string_view text, int times) {
   std::string all;
@@ -18,14 +19,18 @@ std::string repeated(std::string_view text, int times) {
   return all;
 }
 
-// The code of the error that the template ends with, under limits that are reached soon.
-ErrorCode render_code(const std::string& source) {
+// The error that the template ends with, under limits that are reached soon.
+core::Error render_error(const std::string& source) {
   const RenderOptions options{.output_bytes_max = 1 << 22, .steps_max = 300'000};
   const auto parsed = Template::parse(source);
   const auto text =
       parsed.ok() ? parsed->render(Value(), options) : core::Result<std::string>(parsed.error());
   EXPECT_FALSE(text.ok()) << source.substr(0, 200) << " gave " << text->size() << " bytes";
-  return text.ok() ? ErrorCode::kIo : text.error().code;
+  return text.ok() ? core::Error{ErrorCode::kIo, ""} : text.error();
+}
+
+ErrorCode render_code(const std::string& source) {
+  return render_error(source).code;
 }
 
 TEST(Limits, LoopsEnd) {
@@ -79,6 +84,17 @@ TEST(Limits, TheOutputLimitIsExact) {
   EXPECT_EQ(over.error().message, "line 1: the template makes more than 9 bytes of text");
 }
 
+TEST(Limits, TheOutputLimitHoldsForTextThatIsNotPrinted) {
+  for (const std::string text :
+       {"'a' * 11", "'aaaaaa' + 'aaaaaa'", "'aaaaaa' ~ 'aaaaaa'", "'aaaaaa'.replace('a', 'bb')",
+        "['aaaaaaa']|join|indent(9, true)"}) {
+    const auto parsed = Template::parse("{% set x = " + text + " %}");
+    ASSERT_TRUE(parsed.ok());
+    EXPECT_TRUE(parsed->render(Value(), {.output_bytes_max = 100}).ok()) << text;
+    EXPECT_FALSE(parsed->render(Value(), {.output_bytes_max = 10}).ok()) << text;
+  }
+}
+
 TEST(Limits, ListsDoNotGrowWithoutEnd) {
   const char* const sources[] = {
       "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
@@ -110,20 +126,28 @@ TEST(Limits, RecursionEnds) {
       "{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{% endmacro %}{{ m() }}",
       "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}",
       "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor "
-      "%}",
-      "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x} %}{% "
-      "endfor %}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = ns.x|batch(1)|list "
-      "%}{% endfor %}",
-      "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = dict(a=ns.x) %}{% "
-      "endfor %}",
-      "{% set ns = namespace(x=1) %}{% macro m() %}{% set ns.x = kwargs %}{% endmacro %}"
-      "{% for i in range(100000) %}{{ m(a=ns.x) }}{% endfor %}",
-      "{% set ns = namespace(x=1) %}{% macro m() %}{% set ns.x = varargs %}{% endmacro %}"
-      "{% for i in range(100000) %}{{ m(ns.x) }}{% endfor %}",
   };
-  for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
+  for (const char* source : sources) {
+    EXPECT_THAT(render_error(source).message, HasSubstr("nests more than 1000 levels")) << source;
+  }
+}
+
+// Each round of these nests a value once more.
+TEST(Limits, ValuesNestOnlySoDeep) {
+  const char* const rounds[] = {
+      "{% set ns.x = [ns.x] %}",
+      "{% set ns.x = (ns.x,) %}",
+      "{% set ns.x = {'a': ns.x} %}",
+      "{% set ns.x = [ns.x]|batch(1)|list %}",
+      "{% set ns.x = dict(a=ns.x) %}",
+      "{% macro m() %}{% set ns.x = kwargs %}{% endmacro %}{{ m(a=ns.x) }}",
+      "{% macro m() %}{% set ns.x = varargs %}{% endmacro %}{{ m(ns.x) }}",
+  };
+  for (const std::string round : rounds) {
+    const std::string source =
+        "{% set ns = namespace(x=1) %}{% for i in range(1000) %}" + round + "{% endfor %}";
+    EXPECT_THAT(render_error(source).message, HasSubstr("nested deeper than 200 levels")) << source;
+  }
 }
 
 TEST(Limits, DeepNestingInTheSourceIsRefused) {

@@ -41,6 +41,11 @@ TEST(Dict, EqualNumbersAreOneKey) {
   dict.set(Value::string("1"), Value::string("text"));
   EXPECT_EQ(dict.size(), 2);
   EXPECT_EQ(dict.find(Value::integer(1))->as_string(), "bool");
+
+  for (int64_t i = 2; i < 30; ++i) dict.set(Value::integer(i), Value::integer(i));
+  dict.set(Value::real(7), Value::string("seven"));
+  EXPECT_EQ(dict.find(Value::integer(7))->as_string(), "seven");
+  EXPECT_EQ(dict.find(Value::real(1))->as_string(), "bool");
 }
 
 TEST(Dict, TuplesOfPlainValuesAreKeysListsAreNot) {
@@ -59,6 +64,7 @@ TEST(Value, KnowsHowDeepItIs) {
   dict.set("a", flat);
   EXPECT_EQ(nesting_depth(Value::integer(1)), 0);
   EXPECT_EQ(nesting_depth(flat), 1);
+  EXPECT_EQ(nesting_depth(Value::tuple({Value::none(), flat})), 2);
   EXPECT_EQ(nesting_depth(Value::dict(std::move(dict))), 2);
 }
 
