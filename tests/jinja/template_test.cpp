@@ -96,6 +96,15 @@ TEST(Template, GlobalsThatAreNoDictAreJustEmpty) {
   EXPECT_EQ(*parsed->render(Value::none(), {}), "False");
 }
 
+// Here jinja2 goes on: its generator keeps the variables of the macro, ours are gone by then.
+TEST(Template, ALoopThatHasEndedHasNoMoreItems) {
+  EXPECT_EQ(*render("{% set ns = namespace() %}"
+                    "{% macro m(limit) %}{% for x in [1, 2, 3] if x < limit %}"
+                    "{% set ns.loop = loop %}{% break %}{% endfor %}{% endmacro %}"
+                    "{{ m(9) }}{{ ns.loop.length }} {{ ns.loop.last }}"),
+            "1 True");
+}
+
 TEST(Template, MalformedUtf8PassesThrough) {
   const auto parsed = Template::parse(
       "{{ x }}{{ x|length }}{{ x[1:] }}{{ x|upper|length }}{{ [x]|string|length }}");
