@@ -152,6 +152,14 @@ Result<Value> attribute(Render& render, const Value& object, const Attribute& no
   return value.is_missing() ? no_attribute(object, name) : value;
 }
 
+Result<Value> attribute(Render& render, const Value& object, const std::string& name) {
+  return attribute(render, object,
+                   Attribute{.object = nullptr,
+                             .name = Value::string(name),
+                             .missing_in_dict = no_attribute(object, name),
+                             .methods = find_methods(name)});
+}
+
 Result<Value> subscript(Render& render, const Value& object, const Value& key) {
   if (object.is_undefined()) return undefined_error(object);
   const bool is_index = key.is(Kind::integer) || key.is(Kind::boolean);

@@ -93,15 +93,10 @@ Result<Value> default_value(Render&, const Value& input, const Bound& arguments)
 Result<Value> attr(Render& render, const Value& input, const Bound& arguments) {
   const std::string name(TRY(string_of(*arguments[0], "an attribute's name")));
   if (input.is_undefined()) return undefined_error(input);
-  const Methods methods = find_methods(name);
-  if (input.is(Kind::dict) && methods.of(input) == nullptr) {
+  if (input.is(Kind::dict) && find_method(MethodOwner::dict, name) == nullptr) {
     return Value::undefined(fmt::format("'dict object' has no attribute '{}'", name));
   }
-  return attribute(render, input,
-                   Attribute{.object = nullptr,
-                             .name = Value::string(name),
-                             .missing_in_dict = {},
-                             .methods = methods});
+  return attribute(render, input, name);
 }
 
 constexpr Native kFilters[] = {

@@ -310,12 +310,7 @@ Result<Value> BraceFormatter::lookup(std::string_view name) {
   while (at < name.size()) {
     if (name[at] == '.') {
       const size_t end = std::min(name.find_first_of(".[", at + 1), name.size());
-      const std::string attribute_name(name.substr(at + 1, end - at - 1));
-      const Attribute node{.object = nullptr,
-                           .name = Value::string(attribute_name),
-                           .missing_in_dict = Value::undefined("no such attribute"),
-                           .methods = find_methods(attribute_name)};
-      value = TRY(attribute(render_, value, node));
+      value = TRY(attribute(render_, value, std::string(name.substr(at + 1, end - at - 1))));
       at = end;
       continue;
     }

@@ -34,6 +34,7 @@ std::optional<int64_t> length_of(const Value& value);
 
 // object.name: attributes and methods first, then items.
 core::Result<Value> attribute(Render& render, const Value& object, const Attribute& node);
+core::Result<Value> attribute(Render& render, const Value& object, const std::string& name);
 // object[key]: items first, then attributes and methods. Undefined where there is none.
 core::Result<Value> subscript(Render& render, const Value& object, const Value& key);
 // object[start:stop:step]; none or undefined where left out.

@@ -55,7 +55,6 @@ class Render {
     return Value::object(make<T>(std::forward<Args>(args)...));
   }
 
-  core::Result<Value> call(const Value& callee, const Arguments& arguments);
   core::Result<std::string> run_macro(const MacroCode& code, Activation& activation);
   core::Result<std::string> run_recursive_loop(const For& loop, const Value& iterable,
                                                Activation& outer, int depth);
@@ -65,7 +64,6 @@ class Render {
   class ActivationHolder {
    public:
     Activation& operator*() { return *held_; }
-    Activation* operator->() { return held_; }
 
    private:
     friend class Render;
@@ -136,6 +134,7 @@ class Render {
   core::Result<Value> eval_node(const Test& node);
   core::Result<Arguments> eval_arguments(const CallArguments& arguments);
   core::Result<Value> call_node(const Call& node, const Value* caller);
+  core::Result<Value> call(const Value& callee, const Arguments& arguments);
 
   void enter(const Scope& scope);
   void leave(const Scope& scope);
