@@ -104,7 +104,7 @@ JsonWriter& JsonWriter::integer(int64_t value) {
 JsonWriter& JsonWriter::number(double value) {
   if (!std::isfinite(value)) return null();
   separate();
-  fmt::format_to(std::back_inserter(out_), "{}", value);
+  fmt::format_to(std::back_inserter(out_), "{}", value == 0 ? 0.0 : value);  // "-0" is an integer
   return *this;
 }
 
