@@ -72,7 +72,8 @@ class Chat(unittest.TestCase):
 
     def test_a_system_prompt_matters(self):
         plain = chat("-p", "Who are you?", "--max-tokens", "16")[1]
-        pirate = chat("-p", "Who are you?", "--max-tokens", "16", "--system", "You are a pirate.")[1]
+        system = ("--system", "You are a pirate.")
+        pirate = chat("-p", "Who are you?", "--max-tokens", "16", *system)[1]
         self.assertNotEqual(plain, pirate)
 
     def test_what_does_not_fit_is_said(self):
