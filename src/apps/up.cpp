@@ -25,8 +25,10 @@ struct UpOptions {
   double hold_timeout_s = 10;
 };
 
-// Options of this process, with one value each: the engine's process does not get them.
-constexpr std::string_view kOwnOptions[] = {"--host", "--port", "--hold-timeout", "--held-max"};
+// Options of this process, with one value each: the engine's process does not get them. (It must
+// not close idle connections before we do.)
+constexpr std::string_view kOwnOptions[] = {"--host", "--port", "--hold-timeout", "--held-max",
+                                            "--idle-timeout"};
 
 // `sluice serve` with the same options, on a free port of this machine.
 std::vector<std::string> engine_command(const UpOptions& options, int argc, char** argv) {
