@@ -65,8 +65,10 @@ Error model_not_found(std::string_view model) {
 Error not_found(std::string_view message) {
   return make(404, kInvalidRequest, "not_found", "", message);
 }
-Error method_not_allowed(std::string_view message) {
-  return make(405, kInvalidRequest, "method_not_allowed", "", message);
+Error method_not_allowed(std::string_view message, std::string_view allow) {
+  Error error = make(405, kInvalidRequest, "method_not_allowed", "", message);
+  error.allow = allow;
+  return error;
 }
 Error server_error(std::string_view message) {
   return make(500, "server_error", "internal_error", "", message);

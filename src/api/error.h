@@ -19,6 +19,7 @@ struct Error {
   std::string param;  // the field, e.g. "messages[2].content"; empty: null
   std::string message;
   int64_t retry_after_seconds = 0;  // above 0: sent as Retry-After
+  std::string allow = {};           // of a 405: the methods that there are, sent as Allow
 };
 
 Error invalid_field(std::string_view param, std::string_view message);
@@ -28,7 +29,7 @@ Error context_too_long(std::string_view param, std::string_view message);
 Error invalid_api_key(std::string_view message);
 Error model_not_found(std::string_view model);
 Error not_found(std::string_view message);
-Error method_not_allowed(std::string_view message);
+Error method_not_allowed(std::string_view message, std::string_view allow);
 Error server_error(std::string_view message);
 Error overloaded(std::string_view message, int64_t retry_after_seconds);
 

@@ -63,7 +63,8 @@ core::Result<int> serve(const ServeOptions& options) {
                          .sink = [&](const engine::StepEvents& events) { bridge.on_step(events); },
                          .observer = {}});
   server::ApiServerConfig config = TRY(make_server_config(options, served));
-  config.random_seed = random_seed();
+  config.id_seed = random_seed();
+  config.secret_seed = random_seed();
   server::ApiServer server(
       std::move(config),
       {.loop = loop,

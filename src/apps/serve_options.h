@@ -38,7 +38,7 @@ core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options);
 // What requests may call the model where no name is given: the file's.
 std::string default_model_name(const ServeOptions& options);
 
-// Everything but the random seed. An Error names the option.
+// Everything but the seeds. An Error names the option.
 core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& options,
                                                          const ServedModel& served);
 

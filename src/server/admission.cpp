@@ -45,7 +45,7 @@ void Impl::admit(Ticket ticket, PreparedGeneration prepared) {
   const std::string_view prefix = prepared.kind == AnswerKind::kChat ? "chatcmpl-" : "cmpl-";
   GenerationPlan plan;
   plan.kind = prepared.kind;
-  plan.head = {.id = std::string(prefix) + random_hex(~config.random_seed, next_engine_id),
+  plan.head = {.id = std::string(prefix) + random_hex(~config.id_seed, next_engine_id),
                .created_s = parts.clock.unix_ns() / 1'000'000'000,
                .model = fields.model.empty() ? config.model_names.front() : fields.model};
   plan.streaming = fields.streaming;
@@ -85,7 +85,7 @@ std::vector<engine::Request> Impl::plan_choices(const PreparedGeneration& prepar
     text.reasoning = prompt.reasoning;
     const uint64_t seed = fields.sampling.seed
                               ? static_cast<uint64_t>(*fields.sampling.seed)
-                              : core::random_bits(config.random_seed, next_engine_id);
+                              : core::random_bits(config.secret_seed, next_engine_id);
     auto choices = make_engine_requests(
         {.fields = fields,
          .prompt_ids = prompt.ids,
@@ -93,7 +93,7 @@ std::vector<engine::Request> Impl::plan_choices(const PreparedGeneration& prepar
          .logprobs_top = prepared.logprobs_top,
          .prompt_logprobs_top = prepared.echo && logprobs ? prepared.logprobs_top : -1,
          .seed = seed,
-         .salt_key = config.random_seed},
+         .salt_key = config.secret_seed},
         next_engine_id);
     next_engine_id += choices.size();
     for (engine::Request& choice : choices) {

@@ -14,8 +14,7 @@ namespace {
 
 using Impl = ApiServer::Impl;
 
-// What a route is for decides who may use it and when.
-enum class Access : uint8_t { kOpen, kKey };
+enum class Access : uint8_t { kOpen, kKey };  // kKey: with an API key, where there are keys
 
 struct Route {
   net::Method method;
@@ -96,7 +95,7 @@ void Impl::handle(const net::Request& request, net::Responder responder) {
   Ticket ticket{.responder = std::move(responder),
                 .request_id = is_valid_request_id(given)
                                   ? std::string(given)
-                                  : "req-" + random_hex(config.random_seed, requests),
+                                  : "req-" + random_hex(config.id_seed, requests),
                 .started_ns = now_ns};
   ++requests;
   std::string allowed;
@@ -108,7 +107,8 @@ void Impl::handle(const net::Request& request, net::Responder responder) {
   if (route == nullptr)
     return refuse(
         ticket, api::method_not_allowed(fmt::format("'{}' takes {}, not {}", request.path, allowed,
-                                                    net::method_text(request.method))));
+                                                    net::method_text(request.method)),
+                                        allowed));
   if (route->access == Access::kKey && !is_authorized(request, config.api_keys))
     return refuse(ticket,
                   api::invalid_api_key("send a valid API key as 'Authorization: Bearer KEY'"));

@@ -39,7 +39,8 @@ struct ApiServerConfig {
   int64_t drain_timeout_ns = 30'000'000'000;
   api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
   int64_t page_tokens = 0;
-  uint64_t random_seed = 0;            // of ids, of unseeded sampling; unpredictable in the product
+  uint64_t id_seed = 0;      // of request ids, which clients see (and could compute it from)
+  uint64_t secret_seed = 0;  // of cache salts and unseeded sampling; unpredictable in the product
   std::vector<api::Setting> settings;  // for /server_info
 };
 

@@ -85,6 +85,7 @@ void Replier::error(const Ticket& ticket, const api::Error& error, int64_t now_n
                          .body = api::to_json(error)};
   response.headers.push_back({"content-type", "application/json"});
   append_processing_time(&response.headers, ticket, now_ns);
+  if (!error.allow.empty()) response.headers.push_back({"allow", error.allow});
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});
   if (error.retry_after_seconds > 0)
     response.headers.push_back({"retry-after", fmt::format("{}", error.retry_after_seconds)});

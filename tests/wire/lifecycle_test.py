@@ -80,6 +80,11 @@ class Settings(unittest.TestCase):
         for path in ("/health", "/ping", "/metrics", "/version", "/livez", "/readyz"):
             self.assertEqual(get(self.server, path)[0], 200, path)
 
+    def test_wrong_method_names_the_right_ones(self):
+        status, headers, _ = get(self.server, CHAT)
+        self.assertEqual((status, headers["allow"]), (405, "POST"))
+        self.assertEqual(exchange(self.server.port, post_json("/health", {}))[1]["allow"], "GET")
+
     def test_names(self):
         body = {"messages": MESSAGES, "max_tokens": 1}
         self.assertEqual(self.post(body)[2]["model"], "a/b")
