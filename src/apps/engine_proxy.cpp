@@ -83,7 +83,7 @@ class EngineProxy::Forward final : public net::ResponseSink,
       return;
     }
     if (!responder().is_open()) return;
-    if (!answered_ && end == net::CallEnd::kNotConnected) return proxy_.hold(pending_);
+    if (!answered_ && may_be_sent_again(end)) return proxy_.hold(pending_);
     if (!answered_) return proxy_.refuse(*pending_, lost(message));
     if (!events_) return responder().abort();
     std::string event;
@@ -94,6 +94,12 @@ class EngineProxy::Forward final : public net::ResponseSink,
 
  private:
   net::Responder& responder() { return pending_->ticket.responder; }
+  // The engine has not seen it, or has only been asked to show something. A request for text is not
+  // sent twice: it may be what ended the engine.
+  bool may_be_sent_again(net::CallEnd end) const {
+    return end == net::CallEnd::kNotConnected ||
+           (end == net::CallEnd::kCut && pending_->method == net::Method::kGet);
+  }
   static std::string lost(std::string_view message) {
     return fmt::format(
         "the engine ended while it worked on this request ({}); it is being "
