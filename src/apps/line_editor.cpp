@@ -39,9 +39,9 @@ class RawMode {
     fmt::print("\x1b[?2004h");  // pasted text is marked
   }
   ~RawMode() {
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
     fmt::print("\x1b[?2004l");
     std::fflush(stdout);
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
   }
   RawMode(const RawMode&) = delete;
   RawMode& operator=(const RawMode&) = delete;
