@@ -13,10 +13,14 @@ import sys
 
 COMMAND = ["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
 KERNEL_FLAGS = re.compile(r"sluice_kernel_flags\(([\w/]+)/\*\.cpp\s([^)]*)\)")
+FLAG_LIST = re.compile(r"^set\((\w+_flags)\s([^)]*)\)", re.MULTILINE)
 
 
 def read_kernel_flags(cmake: pathlib.Path) -> dict[str, list[str]]:
     text = cmake.read_text() if cmake.exists() else ""
+    for name, _ in FLAG_LIST.findall(text):  # a list may use those above it
+        flags = dict(FLAG_LIST.findall(text))[name]
+        text = text.replace("${" + name + "}", flags)
     return {f"kernels/{folder}": flags.split() for folder, flags in KERNEL_FLAGS.findall(text)}
 
 

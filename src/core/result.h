@@ -95,6 +95,8 @@ class [[nodiscard]] Result<void> {
 }  // namespace sluice::core
 
 // auto header = TRY(read_header(source));   returns the Error from the enclosing function
+// A statement of its own: inside a braced initializer, or beside other arguments of a call, its
+// early return would skip the destructors of what was already built there.
 #define TRY(expression)                                \
   ({                                                   \
     auto try_result_ = (expression);                   \

@@ -9,7 +9,11 @@ import unittest
 CHECK = pathlib.Path(__file__).parents[2] / "tools/check_headers.py"
 
 
-CMAKE = "sluice_kernel_flags(cpu/avx2/*.cpp -O3 -mavx2)\n"
+CMAKE = """set(avx2_flags -mavx2 -mfma)
+set(avx512_flags ${avx2_flags} -mavx512f)
+sluice_kernel_flags(cpu/avx2/*.cpp ${avx2_flags})
+sluice_kernel_flags(cpu/avx512/*.cpp ${avx512_flags} -mavx512bw)
+"""
 
 
 def run_check(text: str, name: str = "core/x.h") -> subprocess.CompletedProcess:
@@ -30,6 +34,7 @@ class CheckHeaders(unittest.TestCase):
     def test_gives_a_kernel_folder_its_flags(self):
         text = "#pragma once\n#ifndef __AVX2__\n#error flags\n#endif\n"
         self.assertEqual(run_check(text, "kernels/cpu/avx2/x.h").returncode, 0)
+        self.assertEqual(run_check(text, "kernels/cpu/avx512/x.h").returncode, 0)
         self.assertEqual(run_check(text, "kernels/cpu/x.h").returncode, 1)
 
     def test_names_a_header_that_needs_another(self):
