@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <variant>
 
 #include "core/result.h"
 
@@ -39,36 +37,7 @@ Error from_status(int status, std::string_view message);
 // {"error":{…}}
 std::string to_json(const Error& error);
 
-// A T or an api::Error; TRY() of core/result.h passes the error on.
 template <typename T>
-class [[nodiscard]] Parsed {
- public:
-  Parsed(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-  Parsed(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
-
-  bool ok() const { return state_.index() == 0; }
-  T& value() & {
-    check();
-    return *std::get_if<0>(&state_);
-  }
-  const T& value() const& {
-    check();
-    return *std::get_if<0>(&state_);
-  }
-  T&& value() && {
-    check();
-    return std::move(*std::get_if<0>(&state_));
-  }
-  const Error& error() const {
-    ASSERT(!ok(), "error() of a value");
-    return *std::get_if<1>(&state_);
-  }
-  T& operator*() { return value(); }
-  T* operator->() { return &value(); }
-
- private:
-  void check() const { ASSERT(ok(), "value() of an error: {}", std::get_if<1>(&state_)->message); }
-  std::variant<T, Error> state_;
-};
+using Parsed = core::Result<T, Error>;
 
 }  // namespace sluice::api

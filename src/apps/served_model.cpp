@@ -35,7 +35,8 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
   engine::EngineConfig config;
   config.limits = options.limits;
   config.limits.kv_pages = model.kv_pages();
-  config.limits.logit_rows_max = config.limits.sequences_max;
+  config.limits.logit_rows_max =
+      std::max(config.limits.sequences_max, config.limits.logit_rows_max);
   const int64_t held = model.kv_pages() * page_tokens;
   const int64_t made_for = served.opened.checkpoint->manifest().context_length;
   const int64_t natural = made_for > 0 ? std::min(made_for, held) : held;

@@ -39,11 +39,12 @@ Error unsupported(fmt::format_string<Args...> format, Args&&... args) {
   return {ErrorCode::kUnsupported, fmt::format(format, std::forward<Args>(args)...)};
 }
 
-template <typename T>
+// E: Error, or a richer one of the same kind (api::Error). It has a `message`.
+template <typename T, typename E = Error>
 class [[nodiscard]] Result {
  public:
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+  Result(E error) : state_(std::in_place_index<1>, std::move(error)) {}
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -60,7 +61,7 @@ class [[nodiscard]] Result {
     check();
     return std::move(*std::get_if<0>(&state_));
   }
-  const Error& error() const {
+  const E& error() const {
     ASSERT(!ok(), "error() of a value");
     return *std::get_if<1>(&state_);
   }
@@ -71,25 +72,25 @@ class [[nodiscard]] Result {
 
  private:
   void check() const { ASSERT(ok(), "value() of an error: {}", std::get_if<1>(&state_)->message); }
-  std::variant<T, Error> state_;
+  std::variant<T, E> state_;
 };
 
-template <>
-class [[nodiscard]] Result<void> {
+template <typename E>
+class [[nodiscard]] Result<void, E> {
  public:
   Result() = default;
-  Result(Error error) : error_(std::move(error)) {}
+  Result(E error) : error_(std::move(error)) {}
 
   bool ok() const { return !error_.has_value(); }
   explicit operator bool() const { return ok(); }
   void value() const { ASSERT(ok(), "value() of an error: {}", error_->message); }
-  const Error& error() const {
+  const E& error() const {
     ASSERT(!ok(), "error() of a value");
     return *error_;
   }
 
  private:
-  std::optional<Error> error_;
+  std::optional<E> error_;
 };
 
 }  // namespace sluice::core
