@@ -358,7 +358,8 @@ void Loop::run_job(Job* job, std::span<const float> logits, SamplerScratch* scra
   }
   if (!all_finite(logits)) return;
   const int32_t id = s.ids[static_cast<size_t>(job->position)];
-  job->result = {id, log_probabilities(logits, id, *parts_.ops, job->top, scratch)};
+  const float logprob = log_probabilities(logits, id, *parts_.ops, job->top, scratch);
+  job->result = {SampleOutcome::kToken, {id, logprob}};
 }
 
 // After the forward pass: events, full pages, the next token.
@@ -366,7 +367,8 @@ void Loop::advance(const Part& part) {
   Sequence* s = part.sequence;
   const std::span<const Job> jobs =
       std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
-  if (std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return !j.result; })) {
+  const auto is_broken = [](const Job& j) { return j.result.outcome == SampleOutcome::kNotFinite; };
+  if (std::any_of(jobs.begin(), jobs.end(), is_broken)) {
     finish(s, FinishReason::kError);
     cache_.flush();  // a page of it may be the reason
     return;
@@ -387,13 +389,16 @@ void Loop::advance(const Part& part) {
   }
   for (const Job& job : jobs) {
     if (job.position == s->known()) {
-      accept_token(s, job);
+      if (job.result.outcome == SampleOutcome::kAllMasked)
+        finish(s, FinishReason::kStop);
+      else
+        accept_token(s, job);
       return;
     }
     prompt_events_.push_back({.id = s->id,
                               .position = job.position,
-                              .token_id = job.result->token_id,
-                              .logprob = job.result->logprob,
+                              .token_id = job.result.token.token_id,
+                              .logprob = job.result.token.logprob,
                               .top = job.top});
     ++s->prompt_tokens_emitted;
   }
@@ -408,14 +413,14 @@ void Loop::publish_pages(Sequence* s) {
 
 void Loop::accept_token(Sequence* s, const Job& job) {
   const int64_t now_ns = parts_.clock->now_ns();
-  const int32_t id = job.result->token_id;
+  const int32_t id = job.result.token.token_id;
   s->ids.push_back(id);
   if (needs_history(s->sampling)) s->history.add_output(id);
   const bool ends = s->is_end(id);
   token_events_.push_back({.id = s->id,
                            .token_id = id,
                            .kind = ends ? TokenKind::kEnd : TokenKind::kText,
-                           .logprob = job.result->logprob,
+                           .logprob = job.result.token.logprob,
                            .top = job.top});
   ++stats_.generation_tokens;
   if (!s->first_token_ns) {

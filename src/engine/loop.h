@@ -48,7 +48,7 @@ class Loop {
   struct Job {
     Sequence* sequence = nullptr;
     int64_t position = 0;  // of the token that the row predicts
-    std::optional<SampledToken> result;
+    Sample result;
     std::span<TokenLogprob> top;
   };
 

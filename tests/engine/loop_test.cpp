@@ -71,6 +71,20 @@ TEST(Loop, MinTokensComeBeforeAnEnd) {
   EXPECT_GT(static_cast<int64_t>(o.ids.size()), r.sampling.min_tokens);
 }
 
+TEST(Loop, WhereEveryIdIsAnEndMinTokensCannotBeReached) {
+  LoopHarness h;
+  for (const int32_t top_k : {0, 5}) {
+    Request r{.prompt_ids = prompt(3, 12), .sampling = {.top_k = top_k, .max_tokens = 30}};
+    r.sampling.min_tokens = 2;
+    r.sampling.stop_token_ids.resize(kFakeVocab);
+    std::iota(r.sampling.stop_token_ids.begin(), r.sampling.stop_token_ids.end(), 0);
+    const Outcome o = h.outcome(r);
+    EXPECT_TRUE(o.ids.empty());
+    ASSERT_TRUE(o.finish.has_value());
+    EXPECT_EQ(o.finish->reason, FinishReason::kStop);
+  }
+}
+
 TEST(Loop, AStopTokenOfTheRequestEndsIt) {
   LoopHarness h;
   Request r{.prompt_ids = prompt(3, 12), .sampling = greedy(30)};
