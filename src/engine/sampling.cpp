@@ -162,8 +162,7 @@ std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted,
 // min_p, then top_p, without sorting the vocabulary.
 int32_t choose_of_likely(std::span<const float> probabilities, const SamplingParams& params,
                          double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
-  // A top_p that is 0 as a float keeps the best token, as the smallest above 0 does.
-  const auto top_p = static_cast<double>(std::max(params.top_p, kLeastProbability));
+  const auto top_p = static_cast<double>(params.top_p);  // 0 keeps the best token
   std::span<ScoredId> candidates;
   if (params.min_p > 0.0f) {
     const auto best = ops.argmax(probabilities.data(), count_of(probabilities));
