@@ -463,7 +463,8 @@ void Loop::count_finished(const Sequence& s, const FinishEvent& event, int64_t n
   constexpr double kSmoothing = 0.1;
   if (last_finish_ns_) {
     const auto interval = static_cast<double>(now_ns - *last_finish_ns_);
-    const auto mean = static_cast<double>(stats_.retry_after_ns);
+    const auto mean =
+        stats_.retry_after_ns > 0 ? static_cast<double>(stats_.retry_after_ns) : interval;
     stats_.retry_after_ns = std::llround(mean + kSmoothing * (interval - mean));
   }
   last_finish_ns_ = now_ns;

@@ -473,6 +473,23 @@ TEST(Loop, ATimePerTokenTargetShrinksThePrefillBesideDecodes) {
   EXPECT_GE(*std::max_element(chunks.begin(), chunks.end()), 20);
 }
 
+// The mean time between two ends, from the first one on.
+TEST(Loop, RetryAfterIsTheTimeBetweenEnds) {
+  EngineConfig config = fake_config();
+  config.limits.sequences_max = 1;
+  LoopHarness h(config);
+  h.runner.on_run = [&](const model::StepBatch&) { h.clock.advance_ns(5'000'000'000); };
+  const Request r{.prompt_ids = prompt(1, 10), .sampling = greedy(1)};
+  for (int i = 0; i < 2; ++i) h.add(r);
+  EXPECT_EQ(h.loop.stats().retry_after_ns, 0) << "nothing is known";
+  h.run();
+  EXPECT_NEAR(static_cast<double>(h.loop.stats().retry_after_ns), 5e9, 1e4);
+  h.runner.on_run = [&](const model::StepBatch&) { h.clock.advance_ns(1'000'000'000); };
+  for (int i = 0; i < 2; ++i) h.add(r);
+  h.run();
+  EXPECT_NEAR(static_cast<double>(h.loop.stats().retry_after_ns), 0.9 * 5e9 + 0.1 * 1e9, 1e5);
+}
+
 TEST(Loop, TimesOfARequestAddUp) {
   EngineConfig config = fake_config();
   config.limits.sequences_max = 1;
