@@ -32,8 +32,8 @@ struct LoadOptions {
 
 class Model {
  public:
-  // Lists every missing, misshapen or unsupported tensor. The checkpoint must outlive the model:
-  // embedding rows are read from it.
+  // An Error lists what is missing, misshapen or unsupported (formats/problems.h: all is counted,
+  // the first 50 listed). The checkpoint must outlive the model: embedding rows are read from it.
   static core::Result<std::unique_ptr<Model>> load(const formats::Checkpoint& checkpoint,
                                                    const LoadOptions& options);
   ~Model();
