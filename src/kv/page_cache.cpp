@@ -91,11 +91,6 @@ void PageCache::flush() {
   while (const std::optional<PageId> oldest = tree_.oldest_idle()) evict(*oldest);
 }
 
-int64_t PageCache::held_alone(std::span<const PageId> held) const {
-  return std::count_if(held.begin(), held.end(),
-                       [&](PageId page) { return pool_.holders(page) == 1; });
-}
-
 PageCounts PageCache::counts() const {
   return {.free = pool_.free_pages(), .cached = tree_.idle_nodes(), .used = pool_.held_pages()};
 }

@@ -64,8 +64,6 @@ class PageCache {
   int64_t pages() const { return pool_.pages(); }
   int64_t available() const { return pool_.free_pages() + tree_.idle_nodes(); }
   int32_t page_tokens() const { return tree_.page_tokens(); }
-  // How many of a sequence's pages would become available if it let them go.
-  int64_t held_alone(std::span<const PageId> held) const;
   PageCounts counts() const;
 
   // ASSERTs that free, cached and used pages add up; O(1).
