@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kv/page_pool.h"
@@ -18,6 +19,10 @@ struct PrefixKey {
   std::span<const uint64_t> page_hashes;
   std::span<const int32_t> ids;  // at least page_hashes.size() · page_tokens
 };
+
+// The namespace of one model's pages: XXH3 of its weights' digest, seeded by the number of the KV
+// format. What a salt adds: combine_namespace().
+uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format);
 
 // The namespace of the requests that share prefixes only among those with the same salt.
 uint64_t combine_namespace(uint64_t name_space, uint64_t salt);

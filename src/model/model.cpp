@@ -110,6 +110,9 @@ const kernels::Ops& Model::ops() const {
 core::ThreadPool& Model::pool() {
   return state_->pool;
 }
+kernels::KvFormat Model::kv_format() const {
+  return state_->kv.front().format;
+}
 int64_t Model::kv_page_bytes() const {
   return state_->plan.kv_page_bytes;
 }

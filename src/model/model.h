@@ -49,6 +49,7 @@ class Model {
 
   // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
   // kernels::kPageTokens tokens.
+  kernels::KvFormat kv_format() const;
   int64_t kv_page_bytes() const;  // one page in all layers
   void allocate_kv(int64_t pages);
   int64_t kv_pages() const;
