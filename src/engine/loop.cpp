@@ -51,8 +51,7 @@ bool by_arrival(int64_t arrival, const std::unique_ptr<Sequence>& s) {
   return arrival < s->arrival;
 }
 
-template <typename Sequences>
-void insert_by_arrival(Sequences* into, std::unique_ptr<Sequence> s) {
+void insert_by_arrival(std::vector<std::unique_ptr<Sequence>>* into, std::unique_ptr<Sequence> s) {
   const auto place = std::upper_bound(into->begin(), into->end(), s->arrival, by_arrival);
   into->insert(place, std::move(s));
 }
@@ -68,6 +67,7 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);
   reserve(&running_, l.sequences_max);
+  reserve(&waiting_, l.sequences_max + l.queue_max);  // the preempted ones too
   reserve(&running_states_, l.sequences_max);
   reserve(&waiting_states_, l.sequences_max);
   reserve(&plan_.running, l.sequences_max);
@@ -153,6 +153,10 @@ void Loop::schedule() {
     const EngineLimits& l = config_.limits;
     schedule::plan_step({.running = running_states_,
                          .waiting = waiting_states_,
+                         .look_up =
+                             [this](int64_t index, schedule::SequenceState* state) {
+                               look_up(*waiting_[static_cast<size_t>(index)], state);
+                             },
                          .budget = {.tokens = l.step_tokens_max,
                                     .pages = cache_.available(),
                                     .logit_rows = l.logit_rows_max,
@@ -181,16 +185,18 @@ void Loop::describe() {
   const size_t places = static_cast<size_t>(config_.limits.sequences_max) - running_.size();
   for (const Owned& s : waiting_) {
     if (waiting_states_.size() == places) break;
-    schedule::SequenceState state = state_of(*s);
-    if (state.rows == schedule::LogitRows::kLast) {
-      const int64_t reusable = (s->known() - 1) / shape_.page_tokens;
-      const kv::PrefixMatch found = cache_.match(s->key(), reusable);
-      state.pages = found.pages;
-      state.idle_pages = found.idle_pages;
-      state.computed_tokens = found.pages * shape_.page_tokens;
-    }
-    waiting_states_.push_back(state);
+    waiting_states_.push_back(state_of(*s));
   }
+}
+
+// The cached pages that a waiting sequence would get; at least one token is left to compute.
+void Loop::look_up(const Sequence& s, schedule::SequenceState* state) const {
+  if (state->rows == schedule::LogitRows::kAll) return;
+  const int64_t reusable = (s.known() - 1) / shape_.page_tokens;
+  const kv::PrefixMatch found = cache_.match(s.key(), reusable);
+  state->pages = found.pages;
+  state->idle_pages = found.idle_pages;
+  state->computed_tokens = found.pages * shape_.page_tokens;
 }
 
 schedule::SequenceState Loop::state_of(const Sequence& s) const {
@@ -238,11 +244,9 @@ void Loop::start_admitted() {
     }
     step_parts_.push_back({&s, p.tokens});
   }
-  for (size_t i = plan_.admitted.size(); i-- > 0;) {
-    const auto from = waiting_.begin() + plan_.admitted[i].index;
-    insert_by_arrival(&running_, std::move(*from));
-    waiting_.erase(from);
-  }
+  for (const schedule::PlannedPart& p : plan_.admitted)
+    insert_by_arrival(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
+  std::erase(waiting_, nullptr);
 }
 
 void Loop::take_pages(Part* part) {
