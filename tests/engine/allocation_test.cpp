@@ -64,9 +64,9 @@ Counted count_steady_steps(int64_t kv_pages) {
     if (i % 4 == 0) r.sampling.top_k = 7;
     messages.arrivals.push_back(make_sequence(r, config, kFakePageTokens));
     messages.arrivals.back()->arrival = static_cast<int64_t>(i);
+    loop.step(&messages);  // one at a time: only preempted ones wait in numbers
+    messages.arrivals.clear();
   }
-  loop.step(&messages);
-  messages.arrivals.clear();
   while (loop.stats().prompt_tokens < 8 * 50) loop.step(&messages);
   const Counted before = {allocations.load(), tokens, loop.stats().preemptions};
   for (int i = 0; i < 300; ++i) loop.step(&messages);
