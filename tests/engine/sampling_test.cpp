@@ -25,7 +25,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class Sampling : public testing::Test {
  protected:
   int32_t at(double unit, const std::vector<float>& logits, const SamplingParams& params) {
-    return choose(logits, params, unit, ops_, &scratch_);
+    return choose(logits, params, unit, &sampler_);
   }
 
   // How often each token comes, over evenly spread random numbers.
@@ -36,8 +36,7 @@ class Sampling : public testing::Test {
     return found;
   }
 
-  const kernels::Ops& ops_ = kernels::reference_ops();
-  SamplerScratch scratch_{kVocab};
+  Sampler sampler_{kernels::reference_ops(), kVocab};
 };
 
 // Logits of the probabilities 0.5, 0.3, 0.15 and 0.05, in an order of their own.
@@ -181,10 +180,10 @@ TEST_F(Sampling, HistoryKeepsEachTokenOnce) {
 
 TEST_F(Sampling, BiasAndMaskDecide) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}};
-  EXPECT_EQ(sample({.logits = kFour, .params = &params}, ops_, &scratch_)->token_id, 2);
+  EXPECT_EQ(sample({.logits = kFour, .params = &params}, &sampler_).token.token_id, 2);
   const std::vector<int32_t> masked = {2, 1};
   EXPECT_EQ(
-      sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_)->token_id,
+      sample({.logits = kFour, .params = &params, .masked_ids = masked}, &sampler_).token.token_id,
       3);
 }
 
@@ -195,8 +194,8 @@ TEST_F(Sampling, AMaskedTokenNeverComes) {
     for (uint64_t position = 0; position < 500; ++position)
       EXPECT_NE(
           sample({.logits = kFour, .params = &cut, .masked_ids = masked, .position = position},
-                 ops_, &scratch_)
-              ->token_id,
+                 &sampler_)
+              .token.token_id,
           1);
 }
 
@@ -209,9 +208,11 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
   for (const float temperature : {1.1e-5f, 1.0f, 1e30f})
     for (const float repetition : {1e-38f, 1.0f, 1e38f})
       for (const float penalty : {-3e38f, 0.0f, 3e38f})
-        for (const int cut : {0, 1, 2, 3}) {
+        for (const int cut : {0, 1, 2, 3, 4}) {
           const SamplingParams params{.temperature = temperature,
-                                      .top_p = cut == 1 ? 1e-30f : 1.0f,
+                                      .top_p = cut == 1   ? 1e-30f
+                                               : cut == 4 ? 0.0f
+                                                          : 1.0f,
                                       .top_k = cut == 2 ? 3 : 0,
                                       .min_p = cut == 3 ? 1.0f : 0.0f,
                                       .repetition_penalty = repetition,
@@ -219,20 +220,56 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
                                       .frequency_penalty = penalty,
                                       .logit_bias = {{3, penalty}}};
           const auto sampled = sample(
-              {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked}, ops_,
-              &scratch_);
-          ASSERT_TRUE(sampled.has_value());
-          EXPECT_NE(sampled->token_id, 2);
+              {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked},
+              &sampler_);
+          ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
+          EXPECT_NE(sampled.token.token_id, 2);
         }
+}
+
+// Every probability is below the first threshold of top_p.
+TEST_F(Sampling, ATopPOfNothingKeepsTheBestOfALongFlatRow) {
+  const std::vector<float> flat(4096, 0.5f);
+  Sampler sampler(kernels::reference_ops(), 4096);
+  for (const float top_p : {0.0f, 1e-45f, 1e-10f})
+    for (const float min_p : {0.0f, 0.5f})
+      for (const int32_t top_k : {0, 4000}) {
+        const SamplingParams params{
+            .temperature = 2.0f, .top_p = top_p, .top_k = top_k, .min_p = min_p};
+        EXPECT_EQ(choose(flat, params, 0.9, &sampler), 0) << top_p << ' ' << min_p;
+      }
+}
+
+TEST_F(Sampling, ARowWhoseEveryIdIsMaskedHasNoToken) {
+  const std::vector<int32_t> masked = {0, 1, 2, 3};
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = 0.0f}, SamplingParams{}, SamplingParams{.top_p = 0.9f},
+        SamplingParams{.top_k = 2}, SamplingParams{.min_p = 0.1f}})
+    EXPECT_EQ(sample({.logits = kFour, .params = &params, .masked_ids = masked}, &sampler_).outcome,
+              SampleOutcome::kAllMasked);
+}
+
+// Penalties so strong that every logit would be −∞ still leave the order of the ids.
+TEST_F(Sampling, PenaltiesNeverForbidEveryToken) {
+  TokenHistory history;
+  for (int32_t id = 0; id < 4; ++id) history.add_output(id);
+  for (const int32_t top_k : {0, 2}) {
+    const SamplingParams params{.top_k = top_k,
+                                .repetition_penalty = 3e38f,
+                                .presence_penalty = 3e38f,
+                                .frequency_penalty = 3e38f};
+    EXPECT_EQ(sample({.logits = kFour, .params = &params, .history = &history}, &sampler_).outcome,
+              SampleOutcome::kToken);
+  }
 }
 
 TEST_F(Sampling, LogProbabilitiesAreTheModelsOwn) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}, .logprobs_top = 2};
   std::array<TokenLogprob, 2> top;
-  const auto sampled = sample({.logits = kFour, .params = &params, .top = top}, ops_, &scratch_);
-  ASSERT_TRUE(sampled.has_value());
-  EXPECT_EQ(sampled->token_id, 2);
-  EXPECT_NEAR(sampled->logprob, std::log(0.05f), 1e-5f);
+  const auto sampled = sample({.logits = kFour, .params = &params, .top = top}, &sampler_);
+  ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
+  EXPECT_EQ(sampled.token.token_id, 2);
+  EXPECT_NEAR(sampled.token.logprob, std::log(0.05f), 1e-5f);
   EXPECT_EQ(top[0].token_id, 1);
   EXPECT_NEAR(top[0].logprob, std::log(0.5f), 1e-5f);
   EXPECT_EQ(top[1].token_id, 3);
@@ -242,8 +279,8 @@ TEST_F(Sampling, TheRandomNumberIsAFunctionOfSeedAndPosition) {
   const std::vector<float> flat(kVocab, 0.0f);
   const auto token = [&](uint64_t seed, uint64_t position) {
     SamplingParams params{.seed = seed};
-    return sample({.logits = flat, .params = &params, .position = position}, ops_, &scratch_)
-        ->token_id;
+    return sample({.logits = flat, .params = &params, .position = position}, &sampler_)
+        .token.token_id;
   };
   EXPECT_EQ(token(1, 7), static_cast<int32_t>(core::random_unit(1, 7) * kVocab));
   EXPECT_EQ(token(1, 7), token(1, 7));
@@ -259,7 +296,8 @@ TEST_F(Sampling, LogitsThatAreNoNumbersAreRefused) {
       EXPECT_TRUE(all_finite(logits));
       logits[where] = bad;
       EXPECT_FALSE(all_finite(logits));
-      EXPECT_FALSE(sample({.logits = logits, .params = &params}, ops_, &scratch_).has_value());
+      EXPECT_EQ(sample({.logits = logits, .params = &params}, &sampler_).outcome,
+                SampleOutcome::kNotFinite);
     }
 }
 
