@@ -1,8 +1,12 @@
 #include "jinja/value.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <functional>
+#include <optional>
+#include <random>
 
 #include "jinja/objects.h"
 
@@ -12,39 +16,59 @@ namespace {
 // Below this number of entries a scan is faster than a table.
 constexpr size_t kIndexFrom = 9;
 
-size_t hash_bytes(std::string_view bytes) {
-  return std::hash<std::string_view>{}(bytes);
+// Who writes the keys of a dict must not be able to choose those that collide: another seed in
+// each process. Nothing that a template can see depends on it.
+uint64_t hash_seed() {
+  static const uint64_t seed = [] {
+    std::random_device device;
+    return static_cast<uint64_t>(device()) << 32 | device();
+  }();
+  return seed;
 }
 
-double number_of(const Value& value) {
-  switch (value.kind()) {
-    case Kind::boolean:
-      return value.as_boolean() ? 1 : 0;
-    case Kind::integer:
-      return static_cast<double>(value.as_integer());
-    default:
-      return value.as_real();
-  }
+uint64_t hash_bytes(std::string_view bytes) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), hash_seed());
 }
 
-size_t hash_key(std::string_view key) {
+uint64_t hash_words(uint64_t first, uint64_t second) {
+  const uint64_t words[] = {first, second};
+  return XXH3_64bits_withSeed(words, sizeof(words), hash_seed());
+}
+
+// A number that is an integer of 64 bits: 1, 1.0 and true are one key.
+std::optional<int64_t> integer_key(const Value& value) {
+  if (value.is(Kind::kInteger)) return value.as_integer();
+  if (value.is(Kind::kBoolean)) return value.as_boolean() ? 1 : 0;
+  const double real = value.as_real();
+  const bool fits = real >= -0x1p63 && real < 0x1p63 && std::trunc(real) == real;
+  return fits ? std::optional(static_cast<int64_t>(real)) : std::nullopt;
+}
+
+uint64_t hash_number(const Value& value) {
+  const std::optional<int64_t> integer = integer_key(value);
+  return hash_words(
+      integer ? static_cast<uint64_t>(*integer) : std::bit_cast<uint64_t>(value.as_real()),
+      integer ? 0 : 1);
+}
+
+uint64_t hash_key(std::string_view key) {
   return hash_bytes(key);
 }
 
 bool is_flat_tuple(const Value& value) {
-  if (!value.is(Kind::list) || value.as_list().depth > 1) return false;
-  return value.as_list().kind == ListKind::tuple || value.as_list().kind == ListKind::range;
+  if (!value.is(Kind::kList) || value.as_list().depth > 1) return false;
+  return value.as_list().kind == ListKind::kTuple || value.as_list().kind == ListKind::kRange;
 }
 
-size_t hash_key(const Value& key) {
-  if (key.is(Kind::list)) {
-    size_t hash = key.as_list().items.size();
-    for (const Value& item : key.as_list().items) hash = hash * 31 + hash_key(item);
+uint64_t hash_key(const Value& key) {
+  if (key.is(Kind::kList)) {
+    uint64_t hash = key.as_list().items.size();
+    for (const Value& item : key.as_list().items) hash = hash_words(hash, hash_key(item));
     return hash;
   }
   if (key.is_string()) return hash_bytes(key.as_string());
-  if (key.is_number()) return std::hash<double>{}(number_of(key));
-  return static_cast<size_t>(key.kind());
+  if (key.is_number()) return hash_number(key);
+  return hash_words(static_cast<uint64_t>(key.kind()), 2);
 }
 
 bool same_key(const Value& left, std::string_view right) {
@@ -53,11 +77,12 @@ bool same_key(const Value& left, std::string_view right) {
 
 bool same_key(const Value& left, const Value& right) {
   if (right.is_string()) return same_key(left, std::string_view(right.as_string()));
-  if (left.is(Kind::integer) && right.is(Kind::integer)) {
-    return left.as_integer() == right.as_integer();
+  if (left.is_number() && right.is_number()) {
+    const std::optional<int64_t> integer = integer_key(left);
+    if (integer || integer_key(right)) return integer == integer_key(right);
+    return left.as_real() == right.as_real();
   }
-  if (left.is_number() && right.is_number()) return number_of(left) == number_of(right);
-  if (!left.is(Kind::list) || !right.is(Kind::list)) return left.same_as(right);
+  if (!left.is(Kind::kList) || !right.is(Kind::kList)) return left.same_as(right);
   const List& ours = left.as_list();
   const List& theirs = right.as_list();
   return ours.kind == theirs.kind &&
@@ -87,7 +112,7 @@ Value Value::list(std::vector<Value> items) {
 }
 
 Value Value::tuple(std::vector<Value> items) {
-  return list(List{.items = std::move(items), .kind = ListKind::tuple});
+  return list(List{.items = std::move(items), .kind = ListKind::kTuple});
 }
 
 Value Value::list(List list) {
@@ -115,29 +140,29 @@ std::string_view Value::undefined_message() const {
 bool Value::same_as(const Value& other) const {
   if (kind() != other.kind()) return false;
   switch (kind()) {
-    case Kind::undefined:
-    case Kind::none:
+    case Kind::kUndefined:
+    case Kind::kNone:
       return true;
-    case Kind::boolean:
+    case Kind::kBoolean:
       return as_boolean() == other.as_boolean();
-    case Kind::integer:
+    case Kind::kInteger:
       return as_integer() == other.as_integer();
-    case Kind::real:
+    case Kind::kReal:
       return as_real() == other.as_real();
-    case Kind::string:
+    case Kind::kString:
       return get<5>() == other.get<5>();
-    case Kind::list:
+    case Kind::kList:
       return get<6>() == other.get<6>();
-    case Kind::dict:
+    case Kind::kDict:
       return get<7>() == other.get<7>();
-    case Kind::object:
+    case Kind::kObject:
       return get<8>() == other.get<8>();
   }
   return false;
 }
 
 bool Dict::is_hashable(const Value& key) {
-  return (!key.is(Kind::list) && !key.is(Kind::dict)) || is_flat_tuple(key);
+  return (!key.is(Kind::kList) && !key.is(Kind::kDict)) || is_flat_tuple(key);
 }
 
 void Dict::set(Value key, Value value) {
@@ -192,46 +217,46 @@ const Value* Dict::find(std::string_view key) const {
 }
 
 int nesting_depth(const Value& value) {
-  if (value.is(Kind::list)) return value.as_list().depth;
-  if (value.is(Kind::dict)) return value.as_dict().depth();
+  if (value.is(Kind::kList)) return value.as_list().depth;
+  if (value.is(Kind::kDict)) return value.as_dict().depth();
   return 0;
 }
 
 std::string_view type_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
+    case Kind::kUndefined:
       return "Undefined";
-    case Kind::none:
+    case Kind::kNone:
       return "NoneType";
-    case Kind::boolean:
+    case Kind::kBoolean:
       return "bool";
-    case Kind::integer:
+    case Kind::kInteger:
       return "int";
-    case Kind::real:
+    case Kind::kReal:
       return "float";
-    case Kind::string:
+    case Kind::kString:
       return value.is_safe_string() ? "Markup" : "str";
-    case Kind::dict:
+    case Kind::kDict:
       return "dict";
-    case Kind::object:
+    case Kind::kObject:
       return value.as_object().type_name();
-    case Kind::list:
+    case Kind::kList:
       break;
   }
   switch (value.as_list().kind) {
-    case ListKind::list:
+    case ListKind::kList:
       return "list";
-    case ListKind::tuple:
+    case ListKind::kTuple:
       return "tuple";
-    case ListKind::group:
+    case ListKind::kGroup:
       return "_GroupTuple";
-    case ListKind::range:
+    case ListKind::kRange:
       return "range";
-    case ListKind::dict_keys:
+    case ListKind::kDictKeys:
       return "dict_keys";
-    case ListKind::dict_values:
+    case ListKind::kDictValues:
       return "dict_values";
-    case ListKind::dict_items:
+    case ListKind::kDictItems:
       return "dict_items";
   }
   return "list";

@@ -25,15 +25,15 @@ struct Text {
 };
 
 enum class Kind : uint8_t {
-  undefined,
-  none,
-  boolean,
-  integer,
-  real,
-  string,
-  list,  // also tuples, ranges and the views of a dict: see ListKind
-  dict,
-  object,
+  kUndefined,
+  kNone,
+  kBoolean,
+  kInteger,
+  kReal,
+  kString,
+  kList,  // also tuples, ranges and the views of a dict: see ListKind
+  kDict,
+  kObject,
 };
 
 class Value {
@@ -72,10 +72,10 @@ class Value {
 
   Kind kind() const { return static_cast<Kind>(storage_.index()); }
   bool is(Kind kind) const { return this->kind() == kind; }
-  bool is_undefined() const { return is(Kind::undefined); }
-  bool is_none() const { return is(Kind::none); }
-  bool is_string() const { return is(Kind::string); }
-  bool is_number() const { return is(Kind::boolean) || is(Kind::integer) || is(Kind::real); }
+  bool is_undefined() const { return is(Kind::kUndefined); }
+  bool is_none() const { return is(Kind::kNone); }
+  bool is_string() const { return is(Kind::kString); }
+  bool is_number() const { return is(Kind::kBoolean) || is(Kind::kInteger) || is(Kind::kReal); }
 
   // Undefined and without a message; see the default constructor.
   bool is_missing() const;
@@ -99,13 +99,13 @@ class Value {
 };
 
 enum class ListKind : uint8_t {
-  list,
-  tuple,
-  group,  // of groupby: a pair with the attributes `grouper` and `list`
-  range,
-  dict_keys,
-  dict_values,
-  dict_items,
+  kList,
+  kTuple,
+  kGroup,  // of groupby: a pair with the attributes `grouper` and `list`
+  kRange,
+  kDictKeys,
+  kDictValues,
+  kDictItems,
 };
 
 struct List {
@@ -114,8 +114,8 @@ struct List {
   };
 
   std::vector<Value> items;
-  ListKind kind = ListKind::list;
-  Range range{};  // of ListKind::range
+  ListKind kind = ListKind::kList;
+  Range range{};  // of ListKind::kRange
   int depth = 1;  // of nested lists and dicts, this one included; set by Value::list
 };
 
