@@ -1,58 +1,27 @@
 #include "jinja/value.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <compare>
 #include <optional>
-#include <random>
 
 #include "jinja/objects.h"
 
 namespace sluice::jinja {
 namespace {
 
-// Below this number of entries a scan is faster than a table.
+// Below this number of entries a scan is faster than a tree.
 constexpr size_t kIndexFrom = 9;
-
-// Who writes the keys of a dict must not be able to choose those that collide: another seed in
-// each process. Nothing that a template can see depends on it.
-uint64_t hash_seed() {
-  static const uint64_t seed = [] {
-    std::random_device device;
-    return static_cast<uint64_t>(device()) << 32 | device();
-  }();
-  return seed;
-}
-
-uint64_t hash_bytes(std::string_view bytes) {
-  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), hash_seed());
-}
-
-uint64_t hash_words(uint64_t first, uint64_t second) {
-  const uint64_t words[] = {first, second};
-  return XXH3_64bits_withSeed(words, sizeof(words), hash_seed());
-}
 
 // A number that is an integer of 64 bits: 1, 1.0 and true are one key.
 std::optional<int64_t> integer_key(const Value& value) {
   if (value.is(Kind::kInteger)) return value.as_integer();
   if (value.is(Kind::kBoolean)) return value.as_boolean() ? 1 : 0;
+  if (!value.is(Kind::kReal)) return std::nullopt;
   const double real = value.as_real();
   const bool fits = real >= -0x1p63 && real < 0x1p63 && std::trunc(real) == real;
   return fits ? std::optional(static_cast<int64_t>(real)) : std::nullopt;
-}
-
-uint64_t hash_number(const Value& value) {
-  const std::optional<int64_t> integer = integer_key(value);
-  return hash_words(
-      integer ? static_cast<uint64_t>(*integer) : std::bit_cast<uint64_t>(value.as_real()),
-      integer ? 0 : 1);
-}
-
-uint64_t hash_key(std::string_view key) {
-  return hash_bytes(key);
 }
 
 bool is_flat_tuple(const Value& value) {
@@ -60,34 +29,45 @@ bool is_flat_tuple(const Value& value) {
   return value.as_list().kind == ListKind::kTuple || value.as_list().kind == ListKind::kRange;
 }
 
-uint64_t hash_key(const Value& key) {
-  if (key.is(Kind::kList)) {
-    uint64_t hash = key.as_list().items.size();
-    for (const Value& item : key.as_list().items) hash = hash_words(hash, hash_key(item));
-    return hash;
-  }
-  if (key.is_string()) return hash_bytes(key.as_string());
-  if (key.is_number()) return hash_number(key);
-  return hash_words(static_cast<uint64_t>(key.kind()), 2);
+using Order = std::strong_ordering;
+
+Order compare_texts(std::string_view left, std::string_view right) {
+  if (left.size() != right.size()) return left.size() <=> right.size();
+  return left.compare(right) <=> 0;
 }
 
-bool same_key(const Value& left, std::string_view right) {
-  return left.is_string() && left.as_string() == right;
+// As of a Value that is a string.
+Order compare_keys(const Value& left, std::string_view right) {
+  if (left.is_string()) return compare_texts(left.as_string(), right);
+  return integer_key(left) ? Order::greater : left.kind() <=> Kind::kString;
 }
 
-bool same_key(const Value& left, const Value& right) {
-  if (right.is_string()) return same_key(left, std::string_view(right.as_string()));
-  if (left.is_number() && right.is_number()) {
-    const std::optional<int64_t> integer = integer_key(left);
-    if (integer || integer_key(right)) return integer == integer_key(right);
-    return left.as_real() == right.as_real();
+// Integers come last, the others by kind.
+Order compare_keys(const Value& left, const Value& right) {
+  const std::optional<int64_t> integer = integer_key(left);
+  if (integer || integer_key(right)) return integer <=> integer_key(right);
+  if (left.kind() != right.kind()) return left.kind() <=> right.kind();
+  switch (left.kind()) {
+    case Kind::kString:
+      return compare_texts(left.as_string(), right.as_string());
+    case Kind::kReal:  // by its bits
+      return std::bit_cast<uint64_t>(left.as_real()) <=> std::bit_cast<uint64_t>(right.as_real());
+    case Kind::kObject:
+      return std::compare_three_way()(&left.as_object(), &right.as_object());
+    case Kind::kList:
+      break;
+    default:
+      return Order::equal;
   }
-  if (!left.is(Kind::kList) || !right.is(Kind::kList)) return left.same_as(right);
   const List& ours = left.as_list();
   const List& theirs = right.as_list();
-  return ours.kind == theirs.kind &&
-         std::ranges::equal(ours.items, theirs.items,
-                            [](const Value& a, const Value& b) { return same_key(a, b); });
+  if (ours.kind != theirs.kind) return ours.kind <=> theirs.kind;
+  if (ours.items.size() != theirs.items.size()) return ours.items.size() <=> theirs.items.size();
+  for (size_t i = 0; i < ours.items.size(); ++i) {
+    const Order order = compare_keys(ours.items[i], theirs.items[i]);
+    if (order != Order::equal) return order;
+  }
+  return Order::equal;
 }
 
 }  // namespace
@@ -173,38 +153,31 @@ void Dict::set(Value key, Value value) {
   }
   entries_.push_back({std::move(key), std::move(value)});
   if (entries_.size() < kIndexFrom) return;
-  if (entries_.size() * 2 > buckets_.size()) {
-    index_all();
-  } else {
-    index_one(static_cast<uint32_t>(entries_.size() - 1));
+  for (size_t i = positions_.size(); i < entries_.size(); ++i) {
+    positions_.emplace(entries_[i].key, static_cast<uint32_t>(i));
   }
 }
 
-void Dict::index_all() {
-  buckets_.assign(entries_.size() * 4, 0);
-  for (uint32_t position = 0; position < entries_.size(); ++position) index_one(position);
+bool Dict::KeyOrder::operator()(const Value& left, const Value& right) const {
+  return compare_keys(left, right) < 0;
 }
-
-void Dict::index_one(uint32_t position) {
-  size_t bucket = hash_key(entries_[position].key) % buckets_.size();
-  while (buckets_[bucket] != 0) bucket = (bucket + 1) % buckets_.size();
-  buckets_[bucket] = position + 1;
+bool Dict::KeyOrder::operator()(const Value& left, std::string_view right) const {
+  return compare_keys(left, right) < 0;
+}
+bool Dict::KeyOrder::operator()(std::string_view left, const Value& right) const {
+  return compare_keys(right, left) > 0;
 }
 
 template <typename Key>
 const Value* Dict::find_any(const Key& key) const {
-  if (buckets_.empty()) {
+  if (positions_.empty()) {
     for (const Entry& entry : entries_) {
-      if (same_key(entry.key, key)) return &entry.value;
+      if (compare_keys(entry.key, key) == Order::equal) return &entry.value;
     }
     return nullptr;
   }
-  size_t bucket = hash_key(key) % buckets_.size();
-  for (; buckets_[bucket] != 0; bucket = (bucket + 1) % buckets_.size()) {
-    const Entry& entry = entries_[buckets_[bucket] - 1];
-    if (same_key(entry.key, key)) return &entry.value;
-  }
-  return nullptr;
+  const auto found = positions_.find(key);
+  return found == positions_.end() ? nullptr : &entries_[found->second].value;
 }
 
 const Value* Dict::find(const Value& key) const {

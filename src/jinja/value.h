@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -142,13 +143,20 @@ class Dict {
   int depth() const { return depth_; }
 
  private:
-  void index_all();
-  void index_one(uint32_t position);
+  // Of no meaning but that equal keys are one.
+  struct KeyOrder {
+    using is_transparent = void;
+    bool operator()(const Value& left, const Value& right) const;
+    bool operator()(const Value& left, std::string_view right) const;
+    bool operator()(std::string_view left, const Value& right) const;
+  };
   template <typename Key>
   const Value* find_any(const Key& key) const;
 
   std::vector<Entry> entries_;
-  std::vector<uint32_t> buckets_;  // position + 1 of an entry, 0 = free; empty for small dicts
+  // In entries_; empty for small dicts. No hash table: those who write the keys would choose ones
+  // that collide.
+  std::map<Value, uint32_t, KeyOrder> positions_;
   int depth_ = 1;
 };
 

@@ -20,7 +20,7 @@ TEST(Dict, KeepsTheOrderAndThePlaceOfAKeySetAgain) {
   EXPECT_EQ(dict.find("zz"), nullptr);
 }
 
-// Small dicts are scanned, larger ones have a table.
+// Small dicts are scanned, larger ones have a tree.
 TEST(Dict, FindsEachOfManyKeys) {
   for (const int64_t size : {1, 8, 9, 10, 1000}) {
     Dict dict;
@@ -51,6 +51,27 @@ TEST(Dict, EqualNumbersAreOneKey) {
   EXPECT_EQ(dict.find(Value::real(1))->as_string(), "bool");
 }
 
+TEST(Dict, FindsKeysOfEveryKindAmongOthers) {
+  Dict dict;
+  std::vector<Value> keys = {Value::none(), Value::undefined("a"), Value::boolean(false)};
+  for (int64_t i = 1; i < 30; ++i) {
+    const std::string text = std::to_string(i);
+    keys.insert(keys.end(),
+                {Value::integer(i), Value::string(text), Value::real(static_cast<double>(i) + 0.5),
+                 Value::tuple({Value::integer(i), Value::string(text)})});
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    dict.set(keys[i], Value::integer(static_cast<int64_t>(i)));
+    for (size_t earlier = 0; earlier < keys.size(); ++earlier) {
+      const Value* found = dict.find(keys[earlier]);
+      ASSERT_EQ(found != nullptr, earlier <= i) << earlier << " of " << i;
+      if (found != nullptr) {
+        ASSERT_EQ(found->as_integer(), static_cast<int64_t>(earlier));
+      }
+    }
+  }
+}
+
 TEST(Dict, NumbersAreComparedExactly) {
   constexpr int64_t kBig = (int64_t{1} << 53) + 1;  // no double
   for (const int64_t others : {0, 20}) {
@@ -66,7 +87,7 @@ TEST(Dict, NumbersAreComparedExactly) {
   }
 }
 
-// Keys that fall close together under std::hash, whose seed everybody knows.
+// Keys that fall close together in a table of std::hash, whose seed everybody knows.
 TEST(Dict, ChosenKeysAreNoSlowerThanOthers) {
   constexpr size_t kKeys = 20'000;
   constexpr size_t kBuckets = 40'956;  // of a table of so many
