@@ -1,5 +1,6 @@
 // The methods of strings.
 #include <algorithm>
+#include <limits>
 
 #include "jinja/format.h"
 #include "jinja/loop.h"
@@ -50,6 +51,8 @@ Result<Value> stripped(Render& render, const Value& self, const Bound& arguments
   TRY(render.charge_bytes(std::ssize(characters)));
   return string_like(self, std::string(strip(text, characters, kSide)));
 }
+
+constexpr int64_t kNoMax = std::numeric_limits<int64_t>::max();
 
 // --- splitting -----------------------------------------------------------------------------------
 
@@ -127,7 +130,8 @@ template <From kFrom>
 Result<Value> split(Render& render, const Value& self, const Bound& arguments) {
   const std::string& text = self.as_string();
   TRY(render.charge_bytes(text.size()));
-  const int64_t splits_max = TRY(integer_or(arguments[1], -1));
+  const int64_t given_max = TRY(integer_or(arguments[1], -1));
+  const int64_t splits_max = given_max < 0 ? kNoMax : given_max;
   if (!is_given(arguments[0])) {
     return list_of(render, self,
                    kFrom == From::kLeft ? split_words(text, splits_max)
@@ -222,7 +226,7 @@ Result<Value> count(Render& render, const Value& self, const Bound& arguments) {
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   if (window.start > window.end) return Value::integer(0);
   if (wanted.empty()) return Value::integer(code_points(window.text) + 1);
-  const size_t parts = split_at(window.text, wanted, -1).size();
+  const size_t parts = split_at(window.text, wanted, kNoMax).size();
   return Value::integer(static_cast<int64_t>(parts) - 1);
 }
 
