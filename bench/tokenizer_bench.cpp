@@ -2,6 +2,8 @@
 //
 //     tokenizer_bench MODEL.gguf|tokenizer.json [TEXT_FILE...] [--benchmark_...]
 //
+// What it should say stands in docs/contract.md.
+//
 // Beside the given files: generated English and Chinese, and texts of 1 MB without a place to cut.
 #include <cmath>
 #include <string>
