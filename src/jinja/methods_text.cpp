@@ -139,6 +139,7 @@ Result<Value> split(Render& render, const Value& self, const Bound& arguments) {
   }
   const std::string_view separator = TRY(string_of(*arguments[0], "the separator"));
   if (separator.empty()) return core::unsupported("empty separator");
+  TRY(render.charge_search(text, separator));
   return list_of(render, self,
                  kFrom == From::kLeft ? split_at(text, separator, splits_max)
                                       : split_at_from_right(text, separator, splits_max));
@@ -156,6 +157,7 @@ Result<Value> partition(Render& render, const Value& self, const Bound& argument
   TRY(render.charge_bytes(text.size()));
   const std::string_view separator = TRY(string_of(*arguments[0], "the separator"));
   if (separator.empty()) return core::unsupported("empty separator");
+  TRY(render.charge_search(text, separator));
   const size_t found = kFrom == From::kLeft ? text.find(separator) : text.rfind(separator);
   std::vector<Value> parts(3, Value::string(""));
   if (found == std::string::npos) {
@@ -201,6 +203,7 @@ template <From kFrom>
 Result<int64_t> position(Render& render, const Value& self, const Bound& arguments) {
   TRY(render.charge_bytes(self.as_string().size()));
   const std::string_view wanted = TRY(string_of(*arguments[0], "what to find"));
+  TRY(render.charge_search(self.as_string(), wanted));
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   if (window.start > window.end) return -1;
   const size_t found = kFrom == From::kLeft ? window.text.find(wanted) : window.text.rfind(wanted);
@@ -223,6 +226,7 @@ Result<Value> index(Render& render, const Value& self, const Bound& arguments) {
 Result<Value> count(Render& render, const Value& self, const Bound& arguments) {
   TRY(render.charge_bytes(self.as_string().size()));
   const std::string_view wanted = TRY(string_of(*arguments[0], "what to count"));
+  TRY(render.charge_search(self.as_string(), wanted));
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   if (window.start > window.end) return Value::integer(0);
   if (wanted.empty()) return Value::integer(code_points(window.text) + 1);

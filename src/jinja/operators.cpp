@@ -356,7 +356,7 @@ Result<bool> contains(Render& render, const Value& container, const Value& item)
       return core::unsupported("'in <string>' requires string as left operand, not {}",
                                type_name(item));
     }
-    TRY(render.charge_bytes(container.as_string().size()));
+    TRY(render.charge_search(container.as_string(), item.as_string()));
     return container.as_string().find(item.as_string()) != std::string::npos;
   }
   if (container.is(Kind::kDict)) {

@@ -39,6 +39,10 @@ class Render {
   // An error where a string of `bytes` would be over the limit of the output. Charges nothing: for
   // one that grows by parts, each of which is charged.
   core::Result<void> check_string(int64_t bytes) const;
+  // For looking for `wanted` in a text: at worst each place compares all of it, 64 bytes at a time.
+  core::Result<void> charge_search(std::string_view text, std::string_view wanted) {
+    return charge_bytes(std::ssize(text) * (1 + std::ssize(wanted) / 64));
+  }
   // For a new string of `bytes` × `times`, a new list of `items` × `times`: also an error where it
   // would be over the limit of the output.
   core::Result<void> charge_string(int64_t bytes, int64_t times = 1);

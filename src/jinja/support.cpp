@@ -107,7 +107,7 @@ Value string_like(const Value& like, std::string text) {
 
 Result<std::string> replaced(Render& render, std::string_view text, std::string_view old,
                              std::string_view replacement, int64_t count) {
-  TRY(render.charge_bytes(text.size()));
+  TRY(render.charge_search(text, old));
   std::string out;
   if (count < 0) count = std::numeric_limits<int64_t>::max();
   size_t at = 0;

@@ -224,6 +224,17 @@ TEST(Limits, GoingThroughATextIsCharged) {
   }
 }
 
+// A text of one letter is the worst to look for a long one in.
+TEST(Limits, LookingForALongTextIsCharged) {
+  for (const std::string use : {"x.find(y)", "x.rfind(y)", "x.count(y)", "x.split(y)",
+                                "x.rsplit(y)", "x.partition(y)", "x.replace(y, '')", "y in x"}) {
+    EXPECT_EQ(
+        render_code("{% set x = 'a' * 400000 %}{% set y = 'a' * 100000 ~ 'b' %}{{ " + use + " }}"),
+        ErrorCode::kLimit)
+        << use;
+  }
+}
+
 TEST(Limits, WordsAreSplitFromTheRightInOnePass) {
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(render("{{ ('ab ' * 100000).rsplit()|length }}"), "100000");
