@@ -80,6 +80,7 @@ core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) 
   tcp::acceptor acceptor(loop.impl().context);
   error_code error;
   acceptor.open(endpoint.protocol(), error);
+  if (!error) keep_from_children(acceptor.native_handle());
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
     acceptor.set_option(asio::ip::v6_only(false), error);
@@ -122,6 +123,7 @@ void ServerCore::accept_waiting(size_t index) {
 
 void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
   error_code error;
+  keep_from_children(socket.native_handle());
   socket.non_blocking(true, error);
   if (!error) socket.set_option(tcp::no_delay(true), error);
   // A client that vanished without a word is found out by what it does not acknowledge.
@@ -155,6 +157,7 @@ void ServerCore::forget(ServerConnection& connection) {
 
 void ServerCore::close_all() {
   acceptors.clear();
+  on_idle = {};
   while (!connections.empty()) {
     const std::shared_ptr<ServerConnection> connection = connections.back();
     connection->close();
@@ -187,12 +190,11 @@ void ServerCore::check_idle() {
 
 // Runs only while there are connections, so that an idle server lets the machine sleep.
 void ServerCore::tick() {
+  const std::shared_ptr<ServerCore> self = shared_from_this();
   date = http_date(core::SystemClock().unix_ns() / 1'000'000'000);
   const int64_t now_ns = loop.now_ns();
-  for (size_t i = connections.size(); i-- > 0;) {
-    const std::shared_ptr<ServerConnection> connection = connections[i];
-    connection->check_deadline(now_ns);
-  }
+  // A copy: the end of one connection may end others.
+  for (const auto& connection : std::vector(connections)) connection->check_deadline(now_ns);
   tick_timer.start(tick_ns(limits), [this] {
     if (!connections.empty()) tick();
   });

@@ -40,6 +40,7 @@ struct ServerLimits {
   int64_t body_bytes_per_s_min = 16 << 10;     // ... its bytes so far take at this rate; over: 408
   int64_t idle_timeout_ns = 60'000'000'000;    // between requests; then closed
   int64_t write_stall_timeout_ns = 60'000'000'000;  // no byte taken by the reader; then closed
+  int64_t answer_bytes_per_s_min = 16 << 10;  // that a reader takes after that time; then closed
   int64_t linger_timeout_ns = 2'000'000'000;  // a refused sender may go on, so that it reads why
   int32_t retry_after_s = 1;                  // of the 503 above
 };

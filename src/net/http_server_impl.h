@@ -81,18 +81,21 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void on_readable();
   void on_writable();
   void on_end_of_input();
-  bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answer in progress
+  bool backed_up() const;                         // further requests wait for the reader
+  bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answers
   ByteBuffer& choose_input();
   // Parses and dispatches until more bytes are needed or an answer is awaited.
   void process(ByteBuffer& input);
   void dispatch(ByteBuffer& input);
   void keep_rest(ByteBuffer& input);
+  void process_kept();
   void reject(const ParseError& error);
   void begin_answer(int status, BodyFraming framing, size_t body_bytes);
   void end_answer();
   void linger();
   void enter(Phase phase);
   int64_t phase_timeout_ns() const;
+  bool reads_too_slowly(int64_t now_ns) const;  // while there is output
 
   // Sends the pieces after everything before them, or keeps what the socket does not take.
   void put(std::span<const std::string_view> pieces);
@@ -107,7 +110,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   ByteBuffer output_;  // what the socket did not take
   Exchange* exchange_ = nullptr;
   int64_t phase_begin_ns_ = 0;
-  int64_t output_since_ns_ = 0;  // the reader took something, or the output began
+  int64_t output_begin_ns_ = 0;     // what waits began to wait, without a pause since
+  int64_t output_since_ns_ = 0;     // the reader took something of it, or it began
+  int64_t output_taken_bytes_ = 0;  // since it began
   State state_ = State::kReading;
   Phase phase_ = Phase::kFirstByte;
   Method method_ = Method::kGet;  // of the request in progress

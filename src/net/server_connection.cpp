@@ -13,6 +13,11 @@ constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are s
 constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
 constexpr size_t kReserveBytesMax = 1 << 20;  // on a sender's word; more when it really sends
 
+// How long so many bytes take at that rate.
+int64_t at_rate(int64_t bytes, int64_t bytes_per_s) {
+  return bytes / bytes_per_s * 1'000'000'000 + bytes % bytes_per_s * 1'000'000'000 / bytes_per_s;
+}
+
 }  // namespace
 
 ServerConnection::ServerConnection(ServerCore& server, tcp::socket socket,
@@ -42,13 +47,15 @@ void ServerConnection::close() {
   input_.release();
   output_.release();
   server_.forget(*this);
-  if (exchange_ == nullptr) return;
-  Exchange& exchange = *std::exchange(exchange_, nullptr);
-  exchange.connection = nullptr;
-  --server_.stats.running;
-  ++server_.stats.cut;
+  Task on_close;  // may drop the last Responder
+  if (exchange_ != nullptr) {
+    Exchange& exchange = *std::exchange(exchange_, nullptr);
+    exchange.connection = nullptr;
+    --server_.stats.running;
+    ++server_.stats.cut;
+    on_close = std::move(exchange.on_close);
+  }
   server_.check_idle();
-  Task on_close = std::move(exchange.on_close);  // may drop the last Responder
   if (on_close) on_close();
 }
 
@@ -120,9 +127,13 @@ void ServerConnection::on_end_of_input() {
   state_ = State::kLingering;
 }
 
+bool ServerConnection::backed_up() const {
+  return buffered_bytes() > server_.limits.send_buffer_bytes_max;
+}
+
 bool ServerConnection::far_ahead(const ByteBuffer& input) const {
-  return state_ == State::kAnswering &&
-         static_cast<int64_t>(input.size()) >= server_.limits.pipelined_bytes_max;
+  const bool waits = state_ == State::kAnswering || (state_ == State::kReading && backed_up());
+  return waits && static_cast<int64_t>(input.size()) >= server_.limits.pipelined_bytes_max;
 }
 
 // What is left of `input` waits in the connection's own buffer; reading goes on unless the client
@@ -138,7 +149,7 @@ void ServerConnection::keep_rest(ByteBuffer& input) {
 
 void ServerConnection::process(ByteBuffer& input) {
   processing_ = true;
-  while (state_ == State::kReading && open() && !input.empty()) {
+  while (state_ == State::kReading && open() && !input.empty() && !backed_up()) {
     const RequestParser::Status status = parser_.parse(input);
     if (status == RequestParser::Status::kComplete) {
       dispatch(input);
@@ -296,13 +307,16 @@ void ServerConnection::end_answer() {
     state_ = State::kReading;
     enter(Phase::kIdle);
     if (!processing_ && !input_.empty())
-      server_.loop.post([self = shared_from_this()] {
-        if (!self->open()) return;
-        self->process(self->input_);
-        if (self->open()) self->keep_rest(self->input_);
-      });
+      server_.loop.post([self = shared_from_this()] { self->process_kept(); });
   }
   server_.check_idle();
+}
+
+// Goes on with what came while an answer was awaited.
+void ServerConnection::process_kept() {
+  if (!open() || state_ != State::kReading || input_.empty()) return;
+  process(input_);
+  if (open()) keep_rest(input_);
 }
 
 // Sends what is left, then tells the client that nothing follows, and reads until it goes too: a
@@ -364,7 +378,10 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
     sent -= skip;
   }
   if (output_.empty()) return;
-  if (output_since_ns_ == 0) output_since_ns_ = server_.loop.now_ns();
+  if (output_since_ns_ == 0) {
+    output_begin_ns_ = output_since_ns_ = server_.loop.now_ns();
+    output_taken_bytes_ = 0;
+  }
   wait_writable();
 }
 
@@ -373,12 +390,14 @@ void ServerConnection::on_writable() {
   const IoResult result = send_pieces(socket_.native_handle(), pieces);
   if (result.status == IoStatus::kClosed) return close();
   if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
+  output_taken_bytes_ += static_cast<int64_t>(result.bytes);
   output_.consume(result.bytes);
   if (!output_.empty()) return wait_writable();
   output_.release();
   if (state_ == State::kLingering) linger();
   server_.check_idle();
-  if (exchange_ == nullptr || !exchange_->on_drained) return;
+  if (exchange_ == nullptr) return process_kept();
+  if (!exchange_->on_drained) return;
   Task on_drained = std::move(exchange_->on_drained);
   on_drained();
 }
@@ -392,8 +411,7 @@ int64_t ServerConnection::phase_timeout_ns() const {
     case Phase::kIdle:
       return limits.idle_timeout_ns;
     case Phase::kBody:
-      return limits.body_timeout_ns +
-             parser_.body_bytes() * 1'000'000'000 / limits.body_bytes_per_s_min;
+      return limits.body_timeout_ns + at_rate(parser_.body_bytes(), limits.body_bytes_per_s_min);
     case Phase::kLinger:
       return limits.linger_timeout_ns;
     case Phase::kAnswer:
@@ -402,12 +420,21 @@ int64_t ServerConnection::phase_timeout_ns() const {
   return INT64_MAX;
 }
 
+bool ServerConnection::reads_too_slowly(int64_t now_ns) const {
+  const ServerLimits& limits = server_.limits;
+  if (now_ns - output_since_ns_ > limits.write_stall_timeout_ns) return true;
+  return now_ns - output_begin_ns_ >
+         limits.write_stall_timeout_ns +
+             at_rate(output_taken_bytes_, limits.answer_bytes_per_s_min);
+}
+
 void ServerConnection::check_deadline(int64_t now_ns) {
   if (!open()) return;
-  if (!output_.empty()) {
-    if (now_ns - output_since_ns_ > server_.limits.write_stall_timeout_ns) close();
-    return;
-  }
+  if (!output_.empty() && reads_too_slowly(now_ns)) return close();
+  // While reading waits, nobody else would tell.
+  if (state_ == State::kAnswering && !read_waiting_ && has_hung_up(socket_.native_handle()))
+    return close();
+  if (!output_.empty()) return;
   if (now_ns - phase_begin_ns_ <= phase_timeout_ns()) return;
   if (phase_ == Phase::kHeader || phase_ == Phase::kBody)
     reject({408, phase_ == Phase::kHeader ? "the request's headers took too long"

@@ -91,7 +91,7 @@ class ServerThread {
 class RawClient {
  public:
   explicit RawClient(uint16_t port, int receive_buffer_bytes = 0)
-      : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+      : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     const int on = 1;
     ::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (receive_buffer_bytes > 0)

@@ -195,6 +195,46 @@ TEST(ServerLimits, AReaderWithTooMuchWaitingIsClosed) {
   EXPECT_TRUE(Firehose::happens(hose.closed));
 }
 
+// It takes a byte now and then: never a stall, but far below the least rate.
+TEST(ServerLimits, AReaderThatTricklesIsClosed) {
+  Firehose hose;
+  ServerThread server(hose.handler(0),
+                      {.write_stall_timeout_ns = 300 * kMs, .answer_bytes_per_s_min = 1 << 30});
+  RawClient client(server.port(), 4096);
+  client.send(kGet);
+  auto closed = hose.closed.get_future();
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  size_t read = 0;
+  while (closed.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready &&
+         std::chrono::steady_clock::now() < patience)
+    read += client.read_bytes(4096).size();
+  EXPECT_LT(std::chrono::steady_clock::now(), patience) << read << " bytes read";
+}
+
+// Requests whose answers nobody reads wait, they do not pile up; then all are answered.
+TEST(ServerLimits, UnreadAnswersHoldFurtherRequestsBack) {
+  constexpr int kRequests = 4000;
+  constexpr size_t kAnswerBytes = 16 << 10;
+  int64_t buffered_most = 0;
+  ServerThread server(
+      [&](const Request&, Responder responder) {
+        buffered_most = std::max(buffered_most, responder.buffered_bytes());
+        responder.send({.status = 200, .body = std::string(kAnswerBytes, 'x')});
+      },
+      {.pipelined_bytes_max = 1000, .send_buffer_bytes_max = 256 << 10});
+  RawClient client(server.port(), 4096);
+  std::string all;
+  for (int i = 0; i < kRequests; ++i) all += kGet;
+  std::thread sender([&] { client.send(all); });
+  for (int i = 0; i < kRequests; ++i) {
+    client.read_until("\r\n\r\n");
+    ASSERT_EQ(client.read_bytes(kAnswerBytes).size(), kAnswerBytes) << "answer " << i;
+  }
+  EXPECT_GT(server.run([&] { return buffered_most; }), 128 << 10);
+  EXPECT_LE(server.run([&] { return buffered_most; }), 256 << 10);
+  sender.join();
+}
+
 TEST(ServerLimits, AClientFarAheadIsNotReadOn) {
   constexpr size_t kMost = 256 << 20;  // far more than the kernel keeps
   std::vector<Responder> held;
