@@ -168,7 +168,7 @@ size_t RequestParser::message_bytes() const {
 }
 
 Request RequestParser::request(const ByteBuffer& input, std::vector<Header>* headers) const {
-  ASSERT(state_ == State::kComplete, "request() before the end of the message");
+  ASSERT(head_complete() && state_ != State::kFailed, "request() before the end of the head");
   fields_.resolve(input.data(), headers);
   const std::string_view target(input.data() + target_, target_bytes_);
   const size_t question = target.find('?');
@@ -179,7 +179,8 @@ Request RequestParser::request(const ByteBuffer& input, std::vector<Header>* hea
   request.path = target.substr(0, question);
   if (question != std::string_view::npos) request.query = target.substr(question + 1);
   request.headers = *headers;
-  request.body = {input.data() + body_begin_, body_end_ - body_begin_};
+  if (state_ == State::kComplete)
+    request.body = {input.data() + body_begin_, body_end_ - body_begin_};
   request.keep_alive = keeps_alive(version_, fields_.framing());
   return request;
 }

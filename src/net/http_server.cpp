@@ -56,8 +56,10 @@ core::Result<asio::ip::address> parse_address(std::string_view host) {
 
 }  // namespace
 
-ErrorBody plain_error_body(int /*status*/, std::string_view message) {
-  return {.content_type = "text/plain; charset=utf-8", .body = std::string(message) + "\n"};
+Response plain_refusal(int status, std::string_view message) {
+  return {.status = status,
+          .headers = {{"Content-Type", "text/plain; charset=utf-8"}},
+          .body = std::string(message) + "\n"};
 }
 
 ServerCore::ServerCore(ServerOptions options)
@@ -65,10 +67,13 @@ ServerCore::ServerCore(ServerOptions options)
       limits(options.limits),
       message_limits(message_limits_of(options.limits)),
       handler(std::move(options.handler)),
-      error_body(options.error_body),
+      check_head(std::move(options.check_head)),
+      refusal(std::move(options.refusal)),
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
+  ASSERT(limits.request_bytes_max >= limits.body_bytes_max, "{} bytes for requests of {}",
+         limits.request_bytes_max, limits.body_bytes_max);
   ASSERT(limits.header_bytes_max >= limits.target_bytes_max + ServerLimits::kHeaderBytesOverTarget,
          "headers of {} bytes cannot hold a target of {}", limits.header_bytes_max,
          limits.target_bytes_max);

@@ -90,6 +90,11 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void keep_rest(ByteBuffer& input);
   void process_kept();
   void reject(const ParseError& error);
+  void refuse_with(const Response& response);  // the last answer of the connection
+  // The head may not have a body: refused.
+  bool refuse_head(const ByteBuffer& input);
+  void count_request_bytes();
+  bool over_budget() const;
   void begin_answer(int status, BodyFraming framing, size_t body_bytes);
   void end_answer();
   void linger();
@@ -109,6 +114,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   ByteBuffer input_;
   ByteBuffer output_;  // what the socket did not take
   Exchange* exchange_ = nullptr;
+  int64_t handed_over_bytes_ = 0;  // of the request whose answer has not begun
+  int64_t counted_bytes_ = 0;      // in the server's request_bytes
   int64_t phase_begin_ns_ = 0;
   int64_t output_begin_ns_ = 0;     // what waits began to wait, without a pause since
   int64_t output_since_ns_ = 0;     // the reader took something of it, or it began
@@ -120,6 +127,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   BodyFraming framing_ = BodyFraming::kLength;
   bool keep_alive_ = true;
   bool continue_sent_ = false;
+  bool head_checked_ = false;
   bool processing_ = false;  // answers are collected in the server's buffer
   bool closing_soon_ = false;
   bool half_closed_ = false;
@@ -145,7 +153,8 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const ServerLimits limits;
   const MessageLimits message_limits;
   const Handler handler;
-  const ErrorBodyFunction error_body;
+  const HeadCheck check_head;
+  const RefusalFunction refusal;
   ServerStats stats;
   std::vector<asio::ip::tcp::acceptor> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too

@@ -13,6 +13,11 @@ constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are s
 constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
 constexpr size_t kReserveBytesMax = 1 << 20;  // on a sender's word; more when it really sends
 
+// What the budget for requests is about: not the small ones.
+int64_t beyond_free(size_t bytes) {
+  return std::max<int64_t>(0, static_cast<int64_t>(bytes) - ServerLimits::kRequestBytesFree);
+}
+
 // How long so many bytes take at that rate.
 int64_t at_rate(int64_t bytes, int64_t bytes_per_s) {
   return bytes / bytes_per_s * 1'000'000'000 + bytes % bytes_per_s * 1'000'000'000 / bytes_per_s;
@@ -46,6 +51,8 @@ void ServerConnection::close() {
   socket_.close(ignored);
   input_.release();
   output_.release();
+  handed_over_bytes_ = 0;
+  count_request_bytes();
   server_.forget(*this);
   Task on_close;  // may drop the last Responder
   if (exchange_ != nullptr) {
@@ -143,6 +150,12 @@ void ServerConnection::keep_rest(ByteBuffer& input) {
     input_.append(input.view());
     input.consume(input.size());
   }
+  count_request_bytes();
+  if (state_ == State::kReading && over_budget()) {
+    reject({503, "too many large requests at once, try again"});
+    input_.consume(input_.size());
+    count_request_bytes();
+  }
   if (input_.empty()) input_.release();
   if (!far_ahead(input_)) wait_readable();
 }
@@ -160,6 +173,7 @@ void ServerConnection::process(ByteBuffer& input) {
       break;
     }
     enter(parser_.head_complete() ? Phase::kBody : Phase::kHeader);
+    if (refuse_head(input)) break;
     if (parser_.waits_for_continue() && parser_.body_bytes() == 0 && !continue_sent_) {
       continue_sent_ = true;
       const std::string_view pieces[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
@@ -183,22 +197,47 @@ void ServerConnection::dispatch(ByteBuffer& input) {
   exchange_ = exchange.get();
   state_ = State::kAnswering;
   phase_ = Phase::kAnswer;
+  handed_over_bytes_ = beyond_free(request.body.size());
+  count_request_bytes();
   ++server_.stats.requests;
   ++server_.stats.running;
   server_.handler(request, Responder(std::move(exchange)));
   parser_.next_message(input);
 }
 
+void ServerConnection::count_request_bytes() {
+  const int64_t bytes = beyond_free(input_.size()) + handed_over_bytes_;
+  server_.stats.request_bytes += bytes - std::exchange(counted_bytes_, bytes);
+}
+
+bool ServerConnection::over_budget() const {
+  return counted_bytes_ > 0 && server_.stats.request_bytes > server_.limits.request_bytes_max;
+}
+
+bool ServerConnection::refuse_head(const ByteBuffer& input) {
+  if (!parser_.head_complete() || !server_.check_head || std::exchange(head_checked_, true))
+    return false;
+  const std::optional<Response> refusal =
+      server_.check_head(parser_.request(input, &server_.headers));
+  if (refusal) refuse_with(*refusal);
+  return refusal.has_value();
+}
+
 void ServerConnection::reject(const ParseError& error) {
-  const ErrorBody body = server_.error_body(error.status, error.message);
+  Response response = server_.refusal(error.status, error.message);
+  if (error.status == 503)
+    response.headers.push_back({"Retry-After", std::to_string(server_.limits.retry_after_s)});
+  refuse_with(response);
+}
+
+void ServerConnection::refuse_with(const Response& response) {
   keep_alive_ = false;
   framing_ = BodyFraming::kLength;
-  begin_answer(error.status, framing_, body.body.size());
-  append_header("Content-Type", body.content_type, &server_.head);
-  if (error.status == 503)
-    append_header("Retry-After", std::to_string(server_.limits.retry_after_s), &server_.head);
+  begin_answer(response.status, framing_, response.body.size());
+  for (const OwnedHeader& header : response.headers)
+    append_header(header.name, header.value, &server_.head);
   server_.head.append("\r\n");
-  const std::string_view pieces[] = {server_.head, body.body};
+  const std::string_view pieces[] = {server_.head, response.body};
   ++server_.stats.rejected;
   put(pieces);
   linger();
@@ -208,6 +247,8 @@ void ServerConnection::begin_answer(int status, BodyFraming framing, size_t body
   const std::string_view connection = !keep_alive_                   ? "close"
                                       : version_ == Version::kHttp10 ? "keep-alive"
                                                                      : "";
+  handed_over_bytes_ = 0;
+  count_request_bytes();
   server_.head.clear();
   append_response_start({.status = status,
                          .date = server_.date,
@@ -278,10 +319,8 @@ void ServerConnection::finish() {
 }
 
 void ServerConnection::send_error(int status, std::string_view message) {
-  const ErrorBody body = server_.error_body(status, message);
-  const Header headers[] = {{.name = "Content-Type", .value = body.content_type}};
   ++server_.stats.rejected;
-  send(status, headers, body.body);
+  send(server_.refusal(status, message));
 }
 
 void ServerConnection::abandon() {
@@ -300,7 +339,7 @@ void ServerConnection::end_answer() {
     server_.check_idle();
     return;
   }
-  continue_sent_ = false;
+  continue_sent_ = head_checked_ = false;
   if (!keep_alive_) {
     linger();
   } else {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +55,11 @@ struct ApiServerParts {
   const core::Clock& clock;
   std::function<int64_t()> resident_bytes;  // of this process
 };
+
+// Why this request gets no answer but an error, whatever its body is: no such path or method here,
+// or no valid key. Nothing for the questions of browsers (OPTIONS).
+std::optional<api::Error> check_access(const net::Request& request,
+                                       std::span<const std::string> api_keys);
 
 // Belongs to the loop's thread.
 class ApiServer {

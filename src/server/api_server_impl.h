@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@ struct ApiServer::Impl {
 
   // Requests.
   void handle(const net::Request& request, net::Responder responder);
+  std::optional<net::Response> check_head(const net::Request& head);
   void generate_chat(Ticket ticket, const net::Request& request);
   void generate_completion(Ticket ticket, const net::Request& request);
   void list_models(Ticket ticket, const net::Request& request);
@@ -53,6 +55,7 @@ struct ApiServer::Impl {
   void start_ping_timer();
   void end_drain_if_idle();
   void give_up_drain();
+  void finish_drain();
 
   ApiServerConfig config;
   ApiServerParts parts;

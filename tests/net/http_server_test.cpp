@@ -209,8 +209,9 @@ TEST(HttpServer, SendsContinueOnlyWhenAskedAndNeeded) {
   EXPECT_TRUE(client.read_until("abc").starts_with("HTTP/1.1 200"));
 }
 
-ErrorBody json_error(int status, std::string_view message) {
-  return {.content_type = "application/json",
+Response json_error(int status, std::string_view message) {
+  return {.status = status,
+          .headers = {{"Content-Type", "application/json"}},
           .body = fmt::format("{{\"code\":{},\"message\":\"{}\"}}", status, message)};
 }
 
@@ -224,6 +225,25 @@ TEST(HttpServer, RefusesWithTheGivenErrorBodyAndCloses) {
             "{\"code\":400,\"message\":\"both Content-Length and Transfer-Encoding\"}");
   EXPECT_EQ(server.stats().requests, 0);
   EXPECT_EQ(server.stats().rejected, 1);
+}
+
+// An answer to the head alone: the body is neither awaited nor handed over.
+TEST(HttpServer, RefusesBodiesByTheirHead) {
+  ServerThread server(echo, {}, plain_refusal, [](const Request& head) -> std::optional<Response> {
+    if (head.header("key")) return std::nullopt;
+    return Response{.status = 401, .body = std::string(head.path)};
+  });
+  RawClient stranger(server.port());
+  stranger.send(post("abc").substr(0, post("abc").size() - 3));
+  const std::string refusal = stranger.read_to_end();
+  EXPECT_TRUE(refusal.starts_with("HTTP/1.1 401 Unauthorized")) << refusal;
+  EXPECT_TRUE(refusal.ends_with("/p")) << refusal;
+  EXPECT_EQ(server.stats().requests, 0);
+  RawClient known(server.port());
+  for (int i = 0; i < 2; ++i) {
+    for (char c : post("abc", "Key: 1\r\n")) known.send({&c, 1});
+    EXPECT_TRUE(known.read_until("abc").ends_with("\r\n\r\nabc"));
+  }
 }
 
 TEST(HttpServer, AnswersWhatCameBeforeABrokenRequest) {

@@ -62,9 +62,7 @@ class Passage final : public ResponseSink, public std::enable_shared_from_this<P
     if (end == CallEnd::kComplete) return responder_.finish();
     if (begun_) return responder_.abort();
     const int status = end == CallEnd::kTimedOut ? 504 : 502;
-    const ErrorBody body = options_.error_body(status, message);
-    const Header headers[] = {{.name = "Content-Type", .value = body.content_type}};
-    responder_.send(status, headers, body.body);
+    responder_.send(options_.refusal(status, message));
   }
 
   void abandon() {

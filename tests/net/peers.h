@@ -58,12 +58,13 @@ class LoopThread {
 class ServerThread {
  public:
   explicit ServerThread(Handler handler, ServerLimits limits = {},
-                        ErrorBodyFunction error_body = plain_error_body) {
+                        RefusalFunction refusal = plain_refusal, HeadCheck check_head = {}) {
     thread_.run([&] {
       server_ = std::make_unique<HttpServer>(ServerOptions{.loop = thread_.loop(),
                                                            .limits = limits,
                                                            .handler = std::move(handler),
-                                                           .error_body = error_body});
+                                                           .check_head = std::move(check_head),
+                                                           .refusal = std::move(refusal)});
       port_ = server_->listen("127.0.0.1", 0).value();
     });
   }

@@ -30,6 +30,42 @@ TEST(ServerLimits, BodyAtTheLimitPassesOneMoreIsRefusedUnread) {
   EXPECT_TRUE(bad.read_to_end().starts_with("HTTP/1.1 413 Content Too Large"));
 }
 
+// The budget is for all connections: bytes on their way in and bodies whose answer has not begun.
+TEST(ServerLimits, LargeRequestsShareABudget) {
+  constexpr int64_t kBody = 1 << 20;
+  std::vector<Responder> held;
+  ServerThread server([&](const Request&, Responder responder) { held.push_back(responder); },
+                      {.body_bytes_max = kBody, .request_bytes_max = kBody + (kBody >> 1)});
+  const auto held_bytes = [&] { return server.stats().request_bytes; };
+  const std::string most(kBody - 1, 'x');
+  RawClient first(server.port());
+  first.send(post_head(kBody) + most);
+  while (held_bytes() < kBody - ServerLimits::kRequestBytesFree) std::this_thread::yield();
+  const auto refused = [&] {
+    RawClient client(server.port());
+    client.send(post_head(kBody) + most);
+    const std::string answer = client.read_to_end();
+    return answer.starts_with("HTTP/1.1 503 ") && answer.find("Retry-After: 1\r\n") != answer.npos;
+  };
+  EXPECT_TRUE(refused());
+  RawClient small(server.port());
+  small.send(post_head(1000) + std::string(1000, 'x'));
+  while (server.run([&] { return held.empty(); })) std::this_thread::yield();
+  first.send("x");
+  while (server.run([&] { return held.size(); }) < 2) std::this_thread::yield();
+  EXPECT_TRUE(refused());  // handed over, but not answered
+  server.run([&] { held.back().send({.status = 200, .body = "done"}); });
+  EXPECT_TRUE(first.read_until("done").starts_with("HTTP/1.1 200"));
+  EXPECT_EQ(held_bytes(), 0);
+  RawClient second(server.port());
+  second.send(post_head(kBody) + most + "x");
+  while (server.run([&] { return held.size(); }) < 3) std::this_thread::yield();
+  EXPECT_GT(held_bytes(), 0);
+  second.close();
+  while (held_bytes() > 0) std::this_thread::yield();
+  server.run([&] { held.clear(); });
+}
+
 // The sender goes on sending; it must still be able to read why it was refused.
 TEST(ServerLimits, ARefusedSenderReadsWhy) {
   ServerThread server(answer_size, {.body_bytes_max = 1000});

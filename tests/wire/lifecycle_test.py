@@ -57,7 +57,8 @@ class Settings(unittest.TestCase):
         os.environ["SLUICE_API_KEY"] = "from-environment"
         cls.addClassCleanup(os.environ.pop, "SLUICE_API_KEY")
         cls.server = RunningServer(
-            *SMALL, "--api-key", "secret", "--served-model-name", "a/b", "c", "--n-max", "2",
+            *SMALL, "--api-key", "secret", "--served-model-name", "a/b", "--served-model-name", "c",
+            "--n-max", "2",
             "--context-length", "100", "--body-max", "4KiB", "--header-max", "1KiB",
             "--connections-max", "8", "--stops-max", "2", "--idle-timeout", "0.3",
         ).__enter__()  # fmt: skip
