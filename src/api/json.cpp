@@ -128,6 +128,13 @@ Parsed<Json> parse_json(std::string_view text) {
   return convert(root, &values_left);
 }
 
+Parsed<Json> parse_json_object(std::string_view body) {
+  Json json = TRY(parse_json(body));
+  if (json.as<Json::Object>() == nullptr)
+    return invalid_json(fmt::format("the body must be a JSON object, found: {}", json.type_name()));
+  return json;
+}
+
 void append_json(std::string* out, const Json& json) {
   JsonWriter scalar;
   if (const auto* array = json.as<Json::Array>()) {

@@ -42,6 +42,8 @@ inline constexpr int64_t kJsonValuesMax = 1 << 20;  // of a document, containers
 // would take more than 1 GiB), and an object that has a key twice: two parsers
 // on the way could each believe another value, which is how limits are evaded.
 Parsed<Json> parse_json(std::string_view text);
+// The body of a request; refuses what is no object too.
+Parsed<Json> parse_json_object(std::string_view body);
 
 void append_json(std::string* out, const Json& json);
 

@@ -176,9 +176,12 @@ class Limits(unittest.TestCase):
 
     def test_refusals_of_the_http_layer_look_like_all_others(self):
         for verb in VERBS:
-            with self.subTest(verb), RunningServer(*SMALL, "--body-max", "1KiB", verb=verb) as server:
+            with self.subTest(verb), RunningServer(
+                *SMALL, "--body-max", "1KiB", verb=verb
+            ) as server:
+                post = f"POST {COMPLETIONS} HTTP/1.1\r\nHost: x\r\n"
                 for request, expected in (
-                    (f"POST {COMPLETIONS} HTTP/1.1\r\nHost: x\r\nContent-Length: 1025\r\n\r\n", 413),
+                    (post + "Content-Length: 1025\r\n\r\n", 413),
                     ("GET / HTTP/1.1\r\nHost: x\r\nA: " + "a" * 70000 + "\r\n\r\n", 431),
                 ):
                     status, headers, body = exchange(server.port, request.encode())
