@@ -73,14 +73,14 @@ class EngineProxy::Forward final : public net::ResponseSink,
 
   void on_whole(const net::ResponseHead& head, std::string_view body) override {
     begin_answer();
-    responder().send(head.status, passed_headers(head), body);
+    responder().send(head.status, net::end_to_end(head.headers), body);
   }
   void on_head(const net::ResponseHead& head) override {
     begin_answer();
     streaming_ = true;
     const std::string_view type = head.header("content-type").value_or("");
     events_ = type.starts_with("text/event-stream");
-    responder().start_stream(head.status, passed_headers(head));
+    responder().start_stream(head.status, net::end_to_end(head.headers));
   }
   void on_body(std::string_view bytes) override {
     responder().write(bytes);
@@ -127,13 +127,6 @@ class EngineProxy::Forward final : public net::ResponseSink,
         "restarted, send the request again",
         message);
   }
-  static std::vector<net::Header> passed_headers(const net::ResponseHead& head) {
-    std::vector<net::Header> headers;
-    for (const net::Header& header : head.headers)
-      if (!net::is_hop_by_hop(header.name)) headers.push_back(header);
-    return headers;
-  }
-
   EngineProxy& proxy_;
   std::shared_ptr<net::HttpClient> client_;
   std::shared_ptr<Pending> pending_;
@@ -161,8 +154,8 @@ void EngineProxy::handle(const net::Request& request, net::Responder responder) 
                                                    .headers = {},
                                                    .body = std::string(request.body),
                                                    .ticket = std::move(ticket)});
-  for (const net::Header& header : request.headers)
-    if (!net::is_hop_by_hop(header.name) && !net::equal_ignoring_case(header.name, "x-request-id"))
+  for (const net::Header& header : net::end_to_end(request.headers))
+    if (!net::equal_ignoring_case(header.name, "x-request-id"))
       pending->headers.push_back({std::string(header.name), std::string(header.value)});
   pending->headers.push_back({"x-request-id", pending->ticket.request_id});
   pending->may_wait = may_wait(request.path);

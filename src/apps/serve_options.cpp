@@ -45,6 +45,8 @@ void add_limits(CLI::App& app, ServeOptions* options) {
              "bytes of all requests that are being received or wait for their answer; beyond: 503; "
              "twice --body-max if not given");
   connection("--header-max", &options->header_max, "bytes of its headers; beyond: 431");
+  connection("--headers-max", &http.headers_max, "their number; beyond: 431")
+      ->check(CLI::Range(8, 1 << 16));
   connection("--send-buffer-max", &options->send_buffer_max,
              "bytes that a slow reader may leave waiting; beyond: closed");
   connection("--connections-max", &http.connections_max, "connections at once; beyond: 503")

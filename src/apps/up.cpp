@@ -30,11 +30,15 @@ struct UpOptions {
 
 // Options of this process: the engine's does not get them. (It must not close idle connections
 // before we do.)
-constexpr std::string_view kOwnOptions[] = {"--host", "--port", "--hold-timeout", "--held-max",
-                                            "--idle-timeout"};
+constexpr std::string_view kOwnOptions[] = {"--host",       "--port",         "--hold-timeout",
+                                            "--held-max",   "--idle-timeout", "--header-max",
+                                            "--headers-max"};
+// A request reaches the engine with headers of ours.
+constexpr int64_t kAddedHeaderBytes = 1024;
+constexpr int32_t kAddedHeaders = 8;
 
 // `sluice serve` with the same options, on a free port of this machine.
-std::vector<std::string> engine_command(const CLI::App& app) {
+std::vector<std::string> engine_command(const CLI::App& app, const net::ServerLimits& limits) {
   std::vector<std::string> command = {std::filesystem::read_symlink("/proc/self/exe").string(),
                                       "serve"};
   for (const CLI::Option* option : app.get_options()) {
@@ -47,7 +51,10 @@ std::vector<std::string> engine_command(const CLI::App& app) {
       if (!is_flag) command.push_back(value);
     }
   }
-  command.insert(command.end(), {"--host", "127.0.0.1", "--port", "0"});
+  command.insert(command.end(),
+                 {"--host", "127.0.0.1", "--port", "0", "--header-max",
+                  std::to_string(limits.header_bytes_max + kAddedHeaderBytes), "--headers-max",
+                  std::to_string(limits.headers_max + kAddedHeaders)});
   return command;
 }
 
@@ -72,7 +79,7 @@ void print_first_steps(const std::string& url, const UpOptions& options) {
   std::fflush(stdout);
 }
 
-core::Result<int> up(const UpOptions& options, std::vector<std::string> command) {
+core::Result<int> up(const UpOptions& options, const CLI::App& app) {
   // Each of a client's connections may need one to the engine.
   allow_descriptors(2 * int64_t{options.serve.config.http_limits.connections_max} +
                     kOtherDescriptors);
@@ -102,7 +109,7 @@ core::Result<int> up(const UpOptions& options, std::vector<std::string> command)
   net::Timer last_words(loop);
   int exit_code = 0;
   bool announced = false;
-  ProcessSpec spec{.argv = std::move(command)};
+  ProcessSpec spec{.argv = engine_command(app, limits)};
   spec.stop_timeout_ns = static_cast<int64_t>((options.serve.drain_timeout_s + 10) * 1e9);
   Supervisor supervisor(loop, clock, std::move(spec),
                         {.on_ready =
@@ -149,7 +156,7 @@ int run_up(int argc, char** argv) {
   if (options.serve.served.model.model.empty())
     return report("up", core::invalid("no MODEL: give a GGUF file, here or in SLUICE_MODEL"
                                       " (`make model` fetches a small one)"));
-  const auto result = up(options, engine_command(app));
+  const auto result = up(options, app);
   return result.ok() ? *result : report("up", result.error());
 }
 

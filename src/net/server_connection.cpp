@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "net/http_server_impl.h"
@@ -21,6 +22,15 @@ int64_t beyond_free(size_t bytes) {
 // How long so many bytes take at that rate.
 int64_t at_rate(int64_t bytes, int64_t bytes_per_s) {
   return bytes / bytes_per_s * 1'000'000'000 + bytes % bytes_per_s * 1'000'000'000 / bytes_per_s;
+}
+
+// The length that GET would have: a proxy has only the other server's word for it.
+size_t length_for_head(std::span<const Header> headers, std::string_view body) {
+  if (!body.empty()) return body.size();
+  const std::string_view said = find_header(headers, "content-length").value_or("");
+  size_t length = 0;
+  const auto [end, error] = std::from_chars(said.data(), said.data() + said.size(), length);
+  return error == std::errc() && end == said.data() + said.size() ? length : 0;
 }
 
 }  // namespace
@@ -260,7 +270,8 @@ void ServerConnection::begin_answer(int status, BodyFraming framing, size_t body
 
 void ServerConnection::send(int status, std::span<const Header> headers, std::string_view body) {
   const bool may_have_body = status != 204 && status != 304;
-  begin_answer(status, may_have_body ? BodyFraming::kLength : BodyFraming::kNone, body.size());
+  begin_answer(status, may_have_body ? BodyFraming::kLength : BodyFraming::kNone,
+               method_ == Method::kHead ? length_for_head(headers, body) : body.size());
   for (const Header& header : headers)
     if (!is_framing_header(header.name)) append_header(header.name, header.value, &server_.head);
   server_.head.append("\r\n");

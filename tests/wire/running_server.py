@@ -56,9 +56,9 @@ class RunningServer:
         self.process.stdout.read()
         return self.process.wait(STOP_TIMEOUT_S)
 
-    def resident_bytes(self) -> int:
+    def peak_resident_bytes(self) -> int:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
 
     def __enter__(self) -> "RunningServer":
         return self
