@@ -121,9 +121,10 @@ Parsed<Json> parse_json(std::string_view text) {
   const auto capacity = std::max<size_t>(text.size(), 64);
   if (const auto code = parser.allocate(capacity, kJsonDepthMax))
     return invalid_json(describe(code));
-  const simdjson::padded_string padded(text);
+  simdjson::padded_string padded(text);
   simdjson::dom::element root;
   if (const auto code = parser.parse(padded).get(root)) return invalid_json(describe(code));
+  padded = simdjson::padded_string();  // the parser has copied what it needs of it
   int64_t values_left = kJsonValuesMax;
   return convert(root, &values_left);
 }

@@ -43,7 +43,7 @@ void add_limits(CLI::App& app, ServeOptions* options) {
   connection("--body-max", &options->body_max, "bytes of a request's body; beyond: 413");
   connection("--request-max", &options->request_max,
              "bytes of all requests that are being received or wait for their answer; beyond: 503; "
-             "twice --body-max if not given");
+             "half more than --body-max if not given");
   connection("--header-max", &options->header_max, "bytes of its headers; beyond: 431");
   connection("--headers-max", &http.headers_max, "their number; beyond: 431")
       ->check(CLI::Range(8, 1 << 16));
@@ -125,7 +125,7 @@ core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options) {
                          kHeaderBytesMin);
   limits.target_bytes_max = std::min(
       limits.target_bytes_max, limits.header_bytes_max - net::ServerLimits::kHeaderBytesOverTarget);
-  limits.request_bytes_max = 2 * limits.body_bytes_max;
+  limits.request_bytes_max = limits.body_bytes_max / 2 * 3;
   if (!options.request_max.empty()) {
     limits.request_bytes_max = TRY(parse_byte_size(options.request_max));
     if (limits.request_bytes_max < limits.body_bytes_max)
@@ -171,7 +171,6 @@ core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& opt
   config.request_limits.choices_max =
       std::min(config.request_limits.choices_max, limits.sequences_max + limits.queue_max);
   config.http_limits = TRY(make_http_limits(options));
-  config.prepare_bytes_max = 2 * config.http_limits.body_bytes_max;
   config.ping_after_ns = ns(options.ping_after_s);
   config.ping_period_ns = std::min(config.ping_period_ns, ns(options.ping_after_s) / 2);
   config.drain_timeout_ns = ns(options.drain_timeout_s);

@@ -23,7 +23,7 @@ struct ServeOptions {
   double drain_timeout_s = 30;
   double ping_after_s = 10;
   std::string body_max = "32MiB";
-  std::string request_max = "";  // twice body_max
+  std::string request_max = "";  // half more than body_max
   std::string header_max = "64KiB";
   std::string send_buffer_max = "8MiB";
   double header_timeout_s = 10;

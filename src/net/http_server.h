@@ -34,7 +34,7 @@ struct ServerLimits {
   int64_t target_bytes_max = 8 << 10;      // over it: 414
   int32_t headers_max = 128;               // over it: 431
   int32_t connections_max = 1024;          // a further one gets 503 with Retry-After and is closed
-  int64_t request_bytes_max = 64 << 20;    // of all requests' bytes that are being received or wait
+  int64_t request_bytes_max = 48 << 20;    // of all requests' bytes that are being received or wait
                                            // for their answer to begin, the first
                                            // kRequestBytesFree of each left out; over it: 503
   int64_t pipelined_bytes_max = 64 << 10;  // read ahead of the answer in progress; then TCP waits

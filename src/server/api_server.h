@@ -34,10 +34,8 @@ struct ApiServerConfig {
   net::ServerLimits http_limits;
   int64_t inline_body_bytes_max = 32 << 10;  // larger ones are prepared on the worker
   int64_t prepare_queue_max = 64;            // of these, waiting; then 503
-  int64_t prepare_bytes_max =
-      64 << 20;  // of the bodies of these, at least body_bytes_max; then 503
-  int64_t ping_after_ns = 10'000'000'000;  // a silent stream gets a comment at the latest …
-  int64_t ping_period_ns = 4'000'000'000;  // … this much after that
+  int64_t ping_after_ns = 10'000'000'000;    // a silent stream gets a comment at the latest …
+  int64_t ping_period_ns = 4'000'000'000;    // … this much after that
   int64_t drain_timeout_ns = 30'000'000'000;
   api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
   int64_t page_tokens = 0;

@@ -1,5 +1,6 @@
 """What must not hang, leak or be taken for something else, for `serve` and for `up`."""
 
+import concurrent.futures
 import http.client
 import json
 import os
@@ -163,6 +164,57 @@ class Limits(unittest.TestCase):
                 for client in clients:
                     self.assertEqual(read_answer(client)[0], 200)
                     client.close()
+
+    def test_choices_at_their_edge(self):
+        with RunningServer(*SMALL, "--choices-max", "4") as server:
+            for n, expected in ((2, 200), (3, 400)):
+                body = {"prompt": ["a", "b"], "n": n, "max_tokens": 1}
+                status, _, answer = exchange(server.port, post_json(COMPLETIONS, body))
+                self.assertEqual(status, expected, answer)
+
+    def test_requests_that_wait_for_the_worker_at_their_edge(self):
+        # Small ones never wait for it: a body of inline_body_bytes_max is read on the loop.
+        many = {"prompt": "x", "unknown": [1] * 1_000_000}
+
+        def ask(body):
+            status, headers, answer = exchange(server.port, post_json("/tokenize", body))
+            if status == 503:
+                self.assertGreaterEqual(int(headers["retry-after"]), 1)
+                self.assertIn(b"large requests", answer)
+            return status
+
+        for most, allowed in ((1, {200, 503}), (8, {200})):
+            with RunningServer(*SMALL, "--prepare-queue-max", str(most)) as server:
+                with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                    large = [pool.submit(ask, many) for _ in range(8)]
+                    small = [pool.submit(ask, {"prompt": "x"}) for _ in range(8)]
+                self.assertEqual({one.result() for one in large}, allowed)
+                self.assertEqual({one.result() for one in small}, {200})
+
+    def test_the_wait_for_an_engine_at_its_edge(self):
+        with RunningServer(*SMALL, "--hold-timeout", "0.02", verb="up") as server:
+            os.kill(child_of(server.process.pid), signal.SIGKILL)
+
+            def refused():
+                status, headers, body = get(server, "/v1/models")
+                late = b"not ready in time" in body
+                self.assertEqual(late, status == 503, body)
+                self.assertTrue(not late or int(headers["retry-after"]) >= 1)
+                return late
+
+            wait_until(refused, "a request waits too long")
+            wait_until(lambda: get(server, "/v1/models")[0] == 200, "the next engine")
+
+    def test_a_head_that_up_takes_is_not_too_long_for_its_engine(self):
+        with RunningServer(*SMALL, "--header-max", "1KiB", verb="up") as server:
+            rest = 1024 - len("GET /v1/models HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n")
+            self.assertEqual(get(server, "/v1/models", "A: " + "a" * rest)[0], 200)
+            self.assertEqual(get(server, "/v1/models", "A: " + "a" * (rest + 1))[0], 431)
+            many = [f"A{i}: 1" for i in range(127)]
+            self.assertEqual(get(server, "/v1/models", *many)[0], 431)  # 1 KiB again
+        with RunningServer(*SMALL, verb="up") as server:
+            self.assertEqual(get(server, "/v1/models", *many)[0], 200)  # 128 with Host
+            self.assertEqual(get(server, "/v1/models", *many, "B: 1")[0], 431)
 
     def test_a_stranger_is_refused_before_the_body(self):
         for verb in VERBS:
