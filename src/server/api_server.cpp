@@ -31,7 +31,6 @@ constexpr Route kRoutes[] = {
     {net::Method::kPost, "/tokenize", Access::kKey, &Impl::tokenize},
     {net::Method::kPost, "/detokenize", Access::kKey, &Impl::detokenize},
     {net::Method::kPost, "/flush_cache", Access::kKey, &Impl::flush_cache},
-    {net::Method::kGet, "/flush_cache", Access::kKey, &Impl::flush_cache},
     {net::Method::kGet, "/server_info", Access::kKey, &Impl::show_server_info},
     {net::Method::kGet, "/health", Access::kOpen, &Impl::show_ready},
     {net::Method::kGet, "/readyz", Access::kOpen, &Impl::show_ready},
