@@ -10,14 +10,6 @@ namespace {
 // Method, version and spaces around the longest target.
 constexpr int64_t kRequestLineRest = 64;
 
-int64_t bytes(size_t count) {
-  return static_cast<int64_t>(count);
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 // "HTTP/1.1"; status 0 where it is one of the two versions spoken here.
 ParseError read_version(std::string_view text, Version* version) {
   if (text.size() != 8 || !text.starts_with("HTTP/") || !is_digit(text[5]) || text[6] != '.' ||
