@@ -28,9 +28,9 @@ def child_of(pid: int) -> int:
     """The engine of `up`."""
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     deadline = time.monotonic() + DEADLINE_S
-    while not children.read_text().split():
+    while not (found := children.read_text().split()):
         assert time.monotonic() < deadline
-    return int(children.read_text().split()[0])
+    return int(found[0])
 
 
 def sockets_of(pid: int) -> set[str]:
