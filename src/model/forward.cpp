@@ -111,7 +111,7 @@ void Forward::turn(float* x, int32_t heads, int thread, int threads) {
 void Forward::quantize(const float* x, int64_t rows, std::span<const Matrix* const> users,
                        int thread, int threads) {
   for (const Matrix* user : users) {
-    if (ops_.activation_form(user->type) != kernels::ActivationForm::kInt8) continue;
+    if (ops_.activation_form(user->type) == kernels::ActivationForm::kF32) continue;
     ops_.quantize_activations({.x = x, .rows = rows, .inputs = user->inputs, .packed = packed_},
                               thread, threads);
     return;

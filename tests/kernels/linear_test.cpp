@@ -20,9 +20,17 @@ bool has_own_layout(DType type) {
 }
 
 // Relative error (support.h) that a format may have. Int8 activations lose 1/sqrt(12) of a step,
-// max/127 of their block: about 0.005 of normal values; types stored as Q8_0 as much again.
+// max/127 of their block: about 0.005 of normal values; types stored as Q8_0 as much again. bf16
+// activations lose up to 1/512 of each value, and so do F16 weights.
 double limit_of(const Ops& ops, DType type) {
-  if (ops.activation_form(type) == ActivationForm::kF32) return 1e-6;
+  switch (ops.activation_form(type)) {
+    case ActivationForm::kF32:
+      return 1e-6;
+    case ActivationForm::kBf16:
+      return has_own_layout(type) ? 0.004 : 0.011;
+    case ActivationForm::kInt8:
+      break;
+  }
   return has_own_layout(type) ? 0.011 : 0.014;
 }
 

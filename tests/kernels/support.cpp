@@ -67,7 +67,7 @@ std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values)
 std::vector<float> run_linear(const Ops& ops, const PackedWeights& weights,
                               const LinearCase& with) {
   core::Buffer packed;
-  if (ops.activation_form(weights.type) == ActivationForm::kInt8) {
+  if (ops.activation_form(weights.type) != ActivationForm::kF32) {
     packed = buffer_of(ops.activation_bytes(with.rows, weights.inputs));
     run_all(ops.quantize_activations,
             QuantizeArgs{with.x, with.rows, weights.inputs, packed.data()}, with.threads);
