@@ -74,8 +74,12 @@ OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape)
                 data->weights.data() + c * data->copy_bytes},
                thread, threads);
     });
-  data->packed_x = core::Buffer(ops.activation_bytes(shape.rows, shape.inputs) + 64);
-  ops.quantize_activations({data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
+  const kernels::ActivationForm form = ops.activation_form(shape.type);
+  if (form != kernels::ActivationForm::kF32) {
+    data->packed_x = core::Buffer(ops.activation_bytes(form, shape.rows, shape.inputs));
+    ops.quantize_activations(
+        {form, data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
+  }
   const bool is_int8 = ops.activation_form(shape.type) == kernels::ActivationForm::kInt8;
   return {
       .shape = fmt::format("{}×{} · {}×{} {}", shape.rows, shape.inputs, shape.outputs,
@@ -263,9 +267,10 @@ OpCase make_rope(const Ops& ops, core::ThreadPool&, OpShape const& shape) {
 
 OpCase make_quantize(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
   const auto data = rows_data(shape);
-  data->packed = core::Buffer(ops.activation_bytes(shape.rows, shape.inputs) + 64);
-  OpCase made = rows_case(shape, 1, data, [data, &ops, shape](int thread, int threads) {
-    ops.quantize_activations({data->a.data(), shape.rows, shape.inputs, data->packed.data()},
+  const kernels::ActivationForm form = ops.activation_form(shape.type);
+  data->packed = core::Buffer(ops.activation_bytes(form, shape.rows, shape.inputs) + 64);
+  OpCase made = rows_case(shape, 1, data, [data, &ops, shape, form](int thread, int threads) {
+    ops.quantize_activations({form, data->a.data(), shape.rows, shape.inputs, data->packed.data()},
                              thread, threads);
   });
   made.bytes = static_cast<double>(shape.rows * shape.inputs) * (4 + 1.375);

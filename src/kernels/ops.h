@@ -120,10 +120,11 @@ inline constexpr int32_t kActivationBlock = 32;
 
 // packed = x in the implementation's own form; once per input, for all linears that read it.
 struct QuantizeArgs {
-  const float* x = nullptr;  // (rows, inputs)
+  ActivationForm form = ActivationForm::kInt8;  // not kF32
+  const float* x = nullptr;                     // (rows, inputs)
   int64_t rows = 0;
-  int64_t inputs = 0;           // whole blocks of 32 where the form is kInt8
-  std::byte* packed = nullptr;  // activation_bytes(rows, inputs), aligned to 64
+  int64_t inputs = 0;           // kInt8: whole blocks of 32
+  std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 
 // y = x · W^T [+ bias] [+ residual].
@@ -210,7 +211,7 @@ struct Ops {
   int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
   void (*pack)(const PackArgs& args, int thread, int threads);
   ActivationForm (*activation_form)(core::DType weights);
-  int64_t (*activation_bytes)(int64_t rows, int64_t inputs);
+  int64_t (*activation_bytes)(ActivationForm form, int64_t rows, int64_t inputs);
   void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
   void (*linear)(const LinearArgs& args, int thread, int threads);
 

@@ -36,11 +36,12 @@ constexpr Ops kAvx512Vnni = {
 };
 
 // AMX for linear layers, all else as avx512_vnni.
-constexpr Ops kAmxBf16 = [] {
+constexpr Ops kAmx = [] {
   Ops ops = kAvx512Vnni;
-  ops.name = "amx_bf16";
+  ops.name = "amx";
   ops.needs = [](const core::CpuInfo& cpu) {
-    return cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni && cpu.avx2 && amx::request_tiles();
+    return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni && cpu.avx2 &&
+           amx::request_tiles();
   };
   ops.packed_bytes = amx::packed_bytes;
   ops.pack = amx::pack;
@@ -95,7 +96,7 @@ constexpr Ops kReference = {
     .top_k = ref::top_k,
 };
 
-constexpr std::array<const Ops*, 4> kAll = {&kAmxBf16, &kAvx512Vnni, &kAvx2, &kReference};
+constexpr std::array<const Ops*, 4> kAll = {&kAmx, &kAvx512Vnni, &kAvx2, &kReference};
 
 std::string choices(const core::CpuInfo& cpu) {
   std::string text;

@@ -1,4 +1,4 @@
-// Linear layers on the tile unit (AMX), in bf16; registry.cpp joins them with the ops of avx512.
+// Linear layers on the tile unit (AMX); registry.cpp joins them with the ops of avx512.
 #pragma once
 
 #include "kernels/ops.h"
@@ -13,11 +13,18 @@ bool request_tiles();
 int64_t packed_bytes(core::DType type, int64_t outputs, int64_t inputs);
 void pack(const PackArgs& args, int thread, int threads);
 
-// bf16 for all types but F32.
+// bf16 for F16 and BF16 weights, the others as avx512.
 ActivationForm activation_form(core::DType weights);
-int64_t activation_bytes(int64_t rows, int64_t inputs);
+int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 void quantize_activations(const QuantizeArgs& args, int thread, int threads);
 
+// Int8 weights give the bits of avx512.
 void linear(const LinearArgs& args, int thread, int threads);
+
+// The parts of quantize_activations and linear. linear_int8: at least kTilesRowsMin rows.
+constexpr int64_t kTilesRowsMin = 8;
+void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
+void linear_int8(const LinearArgs& args, int thread, int threads);
+void linear_bf16(const LinearArgs& args, int thread, int threads);
 
 }  // namespace sluice::kernels::amx

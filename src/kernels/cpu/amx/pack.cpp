@@ -1,10 +1,11 @@
+#include "kernels/cpu/generic/pack.h"
+
 #include <algorithm>
 
 #include "core/math.h"
 #include "core/thread_pool.h"
 #include "kernels/cpu/amx/amx.h"
-#include "kernels/cpu/amx/tiles.h"
-#include "kernels/cpu/generic/pack.h"
+#include "kernels/cpu/amx/bf16_layout.h"
 #include "kernels/half.h"
 
 namespace sluice::kernels::amx {
@@ -26,16 +27,13 @@ uint16_t bf16_of_f16(uint16_t half) {
 void pack_bf16_panel(const PackArgs& args, int64_t first, std::byte* panel) {
   const auto* weights = reinterpret_cast<const uint16_t*>(args.weights);
   const int64_t lanes = std::min(kPanel, args.outputs - first);
-  auto* tile = reinterpret_cast<uint16_t*>(panel);
-  for (int64_t block = 0; block * kBlock < args.inputs; ++block, tile += kTileBytes / 2)
-    for (int64_t at = 0; at < kBlock; ++at) {
-      const int64_t k = block * kBlock + kTileOrder.value_at[at];
-      for (int64_t lane = 0; lane < kPanel; ++lane) {
-        uint16_t value = 0;
-        if (lane < lanes && k < args.inputs) value = weights[(first + lane) * args.inputs + k];
-        if (args.type == DType::kF16) value = bf16_of_f16(value);
-        tile[at / 2 * 32 + lane * 2 + at % 2] = value;
-      }
+  auto* pairs = reinterpret_cast<uint16_t*>(panel);
+  for (int64_t k = 0; k < core::round_up(args.inputs, kBlock); ++k)
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      uint16_t value = 0;
+      if (lane < lanes && k < args.inputs) value = weights[(first + lane) * args.inputs + k];
+      if (args.type == DType::kF16) value = bf16_of_f16(value);
+      pairs[(k / 2 * kPanel + lane) * 2 + k % 2] = value;
     }
 }
 
@@ -54,11 +52,12 @@ void pack(const PackArgs& args, int thread, int threads) {
 }
 
 ActivationForm activation_form(DType weights) {
-  return weights == DType::kF32 ? ActivationForm::kF32 : ActivationForm::kBf16;
+  return becomes_bf16(weights) ? ActivationForm::kBf16 : cpu::activation_form(weights);
 }
 
-int64_t activation_bytes(int64_t rows, int64_t inputs) {
-  return TileActivations{inputs, rows}.bytes();
+int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs) {
+  if (form == ActivationForm::kBf16) return TileActivations{inputs, rows}.bytes();
+  return cpu::activation_bytes(form, rows, inputs);
 }
 
 }  // namespace sluice::kernels::amx

@@ -1,0 +1,209 @@
+// Linear layers of int8 codes and many rows on the tile unit: the sums of generic/linear.inc in its
+// order, so the same bits; only the integer dots come from tiles.
+//
+// Arithmetic: 16 rows × 16 outputs × one block of 32 is one TDPBSSD, 16 cycles of the tile unit,
+// where the vector unit needs 128 VPDPBUSD. Scales then bound it: per row a conversion, a product
+// and a fused multiply-add (two with minima), 24 to 32 cycles on two ports, beside 16 of stores.
+// A run of kRunBlocks blocks is multiplied while the sums of the run before it are made.
+#include "kernels/cpu/amx/amx.h"
+#include "kernels/cpu/amx/tiles.h"
+#include "kernels/cpu/avx512/vector.h"
+// After the vector that they are written in.
+#include "kernels/cpu/generic/codes.inc"
+#include "kernels/cpu/generic/finish.inc"
+#include "kernels/cpu/generic/visit_format.inc"
+
+namespace sluice::kernels::amx {
+namespace {
+
+constexpr int64_t kRunBlocks = 4;
+constexpr int64_t kChunkBlocks = 24;
+constexpr int kStripPanels = 2;
+constexpr int64_t kStripOutputs = kStripPanels * kPanel;
+constexpr int64_t kGroupsAtOnce = 15;                  // of 16 rows, whose sums wait
+constexpr int64_t kActivationCacheBytes = 1200 << 10;  // of their activations
+constexpr int64_t kWeightTileBytes = 8 * kRowBytes;    // 32 values × 16 outputs
+
+// Two panels × a chunk of blocks, ready for use: signed codes, 8 rows of 4 values × 16 outputs.
+struct Strip {
+  alignas(64) std::byte tiles[kStripPanels][kChunkBlocks][kWeightTileBytes];
+  BlockScales scales[kStripPanels][kChunkBlocks];
+};
+
+// Blocks [begin, begin + count) of the panels from `first_output` on; a second panel beyond the
+// last one repeats it, and finish() drops its sums.
+template <PackedFormat kFormat>
+void unpack_strip(const PackedWeights& weights, int64_t first_output, int64_t begin, int64_t count,
+                  Strip& strip) {
+  using C = Codes<kFormat>;
+  const int64_t last_panel = (weights.outputs - 1) / kPanel;
+  for (int p = 0; p < kStripPanels; ++p) {
+    const int64_t panel =
+        first_output / kPanel + p < last_panel ? first_output / kPanel + p : last_panel;
+    const uint8_t* groups = reinterpret_cast<const uint8_t*>(weights.data) +
+                            panel * kFormat.panel_bytes(weights.inputs);
+    for (int64_t b = 0; b < count; ++b) {
+      const uint8_t* group = groups + (begin + b) / kFormat.group() * kFormat.group_bytes();
+      const int64_t i = (begin + b) % kFormat.group();
+      const BlockCodes codes = C::unpack(group, i, 0);
+      for (int j = 0; j < 8; ++j)
+        Vector::store_ints(strip.tiles[p][b] + j * kRowBytes,
+                           C::kSymmetric ? Vector::flip_sign_bits(codes.words[j]) : codes.words[j]);
+      strip.scales[p][b] = C::scales(group, i, 0);
+    }
+  }
+}
+
+// A group of rows of the activations, from one block on (ActivationLayout).
+struct GroupRows {
+  const std::byte* codes;
+  const std::byte* scales;
+  int64_t block_bytes;
+  int64_t array_bytes;
+  int64_t rows;  // at most 16; a tile reads 16, the others' dots are not used
+};
+
+// Products of up to four blocks from `b` on, dots (16 × 16) side by side.
+template <int kTurn>
+inline void multiply_block(const GroupRows& x, const std::byte* weights, int64_t b) {
+  const std::byte* codes = x.codes + (b + kTurn) * x.block_bytes;
+  const std::byte* w = weights + (b + kTurn) * kWeightTileBytes;
+  if constexpr (kTurn % 2 == 0) {
+    _tile_loadd(4, codes, kBlock);
+    _tile_loadd(6, w, kRowBytes);
+  } else {
+    _tile_loadd(5, codes, kBlock);
+    _tile_loadd(7, w, kRowBytes);
+  }
+  if constexpr (kTurn == 0) {
+    _tile_zero(0);
+    _tile_dpbssd(0, 4, 6);
+  } else if constexpr (kTurn == 1) {
+    _tile_zero(1);
+    _tile_dpbssd(1, 5, 7);
+  } else if constexpr (kTurn == 2) {
+    _tile_zero(2);
+    _tile_dpbssd(2, 4, 6);
+  } else {
+    _tile_zero(3);
+    _tile_dpbssd(3, 5, 7);
+  }
+}
+
+using Dots = int32_t[kTileRows * kPanel];
+
+inline void multiply_run(const GroupRows& x, const std::byte* weights, int64_t b, int64_t count,
+                         Dots* dots) {
+  multiply_block<0>(x, weights, b);
+  if (count > 1) multiply_block<1>(x, weights, b);
+  if (count > 2) multiply_block<2>(x, weights, b);
+  _tile_stored(0, dots[0], kRowBytes);
+  if (count > 3) multiply_block<3>(x, weights, b);
+  if (count > 1) _tile_stored(1, dots[1], kRowBytes);
+  if (count > 2) _tile_stored(2, dots[2], kRowBytes);
+  if (count > 3) _tile_stored(3, dots[3], kRowBytes);
+}
+
+// sums (rows × 16 outputs) += the dots of block b, scaled. kRows: 16, or 0 for x.rows.
+template <typename C, int kRows>
+inline void add_block(const GroupRows& x, const BlockScales& weights, int64_t b, const Dots& dots,
+                      Vector::Floats* sums) {
+  using V = Vector;
+  const std::byte* scales = x.scales + b * x.block_bytes;
+  const auto add = [&](int64_t r) {
+    const V::Floats dot = V::floats(V::load_ints(dots + r * kPanel));
+    sums[r] = V::fma(dot, V::mul(weights.scale, broadcast(scales + r * 4)), sums[r]);
+    if constexpr (!C::kSymmetric)
+      sums[r] = V::fma(weights.minimum, broadcast(scales + x.array_bytes + r * 4), sums[r]);
+  };
+  if constexpr (kRows == 0) {
+    for (int64_t r = 0; r < x.rows; ++r) add(r);
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) add(r);
+  }
+}
+
+// A group of rows × one panel of a strip × its blocks.
+template <typename C, int kRows>
+inline void group_panel(const GroupRows& x, const Strip& strip, int panel, int64_t blocks,
+                        Vector::Floats* sums_at) {
+  alignas(64) Dots dots[2][kRunBlocks];
+  Vector::Floats sums[kTileRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) sums[r] = sums_at[r];
+  const auto add_run = [&](int64_t from, int place) {
+    const int64_t end = from + kRunBlocks < blocks ? from + kRunBlocks : blocks;
+    for (int64_t b = from; b < end; ++b)
+      add_block<C, kRows>(x, strip.scales[panel][b], b, dots[place][b - from], sums);
+  };
+  int place = 0;
+  for (int64_t b = 0; b < blocks; b += kRunBlocks, place = 1 - place) {
+    const int64_t count = blocks - b < kRunBlocks ? blocks - b : kRunBlocks;
+    multiply_run(x, strip.tiles[panel][0], b, count, dots[place]);
+    memory_fence();
+    if (b > 0) add_run(b - kRunBlocks, 1 - place);
+  }
+  add_run((blocks - 1) / kRunBlocks * kRunBlocks, 1 - place);
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) sums_at[r] = sums[r];
+}
+
+struct GroupSums {
+  Vector::Floats of_panel[kStripPanels][kTileRows];
+};
+
+template <PackedFormat kFormat>
+void tiles(const LinearArgs& args, Share outputs) {
+  using C = Codes<kFormat>;
+  const ActivationLayout layout{args.weights.inputs, args.rows};
+  const int64_t blocks = layout.blocks();
+  const int64_t chunks = (blocks + kChunkBlocks - 1) / kChunkBlocks;
+  const int64_t cached = kActivationCacheBytes / (blocks * kTileRows * (kBlock + 12));
+  const int64_t at_once = cached < 1 ? 1 : cached < kGroupsAtOnce ? cached : kGroupsAtOnce;
+  const int64_t step = at_once * kTileRows;
+  Strip strip;
+  GroupSums sums[kGroupsAtOnce];
+  for (int64_t first = 0; first < args.rows; first += step) {
+    const int64_t rows = args.rows - first < step ? args.rows - first : step;
+    for (int64_t output = outputs.begin; output < outputs.end; output += kStripOutputs) {
+      __builtin_memset(sums, 0, sizeof sums);
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int64_t begin = blocks * chunk / chunks, end = blocks * (chunk + 1) / chunks;
+        unpack_strip<kFormat>(args.weights, output, begin, end - begin, strip);
+        memory_fence();
+        const std::byte* at = args.x_packed + begin * layout.block_bytes();
+        for (int64_t r = 0; r < rows; r += kTileRows) {
+          const GroupRows x{.codes = at + layout.codes_at(first + r),
+                            .scales = at + layout.scales_at(first + r),
+                            .block_bytes = layout.block_bytes(),
+                            .array_bytes = layout.array_bytes(),
+                            .rows = rows - r < kTileRows ? rows - r : kTileRows};
+          for (int p = 0; p < kStripPanels; ++p) {
+            Vector::Floats* to = sums[r / kTileRows].of_panel[p];
+            if (x.rows == kTileRows)
+              group_panel<C, kTileRows>(x, strip, p, end - begin, to);
+            else
+              group_panel<C, 0>(x, strip, p, end - begin, to);
+          }
+        }
+      }
+      for (int64_t r = 0; r < rows; ++r)
+        for (int p = 0; p < kStripPanels; ++p)
+          finish(args, first + r, output + p * kPanel,
+                 sums[r / kTileRows].of_panel[p][r % kTileRows]);
+    }
+  }
+}
+
+}  // namespace
+
+void linear_int8(const LinearArgs& args, int thread, int threads) {
+  static constexpr TileConfig kConfig(kTileRows, 1);
+  _tile_loadconfig(&kConfig);
+  const Share outputs = share_of(args.weights.outputs, kStripOutputs, thread, threads);
+  visit_format(args.weights.type, [&]<PackedFormat kFormat>() { tiles<kFormat>(args, outputs); });
+  _tile_release();
+}
+
+}  // namespace sluice::kernels::amx
