@@ -147,10 +147,7 @@ Usage usage_of(const Options& options, const model::Model& model, const Test& te
     return usage;
   }
   usage.tops = prefill_operations(model) * speed * 1e-12;
-  const core::DType type = model.weights().layers.front().gate.type;
-  usage.roof = model.ops().activation_form(type) == kernels::ActivationForm::kInt8
-                   ? roof.int8_tops
-                   : roof.bf16_tflops;
+  usage.roof = roof_tera_ops(roof, model);
   return usage;
 }
 

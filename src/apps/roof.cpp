@@ -75,4 +75,9 @@ kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
   return roof;
 }
 
+double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {
+  const core::DType type = model.weights().layers.front().gate.type;
+  return core::info(type).block_values > 1 ? roof.int8_tops : roof.bf16_tflops;
+}
+
 }  // namespace sluice::apps

@@ -3,6 +3,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/probe.h"
+#include "model/model.h"
 
 namespace sluice::apps {
 
@@ -11,5 +12,9 @@ enum class RoofSource { kCache, kMeasure };
 // Of the pool's threads. kCache measures only where this processor with this many threads was not
 // measured before; a cache that cannot be read or written is no error.
 kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
+
+// The limit of the model's products, 10^12 operations per second: the int8 units' for quantised
+// weights, those of bf16 for floats.
+double roof_tera_ops(const kernels::Roof& roof, const model::Model& model);
 
 }  // namespace sluice::apps

@@ -1,13 +1,13 @@
 #include "apps/served_model.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <CLI/CLI.hpp>
 
 #include "apps/byte_size.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
+#include "kv/page_cache.h"
 #include "tokenizer/gguf_vocabulary.h"
 
 namespace sluice::apps {
@@ -19,13 +19,6 @@ core::Result<std::string> read_chat_template(const ServedModelOptions& options,
   if (options.chat_template.empty()) return manifest.chat_template;
   const auto file = TRY(formats::map_file(options.chat_template));
   return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-}
-
-// The first 16 hexadecimal digits of the weights' digest.
-uint64_t cache_namespace(const std::string& digest) {
-  uint64_t number = 0;
-  std::from_chars(digest.data(), digest.data() + std::min<size_t>(digest.size(), 16), number, 16);
-  return number;
 }
 
 core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options,
@@ -53,11 +46,12 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
                          config.limits.step_tokens_max, config.limits.sequences_max);
   config.limits.chunk_tokens_max =
       std::min(config.limits.chunk_tokens_max, config.limits.step_tokens_max);
-  config.vocab_tokens =
-      static_cast<int32_t>(std::min<int64_t>(served.vocabulary.size(), model.spec().vocab));
-  const auto end_ids = served.vocabulary.end_of_generation();
-  config.end_token_ids.assign(end_ids.begin(), end_ids.end());
-  config.cache_namespace = cache_namespace(served.opened.checkpoint->manifest().digest);
+  TRY(engine::set_vocabulary({.tokens = served.vocabulary.size(),
+                              .logit_columns = model.spec().vocab,
+                              .end_token_ids = served.vocabulary.end_of_generation()},
+                             &config));
+  config.cache_namespace = kv::model_namespace(served.opened.checkpoint->manifest().digest,
+                                               static_cast<uint64_t>(model.kv_format()));
   config.tpot_target_ns = static_cast<int64_t>(options.tpot_target_ms * 1e6);
   return config;
 }
@@ -131,12 +125,18 @@ std::string describe(const ServedModel& served) {
                                  manifest.architecture, manifest.context_length, manifest.digest);
   text += fmt::format("machine  {}, kernels {}, {} threads\n", core::detect_cpu().model,
                       model.ops().name, served.opened.model->pool().threads());
+  const int64_t kv_bytes = limits.kv_pages * model.kv_page_bytes();
+  const int64_t logit_bytes =
+      limits.logit_rows_max * model.spec().vocab * static_cast<int64_t>(sizeof(float));
   text += fmt::format(
-      "memory   weights {} (file {}), KV budget {} = {} tokens in {} pages of {}, activations {}\n",
-      byte_size_text(plan.weight_bytes), byte_size_text(manifest.weights_bytes),
-      byte_size_text(served.kv_budget_bytes), limits.kv_pages * kernels::kPageTokens,
-      limits.kv_pages, byte_size_text(model.kv_page_bytes()),
-      byte_size_text(plan.activation_bytes));
+      "memory   {} = weights {} + KV {} + activations {} + logits {}\n",
+      byte_size_text(plan.weight_bytes + kv_bytes + plan.activation_bytes + logit_bytes),
+      byte_size_text(plan.weight_bytes), byte_size_text(kv_bytes),
+      byte_size_text(plan.activation_bytes), byte_size_text(logit_bytes));
+  text +=
+      fmt::format("KV       {} tokens in {} pages of {}; weights are {} in the file\n",
+                  limits.kv_pages * kernels::kPageTokens, limits.kv_pages,
+                  byte_size_text(model.kv_page_bytes()), byte_size_text(manifest.weights_bytes));
   text += fmt::format(
       "limits   context {} tokens, {} sequences at once, {} waiting, {} tokens a step\n",
       limits.context_tokens_max, limits.sequences_max, limits.queue_max, limits.step_tokens_max);

@@ -29,7 +29,7 @@ Buffer::Buffer(int64_t bytes) : bytes_(bytes) {
   const int64_t head = round_up(address, kHugePageBytes) - address;
   data_ = base + head;
   if (head > 0) munmap(base, static_cast<size_t>(head));
-  if (kHugePageBytes - head > 0) munmap(data_ + size, static_cast<size_t>(kHugePageBytes - head));
+  munmap(data_ + size, static_cast<size_t>(kHugePageBytes - head));  // head < kHugePageBytes
   madvise(data_, static_cast<size_t>(size), MADV_HUGEPAGE);
 }
 

@@ -7,6 +7,10 @@
 
 namespace sluice::core {
 
+// What lies on its own line of the processor's cache: rows and matrices start on a multiple of
+// this.
+inline constexpr int64_t kCacheLineBytes = 64;
+
 // Zeroed pages straight from the operating system, on a 2 MiB boundary where large, so that big
 // weights and caches get huge pages. Ends the process when the system has no memory left: a budget
 // was checked before.

@@ -4,7 +4,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
+#include <iterator>
 
 namespace sluice::core {
 namespace {
@@ -38,24 +40,77 @@ std::string model_name() {
   return "unknown processor";
 }
 
-// Whole cores of a cgroup v2 quota, or a large number where there is none.
-int quota_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  int64_t period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 1 << 20;
-  return static_cast<int>(std::max<int64_t>(1, std::stoll(quota) / period));
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Of cpu.max: "150000 100000" (quota and period in µs) or "max 100000".
+std::optional<int> cores_of(std::string_view cpu_max) {
+  const auto read_number = [&]() -> int64_t {
+    int64_t number = 0;
+    const auto [end, error] =
+        std::from_chars(cpu_max.data(), cpu_max.data() + cpu_max.size(), number);
+    if (error != std::errc()) return 0;
+    cpu_max.remove_prefix(static_cast<size_t>(end - cpu_max.data()));
+    cpu_max.remove_prefix(std::min(cpu_max.size(), cpu_max.find_first_not_of(' ')));
+    return number;
+  };
+  const int64_t quota = read_number();
+  const int64_t period = read_number();
+  if (quota <= 0 || period <= 0) return std::nullopt;
+  return static_cast<int>(std::clamp<int64_t>(quota / period, 1, 1 << 20));
+}
+
+// The path of the one line "0::/path" (cgroup v2); empty for the root, where there is no such line,
+// and where the group lies outside of what this process sees ("/..").
+std::string own_group(std::string_view own_groups) {
+  constexpr std::string_view kVersion2 = "0::";
+  while (!own_groups.empty()) {
+    const std::string_view line = own_groups.substr(0, own_groups.find('\n'));
+    own_groups.remove_prefix(std::min(own_groups.size(), line.size() + 1));
+    if (!line.starts_with(kVersion2)) continue;
+    const std::string_view path = line.substr(kVersion2.size());
+    if (path.size() > 1 && path.front() == '/' && path.find("/..") == path.npos)
+      return std::string(path);
+  }
+  return {};
+}
+
+// Of the affinity mask, however many the machine has.
+int affinity_cores() {
+  constexpr int kCpusMax = 1 << 20;
+  for (int cpus = CPU_SETSIZE; cpus <= kCpusMax; cpus *= 2) {
+    cpu_set_t* set = CPU_ALLOC(static_cast<size_t>(cpus));
+    const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(cpus));
+    const bool fits = sched_getaffinity(0, bytes, set) == 0;
+    const int cores = fits ? CPU_COUNT_S(bytes, set) : 0;
+    CPU_FREE(set);
+    if (fits) return cores;
+  }
+  return 1;
 }
 
 }  // namespace
 
+std::optional<int> cgroup_cores(std::string_view own_groups, const std::string& mount) {
+  std::optional<int> least;
+  std::string group = own_group(own_groups);
+  for (;;) {
+    const std::optional<int> cores = cores_of(text_of(mount + group + "/cpu.max"));
+    if (cores) least = std::min(*cores, least.value_or(*cores));
+    if (group.empty()) break;
+    group.resize(group.find_last_of('/'));
+  }
+  return least;
+}
+
 CpuInfo detect_cpu() {
   CpuInfo cpu;
   cpu.model = model_name();
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpu.cores = CPU_COUNT(&set);
-  cpu.cores = std::max(1, std::min(cpu.cores, quota_cores()));
+  cpu.cores = std::max(1, affinity_cores());
+  const std::optional<int> quota = cgroup_cores(text_of("/proc/self/cgroup"), "/sys/fs/cgroup");
+  cpu.cores = std::min(cpu.cores, quota.value_or(cpu.cores));
 
   const Registers one = cpuid(1, 0);
   if (!bit(one.ecx, 27)) return cpu;  // no OSXSAVE: no vector state beyond SSE

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace sluice::core {
 
@@ -19,6 +21,11 @@ struct CpuInfo {
 };
 
 CpuInfo detect_cpu();
+
+// Whole cores, at least 1, that cgroup v2 leaves to the process whose /proc/self/cgroup is
+// `own_groups`: the least cpu.max of its group and of those above it, up to `mount`
+// (/sys/fs/cgroup). None where no quota can be read.
+std::optional<int> cgroup_cores(std::string_view own_groups, const std::string& mount);
 
 // "avx2 avx512 avx512_vnni"
 std::string features_text(const CpuInfo& cpu);

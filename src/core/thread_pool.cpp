@@ -42,6 +42,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run_erased(Function function, const void* context) {
+  DEBUG_ASSERT(!running_.exchange(true), "run() of {} threads in or beside another", threads_);
   if (threads_ > 1) {
     function_ = function;
     context_ = context;
@@ -53,6 +54,7 @@ void ThreadPool::run_erased(Function function, const void* context) {
   for (uint32_t left = working_.load(std::memory_order_acquire); left != 0;
        left = working_.load(std::memory_order_acquire))
     wait_while_equal(working_, left);
+  running_.store(false, std::memory_order_relaxed);
 }
 
 void ThreadPool::worker(int thread) {

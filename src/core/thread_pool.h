@@ -11,6 +11,7 @@ namespace sluice::core {
 // run(work) calls work(thread, threads) once on every thread of the pool, the caller being thread
 // 0, and returns when all are done. Waiting threads spin for at most kSpinNs and then sleep, so
 // that several engines can share a machine; an idle pool uses no CPU. No allocation, no lock.
+// One run() at a time: from one thread, and never from inside `work`.
 class ThreadPool {
  public:
   static constexpr int64_t kSpinNs = 50'000;
@@ -40,6 +41,7 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> generation_{0};
   alignas(64) std::atomic<uint32_t> working_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> running_{false};  // a run() is under way; for DEBUG_ASSERT
   std::vector<std::thread> workers_;
 };
 

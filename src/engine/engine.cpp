@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -10,6 +11,21 @@
 #include "engine/sequence.h"
 
 namespace sluice::engine {
+
+core::Result<void> set_vocabulary(const VocabularyInfo& info, EngineConfig* config) {
+  const int64_t ids = std::min(info.tokens, info.logit_columns);
+  if (ids < 1)
+    return core::invalid("{} tokens in the vocabulary, {} rows in the output matrix", info.tokens,
+                         info.logit_columns);
+  for (const int32_t id : info.end_token_ids)
+    if (id < 0 || id >= ids)
+      return core::invalid("end token {}: the vocabulary has {} tokens, the output matrix {} rows",
+                           id, info.tokens, info.logit_columns);
+  config->vocab_tokens = static_cast<int32_t>(ids);
+  config->end_token_ids.assign(info.end_token_ids.begin(), info.end_token_ids.end());
+  config->limits.logprobs_top_max = std::min(config->limits.logprobs_top_max, ids);
+  return {};
+}
 
 struct Engine::State {
   State(EngineConfig c, EngineParts p)

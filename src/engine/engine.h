@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/result.h"
 #include "core/thread_pool.h"
 #include "engine/request.h"
 #include "engine/stats.h"
@@ -41,9 +42,21 @@ struct EngineConfig {
   EngineLimits limits;
   int32_t vocab_tokens = 0;            // ids that may be sampled; rows of logits may be longer
   std::vector<int32_t> end_token_ids;  // of the model
-  uint64_t cache_namespace = 0;        // hash of weights digest, adapter and KV format
+  uint64_t cache_namespace = 0;        // kv::model_namespace(): no page of another model is found
   int64_t tpot_target_ns = 0;          // 0: none; else prefill chunks shrink to keep decodes at it
 };
+
+// What a file says of its ids.
+struct VocabularyInfo {
+  int64_t tokens = 0;         // of the tokenizer
+  int64_t logit_columns = 0;  // of the model
+  std::span<const int32_t> end_token_ids;
+};
+
+// Sets the ids that may be sampled, those that both know, and the end tokens; takes
+// logprobs_top_max back to the ids that there are. An Error where an end token could never be
+// sampled.
+core::Result<void> set_vocabulary(const VocabularyInfo& info, EngineConfig* config);
 
 // Called on the loop thread once a step; must not block and must not call back into stop().
 using EventSink = std::function<void(const StepEvents&)>;

@@ -51,8 +51,7 @@ bool by_arrival(int64_t arrival, const std::unique_ptr<Sequence>& s) {
   return arrival < s->arrival;
 }
 
-template <typename Sequences>
-void insert_by_arrival(Sequences* into, std::unique_ptr<Sequence> s) {
+void insert_by_arrival(std::vector<std::unique_ptr<Sequence>>* into, std::unique_ptr<Sequence> s) {
   const auto place = std::upper_bound(into->begin(), into->end(), s->arrival, by_arrival);
   into->insert(place, std::move(s));
 }
@@ -68,6 +67,7 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);
   reserve(&running_, l.sequences_max);
+  reserve(&waiting_, l.sequences_max + l.queue_max);  // the preempted ones too
   reserve(&running_states_, l.sequences_max);
   reserve(&waiting_states_, l.sequences_max);
   reserve(&plan_.running, l.sequences_max);
@@ -153,6 +153,10 @@ void Loop::schedule() {
     const EngineLimits& l = config_.limits;
     schedule::plan_step({.running = running_states_,
                          .waiting = waiting_states_,
+                         .look_up =
+                             [this](int64_t index, schedule::SequenceState* state) {
+                               look_up(*waiting_[static_cast<size_t>(index)], state);
+                             },
                          .budget = {.tokens = l.step_tokens_max,
                                     .pages = cache_.available(),
                                     .logit_rows = l.logit_rows_max,
@@ -181,16 +185,18 @@ void Loop::describe() {
   const size_t places = static_cast<size_t>(config_.limits.sequences_max) - running_.size();
   for (const Owned& s : waiting_) {
     if (waiting_states_.size() == places) break;
-    schedule::SequenceState state = state_of(*s);
-    if (state.rows == schedule::LogitRows::kLast) {
-      const int64_t reusable = (s->known() - 1) / shape_.page_tokens;
-      const kv::PrefixMatch found = cache_.match(s->key(), reusable);
-      state.pages = found.pages;
-      state.idle_pages = found.idle_pages;
-      state.computed_tokens = found.pages * shape_.page_tokens;
-    }
-    waiting_states_.push_back(state);
+    waiting_states_.push_back(state_of(*s));
   }
+}
+
+// The cached pages that a waiting sequence would get; at least one token is left to compute.
+void Loop::look_up(const Sequence& s, schedule::SequenceState* state) const {
+  if (state->rows == schedule::LogitRows::kAll) return;
+  const int64_t reusable = (s.known() - 1) / shape_.page_tokens;
+  const kv::PrefixMatch found = cache_.match(s.key(), reusable);
+  state->pages = found.pages;
+  state->idle_pages = found.idle_pages;
+  state->computed_tokens = found.pages * shape_.page_tokens;
 }
 
 schedule::SequenceState Loop::state_of(const Sequence& s) const {
@@ -238,11 +244,9 @@ void Loop::start_admitted() {
     }
     step_parts_.push_back({&s, p.tokens});
   }
-  for (size_t i = plan_.admitted.size(); i-- > 0;) {
-    const auto from = waiting_.begin() + plan_.admitted[i].index;
-    insert_by_arrival(&running_, std::move(*from));
-    waiting_.erase(from);
-  }
+  for (const schedule::PlannedPart& p : plan_.admitted)
+    insert_by_arrival(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
+  std::erase(waiting_, nullptr);
 }
 
 void Loop::take_pages(Part* part) {
@@ -358,7 +362,8 @@ void Loop::run_job(Job* job, std::span<const float> logits, SamplerScratch* scra
   }
   if (!all_finite(logits)) return;
   const int32_t id = s.ids[static_cast<size_t>(job->position)];
-  job->result = {id, log_probabilities(logits, id, *parts_.ops, job->top, scratch)};
+  const float logprob = log_probabilities(logits, id, *parts_.ops, job->top, scratch);
+  job->result = {SampleOutcome::kToken, {id, logprob}};
 }
 
 // After the forward pass: events, full pages, the next token.
@@ -366,7 +371,8 @@ void Loop::advance(const Part& part) {
   Sequence* s = part.sequence;
   const std::span<const Job> jobs =
       std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
-  if (std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return !j.result; })) {
+  const auto is_broken = [](const Job& j) { return j.result.outcome == SampleOutcome::kNotFinite; };
+  if (std::any_of(jobs.begin(), jobs.end(), is_broken)) {
     finish(s, FinishReason::kError);
     cache_.flush();  // a page of it may be the reason
     return;
@@ -387,13 +393,16 @@ void Loop::advance(const Part& part) {
   }
   for (const Job& job : jobs) {
     if (job.position == s->known()) {
-      accept_token(s, job);
+      if (job.result.outcome == SampleOutcome::kAllMasked)
+        finish(s, FinishReason::kStop);
+      else
+        accept_token(s, job);
       return;
     }
     prompt_events_.push_back({.id = s->id,
                               .position = job.position,
-                              .token_id = job.result->token_id,
-                              .logprob = job.result->logprob,
+                              .token_id = job.result.token.token_id,
+                              .logprob = job.result.token.logprob,
                               .top = job.top});
     ++s->prompt_tokens_emitted;
   }
@@ -408,14 +417,14 @@ void Loop::publish_pages(Sequence* s) {
 
 void Loop::accept_token(Sequence* s, const Job& job) {
   const int64_t now_ns = parts_.clock->now_ns();
-  const int32_t id = job.result->token_id;
+  const int32_t id = job.result.token.token_id;
   s->ids.push_back(id);
   if (needs_history(s->sampling)) s->history.add_output(id);
   const bool ends = s->is_end(id);
   token_events_.push_back({.id = s->id,
                            .token_id = id,
                            .kind = ends ? TokenKind::kEnd : TokenKind::kText,
-                           .logprob = job.result->logprob,
+                           .logprob = job.result.token.logprob,
                            .top = job.top});
   ++stats_.generation_tokens;
   if (!s->first_token_ns) {
@@ -458,7 +467,8 @@ void Loop::count_finished(const Sequence& s, const FinishEvent& event, int64_t n
   constexpr double kSmoothing = 0.1;
   if (last_finish_ns_) {
     const auto interval = static_cast<double>(now_ns - *last_finish_ns_);
-    const auto mean = static_cast<double>(stats_.retry_after_ns);
+    const auto mean =
+        stats_.retry_after_ns > 0 ? static_cast<double>(stats_.retry_after_ns) : interval;
     stats_.retry_after_ns = std::llround(mean + kSmoothing * (interval - mean));
   }
   last_finish_ns_ = now_ns;

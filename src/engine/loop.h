@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -23,7 +22,7 @@ class Loop {
  public:
   Loop(const EngineConfig& config, const EngineParts& parts);
 
-  // One step: receive, schedule, launch, process, emit. Allocates nothing unless requests come.
+  // One step: receive, schedule, launch, process, emit. Allocates only where a request starts.
   void step(Messages* messages);
 
   // Ends everything, also what is in the messages, with kCancelled.
@@ -48,7 +47,7 @@ class Loop {
   struct Job {
     Sequence* sequence = nullptr;
     int64_t position = 0;  // of the token that the row predicts
-    std::optional<SampledToken> result;
+    Sample result;
     std::span<TokenLogprob> top;
   };
 
@@ -61,6 +60,7 @@ class Loop {
   void clear_events();
   void rest();  // nothing is left to do
   void describe();
+  void look_up(const Sequence& s, schedule::SequenceState* state) const;
   schedule::SequenceState state_of(const Sequence& s) const;
   void preempt(int64_t index);
   void start_admitted();
@@ -82,7 +82,7 @@ class Loop {
   // Owned by the loop thread.
   kv::PageCache cache_;
   std::vector<Owned> running_;  // by arrival
-  std::deque<Owned> waiting_;   // by arrival
+  std::vector<Owned> waiting_;  // by arrival
   schedule::CostFit cost_;
   EngineStats stats_;
   StepRecord record_;

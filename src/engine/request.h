@@ -24,7 +24,7 @@ struct LogitBias {
 // top_k, top_p (engine/sampling.h). Values are in range: the server has checked them.
 struct SamplingParams {
   float temperature = 1.0f;               // 0 (below 1e-5): the best token
-  float top_p = 1.0f;                     // (0, 1]; 1 = off
+  float top_p = 1.0f;                     // [0, 1]; 1 = off, 0 = the best token
   int32_t top_k = 0;                      // 0 = off
   float min_p = 0.0f;                     // [0, 1]; 0 = off
   float repetition_penalty = 1.0f;        // > 0; of the tokens in the prompt and the output
@@ -34,7 +34,9 @@ struct SamplingParams {
   uint64_t seed = 0;                      // the random number of a position is a function of this
   std::vector<int32_t> stop_token_ids{};  // beside the model's own end tokens
   int64_t max_tokens = std::numeric_limits<int64_t>::max();  // 0: only the prompt is computed
-  int64_t min_tokens = 0;  // before that many, end tokens cannot be sampled
+  // Before that many, end tokens cannot be sampled; where every id is one, the request ends
+  // (kStop).
+  int64_t min_tokens = 0;
 
   enum class EndTokens : uint8_t { kStop, kNever };  // kNever (ignore_eos): they are masked
   EndTokens end_tokens = EndTokens::kStop;
@@ -91,7 +93,7 @@ struct TokenEvent {
 };
 
 enum class FinishReason : uint8_t {
-  kStop,       // an end token, one of stop_token_ids, or finish_early()
+  kStop,       // an end token, one of stop_token_ids, finish_early(), or no id may follow
   kLength,     // max_tokens, or the context is full
   kCancelled,  // cancel(), or the engine was stopped
   kError,      // the model gave logits that are not finite

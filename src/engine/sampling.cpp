@@ -19,6 +19,10 @@ constexpr float kLeastProbability = std::numeric_limits<float>::min();
 // Extreme parameters stop here: an infinite logit would make every other one no number.
 constexpr float kLargestLogit = 1e30f;
 
+float bounded(float logit) {
+  return std::clamp(logit, -kLargestLogit, kLargestLogit);
+}
+
 int64_t count_of(std::span<const float> values) {
   return static_cast<int64_t>(values.size());
 }
@@ -158,7 +162,7 @@ std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted,
 // min_p, then top_p, without sorting the vocabulary.
 int32_t choose_of_likely(std::span<const float> probabilities, const SamplingParams& params,
                          double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
-  const auto top_p = static_cast<double>(params.top_p);
+  const auto top_p = static_cast<double>(params.top_p);  // 0 keeps the best token
   std::span<ScoredId> candidates;
   if (params.min_p > 0.0f) {
     const auto best = ops.argmax(probabilities.data(), count_of(probabilities));
@@ -172,7 +176,8 @@ int32_t choose_of_likely(std::span<const float> probabilities, const SamplingPar
   // first threshold of 1/1024 leaves few.
   for (float threshold = 1.0f / 1024;; threshold /= 64) {
     candidates = collect(probabilities, std::max(threshold, kLeastProbability), scratch);
-    if (sum_of(candidates) >= top_p || threshold <= kLeastProbability) break;
+    const bool holds_nucleus = !candidates.empty() && sum_of(candidates) >= top_p;
+    if (holds_nucleus || threshold <= kLeastProbability) break;
   }
   return draw(keep_nucleus(candidates, top_p, scratch), unit);
 }
@@ -243,7 +248,7 @@ float log_probabilities(std::span<const float> logits, int32_t token_id, const k
 void apply_bias(std::span<const LogitBias> bias, std::span<float> logits) {
   for (const LogitBias& b : bias) {
     float& logit = logits[static_cast<size_t>(b.token_id)];
-    logit = std::min(logit + b.bias, kLargestLogit);
+    logit = bounded(logit + b.bias);
   }
 }
 
@@ -256,10 +261,10 @@ void apply_penalties(const SamplingParams& params, const TokenHistory& history,
                      std::span<float> logits) {
   for (const TokenHistory::Entry& e : history.entries()) {
     float& logit = logits[static_cast<size_t>(e.token_id)];
-    logit = logit > 0.0f ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-    logit -= params.frequency_penalty * static_cast<float>(e.outputs);
-    if (e.outputs > 0) logit -= params.presence_penalty;
-    logit = std::min(logit, kLargestLogit);
+    const float repetition = params.repetition_penalty;
+    logit = bounded(logit > 0.0f ? logit / repetition : logit * repetition);
+    logit = bounded(logit - params.frequency_penalty * static_cast<float>(e.outputs));
+    if (e.outputs > 0) logit = bounded(logit - params.presence_penalty);
   }
 }
 
@@ -274,24 +279,25 @@ int32_t choose(std::span<const float> logits, const SamplingParams& params, doub
   return choose_of_likely(probabilities, params, unit, ops, scratch);
 }
 
-std::optional<SampledToken> sample(const SamplerRow& row, const kernels::Ops& ops,
-                                   SamplerScratch* scratch) {
-  if (!all_finite(row.logits)) return std::nullopt;
+Sample sample(const SamplerRow& row, const kernels::Ops& ops, SamplerScratch* scratch) {
+  if (!all_finite(row.logits)) return {.outcome = SampleOutcome::kNotFinite};
   const SamplingParams& params = *row.params;
   std::span<const float> logits = row.logits;
   if (!params.logit_bias.empty() || !row.masked_ids.empty() || needs_history(params)) {
     const std::span<float> changed(scratch->logits.data(), logits.size());
     std::copy(logits.begin(), logits.end(), changed.begin());
     apply_bias(params.logit_bias, changed);
-    apply_mask(row.masked_ids, changed);
     if (needs_history(params)) apply_penalties(params, *row.history, changed);
+    apply_mask(row.masked_ids, changed);
+    if (std::none_of(changed.begin(), changed.end(), [](float l) { return std::isfinite(l); }))
+      return {.outcome = SampleOutcome::kAllMasked};
     logits = changed;
   }
   const double unit = core::random_unit(params.seed, row.position);
   SampledToken sampled{.token_id = choose(logits, params, unit, ops, scratch)};
   if (params.logprobs_top >= 0)
     sampled.logprob = log_probabilities(row.logits, sampled.token_id, ops, row.top, scratch);
-  return sampled;
+  return {SampleOutcome::kToken, sampled};
 }
 
 }  // namespace sluice::engine

@@ -1,13 +1,12 @@
 // From a row of logits to a token: pure functions of the row, the request's parameters, its own
 // tokens and a position. Order and meaning are vLLM's:
-//   log probabilities of the model's own distribution, then masks and logit_bias, the repetition,
-//   frequency and presence penalties, and, unless greedy, temperature, min_p, top_k, top_p.
+//   log probabilities of the model's own distribution, then logit_bias, the repetition, frequency
+//   and presence penalties, masks, and, unless greedy, temperature, min_p, top_k, top_p.
 // Equal logits are ordered by rising token id, so that top_k keeps exactly k and top_p the smallest
 // set (vLLM keeps all that tie at the edge).
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -66,9 +65,19 @@ struct SampledToken {
   float logprob = 0.0f;  // where params->logprobs_top ≥ 0
 };
 
-// None where the logits are not all finite numbers.
-std::optional<SampledToken> sample(const SamplerRow& row, const kernels::Ops& ops,
-                                   SamplerScratch* scratch);
+enum class SampleOutcome : uint8_t {
+  kToken,
+  kNotFinite,  // the row is not all finite numbers
+  kAllMasked,  // no id may be sampled here
+};
+
+struct Sample {
+  SampleOutcome outcome = SampleOutcome::kNotFinite;
+  SampledToken token{};  // of kToken
+};
+
+// Whatever the parameters are, a token comes unless the row or the mask forbids it.
+Sample sample(const SamplerRow& row, const kernels::Ops& ops, SamplerScratch* scratch);
 
 // The steps of it.
 

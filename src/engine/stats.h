@@ -41,7 +41,7 @@ struct EngineStats {
   int64_t pages = 0;
   int64_t pages_used = 0;      // held by running sequences
   int64_t pages_cached = 0;    // held by the prefix cache alone
-  int64_t retry_after_ns = 0;  // until a place in the queue will be free, as far as known
+  int64_t retry_after_ns = 0;  // mean time between two ends: a place gets free; 0: not known yet
 
   int64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
   int64_t prefix_hit_tokens = 0;    // of these, found

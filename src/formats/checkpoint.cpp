@@ -130,9 +130,8 @@ core::Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& mo
   std::vector<std::string> names;
   for (int i = 1; i <= (part ? part->parts : 1); ++i) {
     names.push_back(part ? part->path(i) : model);
-    auto file = read_file(names.back());
-    if (!file.ok()) return file.error();
-    files.push_back(std::move(*file));
+    GgufFile file = TRY(read_file(names.back()));
+    files.push_back(std::move(file));
   }
   return join(std::move(files), std::move(names));
 }
@@ -148,7 +147,7 @@ core::Result<std::unique_ptr<Checkpoint>> Checkpoint::join(std::vector<GgufFile>
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
   checkpoint->manifest_ = TRY(make_manifest(files, std::move(names)));
   checkpoint->files_ = std::move(files);
-  if (auto indexed = checkpoint->index_tensors(); !indexed.ok()) return indexed.error();
+  TRY(checkpoint->index_tensors());
   return checkpoint;
 }
 

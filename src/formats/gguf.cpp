@@ -266,7 +266,7 @@ core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source) {
   // Both counts stand before what they count.
   const int64_t tensors = TRY(in.count(kTensorInfoBytesMin, "tensor count"));
   const int64_t pairs = TRY(in.count(kPairBytesMin, "metadata pair count"));
-  if (auto read = read_metadata(in, pairs, &file.metadata); !read.ok()) return read.error();
+  TRY(read_metadata(in, pairs, &file.metadata));
   DataSection section;
   section.alignment = TRY(read_alignment(file.metadata));
   const std::vector<TensorRow> rows = TRY(read_table(in, tensors));

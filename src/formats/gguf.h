@@ -32,7 +32,8 @@ struct GgufFile {
 };
 
 // Any malformation is an Error naming the field. Up to the tensor table it is the first one; the
-// problems of the table (unknown types, shapes, overlaps, bounds, duplicates) are all listed.
+// problems of the table (unknown types, shapes, overlaps, bounds, duplicates) are listed
+// together (formats/problems.h: all are counted, the first 50 listed).
 core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source);
 
 }  // namespace sluice::formats

@@ -76,6 +76,7 @@ void GgufWriter::set_integers(std::string_view key, std::span<const int32_t> val
 }
 
 void GgufWriter::copy(std::string_view key, const MetadataValue& value) {
+  if (key == "general.alignment") return;
   if (value.is_array)
     begin_array(key, value.type, static_cast<size_t>(value.count));
   else

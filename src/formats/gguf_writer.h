@@ -24,6 +24,7 @@ class GgufWriter {
   void set_texts(std::string_view key, std::span<const std::string> values);
   void set_numbers(std::string_view key, std::span<const float> values);
   void set_integers(std::string_view key, std::span<const int32_t> values);
+  // Any value of another file but its general.alignment: this one is aligned to kAlignmentBytes.
   void copy(std::string_view key, const MetadataValue& value);
 
   // The data may be null where only header() is wanted; it must live until file() is done.

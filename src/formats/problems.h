@@ -1,4 +1,4 @@
-// Collects everything wrong with an input, so that one Error lists it all.
+// Collects everything wrong with an input: one Error counts it all and lists the first 50.
 #pragma once
 
 #include <string>

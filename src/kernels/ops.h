@@ -94,11 +94,13 @@ struct SiluMulArgs {
 // ---- Linear layers
 // -------------------------------------------------------------------------------
 
+inline constexpr int64_t kLinearInputsMax = 1 << 17;
+
 // A weight matrix in the form that the implementation's linear() reads.
 struct PackedWeights {
   core::DType type = core::DType::kF32;  // of the file
   int64_t outputs = 0;
-  int64_t inputs = 0;               // whole blocks of `type`
+  int64_t inputs = 0;               // whole blocks of `type`, at most kLinearInputsMax
   const std::byte* data = nullptr;  // packed_bytes(type, outputs, inputs), aligned to 64
 };
 
@@ -207,7 +209,9 @@ struct Ops {
   void (*add)(const AddArgs& args, int thread, int threads);
   void (*silu_mul)(const SiluMulArgs& args, int thread, int threads);
 
-  // Bytes that pack() writes; close to the file's.
+  // Bytes that pack() writes. For most types the file's, within 3 %, outputs rounded up to 16.
+  // Types without a layout of their own become 8-bit codes, 8.5 bits a weight: Q2_K 3.24 times the
+  // file's bytes, Q3_K 2.47, Q6_K 1.30, IQ4_NL 1.89, IQ4_XS 2.0. Reference: the file's bytes.
   int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
   void (*pack)(const PackArgs& args, int thread, int threads);
   ActivationForm (*activation_form)(core::DType weights);

@@ -1,11 +1,17 @@
 #include "kv/page_cache.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 
 #include "core/assert.h"
 #include "core/rng.h"
 
 namespace sluice::kv {
+
+uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format) {
+  return XXH3_64bits_withSeed(weights_digest.data(), weights_digest.size(), kv_format);
+}
 
 uint64_t combine_namespace(uint64_t name_space, uint64_t salt) {
   return core::random_bits(name_space, salt);
@@ -89,11 +95,6 @@ void PageCache::release(std::span<const PageId> held) {
 
 void PageCache::flush() {
   while (const std::optional<PageId> oldest = tree_.oldest_idle()) evict(*oldest);
-}
-
-int64_t PageCache::held_alone(std::span<const PageId> held) const {
-  return std::count_if(held.begin(), held.end(),
-                       [&](PageId page) { return pool_.holders(page) == 1; });
 }
 
 PageCounts PageCache::counts() const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kv/page_pool.h"
@@ -18,6 +19,10 @@ struct PrefixKey {
   std::span<const uint64_t> page_hashes;
   std::span<const int32_t> ids;  // at least page_hashes.size() · page_tokens
 };
+
+// The namespace of one model's pages: XXH3 of its weights' digest, seeded by the number of the KV
+// format. What a salt adds: combine_namespace().
+uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format);
 
 // The namespace of the requests that share prefixes only among those with the same salt.
 uint64_t combine_namespace(uint64_t name_space, uint64_t salt);
@@ -64,8 +69,6 @@ class PageCache {
   int64_t pages() const { return pool_.pages(); }
   int64_t available() const { return pool_.free_pages() + tree_.idle_nodes(); }
   int32_t page_tokens() const { return tree_.page_tokens(); }
-  // How many of a sequence's pages would become available if it let them go.
-  int64_t held_alone(std::span<const PageId> held) const;
   PageCounts counts() const;
 
   // ASSERTs that free, cached and used pages add up; O(1).

@@ -10,7 +10,6 @@ namespace {
 
 // With fewer rows than this, row-wise work costs less than waking the pool.
 constexpr int64_t kSharedRowsMin = 4;
-constexpr int64_t kCacheLineBytes = 64;
 using kernels::ActivationForm;
 
 }  // namespace
@@ -34,7 +33,7 @@ void Forward::lay_out() {
   const auto place = [&](auto** out, int64_t size_bytes) {
     using T = std::remove_pointer_t<std::remove_pointer_t<decltype(out)>>;
     if (storage_.data() != nullptr) *out = reinterpret_cast<T*>(storage_.data() + bytes);
-    bytes += core::round_up(size_bytes, kCacheLineBytes);
+    bytes += core::round_up(size_bytes, core::kCacheLineBytes);
   };
   const auto place_rows = [&](auto** out, int64_t columns) {
     place(out, rows_max_ * columns * static_cast<int64_t>(sizeof **out));
@@ -107,9 +106,6 @@ void Forward::normalize_heads(float* x, int32_t heads, Vector weight, int thread
 }
 
 void Forward::turn(float* x, int32_t heads, int thread, int threads) {
-  const auto layout = spec_.rope.convention == RopeConvention::kAdjacentPairs
-                          ? kernels::RopeLayout::kAdjacentPairs
-                          : kernels::RopeLayout::kHalfSplit;
   ops_.rope({.x = x,
              .rows = rows_,
              .heads = heads,
@@ -118,7 +114,7 @@ void Forward::turn(float* x, int32_t heads, int thread, int threads) {
              .positions = row_index_,
              .cosines = cosines_,
              .sines = sines_,
-             .layout = layout},
+             .layout = spec_.rope.layout},
             thread, threads);
 }
 

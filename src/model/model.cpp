@@ -71,13 +71,14 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   ASSERT(options.threads >= 1 && options.step_tokens_max >= 1, "{} threads, {} tokens a step",
          options.threads, options.step_tokens_max);
   const kernels::Ops* ops = TRY(choose_ops(options));
-  auto state = std::make_unique<State>(TRY(read_spec(checkpoint)), *ops, options.threads);
+  Spec spec = TRY(read_spec(checkpoint));
+  auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
   const WeightLoader loader{.checkpoint = checkpoint,
                             .spec = state->spec,
                             .ops = *ops,
                             .pool = state->pool,
                             .progress = options.progress};
-  if (auto loaded = loader.load(&state->weights); !loaded.ok()) return loaded.error();
+  TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
   state->forward =
       std::make_unique<Forward>(Forward::Parts{.spec = state->spec,
@@ -108,6 +109,9 @@ const kernels::Ops& Model::ops() const {
 }
 core::ThreadPool& Model::pool() {
   return state_->pool;
+}
+kernels::KvFormat Model::kv_format() const {
+  return state_->kv.front().format;
 }
 int64_t Model::kv_page_bytes() const {
   return state_->plan.kv_page_bytes;

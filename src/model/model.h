@@ -32,8 +32,8 @@ struct LoadOptions {
 
 class Model {
  public:
-  // Lists every missing, misshapen or unsupported tensor. The checkpoint must outlive the model:
-  // embedding rows are read from it.
+  // An Error lists what is missing, misshapen or unsupported (formats/problems.h: all is counted,
+  // the first 50 listed). The checkpoint must outlive the model: embedding rows are read from it.
   static core::Result<std::unique_ptr<Model>> load(const formats::Checkpoint& checkpoint,
                                                    const LoadOptions& options);
   ~Model();
@@ -49,6 +49,7 @@ class Model {
 
   // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
   // kernels::kPageTokens tokens.
+  kernels::KvFormat kv_format() const;
   int64_t kv_page_bytes() const;  // one page in all layers
   void allocate_kv(int64_t pages);
   int64_t kv_pages() const;

@@ -12,6 +12,10 @@ core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint) {
   if (embedding == nullptr) return core::invalid("tensor '{}' is missing", kEmbeddingTensor);
   if (embedding->rows() > (int64_t{1} << 24))
     return core::invalid("tensor '{}': a vocabulary of {}", kEmbeddingTensor, embedding->rows());
+  // A layer has at least one tensor: what comes next is bounded by the file.
+  if (spec.layers > std::ssize(checkpoint.tensors()))
+    return core::invalid("metadata '{}.block_count': {} layers, the file has {} tensors",
+                         spec.architecture, spec.layers, checkpoint.tensors().size());
   spec.vocab = static_cast<int32_t>(embedding->rows());
   spec.tied_embeddings = checkpoint.find(kOutputTensor) == nullptr;
   return spec;

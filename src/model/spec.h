@@ -6,18 +6,16 @@
 
 #include "core/result.h"
 #include "formats/checkpoint.h"
+#include "kernels/ops.h"
 
 namespace sluice::model {
-
-// Which dimensions of a head turn together: (0,1),(2,3),… or (0,n/2),(1,n/2+1),…
-enum class RopeConvention { kAdjacentPairs, kHalfSplit };
 
 enum class RopeScaling { kNone, kLinear, kLlama3, kYarn };
 
 struct RopeSpec {
   int32_t dims = 0;  // of each head, from the first; the others do not turn
   double base = 10000.0;
-  RopeConvention convention = RopeConvention::kHalfSplit;
+  kernels::RopeLayout layout = kernels::RopeLayout::kHalfSplit;
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1;                 // the context is stretched by this
   double original_context = 0;       // tokens before stretching (llama3, YaRN)

@@ -10,8 +10,6 @@
 namespace sluice::model {
 namespace {
 
-constexpr int64_t kCacheLineBytes = 64;
-
 struct PlannedMatrix {
   std::string tensor;
   core::TensorView view;
@@ -116,7 +114,7 @@ void add_layers(const Architecture& architecture, const Spec& spec, Planner* pla
 void load_vectors(const std::vector<PlannedVector>& planned, Weights* weights) {
   int64_t values = 0;
   for (const PlannedVector& p : planned) {
-    values += core::round_up(p.view.values(), kCacheLineBytes / 4);
+    values += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
     weights->vector_file_bytes += p.view.bytes();
   }
   weights->vectors = core::Buffer(values * static_cast<int64_t>(sizeof(float)));
@@ -124,7 +122,7 @@ void load_vectors(const std::vector<PlannedVector>& planned, Weights* weights) {
   for (const PlannedVector& p : planned) {
     kernels::decode(p.view.type, p.view.data, p.view.values(), out);
     *p.vector = out;
-    out += core::round_up(p.view.values(), kCacheLineBytes / 4);
+    out += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
   }
 }
 
@@ -133,7 +131,7 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
                    Weights* weights) {
   const auto packed_bytes = [&](const PlannedMatrix& p) {
     return core::round_up(loader.ops.packed_bytes(p.view.type, p.view.rows(), p.view.columns()),
-                          kCacheLineBytes);
+                          core::kCacheLineBytes);
   };
   int64_t storage_bytes = 0;
   int64_t total_bytes = 0;

@@ -70,7 +70,7 @@ struct WeightLoader {
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An
-  // Error lists every tensor that is missing, misshapen or unknown to the architecture.
+  // Error lists the tensors that are missing, misshapen or unknown to the architecture.
   core::Result<void> load(Weights* weights) const;
 };
 

@@ -122,7 +122,8 @@ class Planner {
     int64_t places = input_.limits.sequences_max - running();
     int64_t reserved = reserved_pages();
     for (size_t i = 0; i < input_.waiting.size() && places > 0; ++i, --places) {
-      const SequenceState& s = input_.waiting[i];
+      SequenceState& s = input_.waiting[i];
+      if (input_.look_up) input_.look_up(static_cast<int64_t>(i), &s);
       if (follows_another(s)) continue;  // its place stays free
       // Alone a sequence always fits; beside others it needs room for the next token too. Cached
       // pages that it takes leave the available ones.

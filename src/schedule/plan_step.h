@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -56,9 +57,14 @@ struct ScheduleLimits {
   int64_t page_tokens = 0;
 };
 
+// Completes the state of a waiting sequence by the cached pages that it would get: computed_tokens,
+// pages, idle_pages. Asked for only where the sequence may start, so not behind one that cannot.
+using PrefixLookup = std::function<void(int64_t index, SequenceState* waiting)>;
+
 struct StepInput {
   std::span<const SequenceState> running;  // oldest first
-  std::span<const SequenceState> waiting;  // oldest first; more than the free places are not read
+  std::span<SequenceState> waiting;        // oldest first; more than the free places are not read
+  PrefixLookup look_up{};                  // empty: the waiting states are complete
   Budget budget;
   ScheduleLimits limits;
   StepCost cost;

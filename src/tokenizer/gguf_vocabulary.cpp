@@ -60,7 +60,6 @@ core::Result<void> read_special(const formats::Metadata& metadata, const Default
   s.eos = TRY(read_id(metadata, "eos_token_id", source, defaults.special.eos));
   s.eot = TRY(read_id(metadata, "eot_token_id", source, kNoToken));
   s.unk = TRY(read_id(metadata, "unknown_token_id", source, defaults.special.unk));
-  s.pad = TRY(read_id(metadata, "padding_token_id", source, kNoToken));
   const bool add_bos = TRY(metadata.flag_or(key("add_bos_token"), defaults.add_bos));
   const bool add_eos = TRY(metadata.flag_or(key("add_eos_token"), false));
   if (add_bos && s.bos != kNoToken) source.prefix.push_back(s.bos);

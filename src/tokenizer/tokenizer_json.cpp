@@ -311,7 +311,6 @@ Result<TokenId> read_special_id(dom::object config, std::string_view key,
 Result<void> read_config(dom::object config, VocabularySource& source) {
   source.special.bos = TRY(read_special_id(config, "bos_token", source));
   source.special.eos = TRY(read_special_id(config, "eos_token", source));
-  source.special.pad = TRY(read_special_id(config, "pad_token", source));
   source.special.unk = TRY(read_special_id(config, "unk_token", source));
   const bool add_bos = TRY(flag_at(config, "add_bos_token", false));
   if (add_bos && source.prefix.empty() && source.special.bos != kNoToken)

@@ -151,8 +151,7 @@ core::Result<void> Vocabulary::store_special(const VocabularySource& source) {
   for (const auto& [name, id] : {std::pair("bos", special_.bos),
                                  {"eos", special_.eos},
                                  {"eot", special_.eot},
-                                 {"unk", special_.unk},
-                                 {"pad", special_.pad}})
+                                 {"unk", special_.unk}})
     if (id != kNoToken && !contains(id))
       return core::invalid("vocabulary: {} token {} of {} tokens", name, id, size());
   prefix_ = source.prefix;

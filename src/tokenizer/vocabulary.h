@@ -41,7 +41,6 @@ struct SpecialIds {
   TokenId eos = kNoToken;
   TokenId eot = kNoToken;
   TokenId unk = kNoToken;
-  TokenId pad = kNoToken;
 };
 
 // The parts of a vocabulary as a file names them. Texts need to live only while it is built.

@@ -20,6 +20,19 @@ TEST(ThreadPool, EveryThreadWorksOncePerRun) {
   }
 }
 
+#ifdef SLUICE_DEBUG_ASSERT
+TEST(ThreadPool, RunInsideARunEndsTheProcess) {
+  EXPECT_DEATH(
+      {
+        ThreadPool pool(2);
+        pool.run([&](int thread, int) {
+          if (thread == 0) pool.run([](int, int) {});
+        });
+      },
+      "in or beside another");
+}
+#endif
+
 TEST(ThreadPool, SplitCoversEverythingOnce) {
   for (int64_t count : {0, 1, 15, 16, 17, 1000})
     for (int threads : {1, 2, 3, 7}) {

@@ -13,7 +13,7 @@
 namespace sluice::engine::testing {
 namespace {
 
-constexpr int32_t kStepTokens = 512;
+constexpr int32_t kStepTokens = 1024;
 constexpr int64_t kPages = 64;
 constexpr int64_t kPageTokens = kernels::kPageTokens;
 constexpr int64_t kOutput = 40;
@@ -177,14 +177,26 @@ TEST_F(Placement, CutIntoChunksOf16) {
   EXPECT_EQ(most_together(found), 8);
 }
 
-TEST_F(Placement, InOneChunk) {
-  EngineConfig c = config();
-  c.limits.chunk_tokens_max = 512;
-  const Request r = requests().back();
-  Run found;
-  run(c, {{r}}, &found);
-  expect_same(found);
-  EXPECT_EQ(found.steps.front().parts.front().tokens, static_cast<int64_t>(r.prompt_ids.size()));
+// More tokens than a chunk has by default: whole, in chunks of that, and in small ones.
+TEST_F(Placement, ALongPromptInAnyChunks) {
+  Request r = requests()[1];
+  for (uint64_t t = r.prompt_ids.size(); t < 700; ++t)
+    r.prompt_ids.push_back(static_cast<int32_t>(100 + 20'000 * core::random_unit(77, t)));
+  std::optional<Outcome> whole;
+  for (const int64_t chunk : {int64_t{kStepTokens}, int64_t{512}, int64_t{16}}) {
+    SCOPED_TRACE(::testing::Message() << "chunks of " << chunk);
+    EngineConfig c = config();
+    c.limits.context_tokens_max = 800;
+    c.limits.chunk_tokens_max = chunk;
+    Run found;
+    run(c, {{r}}, &found);
+    EXPECT_EQ(found.steps.front().parts.front().tokens, std::min<int64_t>(chunk, 700));
+    const Outcome& o = found.outcomes.of(r.id);
+    EXPECT_EQ(o.ids.size(), static_cast<size_t>(kOutput));
+    if (!whole) whole = o;
+    EXPECT_EQ(o.ids, whole->ids);
+    EXPECT_EQ(o.logprobs, whole->logprobs) << "not the same bits";
+  }
 }
 
 TEST_F(Placement, FromAWarmCache) {

@@ -80,6 +80,30 @@ class EngineTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;  // last: it stops before the rest goes
 };
 
+TEST(SetVocabulary, TakesTheIdsThatTokenizerAndModelHave) {
+  const std::vector<int32_t> ends = {2, 11};
+  EngineConfig config;
+  for (const auto& [tokens, columns] : {std::pair<int64_t, int64_t>{12, 16}, {16, 12}, {12, 12}}) {
+    config.limits.logprobs_top_max = 20;
+    ASSERT_TRUE(set_vocabulary({tokens, columns, ends}, &config).ok());
+    EXPECT_EQ(config.vocab_tokens, 12);
+    EXPECT_EQ(config.end_token_ids, ends);
+    EXPECT_EQ(config.limits.logprobs_top_max, 12) << "more alternatives than ids";
+  }
+  ASSERT_TRUE(set_vocabulary({50, 50, ends}, &config).ok());
+  EXPECT_EQ(config.limits.logprobs_top_max, 12);
+}
+
+TEST(SetVocabulary, RefusesAnEndTokenWithoutALogit) {
+  const std::vector<int32_t> ends = {2, 11};
+  EngineConfig config;
+  const auto refused = set_vocabulary({16, 11, ends}, &config);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message,
+            "end token 11: the vocabulary has 16 tokens, the output matrix 11 rows");
+  EXPECT_FALSE(set_vocabulary({0, 8, {}}, &config).ok());
+}
+
 TEST_F(EngineTest, ServesManyThreads) {
   start(fake_config());
   constexpr uint64_t kThreads = 4;

@@ -102,11 +102,12 @@ inline std::vector<int32_t> expected_output(const Request& request, const Engine
                                  .masked_ids = masked,
                                  .position = ids.size()},
                                 kernels::reference_ops(), &scratch);
-    if (!sampled) break;
-    ids.push_back(sampled->token_id);
-    output.push_back(sampled->token_id);
-    history.add_output(sampled->token_id);
-    if (std::find(ends.begin(), ends.end(), sampled->token_id) != ends.end()) break;
+    if (sampled.outcome != SampleOutcome::kToken) break;
+    const int32_t id = sampled.token.token_id;
+    ids.push_back(id);
+    output.push_back(id);
+    history.add_output(id);
+    if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
   }
   return output;
 }

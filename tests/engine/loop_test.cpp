@@ -71,6 +71,20 @@ TEST(Loop, MinTokensComeBeforeAnEnd) {
   EXPECT_GT(static_cast<int64_t>(o.ids.size()), r.sampling.min_tokens);
 }
 
+TEST(Loop, WhereEveryIdIsAnEndMinTokensCannotBeReached) {
+  LoopHarness h;
+  for (const int32_t top_k : {0, 5}) {
+    Request r{.prompt_ids = prompt(3, 12), .sampling = {.top_k = top_k, .max_tokens = 30}};
+    r.sampling.min_tokens = 2;
+    r.sampling.stop_token_ids.resize(kFakeVocab);
+    std::iota(r.sampling.stop_token_ids.begin(), r.sampling.stop_token_ids.end(), 0);
+    const Outcome o = h.outcome(r);
+    EXPECT_TRUE(o.ids.empty());
+    ASSERT_TRUE(o.finish.has_value());
+    EXPECT_EQ(o.finish->reason, FinishReason::kStop);
+  }
+}
+
 TEST(Loop, AStopTokenOfTheRequestEndsIt) {
   LoopHarness h;
   Request r{.prompt_ids = prompt(3, 12), .sampling = greedy(30)};
@@ -457,6 +471,23 @@ TEST(Loop, ATimePerTokenTargetShrinksThePrefillBesideDecodes) {
   ASSERT_GT(chunks.size(), 5u);
   EXPECT_THAT(chunks, Each(Le(25))) << "30 µs hold a decode and 24 tokens of prefill";
   EXPECT_GE(*std::max_element(chunks.begin(), chunks.end()), 20);
+}
+
+// The mean time between two ends, from the first one on.
+TEST(Loop, RetryAfterIsTheTimeBetweenEnds) {
+  EngineConfig config = fake_config();
+  config.limits.sequences_max = 1;
+  LoopHarness h(config);
+  h.runner.on_run = [&](const model::StepBatch&) { h.clock.advance_ns(5'000'000'000); };
+  const Request r{.prompt_ids = prompt(1, 10), .sampling = greedy(1)};
+  for (int i = 0; i < 2; ++i) h.add(r);
+  EXPECT_EQ(h.loop.stats().retry_after_ns, 0) << "nothing is known";
+  h.run();
+  EXPECT_NEAR(static_cast<double>(h.loop.stats().retry_after_ns), 5e9, 1e4);
+  h.runner.on_run = [&](const model::StepBatch&) { h.clock.advance_ns(1'000'000'000); };
+  for (int i = 0; i < 2; ++i) h.add(r);
+  h.run();
+  EXPECT_NEAR(static_cast<double>(h.loop.stats().retry_after_ns), 0.9 * 5e9 + 0.1 * 1e9, 1e5);
 }
 
 TEST(Loop, TimesOfARequestAddUp) {

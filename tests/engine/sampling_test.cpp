@@ -181,11 +181,11 @@ TEST_F(Sampling, HistoryKeepsEachTokenOnce) {
 
 TEST_F(Sampling, BiasAndMaskDecide) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}};
-  EXPECT_EQ(sample({.logits = kFour, .params = &params}, ops_, &scratch_)->token_id, 2);
+  EXPECT_EQ(sample({.logits = kFour, .params = &params}, ops_, &scratch_).token.token_id, 2);
   const std::vector<int32_t> masked = {2, 1};
-  EXPECT_EQ(
-      sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_)->token_id,
-      3);
+  EXPECT_EQ(sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_)
+                .token.token_id,
+            3);
 }
 
 TEST_F(Sampling, AMaskedTokenNeverComes) {
@@ -196,7 +196,7 @@ TEST_F(Sampling, AMaskedTokenNeverComes) {
       EXPECT_NE(
           sample({.logits = kFour, .params = &cut, .masked_ids = masked, .position = position},
                  ops_, &scratch_)
-              ->token_id,
+              .token.token_id,
           1);
 }
 
@@ -209,9 +209,11 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
   for (const float temperature : {1.1e-5f, 1.0f, 1e30f})
     for (const float repetition : {1e-38f, 1.0f, 1e38f})
       for (const float penalty : {-3e38f, 0.0f, 3e38f})
-        for (const int cut : {0, 1, 2, 3}) {
+        for (const int cut : {0, 1, 2, 3, 4}) {
           const SamplingParams params{.temperature = temperature,
-                                      .top_p = cut == 1 ? 1e-30f : 1.0f,
+                                      .top_p = cut == 1   ? 1e-30f
+                                               : cut == 4 ? 0.0f
+                                                          : 1.0f,
                                       .top_k = cut == 2 ? 3 : 0,
                                       .min_p = cut == 3 ? 1.0f : 0.0f,
                                       .repetition_penalty = repetition,
@@ -221,18 +223,56 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
           const auto sampled = sample(
               {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked}, ops_,
               &scratch_);
-          ASSERT_TRUE(sampled.has_value());
-          EXPECT_NE(sampled->token_id, 2);
+          ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
+          EXPECT_NE(sampled.token.token_id, 2);
         }
+}
+
+// Every probability is below the first threshold of top_p.
+TEST_F(Sampling, ATopPOfNothingKeepsTheBestOfALongFlatRow) {
+  const std::vector<float> flat(4096, 0.5f);
+  SamplerScratch scratch(4096);
+  for (const float top_p : {0.0f, 1e-45f, 1e-10f})
+    for (const float min_p : {0.0f, 0.5f})
+      for (const int32_t top_k : {0, 4000}) {
+        const SamplingParams params{
+            .temperature = 2.0f, .top_p = top_p, .top_k = top_k, .min_p = min_p};
+        EXPECT_EQ(choose(flat, params, 0.9, ops_, &scratch), 0) << top_p << ' ' << min_p;
+      }
+}
+
+TEST_F(Sampling, ARowWhoseEveryIdIsMaskedHasNoToken) {
+  const std::vector<int32_t> masked = {0, 1, 2, 3};
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = 0.0f}, SamplingParams{}, SamplingParams{.top_p = 0.9f},
+        SamplingParams{.top_k = 2}, SamplingParams{.min_p = 0.1f}})
+    EXPECT_EQ(
+        sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_).outcome,
+        SampleOutcome::kAllMasked);
+}
+
+// Penalties so strong that every logit would be −∞ still leave the order of the ids.
+TEST_F(Sampling, PenaltiesNeverForbidEveryToken) {
+  TokenHistory history;
+  for (int32_t id = 0; id < 4; ++id) history.add_output(id);
+  for (const int32_t top_k : {0, 2}) {
+    const SamplingParams params{.top_k = top_k,
+                                .repetition_penalty = 3e38f,
+                                .presence_penalty = 3e38f,
+                                .frequency_penalty = 3e38f};
+    EXPECT_EQ(
+        sample({.logits = kFour, .params = &params, .history = &history}, ops_, &scratch_).outcome,
+        SampleOutcome::kToken);
+  }
 }
 
 TEST_F(Sampling, LogProbabilitiesAreTheModelsOwn) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}, .logprobs_top = 2};
   std::array<TokenLogprob, 2> top;
   const auto sampled = sample({.logits = kFour, .params = &params, .top = top}, ops_, &scratch_);
-  ASSERT_TRUE(sampled.has_value());
-  EXPECT_EQ(sampled->token_id, 2);
-  EXPECT_NEAR(sampled->logprob, std::log(0.05f), 1e-5f);
+  ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
+  EXPECT_EQ(sampled.token.token_id, 2);
+  EXPECT_NEAR(sampled.token.logprob, std::log(0.05f), 1e-5f);
   EXPECT_EQ(top[0].token_id, 1);
   EXPECT_NEAR(top[0].logprob, std::log(0.5f), 1e-5f);
   EXPECT_EQ(top[1].token_id, 3);
@@ -243,7 +283,7 @@ TEST_F(Sampling, TheRandomNumberIsAFunctionOfSeedAndPosition) {
   const auto token = [&](uint64_t seed, uint64_t position) {
     SamplingParams params{.seed = seed};
     return sample({.logits = flat, .params = &params, .position = position}, ops_, &scratch_)
-        ->token_id;
+        .token.token_id;
   };
   EXPECT_EQ(token(1, 7), static_cast<int32_t>(core::random_unit(1, 7) * kVocab));
   EXPECT_EQ(token(1, 7), token(1, 7));
@@ -259,7 +299,8 @@ TEST_F(Sampling, LogitsThatAreNoNumbersAreRefused) {
       EXPECT_TRUE(all_finite(logits));
       logits[where] = bad;
       EXPECT_FALSE(all_finite(logits));
-      EXPECT_FALSE(sample({.logits = logits, .params = &params}, ops_, &scratch_).has_value());
+      EXPECT_EQ(sample({.logits = logits, .params = &params}, ops_, &scratch_).outcome,
+                SampleOutcome::kNotFinite);
     }
 }
 

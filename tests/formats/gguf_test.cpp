@@ -184,6 +184,16 @@ TEST(Gguf, AlignmentErrors) {
   EXPECT_THAT(error_of(writer.file()), HasSubstr("is string, expected an integer"));
 }
 
+TEST(Gguf, ACopiedAlignmentIsNotTheWritersOwn) {
+  constexpr uint32_t kOther = 4096;
+  GgufWriter writer = sample();
+  writer.copy("general.alignment",
+              {.type = ValueType::kU32, .payload = std::as_bytes(std::span(&kOther, 1))});
+  const auto file = read(writer.file());
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  EXPECT_FALSE(file->metadata.has("general.alignment"));
+}
+
 // Offsets inside a row of the table: name, dimensions (u32), each extent (u64), type, offset.
 constexpr int64_t kDims = 0, kExtents = 4;
 constexpr int64_t type_at(int dims) {

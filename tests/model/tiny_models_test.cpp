@@ -154,6 +154,12 @@ TEST(BrokenModel, MetadataErrorsNameTheKey) {
   EXPECT_THAT(with("llama.attention.head_count_kv", 3),
               HasSubstr("4 heads do not share 3 key-value heads"));
   EXPECT_THAT(with("llama.attention.key_length", 12), HasSubstr("expected a multiple of 8"));
+  EXPECT_THAT(with("llama.attention.key_length", 0), HasSubstr("key_length': 0, expected a mult"));
+  EXPECT_THAT(tiny.load_error({.drop = {"llama.attention.key_length", "llama.attention.head_count"},
+                               .integers = {{"llama.attention.head_count", 128}}}),
+              HasSubstr("key_length': 0, expected a multiple of 8 from 8 to 256"));
+  EXPECT_THAT(with("llama.feed_forward_length", (1u << 17) + 1),
+              HasSubstr("'llama.feed_forward_length': a matrix of 131073 inputs"));
   EXPECT_THAT(with("llama.attention.value_length", 8), HasSubstr("expected the keys' 16"));
   EXPECT_THAT(with("llama.rope.dimension_count", 18), HasSubstr("even number up to the head's 16"));
   EXPECT_THAT(with("llama.rope.freq_base", 0), HasSubstr("expected a number over 0"));
@@ -165,6 +171,17 @@ TEST(BrokenModel, MetadataErrorsNameTheKey) {
               HasSubstr("'gpt-j' is not known; known: llama, qwen2, qwen3"));
   EXPECT_THAT(tiny.load_error({.drop = {"token_embd.weight"}}),
               HasSubstr("'token_embd.weight' is missing"));
+}
+
+// Millions of layers that a small file promises are refused before memory is taken for them.
+TEST(BrokenModel, LayersAreBoundedByTheFilesTensors) {
+  const Rebuilt tiny;
+  const auto with = [&](uint32_t layers) {
+    return tiny.load_error(
+        {.drop = {"llama.block_count"}, .integers = {{"llama.block_count", layers}}});
+  };
+  EXPECT_THAT(with(1u << 24), HasSubstr("'llama.block_count': 16777216 layers, the file has 2"));
+  EXPECT_THAT(with(3), HasSubstr("'blk.2.attn_norm.weight' is missing"));
 }
 
 TEST(BrokenModel, AnUnknownKernelTableListsTheChoices) {

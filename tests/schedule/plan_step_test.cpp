@@ -43,9 +43,9 @@ void PrintTo(const Row& row, std::ostream* out) {
   *out << row.name;
 }
 
-class PlanStep : public testing::TestWithParam<Row> {};
+class PlanStepTable : public testing::TestWithParam<Row> {};
 
-TEST_P(PlanStep, GivesTheBatchOfTheTable) {
+TEST_P(PlanStepTable, GivesTheBatchOfTheTable) {
   Row row = GetParam();
   int64_t arrival = 0;
   for (SequenceState& s : row.running) s.arrival = arrival++;
@@ -227,7 +227,30 @@ const Row kRows[] = {
      .want_admitted = {{0, 6}}},
 };
 
-INSTANTIATE_TEST_SUITE_P(Table, PlanStep, testing::ValuesIn(kRows));
+// Looking up a prefix costs as much as it is long.
+TEST(PlanStep, PrefixesAreLookedUpUpToTheFirstWhoCannotStart) {
+  const std::vector<SequenceState> running = {at(100, 99)};
+  std::vector<SequenceState> waiting = {wants(20), wants(500), wants(20), wants(20)};
+  for (size_t i = 0; i < waiting.size(); ++i) waiting[i].arrival = static_cast<int64_t>(1 + i);
+  std::vector<int64_t> asked;
+  StepInput input;
+  input.running = running;
+  input.waiting = waiting;
+  input.look_up = [&](int64_t index, SequenceState* s) {
+    asked.push_back(index);
+    s->pages = 1;
+    s->computed_tokens = kWidth;
+  };
+  input.budget = {.tokens = 100, .pages = 20, .logit_rows = 8};
+  input.limits = {
+      .sequences_max = 8, .chunk_tokens_max = 64, .prefill_tokens_min = 16, .page_tokens = kWidth};
+  StepPlan plan;
+  plan_step(input, &plan);
+  EXPECT_THAT(asked, testing::ElementsAre(0, 1)) << "500 tokens do not fit";
+  EXPECT_THAT(plan.admitted, testing::ElementsAre(PlannedPart{0, 4})) << "16 of 20 were cached";
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, PlanStepTable, testing::ValuesIn(kRows));
 
 }  // namespace
 }  // namespace sluice::schedule

@@ -61,12 +61,12 @@ TEST(GgufVocabulary, ReadsByteLevel) {
     w.set_integer("tokenizer.ggml.eos_token_id", 1);
     w.set_flag("tokenizer.ggml.add_bos_token", true);
     w.set_flag("tokenizer.ggml.add_eos_token", true);
-    w.set_integer("tokenizer.ggml.padding_token_id", 5);  // outside: absent
+    w.set_integer("tokenizer.ggml.eot_token_id", 5);  // outside: absent
   };
   const Vocabulary v = read(keys).value();
   EXPECT_EQ(Encoder(v).encode("ab<s>", {.surrounding_ids = SurroundingIds::kAdd}),
             (Ids{0, 4, 0, 1}));
-  EXPECT_EQ(v.special().pad, kNoToken);
+  EXPECT_EQ(v.special().eot, kNoToken);
   EXPECT_TRUE(v.is_end_of_generation(1));
 }
 

@@ -60,7 +60,7 @@ inline Vocabulary smollm2(std::string_view pre_tokenizer = "smollm") {
   const PreTokenizer* pre = find_pre_tokenizer(pre_tokenizer).value();
   source.rules.assign(pre->rules.begin(), pre->rules.end());
   source.normalization = pre->normalization;
-  source.special = {.bos = 1, .eos = 2, .unk = 0, .pad = 2};
+  source.special = {.bos = 1, .eos = 2, .unk = 0};
   return Vocabulary::build(source).value();
 }
 

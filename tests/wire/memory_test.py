@@ -4,6 +4,7 @@
 import concurrent.futures
 import os
 import random
+import re
 import unittest
 
 import openai
@@ -16,7 +17,23 @@ OVERHEAD_BYTES = 150_000_000
 WORDS = "water light river stone early paper music green house letter number".split()
 
 
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def byte_sizes(text: str) -> list[float]:
+    return [float(n) * UNITS[unit] for n, unit in re.findall(r"([\d.]+) ([KMG]?i?B)\b", text)]
+
+
 class Memory(unittest.TestCase):
+    def test_the_printed_parts_add_up(self):
+        with RunningServer("--kv-budget", f"{KV_BUDGET_MIB}MiB") as server:
+            line = next(s for s in server.log().splitlines() if s.startswith("memory"))
+        total, *parts = byte_sizes(line)
+        self.assertEqual(len(parts), 4, line)  # weights as packed, KV, activations, logits
+        self.assertAlmostEqual(total, sum(parts), delta=0.2 * 2**20, msg=line)
+        self.assertGreater(parts[0], 0.9 * os.path.getsize(model()), line)
+        self.assertLessEqual(parts[1], KV_BUDGET_MIB * 2**20, line)
+
     def test_within_the_promise(self):
         promised = os.path.getsize(model()) + KV_BUDGET_MIB * 2**20 + OVERHEAD_BYTES
         with RunningServer("--kv-budget", f"{KV_BUDGET_MIB}MiB") as server:

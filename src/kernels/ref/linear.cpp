@@ -56,11 +56,10 @@ int64_t activation_bytes(ActivationForm, int64_t, int64_t) {
 void quantize_activations(const QuantizeArgs&, int, int) {}
 
 void linear(const LinearArgs& args, int thread, int threads) {
-  constexpr int64_t kInputsMax = 1 << 17;
   const PackedWeights& w = args.weights;
-  ASSERT(w.inputs <= kInputsMax, "{} inputs, at most {}", w.inputs, kInputsMax);
+  ASSERT(w.inputs <= kLinearInputsMax, "{} inputs, at most {}", w.inputs, kLinearInputsMax);
   const int64_t row_bytes = core::bytes_of(w.type, w.inputs);
-  std::array<float, kInputsMax> row;
+  std::array<float, kLinearInputsMax> row;
   const auto finish = [&](int64_t m, int64_t output, double sum) {
     if (args.bias != nullptr) sum += double{args.bias[output]};
     const int64_t at = m * w.outputs + output;

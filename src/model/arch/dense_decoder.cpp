@@ -55,10 +55,12 @@ class Keys {
   bool has(std::string_view key) const { return metadata_.has(name(key)); }
 
   core::Result<int32_t> count(std::string_view key) const {
-    return within(key, TRY(metadata_.integer(name(key))), 1);
+    const int64_t value = TRY(metadata_.integer(name(key)));
+    return within(key, value, 1);
   }
   core::Result<int32_t> count_or(std::string_view key, int64_t fallback) const {
-    return within(key, TRY(metadata_.integer_or(name(key), fallback)), 0);
+    const int64_t value = TRY(metadata_.integer_or(name(key), fallback));
+    return within(key, value, 0);
   }
   core::Result<double> positive(std::string_view key, double fallback) const {
     const double value = TRY(metadata_.number_or(name(key), fallback));
@@ -118,14 +120,25 @@ core::Result<void> check_heads(const Keys& keys, const Spec& spec) {
   if (spec.heads % spec.kv_heads != 0)
     return core::invalid("metadata '{}': {} heads do not share {} key-value heads evenly",
                          keys.name("attention.head_count_kv"), spec.heads, spec.kv_heads);
-  if (spec.head_dim % 8 != 0 || spec.head_dim > kernels::kHeadDimMax)
-    return core::unsupported("metadata '{}': {}, expected a multiple of 8 up to {}",
+  if (spec.head_dim < 8 || spec.head_dim % 8 != 0 || spec.head_dim > kernels::kHeadDimMax)
+    return core::unsupported("metadata '{}': {}, expected a multiple of 8 from 8 to {}",
                              keys.name("attention.key_length"), spec.head_dim,
                              kernels::kHeadDimMax);
   const int32_t value_length = TRY(keys.count_or("attention.value_length", spec.head_dim));
   if (value_length != spec.head_dim)
     return core::unsupported("metadata '{}': {}, expected the keys' {}",
                              keys.name("attention.value_length"), value_length, spec.head_dim);
+  return {};
+}
+
+// The kernels' limit on the inputs of a matrix.
+core::Result<void> check_inputs(const Keys& keys, const Spec& spec) {
+  for (const auto& [key, inputs] : {std::pair("embedding_length", int64_t{spec.hidden}),
+                                    {"feed_forward_length", int64_t{spec.ffn}},
+                                    {"attention.head_count", spec.q_columns()}})
+    if (inputs > kernels::kLinearInputsMax)
+      return core::unsupported("metadata '{}': a matrix of {} inputs, expected at most {}",
+                               keys.name(key), inputs, kernels::kLinearInputsMax);
   return {};
 }
 
@@ -136,7 +149,7 @@ std::span<const TensorRow<LayerWeights>> dense_decoder_tensors() {
 }
 
 core::Result<Spec> read_dense_decoder(const Metadata& metadata, std::string_view architecture,
-                                      RopeConvention convention) {
+                                      kernels::RopeLayout layout) {
   const Keys keys(metadata, architecture);
   if (TRY(keys.count_or("expert_count", 0)) > 0)
     return core::unsupported("metadata '{}': a mixture of experts is not supported yet",
@@ -152,12 +165,13 @@ core::Result<Spec> read_dense_decoder(const Metadata& metadata, std::string_view
   if (spec.kv_heads == 0)
     return core::invalid("metadata '{}': 0", keys.name("attention.head_count_kv"));
   spec.head_dim = TRY(keys.count_or("attention.key_length", spec.hidden / spec.heads));
-  if (auto checked = check_heads(keys, spec); !checked.ok()) return checked.error();
+  TRY(check_heads(keys, spec));
+  TRY(check_inputs(keys, spec));
   spec.norm_epsilon =
       static_cast<float>(TRY(keys.positive("attention.layer_norm_rms_epsilon", 1e-5)));
   spec.attention_scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
   spec.rope = TRY(read_rope(keys, spec.head_dim, spec.context_length));
-  spec.rope.convention = convention;
+  spec.rope.layout = layout;
   return spec;
 }
 

@@ -15,6 +15,6 @@ std::span<const TensorRow<LayerWeights>> dense_decoder_tensors();
 
 // The keys "<architecture>.block_count" and so on; everything but the vocabulary.
 core::Result<Spec> read_dense_decoder(const formats::Metadata& metadata,
-                                      std::string_view architecture, RopeConvention convention);
+                                      std::string_view architecture, kernels::RopeLayout layout);
 
 }  // namespace sluice::model

@@ -25,7 +25,7 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
 };
 
 core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kLlama.name, RopeConvention::kAdjacentPairs);
+  return read_dense_decoder(metadata, kLlama.name, kernels::RopeLayout::kAdjacentPairs);
 }
 
 }  // namespace

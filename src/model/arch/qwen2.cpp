@@ -11,7 +11,7 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
 };
 
 core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kQwen2.name, RopeConvention::kHalfSplit);
+  return read_dense_decoder(metadata, kQwen2.name, kernels::RopeLayout::kHalfSplit);
 }
 
 }  // namespace

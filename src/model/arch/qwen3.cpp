@@ -14,7 +14,7 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
 };
 
 core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kQwen3.name, RopeConvention::kHalfSplit);
+  return read_dense_decoder(metadata, kQwen3.name, kernels::RopeLayout::kHalfSplit);
 }
 
 }  // namespace
