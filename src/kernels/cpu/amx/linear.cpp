@@ -5,6 +5,7 @@ namespace sluice::kernels::amx {
 
 void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
   if (args.form == ActivationForm::kBf16) return quantize_bf16(args, thread, threads);
+  if (args.rows >= kTilesRowsMin) return quantize_int8(args, thread, threads);
   avx512::quantize_activations(args, thread, threads);
 }
 

@@ -6,6 +6,7 @@
 // and a fused multiply-add (two with minima), 24 to 32 cycles on two ports, beside 16 of stores.
 // A run of kRunBlocks blocks is multiplied while the sums of the run before it are made.
 #include "kernels/cpu/amx/amx.h"
+#include "kernels/cpu/amx/int8_layout.h"
 #include "kernels/cpu/amx/tiles.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that they are written in.
@@ -54,19 +55,18 @@ void unpack_strip(const PackedWeights& weights, int64_t first_output, int64_t be
   }
 }
 
-// A group of rows of the activations, from one block on (ActivationLayout).
+// A group of rows of the activations, from one block on (TileCodes).
 struct GroupRows {
   const std::byte* codes;
-  const std::byte* scales;
-  int64_t block_bytes;
-  int64_t array_bytes;
-  int64_t rows;  // at most 16; a tile reads 16, the others' dots are not used
+  const float* scales;
+  const float* sums;
+  int64_t rows;  // at most 16
 };
 
 // Products of up to four blocks from `b` on, dots (16 × 16) side by side.
 template <int kTurn>
 inline void multiply_block(const GroupRows& x, const std::byte* weights, int64_t b) {
-  const std::byte* codes = x.codes + (b + kTurn) * x.block_bytes;
+  const std::byte* codes = x.codes + (b + kTurn) * kTileRows * kBlock;
   const std::byte* w = weights + (b + kTurn) * kWeightTileBytes;
   if constexpr (kTurn % 2 == 0) {
     _tile_loadd(4, codes, kBlock);
@@ -109,12 +109,12 @@ template <typename C, int kRows>
 inline void add_block(const GroupRows& x, const BlockScales& weights, int64_t b, const Dots& dots,
                       Vector::Floats* sums) {
   using V = Vector;
-  const std::byte* scales = x.scales + b * x.block_bytes;
+  const float* scales = x.scales + b * kTileRows;
+  const float* x_sums = x.sums + b * kTileRows;
   const auto add = [&](int64_t r) {
     const V::Floats dot = V::floats(V::load_ints(dots + r * kPanel));
-    sums[r] = V::fma(dot, V::mul(weights.scale, broadcast(scales + r * 4)), sums[r]);
-    if constexpr (!C::kSymmetric)
-      sums[r] = V::fma(weights.minimum, broadcast(scales + x.array_bytes + r * 4), sums[r]);
+    sums[r] = V::fma(dot, V::mul(weights.scale, V::set(scales[r])), sums[r]);
+    if constexpr (!C::kSymmetric) sums[r] = V::fma(weights.minimum, V::set(x_sums[r]), sums[r]);
   };
   if constexpr (kRows == 0) {
     for (int64_t r = 0; r < x.rows; ++r) add(r);
@@ -156,10 +156,10 @@ struct GroupSums {
 template <PackedFormat kFormat>
 void tiles(const LinearArgs& args, Share outputs) {
   using C = Codes<kFormat>;
-  const ActivationLayout layout{args.weights.inputs, args.rows};
+  const TileCodes layout{args.weights.inputs, args.rows};
   const int64_t blocks = layout.blocks();
   const int64_t chunks = (blocks + kChunkBlocks - 1) / kChunkBlocks;
-  const int64_t cached = kActivationCacheBytes / (blocks * kTileRows * (kBlock + 12));
+  const int64_t cached = kActivationCacheBytes / layout.group_bytes();
   const int64_t at_once = cached < 1 ? 1 : cached < kGroupsAtOnce ? cached : kGroupsAtOnce;
   const int64_t step = at_once * kTileRows;
   Strip strip;
@@ -172,12 +172,13 @@ void tiles(const LinearArgs& args, Share outputs) {
         const int64_t begin = blocks * chunk / chunks, end = blocks * (chunk + 1) / chunks;
         unpack_strip<kFormat>(args.weights, output, begin, end - begin, strip);
         memory_fence();
-        const std::byte* at = args.x_packed + begin * layout.block_bytes();
         for (int64_t r = 0; r < rows; r += kTileRows) {
-          const GroupRows x{.codes = at + layout.codes_at(first + r),
-                            .scales = at + layout.scales_at(first + r),
-                            .block_bytes = layout.block_bytes(),
-                            .array_bytes = layout.array_bytes(),
+          const std::byte* group = args.x_packed + (first + r) / kTileRows * layout.group_bytes();
+          const auto* scales = reinterpret_cast<const float*>(group + layout.scales_at());
+          const auto* x_sums = reinterpret_cast<const float*>(group + layout.sums_at());
+          const GroupRows x{.codes = group + begin * layout.block_bytes(),
+                            .scales = scales + begin * kTileRows,
+                            .sums = x_sums + begin * kTileRows,
                             .rows = rows - r < kTileRows ? rows - r : kTileRows};
           for (int p = 0; p < kStripPanels; ++p) {
             Vector::Floats* to = sums[r / kTileRows].of_panel[p];

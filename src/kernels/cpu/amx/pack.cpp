@@ -6,6 +6,7 @@
 #include "core/thread_pool.h"
 #include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/amx/bf16_layout.h"
+#include "kernels/cpu/amx/int8_layout.h"
 #include "kernels/half.h"
 
 namespace sluice::kernels::amx {
@@ -57,7 +58,9 @@ ActivationForm activation_form(DType weights) {
 
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs) {
   if (form == ActivationForm::kBf16) return TileActivations{inputs, rows}.bytes();
-  return cpu::activation_bytes(form, rows, inputs);
+  // A step of fewer rows may use the same memory.
+  const int64_t few = std::min(rows, kTilesRowsMin - 1);
+  return std::max(TileCodes{inputs, rows}.bytes(), cpu::activation_bytes(form, few, inputs));
 }
 
 }  // namespace sluice::kernels::amx

@@ -64,8 +64,7 @@ struct ActivationLayout {
   constexpr int64_t block_bytes() const { return group() * kBlock + 3 * array_bytes(); }
   constexpr int64_t group_bytes() const { return (blocks() * block_bytes() + 63) / 64 * 64; }
   constexpr int64_t bytes() const {
-    // A tile of 16 rows may be read where there are fewer.
-    return rows == 0 ? 0 : (rows + group() - 1) / group() * group_bytes() + 16 * kBlock;
+    return rows == 0 ? 0 : (rows + group() - 1) / group() * group_bytes();
   }
   // Of a row: its codes of the first block, and its entry of that block's first array.
   constexpr int64_t codes_at(int64_t row) const {
