@@ -2,6 +2,8 @@
 //
 //     tokenizer_bench MODEL.gguf|tokenizer.json [TEXT_FILE...] [--benchmark_...]
 //
+// What it should say stands in docs/contract.md.
+//
 // Beside the given files: generated English and Chinese, and texts of 1 MB without a place to cut.
 #include <cmath>
 #include <string>
@@ -11,6 +13,7 @@
 #include <fmt/core.h>
 
 #include "core/rng.h"
+#include "core/utf8.h"
 #include "formats/byte_source.h"
 #include "formats/checkpoint.h"
 #include "tokenizer/decoder.h"
@@ -73,10 +76,9 @@ std::string generate_chinese() {
     const int64_t characters = 4 + rng.below(17);
     for (int64_t i = 0; i < characters; ++i) {
       const auto rank = static_cast<uint64_t>(zipf(rng, 3'500));
-      tokenizer::append_utf8(0x4e00 + static_cast<uint32_t>(core::random_bits(3, rank) % 20'000),
-                             text);
+      core::append_utf8(0x4e00 + static_cast<uint32_t>(core::random_bits(3, rank) % 20'000), text);
     }
-    tokenizer::append_utf8(rng.below(3) == 0 ? 0x3002 : 0xff0c, text);
+    core::append_utf8(rng.below(3) == 0 ? 0x3002 : 0xff0c, text);
   }
   return text;
 }
@@ -92,7 +94,7 @@ std::vector<NamedText> generated_texts() {
   core::Rng rng(4);
   std::string ideographs;
   while (std::ssize(ideographs) < kTextBytes)
-    tokenizer::append_utf8(0x4e00 + static_cast<uint32_t>(rng.below(20'000)), ideographs);
+    core::append_utf8(0x4e00 + static_cast<uint32_t>(rng.below(20'000)), ideographs);
   return {
       {"generated_english", generate_english()},
       {"generated_chinese", generate_chinese()},

@@ -22,6 +22,7 @@ constexpr UnsupportedField kUnsupported[] = {
     {"chat_template", never, "a template of the request's own is"},
     {"continue_final_message", is_false, "continuing the last message is"},
     {"echo", is_false, "echo is (it is with /v1/completions)"},
+    {"add_special_tokens", is_false, "adding special tokens to what the template renders is"},
     {"mm_processor_kwargs", is_empty_list_or_object, "input other than text is"},
 };
 
@@ -135,9 +136,7 @@ Parsed<Json> parse_template_variables(const FieldReader& fields) {
 }  // namespace
 
 Parsed<ChatRequest> parse_chat_request(std::string_view body, const RequestLimits& limits) {
-  const Json json = TRY(parse_json(body));
-  if (json.as<Json::Object>() == nullptr)
-    return invalid_json(fmt::format("the body must be a JSON object, found: {}", json.type_name()));
+  const Json json = TRY(parse_json_object(body));
   const FieldReader fields(json);
   TRY(refuse_unsupported(fields, kUnsupported));
   ChatRequest request;

@@ -60,9 +60,7 @@ Parsed<std::vector<Prompt>> parse_prompts(const FieldReader& fields, const Reque
 
 Parsed<CompletionRequest> parse_completion_request(std::string_view body,
                                                    const RequestLimits& limits) {
-  const Json json = TRY(parse_json(body));
-  if (json.as<Json::Object>() == nullptr)
-    return invalid_json(fmt::format("the body must be a JSON object, found: {}", json.type_name()));
+  const Json json = TRY(parse_json_object(body));
   const FieldReader fields(json);
   TRY(refuse_unsupported(fields, kUnsupported));
   CompletionRequest request;

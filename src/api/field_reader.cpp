@@ -64,18 +64,23 @@ Parsed<std::optional<int64_t>> FieldReader::integer(std::string_view key,
   return value;
 }
 
-Parsed<std::optional<double>> FieldReader::number(std::string_view key, NumberRange range) const {
-  const Json* json = find(key);
-  if (json == nullptr) return std::optional<double>();
-  const std::string path = path_of(key);
-  const std::optional<double> value = as_number(*json);
-  if (!value) return wrong_type(key, "a number", *json);
+Parsed<double> to_number(const Json& json, const std::string& path, NumberRange range) {
+  const std::optional<double> value = as_number(json);
+  if (!value)
+    return invalid_field(path,
+                         fmt::format("'{}' must be a number, found: {}", path, json.type_name()));
   const bool too_small = range.least_excluded ? *value <= range.least : *value < range.least;
   if (too_small || *value > range.most)
     return invalid_field(path, fmt::format("'{}' must be {} {} and at most {}, found: {}", path,
                                            range.least_excluded ? "above" : "at least", range.least,
                                            range.most, *value));
-  return value;
+  return *value;
+}
+
+Parsed<std::optional<double>> FieldReader::number(std::string_view key, NumberRange range) const {
+  const Json* json = find(key);
+  if (json == nullptr) return std::optional<double>();
+  return std::optional<double>(TRY(to_number(*json, path_of(key), range)));
 }
 
 Parsed<std::optional<std::string>> FieldReader::string(std::string_view key) const {
@@ -167,6 +172,12 @@ bool is_zero(const Json& value) {
 }
 bool is_one(const Json& value) {
   return as_number(value) == 1.0;
+}
+bool is_minus_one(const Json& value) {
+  return as_number(value) == -1.0;
+}
+bool is_not_positive(const Json& value) {
+  return as_number(value).value_or(1) <= 0;
 }
 bool is_none_text(const Json& value) {
   const auto* text = value.as<std::string>();

@@ -52,6 +52,9 @@ class FieldReader {
   std::string path_;
 };
 
+// A number in its range; `path` names it.
+Parsed<double> to_number(const Json& json, const std::string& path, NumberRange range);
+
 // Elements of a JSON array as token ids (0 … 2^31-1); `path` names the array.
 Parsed<std::vector<int32_t>> to_token_ids(const Json::Array& array, std::string_view path);
 
@@ -70,6 +73,8 @@ bool is_empty_list_or_object(const Json& value);
 bool is_false(const Json& value);
 bool is_zero(const Json& value);
 bool is_one(const Json& value);
+bool is_minus_one(const Json& value);
+bool is_not_positive(const Json& value);
 bool is_none_text(const Json& value);      // "none"
 bool is_text_format(const Json& value);    // {"type":"text"}
 bool is_text_modality(const Json& value);  // ["text"]

@@ -39,6 +39,16 @@ constexpr UnsupportedField kUnsupported[] = {
     {"priority", is_zero, "priorities are"},
     {"kv_transfer_params", is_empty_list_or_object, "moving KV between servers is"},
     {"mirostat", is_zero, "mirostat is"},
+    {"repeat_penalty", is_one, "llama.cpp's name is (use repetition_penalty)"},
+    {"typical_p", is_one, "locally typical sampling is"},
+    {"xtc_probability", is_zero, "excluding top choices is"},
+    {"dry_multiplier", is_zero, "the DRY penalty is"},
+    {"dynatemp_range", is_zero, "dynamic temperature is"},
+    {"top_n_sigma", is_not_positive, "top-n-sigma sampling is"},
+    {"n_predict", is_minus_one, "llama.cpp's name is (use max_tokens)"},
+    {"n_probs", is_zero, "llama.cpp's name is (use logprobs)"},
+    {"regex", never, "structured output is"},
+    {"ebnf", never, "structured output is"},
 };
 
 Parsed<std::vector<std::pair<int32_t, float>>> parse_logit_bias(const FieldReader& fields,
@@ -53,15 +63,15 @@ Parsed<std::vector<std::pair<int32_t, float>>> parse_logit_bias(const FieldReade
     return invalid_field("logit_bias", fmt::format("'logit_bias' has {} entries, at most {} are "
                                                    "allowed",
                                                    object->size(), limits.logit_biases_max));
-  const FieldReader entries(*json, "logit_bias.");
-  for (const auto& [key, unused] : *object) {
+  for (const auto& [key, value] : *object) {
     int32_t id = -1;
     std::from_chars(key.data(), key.data() + key.size(), id);
     if (id < 0 || fmt::format("{}", id) != key)  // "07" would be a second name of "7"
       return invalid_field("logit_bias",
                            fmt::format("'logit_bias' has the key '{}', which is no token id", key));
-    const auto bias = TRY(entries.number(key, {.least = -100, .most = 100}));
-    if (bias) biases.emplace_back(id, static_cast<float>(*bias));
+    if (value.is_null()) continue;
+    const double bias = TRY(to_number(value, "logit_bias." + key, {.least = -100, .most = 100}));
+    biases.emplace_back(id, static_cast<float>(bias));
   }
   return biases;
 }
@@ -127,7 +137,6 @@ Parsed<GenerationFields> parse_generation_fields(const Json& body, const Request
   out.n = TRY(fields.integer("n", {.least = 1, .most = limits.n_max})).value_or(1);
   out.skip_special_tokens = TRY(fields.boolean("skip_special_tokens")).value_or(true);
   out.cache_salt = TRY(fields.string("cache_salt")).value_or("");
-  out.user = TRY(fields.string("user")).value_or("");
   return out;
 }
 

@@ -61,7 +61,6 @@ struct GenerationFields {
   int64_t n = 1;
   bool skip_special_tokens = true;
   std::string cache_salt;  // a prefix is shared only by requests with the same salt
-  std::string user;
 };
 
 Parsed<GenerationFields> parse_generation_fields(const Json& body, const RequestLimits& limits);

@@ -22,8 +22,32 @@ const std::string* duplicate_key(const Json::Object& object) {
   return twice == keys.end() ? nullptr : *twice;
 }
 
-Parsed<Json> convert(simdjson::dom::element element) {
+Error too_many_values() {
+  return invalid_json(fmt::format("the body has more than {} JSON values", kJsonValuesMax));
+}
+
+// Commas and opening brackets outside of strings, whichever are more: a valid document has at least
+// so many values. It keeps the parser from making room for many more than it may convert.
+int64_t least_values(std::string_view text) {
+  int64_t commas = 0;
+  int64_t openings = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"')
+      in_string = !in_string;
+    else if (c == '\\')
+      ++i;  // only a string has one
+    else if (!in_string)
+      commas += c == ',', openings += c == '[' || c == '{';
+  }
+  return std::max(commas, openings);
+}
+
+// `values_left`: of kJsonValuesMax.
+Parsed<Json> convert(simdjson::dom::element element, int64_t* values_left) {
   using simdjson::dom::element_type;
+  if (--*values_left < 0) return too_many_values();
   switch (element.type()) {
     case element_type::NULL_VALUE:
       return Json{};
@@ -38,14 +62,17 @@ Parsed<Json> convert(simdjson::dom::element element) {
     case element_type::STRING:
       return Json{std::string(std::string_view{element})};
     case element_type::ARRAY: {
+      const simdjson::dom::array items(element);
       Json::Array array;
-      for (const auto item : simdjson::dom::array(element)) array.push_back(TRY(convert(item)));
+      array.reserve(std::min(items.size(), static_cast<size_t>(*values_left)));
+      for (const auto item : items) array.push_back(TRY(convert(item, values_left)));
       return Json{std::move(array)};
     }
     case element_type::OBJECT: {
       Json::Object object;
       for (const auto& [key, item] : simdjson::dom::object(element)) {
-        Json value = TRY(convert(item));  // alone: a return from within an expression leaks it
+        Json value =
+            TRY(convert(item, values_left));  // alone: a return from within an expression leaks it
         object.push_back({std::string(key), std::move(value)});
       }
       if (const std::string* key = duplicate_key(object))
@@ -88,14 +115,25 @@ std::string_view Json::type_name() const {
 }
 
 Parsed<Json> parse_json(std::string_view text) {
+  if (std::ssize(text) > kJsonValuesMax && least_values(text) > kJsonValuesMax)
+    return too_many_values();
   simdjson::dom::parser parser;
   const auto capacity = std::max<size_t>(text.size(), 64);
   if (const auto code = parser.allocate(capacity, kJsonDepthMax))
     return invalid_json(describe(code));
-  const simdjson::padded_string padded(text);
+  simdjson::padded_string padded(text);
   simdjson::dom::element root;
   if (const auto code = parser.parse(padded).get(root)) return invalid_json(describe(code));
-  return convert(root);
+  padded = simdjson::padded_string();  // the parser has copied what it needs of it
+  int64_t values_left = kJsonValuesMax;
+  return convert(root, &values_left);
+}
+
+Parsed<Json> parse_json_object(std::string_view body) {
+  Json json = TRY(parse_json(body));
+  if (json.as<Json::Object>() == nullptr)
+    return invalid_json(fmt::format("the body must be a JSON object, found: {}", json.type_name()));
+  return json;
 }
 
 void append_json(std::string* out, const Json& json) {

@@ -35,11 +35,15 @@ struct JsonMember {
 };
 
 inline constexpr int64_t kJsonDepthMax = 64;
+inline constexpr int64_t kJsonValuesMax = 1 << 20;  // of a document, containers too
 
 // Refuses (400): text that is no JSON (RFC 8259), NaN, infinities and numbers beyond double,
-// invalid UTF-8, deeper nesting than kJsonDepthMax, and an object that has a key twice: two parsers
+// invalid UTF-8, deeper nesting than kJsonDepthMax, more values than kJsonValuesMax (32 MiB of them
+// would take more than 1 GiB), and an object that has a key twice: two parsers
 // on the way could each believe another value, which is how limits are evaded.
 Parsed<Json> parse_json(std::string_view text);
+// The body of a request; refuses what is no object too.
+Parsed<Json> parse_json_object(std::string_view body);
 
 void append_json(std::string* out, const Json& json);
 

@@ -21,7 +21,6 @@ class JsonWriter {
   JsonWriter& number(double value);  // shortest form that reads back equal; not finite: null
   JsonWriter& boolean(bool value);
   JsonWriter& null();
-  JsonWriter& raw(std::string_view json);  // a value that is JSON already
 
   std::string take() { return std::move(out_); }
 

@@ -6,19 +6,9 @@
 #include "api/json_writer.h"
 
 namespace sluice::api {
-namespace {
-
-Parsed<Json> parse_object(std::string_view body) {
-  Json json = TRY(parse_json(body));
-  if (json.as<Json::Object>() == nullptr)
-    return invalid_json(fmt::format("the body must be a JSON object, found: {}", json.type_name()));
-  return json;
-}
-
-}  // namespace
 
 Parsed<TokenizeRequest> parse_tokenize_request(std::string_view body, const RequestLimits& limits) {
-  const Json json = TRY(parse_object(body));
+  const Json json = TRY(parse_json_object(body));
   const FieldReader fields(json);
   TokenizeRequest request;
   request.model = TRY(fields.string("model")).value_or("");
@@ -34,7 +24,7 @@ Parsed<TokenizeRequest> parse_tokenize_request(std::string_view body, const Requ
 }
 
 Parsed<DetokenizeRequest> parse_detokenize_request(std::string_view body, int64_t tokens_max) {
-  const Json json = TRY(parse_object(body));
+  const Json json = TRY(parse_json_object(body));
   const FieldReader fields(json);
   if (fields.find("tokens") == nullptr) return invalid_field("tokens", "'tokens' is missing");
   DetokenizeRequest request;

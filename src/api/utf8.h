@@ -1,17 +1,12 @@
-// Where characters begin and end in UTF-8 (Unicode 15, table 3-7).
+// UTF-8 as the wire's readers and writers name it: core/utf8.h.
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <string_view>
+#include "core/utf8.h"
 
 namespace sluice::api {
 
-inline constexpr std::string_view kReplacementCharacter = "\xef\xbf\xbd";
-
-// Bytes of the well-formed character at the start of `text` (1 to 4); 0 where there is none.
-int64_t utf8_character_bytes(std::string_view text);
-
-bool is_utf8(std::string_view text);
+using core::is_utf8;
+using core::kReplacementCharacter;
+using core::utf8_character_bytes;
 
 }  // namespace sluice::api

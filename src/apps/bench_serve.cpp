@@ -38,6 +38,20 @@ constexpr std::string_view kWords[] = {"water",  "light",  "river",  "stone",  "
                                        "window", "silver", "travel", "second", "spring", "people"};
 constexpr double kTokensPerWord = 1.2;
 
+// Whatever a foreign server sends, these do not throw: null, 0 or "" where something else is.
+nlohmann::json member(const nlohmann::json& json, const char* key) {
+  return json.is_object() && json.contains(key) ? json[key] : nlohmann::json();
+}
+nlohmann::json first(const nlohmann::json& json) {
+  return json.is_array() && !json.empty() ? json[0] : nlohmann::json();
+}
+int64_t integer(const nlohmann::json& json) {
+  return json.is_number_integer() ? json.get<int64_t>() : 0;
+}
+std::string text(const nlohmann::json& json) {
+  return json.is_string() ? json.get<std::string>() : std::string();
+}
+
 struct Measured {
   std::string failure;   // empty: it went well
   int64_t first_ns = 0;  // from sending to the first text
@@ -78,16 +92,15 @@ class Probe final : public net::ResponseSink {
     const auto json = nlohmann::json::parse(data, nullptr, false);
     if (!json.is_object()) return;
     if (json.contains("error")) measured_.failure = json["error"].dump();
-    if (json.contains("usage") && json["usage"].is_object()) {
-      measured_.prompt_tokens = json["usage"].value("prompt_tokens", int64_t{0});
-      measured_.completion_tokens = json["usage"].value("completion_tokens", int64_t{0});
+    const nlohmann::json usage = member(json, "usage");
+    if (usage.is_object()) {
+      measured_.prompt_tokens = integer(member(usage, "prompt_tokens"));
+      measured_.completion_tokens = integer(member(usage, "completion_tokens"));
     }
-    if (!json.contains("choices") || json["choices"].empty()) return;
-    const auto& delta = json["choices"][0].value("delta", nlohmann::json::object());
+    const nlohmann::json delta = member(first(member(json, "choices")), "delta");
     bool has_text = false;
     for (const char* key : {"content", "reasoning_content", "reasoning"})
-      has_text |= delta.contains(key) && delta[key].is_string() && !delta[key].empty() &&
-                  !delta[key].get_ref<const std::string&>().empty();
+      has_text |= !text(member(delta, key)).empty();
     if (!has_text) return;
     const int64_t now_ns = clock_.now_ns();
     if (texts_++ == 0) measured_.first_ns = now_ns - sent_ns_;
@@ -162,10 +175,11 @@ class ServerBench {
     loop_.run();
     if (!sink->failure.empty()) return core::invalid("{}", sink->failure);
     const auto json = nlohmann::json::parse(sink->body, nullptr, false);
-    if (sink->status != 200 || !json.is_object() || !json.contains("data") || json["data"].empty())
+    const std::string id = text(member(first(member(json, "data")), "id"));
+    if (sink->status != 200 || id.empty())
       return core::invalid("GET {}{}: status {}: {}", options_.url, "/models", sink->status,
                            sink->body.substr(0, 300));
-    return json["data"][0].value("id", std::string());
+    return id;
   }
 
   std::vector<Measured> run(int concurrency, uint64_t seed) {

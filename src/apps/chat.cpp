@@ -38,6 +38,11 @@ constexpr std::string_view kHelp =
     "/system TEXT sets the system prompt and forgets the conversation\n"
     "/exit        leaves (Ctrl-D too); Ctrl-C stops an answer\n";
 
+// Elsewhere Ctrl-C ends the program.
+bool is_interactive() {
+  return isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
+}
+
 class Conversation {
  public:
   Conversation(const ChatOptions& options, const ServedModel& served)
@@ -60,8 +65,10 @@ class Conversation {
         styled_(isatty(STDOUT_FILENO) != 0),
         system_(options.system) {
     bridge_.set_receiver([this](const server::EventBatch& batch) { take(batch); });
-    if (isatty(STDIN_FILENO) != 0)
-      loop_.handle_signals({SIGINT}, [this](int) { engine_.cancel({answers_}); });
+    if (is_interactive())
+      loop_.handle_signals({SIGINT}, [this](int) {
+        if (answering_) engine_.cancel({answers_});
+      });
     clear();
   }
 
@@ -87,13 +94,16 @@ class Conversation {
     request.template_variables = api::Json{api::Json::Object{}};
     auto prompt = builder_.chat(request);
     if (!prompt.ok()) return core::invalid("{}", prompt.error().message);
+    TRY(answer(request.generation, std::move(prompt).value()));
     messages_ = request.messages;
-    answer(request.generation, std::move(prompt).value());
+    messages_.push_back(
+        {.role = "assistant", .content = content_, .name = {}, .reasoning_content = {}});
     return {};
   }
 
  private:
-  void answer(const api::GenerationFields& fields, server::BuiltPrompt prompt) {
+  core::Result<void> answer(const api::GenerationFields& fields, server::BuiltPrompt prompt) {
+    forget_interrupts();
     ++answers_;
     text_.emplace(served_.vocabulary, server::ChoiceTextOptions{.stops = fields.stopping.stop,
                                                                 .reasoning = prompt.reasoning});
@@ -106,10 +116,21 @@ class Conversation {
                                                      .max_tokens = prompt.max_tokens,
                                                      .seed = seed + answers_},
                                                     answers_));
+    if (admission == engine::Admission::kBadPrompt)
+      return core::invalid("the chat template makes no token of this conversation");
     ASSERT(admission == engine::Admission::kAccepted, "admission {}", static_cast<int>(admission));
+    answering_ = true;
     loop_.run();
-    messages_.push_back(
-        {.role = "assistant", .content = content_, .name = {}, .reasoning_content = {}});
+    answering_ = false;
+    return {};
+  }
+
+  // A Ctrl-C that came after the last answer is not about the next one. The loop reads signals in
+  // one turn and tells of them in the following one.
+  void forget_interrupts() {
+    net::Timer turn(loop_);
+    turn.start(0, [&] { turn.start(0, [this] { loop_.stop(); }); });
+    loop_.run();
   }
 
   void take(const server::EventBatch& batch) {
@@ -162,6 +183,7 @@ class Conversation {
   std::optional<server::ChoiceText> text_;  // of the answer in progress
   std::string content_;                     // of it, without thoughts
   uint64_t answers_ = 0;                    // begun; the engine's id of the last one
+  bool answering_ = false;
 };
 
 enum class Turn { kGoOn, kLeave };
@@ -204,7 +226,7 @@ core::Result<void> chat(ChatOptions options) {
   const ServedModel served = TRY(open_served_model(options.served));
   Conversation conversation(options, served);
   if (!options.prompt.empty()) return conversation.ask(options.prompt);
-  if (isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0)
+  if (is_interactive())
     talk(conversation);
   else
     read_pipe(conversation);

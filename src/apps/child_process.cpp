@@ -20,6 +20,10 @@ constexpr int kExecFailed = 127;
   if (getppid() != parent) _exit(kExecFailed);  // it died before the line above
   setpgid(0, 0);
   dup2(output, STDOUT_FILENO);
+  // Whatever is open here, sockets of clients above all, would stay open with it.
+  close_range(STDERR_FILENO + 1, ~0u, 0);
+  // Whatever is open here, sockets of clients above all, would stay open with it.
+  close_range(STDERR_FILENO + 1, ~0u, 0);
   for (const int number : {SIGTERM, SIGINT}) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);

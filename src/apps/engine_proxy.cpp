@@ -5,16 +5,31 @@
 
 #include <fmt/format.h>
 
+#include "api/model_list.h"
 #include "net/sse.h"
+#include "server/api_server.h"
 
 namespace sluice::apps {
 namespace {
 
 constexpr int64_t kBufferedBytesMax = 1 << 20;  // of an answer, for a reader slower than the engine
 
-// Questions about readiness are answered at once.
+constexpr int64_t kRetryNs = 100'000'000;  // after an engine that is there was out of reach
+
+// Questions about the state of things are answered at once.
 bool may_wait(std::string_view path) {
-  return path != "/health" && path != "/readyz" && path != "/readiness";
+  return path != "/health" && path != "/readyz" && path != "/readiness" && path != "/metrics";
+}
+
+bool asks_if_alive(const net::Request& request) {
+  if (request.path == "/ping") return request.method != net::Method::kOptions;
+  const bool reads = request.method == net::Method::kGet || request.method == net::Method::kHead;
+  return reads && (request.path == "/livez" || request.path == "/liveness");
+}
+
+bool asks_for_version(const net::Request& request) {
+  const bool reads = request.method == net::Method::kGet || request.method == net::Method::kHead;
+  return reads && request.path == "/version";
 }
 
 }  // namespace
@@ -23,8 +38,10 @@ struct EngineProxy::Pending {
   net::Method method = net::Method::kGet;
   std::string target;
   std::vector<net::OwnedHeader> headers;
-  std::string body;
+  std::string body;  // until the answer begins
   server::Ticket ticket;
+  bool may_wait = true;       // for an engine
+  int64_t held_until_ns = 0;  // 0: it was never held
 };
 
 // Takes the engine's answer and writes it to the client as it comes.
@@ -55,15 +72,15 @@ class EngineProxy::Forward final : public net::ResponseSink,
   }
 
   void on_whole(const net::ResponseHead& head, std::string_view body) override {
-    answered_ = true;
-    responder().send(head.status, passed_headers(head), body);
+    begin_answer();
+    responder().send(head.status, net::end_to_end(head.headers), body);
   }
   void on_head(const net::ResponseHead& head) override {
-    answered_ = true;
+    begin_answer();
     streaming_ = true;
     const std::string_view type = head.header("content-type").value_or("");
     events_ = type.starts_with("text/event-stream");
-    responder().start_stream(head.status, passed_headers(head));
+    responder().start_stream(head.status, net::end_to_end(head.headers));
   }
   void on_body(std::string_view bytes) override {
     responder().write(bytes);
@@ -83,7 +100,7 @@ class EngineProxy::Forward final : public net::ResponseSink,
       return;
     }
     if (!responder().is_open()) return;
-    if (!answered_ && may_be_sent_again(end)) return proxy_.hold(pending_);
+    if (!answered_ && pending_->may_wait && may_be_sent_again(end)) return proxy_.hold(pending_);
     if (!answered_) return proxy_.refuse(*pending_, lost(message));
     if (!events_) return responder().abort();
     std::string event;
@@ -93,6 +110,10 @@ class EngineProxy::Forward final : public net::ResponseSink,
   }
 
  private:
+  void begin_answer() {
+    answered_ = true;
+    pending_->body = {};  // it will not be sent again
+  }
   net::Responder& responder() { return pending_->ticket.responder; }
   // The engine has not seen it, or has only been asked to show something. A request for text is not
   // sent twice: it may be what ended the engine.
@@ -106,13 +127,6 @@ class EngineProxy::Forward final : public net::ResponseSink,
         "restarted, send the request again",
         message);
   }
-  static std::vector<net::Header> passed_headers(const net::ResponseHead& head) {
-    std::vector<net::Header> headers;
-    for (const net::Header& header : head.headers)
-      if (!net::is_hop_by_hop(header.name)) headers.push_back(header);
-    return headers;
-  }
-
   EngineProxy& proxy_;
   std::shared_ptr<net::HttpClient> client_;
   std::shared_ptr<Pending> pending_;
@@ -123,34 +137,29 @@ class EngineProxy::Forward final : public net::ResponseSink,
   bool paused_ = false;
 };
 
-EngineProxy::EngineProxy(net::EventLoop& loop, const core::Clock& clock, ProxyLimits limits,
-                         server::Replier replier)
-    : loop_(loop),
-      clock_(clock),
-      limits_(limits),
-      replier_(std::move(replier)),
-      expiry_timer_(loop) {}
+EngineProxy::EngineProxy(net::EventLoop& loop, const core::Clock& clock, ProxyConfig config)
+    : loop_(loop), clock_(clock), config_(std::move(config)), hold_timer_(loop) {}
 
 void EngineProxy::handle(const net::Request& request, net::Responder responder) {
-  const std::string_view given = request.header("x-request-id").value_or("");
   const int64_t now_ns = clock_.now_ns();
-  auto pending = std::make_shared<Pending>(Pending{
-      .method = request.method,
-      .target = std::string(request.target),
-      .headers = {},
-      .body = std::string(request.body),
-      .ticket = {
-          .responder = std::move(responder),
-          .request_id = server::is_valid_request_id(given)
-                            ? std::string(given)
-                            : "req-" + server::random_hex(static_cast<uint64_t>(now_ns), requests_),
-          .started_ns = now_ns}});
-  ++requests_;
-  for (const net::Header& header : request.headers)
-    if (!net::is_hop_by_hop(header.name) && !net::equal_ignoring_case(header.name, "x-request-id"))
+  server::Ticket ticket = {
+      .responder = std::move(responder),
+      .request_id = server::request_id_of(request, config_.id_seed, &requests_),
+      .started_ns = now_ns};
+  if (asks_if_alive(request)) return config_.replier.json(ticket, R"({"status":"ok"})", now_ns);
+  if (asks_for_version(request))
+    return config_.replier.json(ticket, api::version_json(SLUICE_VERSION), now_ns);
+  auto pending = std::make_shared<Pending>(Pending{.method = request.method,
+                                                   .target = std::string(request.target),
+                                                   .headers = {},
+                                                   .body = std::string(request.body),
+                                                   .ticket = std::move(ticket)});
+  for (const net::Header& header : net::end_to_end(request.headers))
+    if (!net::equal_ignoring_case(header.name, "x-request-id"))
       pending->headers.push_back({std::string(header.name), std::string(header.value)});
   pending->headers.push_back({"x-request-id", pending->ticket.request_id});
-  if (engine_ == nullptr && !may_wait(request.path))
+  pending->may_wait = may_wait(request.path);
+  if (engine_ == nullptr && !pending->may_wait)
     return refuse(*pending, "the engine is not ready yet");
   dispatch(std::move(pending));
 }
@@ -162,10 +171,14 @@ void EngineProxy::dispatch(std::shared_ptr<Pending> pending) {
 
 void EngineProxy::hold(std::shared_ptr<Pending> pending) {
   if (shut_down_) return refuse(*pending, "the server is shutting down");
-  if (static_cast<int64_t>(held_.size()) >= limits_.held_max)
+  if (static_cast<int64_t>(held_.size()) >= config_.limits.held_max)
     return refuse(*pending, "the engine is being restarted and too many requests wait for it");
+  const int64_t now_ns = clock_.now_ns();
+  if (pending->held_until_ns == 0) pending->held_until_ns = now_ns + config_.limits.hold_timeout_ns;
+  pending->ticket.responder.on_close(
+      [this, weak = std::weak_ptr(pending)] { std::erase(held_, weak.lock()); });
   held_.push_back(std::move(pending));
-  if (!expiry_timer_.running()) start_expiry_timer();
+  start_hold_timer();
 }
 
 void EngineProxy::connect(const net::Endpoint& endpoint) {
@@ -173,9 +186,14 @@ void EngineProxy::connect(const net::Endpoint& endpoint) {
   constexpr int64_t kDayNs = 86'400'000'000'000;
   engine_ = std::make_shared<net::HttpClient>(
       loop_, endpoint,
-      net::ClientLimits{.response_timeout_ns = kDayNs, .stall_timeout_ns = kDayNs});
-  const auto held = std::exchange(held_, {});
-  for (const auto& pending : held)
+      net::ClientLimits{.response_timeout_ns = kDayNs,
+                        .stall_timeout_ns = kDayNs,
+                        .connections_max = INT32_MAX});  // ours are as many as our clients'
+  dispatch_held();
+}
+
+void EngineProxy::dispatch_held() {
+  for (const auto& pending : std::exchange(held_, {}))
     if (pending->ticket.responder.is_open()) dispatch(pending);
 }
 
@@ -190,9 +208,21 @@ void EngineProxy::shut_down() {
     refuse(*pending, "the server is shutting down");
 }
 
+std::optional<net::Response> EngineProxy::check_head(const net::Request& head) {
+  const auto error = server::check_access(head, config_.api_keys);
+  if (!error) return std::nullopt;
+  return config_.replier.refusal(server::request_id_of(head, config_.id_seed, &requests_), *error);
+}
+
+net::Response EngineProxy::refusal(int status, std::string_view message) {
+  return config_.replier.refusal(server::new_request_id(config_.id_seed, &requests_),
+                                 api::from_status(status, message));
+}
+
 void EngineProxy::refuse(const Pending& pending, std::string_view message) {
   if (!pending.ticket.responder.is_open()) return;
-  replier_.error(pending.ticket, api::overloaded(message, retry_after_seconds()), clock_.now_ns());
+  config_.replier.error(pending.ticket, api::overloaded(message, retry_after_seconds()),
+                        clock_.now_ns());
 }
 
 int64_t EngineProxy::retry_after_seconds() const {
@@ -200,20 +230,26 @@ int64_t EngineProxy::retry_after_seconds() const {
   return std::max<int64_t>(1, (wait_ns + 999'999'999) / 1'000'000'000);
 }
 
-void EngineProxy::start_expiry_timer() {
-  if (held_.empty()) return;
-  const int64_t due_ns = held_.front()->ticket.started_ns + limits_.hold_timeout_ns;
-  expiry_timer_.start(std::max<int64_t>(1'000'000, due_ns - clock_.now_ns()),
-                      [this] { expire_held(); });
+// Until the first of the held has waited long enough, or may try again: an engine that is there
+// but takes no connection is about to be missed, or descriptors are short.
+void EngineProxy::start_hold_timer() {
+  if (held_.empty()) return hold_timer_.cancel();
+  const int64_t now_ns = clock_.now_ns();
+  int64_t due_ns = engine_ != nullptr ? now_ns + kRetryNs : INT64_MAX;
+  for (const auto& pending : held_) due_ns = std::min(due_ns, pending->held_until_ns);
+  hold_timer_.start(std::max<int64_t>(1'000'000, due_ns - now_ns), [this] { on_hold_timer(); });
 }
 
-void EngineProxy::expire_held() {
+void EngineProxy::on_hold_timer() {
   const int64_t now_ns = clock_.now_ns();
-  while (!held_.empty() && held_.front()->ticket.started_ns + limits_.hold_timeout_ns <= now_ns) {
-    refuse(*held_.front(), "the engine was not ready in time");
-    held_.pop_front();
+  for (const auto& pending : std::exchange(held_, {})) {
+    if (pending->held_until_ns <= now_ns)
+      refuse(*pending, "the engine was not ready in time");
+    else
+      held_.push_back(pending);
   }
-  start_expiry_timer();
+  if (engine_ != nullptr) dispatch_held();
+  start_hold_timer();
 }
 
 }  // namespace sluice::apps

@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/clock.h"
@@ -21,13 +22,22 @@ struct ProxyLimits {
   int64_t hold_timeout_ns = 10'000'000'000;  // each at most; then 503
 };
 
+struct ProxyConfig {
+  ProxyLimits limits;
+  server::Replier replier;
+  std::vector<std::string> api_keys;  // none: everybody may ask
+  uint64_t id_seed = 0;               // of request ids
+};
+
 class EngineProxy {
  public:
-  EngineProxy(net::EventLoop& loop, const core::Clock& clock, ProxyLimits limits,
-              server::Replier replier);
+  EngineProxy(net::EventLoop& loop, const core::Clock& clock, ProxyConfig config);
 
   // The HTTP server's handler.
   void handle(const net::Request& request, net::Responder responder);
+  // The HTTP server's, for the requests that it need not hand over.
+  std::optional<net::Response> check_head(const net::Request& head);
+  net::Response refusal(int status, std::string_view message);
 
   // There is an engine: what was held is sent there.
   void connect(const net::Endpoint& endpoint);
@@ -42,17 +52,17 @@ class EngineProxy {
   void dispatch(std::shared_ptr<Pending> pending);
   void hold(std::shared_ptr<Pending> pending);
   void refuse(const Pending& pending, std::string_view message);
-  void expire_held();
-  void start_expiry_timer();
+  void dispatch_held();
+  void start_hold_timer();
+  void on_hold_timer();
   int64_t retry_after_seconds() const;
 
   net::EventLoop& loop_;
   const core::Clock& clock_;
-  const ProxyLimits limits_;
-  const server::Replier replier_;
-  std::shared_ptr<net::HttpClient> engine_;    // null: none
-  std::deque<std::shared_ptr<Pending>> held_;  // the longest waiting first
-  net::Timer expiry_timer_;
+  const ProxyConfig config_;
+  std::shared_ptr<net::HttpClient> engine_;  // null: none
+  std::vector<std::shared_ptr<Pending>> held_;
+  net::Timer hold_timer_;  // while some are held
   int64_t ready_at_ns_ = 0;
   uint64_t requests_ = 0;
   bool shut_down_ = false;

@@ -6,12 +6,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <random>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "apps/byte_size.h"
+#include "apps/descriptors.h"
 #include "apps/serve_options.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
@@ -23,6 +23,8 @@
 namespace sluice::apps {
 namespace {
 
+constexpr int64_t kOtherDescriptors = 64;  // files of the model, the loop's
+
 int64_t resident_bytes() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   if (file == nullptr) return 0;
@@ -31,11 +33,6 @@ int64_t resident_bytes() {
   const int read = std::fscanf(file, "%lld %lld", &total, &resident);
   std::fclose(file);
   return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
-}
-
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
 }
 
 // Large bodies go back to the system when they are freed. Left to itself, glibc keeps blocks of the
@@ -47,6 +44,7 @@ void return_large_blocks() {
 
 core::Result<int> serve(const ServeOptions& options) {
   return_large_blocks();
+  allow_descriptors(options.config.http_limits.connections_max + kOtherDescriptors);
   const core::Logger log;
   const core::SystemClock clock;
   ServedModel served = TRY(open_served_model(options.served));

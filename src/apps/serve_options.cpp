@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <random>
 
 #include <CLI/CLI.hpp>
 
@@ -40,7 +41,12 @@ void add_limits(CLI::App& app, ServeOptions* options) {
   };
   net::ServerLimits& http = options->config.http_limits;
   connection("--body-max", &options->body_max, "bytes of a request's body; beyond: 413");
+  connection("--request-max", &options->request_max,
+             "bytes of all requests that are being received or wait for their answer; beyond: 503; "
+             "half more than --body-max if not given");
   connection("--header-max", &options->header_max, "bytes of its headers; beyond: 431");
+  connection("--headers-max", &http.headers_max, "their number; beyond: 431")
+      ->check(CLI::Range(8, 1 << 16));
   connection("--send-buffer-max", &options->send_buffer_max,
              "bytes that a slow reader may leave waiting; beyond: closed");
   connection("--connections-max", &http.connections_max, "connections at once; beyond: 503")
@@ -57,14 +63,6 @@ void add_limits(CLI::App& app, ServeOptions* options) {
   seconds("--idle-timeout", &options->idle_timeout_s, "seconds between requests; beyond: closed");
   seconds("--write-stall-timeout", &options->write_stall_timeout_s,
           "seconds without a byte taken by the reader; beyond: closed");
-}
-
-// SLUICE_API_KEY keeps the key out of the list of processes.
-std::vector<std::string> keys_of(const ServeOptions& options) {
-  std::vector<std::string> keys = options.api_keys;
-  const char* key = std::getenv("SLUICE_API_KEY");
-  if (key != nullptr && *key != '\0') keys.emplace_back(key);
-  return keys;
 }
 
 std::vector<api::Setting> settings_of(const ServeOptions& options, const ServedModel& served) {
@@ -90,10 +88,12 @@ void add_serve_options(CLI::App& app, ServeOptions* options) {
       ->capture_default_str()
       ->check(CLI::Range(0, 65535));
   app.add_option("--served-model-name", options->model_names,
-                 "names that requests may ask for; the file's name if not given");
-  app.add_option(
-      "--api-key", options->api_keys,
-      "keys that requests must carry, also from SLUICE_API_KEY; none: everybody may ask");
+                 "a name that requests may ask for, may be repeated; none: the file's")
+      ->allow_extra_args(false);
+  app.add_option("--api-key", options->api_keys,
+                 "a key that requests may carry, may be repeated, also from SLUICE_API_KEY; none: "
+                 "everybody may ask")
+      ->allow_extra_args(false);
   app.add_option("--allowed-origin", options->allowed_origin,
                  "for browsers (CORS); an empty text: none")
       ->capture_default_str();
@@ -125,12 +125,31 @@ core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options) {
                          kHeaderBytesMin);
   limits.target_bytes_max = std::min(
       limits.target_bytes_max, limits.header_bytes_max - net::ServerLimits::kHeaderBytesOverTarget);
+  limits.request_bytes_max = limits.body_bytes_max / 2 * 3;
+  if (!options.request_max.empty()) {
+    limits.request_bytes_max = TRY(parse_byte_size(options.request_max));
+    if (limits.request_bytes_max < limits.body_bytes_max)
+      return core::invalid("--request-max is {}, less than one body may have (--body-max {})",
+                           options.request_max, options.body_max);
+  }
   limits.send_buffer_bytes_max = TRY(parse_byte_size(options.send_buffer_max));
   limits.header_timeout_ns = ns(options.header_timeout_s);
   limits.body_timeout_ns = ns(options.body_timeout_s);
   limits.idle_timeout_ns = ns(options.idle_timeout_s);
   limits.write_stall_timeout_ns = ns(options.write_stall_timeout_s);
   return limits;
+}
+
+std::vector<std::string> keys_of(const ServeOptions& options) {
+  std::vector<std::string> keys = options.api_keys;
+  const char* key = std::getenv("SLUICE_API_KEY");
+  if (key != nullptr && *key != '\0') keys.emplace_back(key);
+  return keys;
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
 }
 
 std::string default_model_name(const ServeOptions& options) {
@@ -152,7 +171,6 @@ core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& opt
   config.request_limits.choices_max =
       std::min(config.request_limits.choices_max, limits.sequences_max + limits.queue_max);
   config.http_limits = TRY(make_http_limits(options));
-  config.prepare_bytes_max = 2 * config.http_limits.body_bytes_max;
   config.ping_after_ns = ns(options.ping_after_s);
   config.ping_period_ns = std::min(config.ping_period_ns, ns(options.ping_after_s) / 2);
   config.drain_timeout_ns = ns(options.drain_timeout_s);

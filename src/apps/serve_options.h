@@ -23,6 +23,7 @@ struct ServeOptions {
   double drain_timeout_s = 30;
   double ping_after_s = 10;
   std::string body_max = "32MiB";
+  std::string request_max = "";  // half more than body_max
   std::string header_max = "64KiB";
   std::string send_buffer_max = "8MiB";
   double header_timeout_s = 10;
@@ -35,6 +36,10 @@ struct ServeOptions {
 void add_serve_options(CLI::App& app, ServeOptions* options);
 
 core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options);
+// SLUICE_API_KEY keeps a key out of the list of processes.
+std::vector<std::string> keys_of(const ServeOptions& options);
+// Of the system: nobody can guess it.
+uint64_t random_seed();
 // What requests may call the model where no name is given: the file's.
 std::string default_model_name(const ServeOptions& options);
 

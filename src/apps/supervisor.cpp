@@ -70,11 +70,7 @@ void Supervisor::restart() {
 }
 
 void Supervisor::stop() {
-  if (stopping_) {
-    if (child_ != nullptr) child_->signal(SIGKILL);
-    return;
-  }
-  stopping_ = true;
+  if (std::exchange(stopping_, true)) return;
   if (child_ == nullptr) {
     timer_.cancel();
     return events_.on_stopped(0);

@@ -40,7 +40,7 @@ class Supervisor {
   Supervisor(net::EventLoop& loop, const core::Clock& clock, ProcessSpec spec, Events events);
 
   void start();
-  // SIGTERM to the process, SIGKILL when it takes too long. A second call kills at once.
+  // SIGTERM to the process, SIGKILL when it takes too long.
   void stop();
 
  private:

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "apps/descriptors.h"
 #include "apps/engine_proxy.h"
 #include "apps/serve_options.h"
 #include "apps/supervisor.h"
@@ -19,36 +20,41 @@
 namespace sluice::apps {
 namespace {
 
+constexpr int64_t kOtherDescriptors = 64;  // pipes, the loop's
+
 struct UpOptions {
   ServeOptions serve;
   int64_t held_max = 256;
   double hold_timeout_s = 10;
 };
 
-// Options of this process, with one value each: the engine's process does not get them. (It must
-// not close idle connections before we do.)
-constexpr std::string_view kOwnOptions[] = {"--host", "--port", "--hold-timeout", "--held-max",
-                                            "--idle-timeout"};
+// Options of this process: the engine's does not get them. (It must not close idle connections
+// before we do.)
+constexpr std::string_view kOwnOptions[] = {"--host",       "--port",         "--hold-timeout",
+                                            "--held-max",   "--idle-timeout", "--header-max",
+                                            "--headers-max"};
+// A request reaches the engine with headers of ours.
+constexpr int64_t kAddedHeaderBytes = 1024;
+constexpr int32_t kAddedHeaders = 8;
 
 // `sluice serve` with the same options, on a free port of this machine.
-std::vector<std::string> engine_command(const UpOptions& options, int argc, char** argv) {
+std::vector<std::string> engine_command(const CLI::App& app, const net::ServerLimits& limits) {
   std::vector<std::string> command = {std::filesystem::read_symlink("/proc/self/exe").string(),
                                       "serve"};
-  bool model_given = false;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    const std::string_view name = word.substr(0, word.find('='));
-    const bool own =
-        std::find(std::begin(kOwnOptions), std::end(kOwnOptions), name) != std::end(kOwnOptions);
-    if (own) {
-      if (name.size() == word.size()) ++i;  // its value is the next word
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string name = option->get_name();
+    if (std::find(std::begin(kOwnOptions), std::end(kOwnOptions), name) != std::end(kOwnOptions))
       continue;
+    const bool is_flag = option->get_items_expected_max() == 0;
+    for (const std::string& value : option->results()) {
+      if (!option->get_positional()) command.push_back(name);
+      if (!is_flag) command.push_back(value);
     }
-    model_given |= word == options.serve.served.model.model;
-    command.emplace_back(word);
   }
-  if (!model_given) command.insert(command.begin() + 2, options.serve.served.model.model);
-  command.insert(command.end(), {"--host", "127.0.0.1", "--port", "0"});
+  command.insert(command.end(),
+                 {"--host", "127.0.0.1", "--port", "0", "--header-max",
+                  std::to_string(limits.header_bytes_max + kAddedHeaderBytes), "--headers-max",
+                  std::to_string(limits.headers_max + kAddedHeaders)});
   return command;
 }
 
@@ -73,26 +79,37 @@ void print_first_steps(const std::string& url, const UpOptions& options) {
   std::fflush(stdout);
 }
 
-core::Result<int> up(const UpOptions& options, std::vector<std::string> command) {
+core::Result<int> up(const UpOptions& options, const CLI::App& app) {
+  // Each of a client's connections may need one to the engine.
+  allow_descriptors(2 * int64_t{options.serve.config.http_limits.connections_max} +
+                    kOtherDescriptors);
   const core::SystemClock clock;
   net::EventLoop loop;
-  EngineProxy proxy(loop, clock,
-                    {.held_max = options.held_max,
-                     .hold_timeout_ns = static_cast<int64_t>(options.hold_timeout_s * 1e9)},
-                    {.allowed_origin = options.serve.allowed_origin});
+  EngineProxy proxy(
+      loop, clock,
+      {.limits = {.held_max = options.held_max,
+                  .hold_timeout_ns = static_cast<int64_t>(options.hold_timeout_s * 1e9)},
+       .replier = {.allowed_origin = options.serve.allowed_origin},
+       .api_keys = keys_of(options.serve),
+       .id_seed = random_seed()});
+  const net::ServerLimits limits = TRY(make_http_limits(options.serve));
   net::HttpServer http(
       {.loop = loop,
-       .limits = TRY(make_http_limits(options.serve)),
+       .limits = limits,
        .handler = [&](const net::Request& request,
                       net::Responder responder) { proxy.handle(request, std::move(responder)); },
-       .error_body = server::wire_error_body});
+       .check_head = [&](const net::Request& head) { return proxy.check_head(head); },
+       .refusal = [&](int status,
+                      std::string_view message) { return proxy.refusal(status, message); }});
   const std::string& host = options.serve.host;
   const uint16_t port = TRY(http.listen(host, static_cast<uint16_t>(options.serve.port)));
   const std::string url = fmt::format("http://{}:{}", host, port);
 
+  constexpr int64_t kLastWordsNs = 2'000'000'000;  // for clients to take their answers
+  net::Timer last_words(loop);
   int exit_code = 0;
   bool announced = false;
-  ProcessSpec spec{.argv = std::move(command)};
+  ProcessSpec spec{.argv = engine_command(app, limits)};
   spec.stop_timeout_ns = static_cast<int64_t>((options.serve.drain_timeout_s + 10) * 1e9);
   Supervisor supervisor(loop, clock, std::move(spec),
                         {.on_ready =
@@ -108,8 +125,12 @@ core::Result<int> up(const UpOptions& options, std::vector<std::string> command)
                                proxy.shut_down();
                                http.stop_accepting();
                                http.on_idle([&] { loop.stop(); });
+                               last_words.start(kLastWordsNs, [&] { loop.stop(); });
                              }});
-  loop.handle_signals({SIGTERM, SIGINT}, [&](int) { supervisor.stop(); });
+  loop.handle_signals({SIGTERM, SIGINT}, [&, seen = 0](int) mutable {
+    if (++seen > 1) return loop.stop();
+    supervisor.stop();
+  });
   loop.post([&] { supervisor.start(); });
   loop.run();
   return exit_code;
@@ -135,7 +156,7 @@ int run_up(int argc, char** argv) {
   if (options.serve.served.model.model.empty())
     return report("up", core::invalid("no MODEL: give a GGUF file, here or in SLUICE_MODEL"
                                       " (`make model` fetches a small one)"));
-  const auto result = up(options, engine_command(options, argc, argv));
+  const auto result = up(options, app);
   return result.ok() ? *result : report("up", result.error());
 }
 

@@ -84,7 +84,8 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   reserve(&finish_events_, l.sequences_max + l.queue_max);
   logits_.resize(static_cast<size_t>(l.logit_rows_max * shape_.logit_columns));
   tops_.resize(static_cast<size_t>(l.logit_rows_max * l.logprobs_top_max));
-  scratch_.assign(static_cast<size_t>(parts.pool->threads()), SamplerScratch(config.vocab_tokens));
+  samplers_.assign(static_cast<size_t>(parts.pool->threads()),
+                   Sampler(*parts.ops, config.vocab_tokens));
   stats_.pages = l.kv_pages;
 }
 
@@ -339,7 +340,7 @@ void Loop::sample_rows() {
       const size_t columns = static_cast<size_t>(shape_.logit_columns);
       const auto row = std::span(logits_).subspan(i * columns, columns);
       run_job(&jobs_[i], row.first(static_cast<size_t>(config_.vocab_tokens)),
-              &scratch_[static_cast<size_t>(thread)]);
+              &samplers_[static_cast<size_t>(thread)]);
     }
   };
   if (jobs_.size() > 1 && std::ssize(jobs_) * config_.vocab_tokens >= kSharedLogitsMin)
@@ -348,7 +349,7 @@ void Loop::sample_rows() {
     work(0, 1);
 }
 
-void Loop::run_job(Job* job, std::span<const float> logits, SamplerScratch* scratch) {
+void Loop::run_job(Job* job, std::span<const float> logits, Sampler* sampler) {
   const Sequence& s = *job->sequence;
   if (job->position == s.known()) {
     job->result = sample({.logits = logits,
@@ -357,12 +358,12 @@ void Loop::run_job(Job* job, std::span<const float> logits, SamplerScratch* scra
                           .masked_ids = s.masked_ids(),
                           .position = static_cast<uint64_t>(job->position),
                           .top = job->top},
-                         *parts_.ops, scratch);
+                         sampler);
     return;
   }
   if (!all_finite(logits)) return;
   const int32_t id = s.ids[static_cast<size_t>(job->position)];
-  const float logprob = log_probabilities(logits, id, *parts_.ops, job->top, scratch);
+  const float logprob = log_probabilities(logits, id, job->top, sampler);
   job->result = {SampleOutcome::kToken, {id, logprob}};
 }
 

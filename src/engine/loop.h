@@ -67,7 +67,7 @@ class Loop {
   void take_pages(Part* part);
   void add_rows(Part* part);
   void sample_rows();
-  void run_job(Job* job, std::span<const float> logits, SamplerScratch* scratch);
+  void run_job(Job* job, std::span<const float> logits, Sampler* sampler);
   void advance(const Part& part);
   void accept_token(Sequence* s, const Job& job);
   void publish_pages(Sequence* s);
@@ -98,9 +98,9 @@ class Loop {
   std::vector<int32_t> page_tables_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<int32_t> logit_rows_;
-  std::vector<float> logits_;            // (logit_rows_max, logit_columns)
-  std::vector<TokenLogprob> tops_;       // (logit_rows_max, logprobs_top_max)
-  std::vector<SamplerScratch> scratch_;  // by thread
+  std::vector<float> logits_;       // (logit_rows_max, logit_columns)
+  std::vector<TokenLogprob> tops_;  // (logit_rows_max, logprobs_top_max)
+  std::vector<Sampler> samplers_;   // by thread
   std::vector<PromptTokenEvent> prompt_events_;
   std::vector<TokenEvent> token_events_;
   std::vector<FinishEvent> finish_events_;

@@ -82,8 +82,7 @@ int32_t draw(std::span<const ScoredId> candidates, double unit) {
 }
 
 // The tokens of at least probability `least` > 0, in the order of their ids.
-std::span<ScoredId> collect(std::span<const float> probabilities, float least,
-                            SamplerScratch* scratch) {
+std::span<ScoredId> collect(std::span<const float> probabilities, float least, Sampler* sampler) {
   constexpr size_t kBlock = 32;
   size_t count = 0;
   for (size_t begin = 0; begin < probabilities.size(); begin += kBlock) {
@@ -95,16 +94,16 @@ std::span<ScoredId> collect(std::span<const float> probabilities, float least,
     if (any == 0) continue;
     for (size_t i = begin; i < end; ++i)
       if (probabilities[i] >= least)
-        scratch->candidates[count++] = {static_cast<int32_t>(i), probabilities[i]};
+        sampler->candidates[count++] = {static_cast<int32_t>(i), probabilities[i]};
   }
-  return {scratch->candidates.data(), count};
+  return {sampler->candidates.data(), count};
 }
 
 // top_k, then min_p, then top_p; weights are relative to the best one's.
 int32_t choose_of_best(std::span<const float> logits, const SamplingParams& params, double unit,
-                       const kernels::Ops& ops, SamplerScratch* scratch) {
-  ops.top_k(logits.data(), count_of(logits), params.top_k, scratch->candidates.data());
-  std::span<ScoredId> kept(scratch->candidates.data(), static_cast<size_t>(params.top_k));
+                       Sampler* sampler) {
+  sampler->ops->top_k(logits.data(), count_of(logits), params.top_k, sampler->candidates.data());
+  std::span<ScoredId> kept(sampler->candidates.data(), static_cast<size_t>(params.top_k));
   const float top = kept.front().score;
   for (ScoredId& c : kept) c.score = std::exp((c.score - top) / params.temperature);
   const auto is_kept = [&](const ScoredId& c) { return c.score > 0.0f && c.score >= params.min_p; };
@@ -149,9 +148,8 @@ int32_t choose_of_all(std::span<const float> probabilities, double unit) {
 }
 
 // The candidates that top_p keeps, in the order of their ids.
-std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted,
-                                 SamplerScratch* scratch) {
-  const std::span<ScoredId> selection(scratch->selection.data(), candidates.size());
+std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted, Sampler* sampler) {
+  const std::span<ScoredId> selection(sampler->selection.data(), candidates.size());
   std::copy(candidates.begin(), candidates.end(), selection.begin());
   const ScoredId edge = nucleus_edge(selection, wanted);
   const auto end = std::remove_if(candidates.begin(), candidates.end(),
@@ -161,25 +159,25 @@ std::span<ScoredId> keep_nucleus(std::span<ScoredId> candidates, double wanted,
 
 // min_p, then top_p, without sorting the vocabulary.
 int32_t choose_of_likely(std::span<const float> probabilities, const SamplingParams& params,
-                         double unit, const kernels::Ops& ops, SamplerScratch* scratch) {
+                         double unit, Sampler* sampler) {
   const auto top_p = static_cast<double>(params.top_p);  // 0 keeps the best token
   std::span<ScoredId> candidates;
   if (params.min_p > 0.0f) {
-    const auto best = ops.argmax(probabilities.data(), count_of(probabilities));
+    const auto best = sampler->ops->argmax(probabilities.data(), count_of(probabilities));
     const float least = params.min_p * probabilities[static_cast<size_t>(best)];
-    candidates = collect(probabilities, std::max(least, kLeastProbability), scratch);
+    candidates = collect(probabilities, std::max(least, kLeastProbability), sampler);
     if (params.top_p < 1.0f)
-      candidates = keep_nucleus(candidates, top_p * sum_of(candidates), scratch);
+      candidates = keep_nucleus(candidates, top_p * sum_of(candidates), sampler);
     return draw(candidates, unit);
   }
   // Probabilities add up to 1: tokens above a threshold that add up to top_p hold the nucleus. A
   // first threshold of 1/1024 leaves few.
   for (float threshold = 1.0f / 1024;; threshold /= 64) {
-    candidates = collect(probabilities, std::max(threshold, kLeastProbability), scratch);
+    candidates = collect(probabilities, std::max(threshold, kLeastProbability), sampler);
     const bool holds_nucleus = !candidates.empty() && sum_of(candidates) >= top_p;
     if (holds_nucleus || threshold <= kLeastProbability) break;
   }
-  return draw(keep_nucleus(candidates, top_p, scratch), unit);
+  return draw(keep_nucleus(candidates, top_p, sampler), unit);
 }
 
 }  // namespace
@@ -214,8 +212,9 @@ bool needs_history(const SamplingParams& p) {
   return p.repetition_penalty != 1.0f || p.presence_penalty != 0.0f || p.frequency_penalty != 0.0f;
 }
 
-SamplerScratch::SamplerScratch(int32_t vocab_tokens)
-    : logits(static_cast<size_t>(vocab_tokens)),
+Sampler::Sampler(const kernels::Ops& table, int32_t vocab_tokens)
+    : ops(&table),
+      logits(static_cast<size_t>(vocab_tokens)),
       probabilities(static_cast<size_t>(vocab_tokens)),
       candidates(static_cast<size_t>(vocab_tokens)),
       selection(static_cast<size_t>(vocab_tokens)) {}
@@ -233,13 +232,13 @@ bool all_finite(std::span<const float> values) {
   return bad == 0;
 }
 
-float log_probabilities(std::span<const float> logits, int32_t token_id, const kernels::Ops& ops,
-                        std::span<TokenLogprob> top, SamplerScratch* scratch) {
-  const double total = ops.logsumexp(logits.data(), count_of(logits));
-  ops.top_k(logits.data(), count_of(logits), static_cast<int64_t>(top.size()),
-            scratch->candidates.data());
+float log_probabilities(std::span<const float> logits, int32_t token_id,
+                        std::span<TokenLogprob> top, Sampler* sampler) {
+  const double total = sampler->ops->logsumexp(logits.data(), count_of(logits));
+  sampler->ops->top_k(logits.data(), count_of(logits), static_cast<int64_t>(top.size()),
+                      sampler->candidates.data());
   for (size_t i = 0; i < top.size(); ++i) {
-    const ScoredId& c = scratch->candidates[i];
+    const ScoredId& c = sampler->candidates[i];
     top[i] = {c.id, static_cast<float>(static_cast<double>(c.score) - total)};
   }
   return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token_id)]) - total);
@@ -269,22 +268,24 @@ void apply_penalties(const SamplingParams& params, const TokenHistory& history,
 }
 
 int32_t choose(std::span<const float> logits, const SamplingParams& params, double unit,
-               const kernels::Ops& ops, SamplerScratch* scratch) {
-  if (params.temperature < kGreedyTemperature) return ops.argmax(logits.data(), count_of(logits));
+               Sampler* sampler) {
+  if (params.temperature < kGreedyTemperature)
+    return sampler->ops->argmax(logits.data(), count_of(logits));
   if (params.top_k > 0 && params.top_k < count_of(logits))
-    return choose_of_best(logits, params, unit, ops, scratch);
-  const std::span<float> probabilities(scratch->probabilities.data(), logits.size());
-  ops.softmax(logits.data(), count_of(logits), 1.0f / params.temperature, probabilities.data());
+    return choose_of_best(logits, params, unit, sampler);
+  const std::span<float> probabilities(sampler->probabilities.data(), logits.size());
+  sampler->ops->softmax(logits.data(), count_of(logits), 1.0f / params.temperature,
+                        probabilities.data());
   if (params.top_p >= 1.0f && params.min_p <= 0.0f) return choose_of_all(probabilities, unit);
-  return choose_of_likely(probabilities, params, unit, ops, scratch);
+  return choose_of_likely(probabilities, params, unit, sampler);
 }
 
-Sample sample(const SamplerRow& row, const kernels::Ops& ops, SamplerScratch* scratch) {
+Sample sample(const SamplerRow& row, Sampler* sampler) {
   if (!all_finite(row.logits)) return {.outcome = SampleOutcome::kNotFinite};
   const SamplingParams& params = *row.params;
   std::span<const float> logits = row.logits;
   if (!params.logit_bias.empty() || !row.masked_ids.empty() || needs_history(params)) {
-    const std::span<float> changed(scratch->logits.data(), logits.size());
+    const std::span<float> changed(sampler->logits.data(), logits.size());
     std::copy(logits.begin(), logits.end(), changed.begin());
     apply_bias(params.logit_bias, changed);
     if (needs_history(params)) apply_penalties(params, *row.history, changed);
@@ -294,9 +295,9 @@ Sample sample(const SamplerRow& row, const kernels::Ops& ops, SamplerScratch* sc
     logits = changed;
   }
   const double unit = core::random_unit(params.seed, row.position);
-  SampledToken sampled{.token_id = choose(logits, params, unit, ops, scratch)};
+  SampledToken sampled{.token_id = choose(logits, params, unit, sampler)};
   if (params.logprobs_top >= 0)
-    sampled.logprob = log_probabilities(row.logits, sampled.token_id, ops, row.top, scratch);
+    sampled.logprob = log_probabilities(row.logits, sampled.token_id, row.top, sampler);
   return {SampleOutcome::kToken, sampled};
 }
 

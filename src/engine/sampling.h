@@ -42,9 +42,10 @@ class TokenHistory {
 
 bool needs_history(const SamplingParams& params);
 
-// Memory of one sampling thread.
-struct SamplerScratch {
-  explicit SamplerScratch(int32_t vocab_tokens);
+// The kernels and the memory of one sampling thread.
+struct Sampler {
+  Sampler(const kernels::Ops& table, int32_t vocab_tokens);
+  const kernels::Ops* ops;
   std::vector<float> logits;                  // (vocab)
   std::vector<float> probabilities;           // (vocab)
   std::vector<kernels::ScoredId> candidates;  // (vocab)
@@ -77,15 +78,15 @@ struct Sample {
 };
 
 // Whatever the parameters are, a token comes unless the row or the mask forbids it.
-Sample sample(const SamplerRow& row, const kernels::Ops& ops, SamplerScratch* scratch);
+Sample sample(const SamplerRow& row, Sampler* sampler);
 
 // The steps of it.
 
 bool all_finite(std::span<const float> values);
 
 // `top` gets the best top.size() tokens; returns the log probability of `token_id`.
-float log_probabilities(std::span<const float> logits, int32_t token_id, const kernels::Ops& ops,
-                        std::span<TokenLogprob> top, SamplerScratch* scratch);
+float log_probabilities(std::span<const float> logits, int32_t token_id,
+                        std::span<TokenLogprob> top, Sampler* sampler);
 
 void apply_bias(std::span<const LogitBias> bias, std::span<float> logits);
 void apply_mask(std::span<const int32_t> masked_ids, std::span<float> logits);
@@ -95,6 +96,6 @@ void apply_penalties(const SamplingParams& params, const TokenHistory& history,
 // The token at `unit` ∈ [0, 1) of the distribution that temperature, min_p, top_k and top_p leave,
 // tokens in the order of their ids.
 int32_t choose(std::span<const float> logits, const SamplingParams& params, double unit,
-               const kernels::Ops& ops, SamplerScratch* scratch);
+               Sampler* sampler);
 
 }  // namespace sluice::engine

@@ -1,5 +1,6 @@
 // Attributes, items and slices of values.
 #include <algorithm>
+#include <limits>
 
 #include "jinja/objects.h"
 #include "jinja/operators.h"
@@ -15,7 +16,7 @@ namespace {
 // What jinja2 calls the value in "… has no attribute".
 std::string describe(const Value& value) {
   if (value.is_none()) return "None";
-  if (value.is(Kind::object)) return fmt::format("jinja2 {} object", type_name(value));
+  if (value.is(Kind::kObject)) return fmt::format("jinja2 {} object", type_name(value));
   return fmt::format("{} object", type_name(value));
 }
 
@@ -34,8 +35,8 @@ Value method_value(Render& render, const Value& object, const Native& method) {
 
 // Attributes that are not methods: of objects, and of the groups of groupby.
 Result<Value> plain_attribute(Render& render, const Value& object, std::string_view name) {
-  if (object.is(Kind::object)) return object.as_object().attribute(render, name);
-  if (object.is(Kind::list) && object.as_list().kind == ListKind::group) {
+  if (object.is(Kind::kObject)) return object.as_object().attribute(render, name);
+  if (object.is(Kind::kList) && object.as_list().kind == ListKind::kGroup) {
     if (name == "grouper") return object.as_list().items[0];
     if (name == "list") return object.as_list().items[1];
   }
@@ -57,7 +58,7 @@ struct Range {
 Result<Range> slice_range(const SliceBounds& bounds, int64_t length) {
   const auto given = [](const Value& bound) { return !bound.is_missing() && !bound.is_none(); };
   const auto integer = [](const Value& bound) -> Result<int64_t> {
-    if (bound.is(Kind::integer) || bound.is(Kind::boolean)) return integer_of(bound);
+    if (bound.is(Kind::kInteger) || bound.is(Kind::kBoolean)) return integer_of(bound);
     return core::unsupported("slice indices must be integers or None, not {}", type_name(bound));
   };
   const int64_t step = given(bounds.step) ? TRY(integer(bounds.step)) : 1;
@@ -85,6 +86,20 @@ int64_t advance(const Range& range, int64_t index) {
   return __builtin_add_overflow(index, range.step, &next) ? range.stop : next;
 }
 
+int64_t saturated(__int128 value) {
+  using Limits = std::numeric_limits<int64_t>;
+  return static_cast<int64_t>(std::clamp<__int128>(value, Limits::min(), Limits::max()));
+}
+
+// The slice of a range of integers. Its stop and step may not fit into 64 bits; its items do.
+List::Range slice_of_range(const List::Range& range, const Range& slice) {
+  const __int128 start = range.start;
+  const __int128 step = range.step;
+  return {.start = saturated(start + slice.start * step),
+          .stop = saturated(start + slice.stop * step),
+          .step = saturated(step * slice.step)};
+}
+
 Value slice_string(const Value& value, const Range& range, int64_t length) {
   const std::string& text = value.as_string();
   std::string cut;
@@ -110,26 +125,26 @@ Value slice_string(const Value& value, const Range& range, int64_t length) {
 
 std::optional<MethodOwner> method_owner(const Value& value) {
   switch (value.kind()) {
-    case Kind::string:
-      return MethodOwner::string;
-    case Kind::dict:
-      return MethodOwner::dict;
-    case Kind::real:
-      return MethodOwner::real;
-    case Kind::object:
+    case Kind::kString:
+      return MethodOwner::kString;
+    case Kind::kDict:
+      return MethodOwner::kDict;
+    case Kind::kReal:
+      return MethodOwner::kReal;
+    case Kind::kObject:
       return value.as_object().method_owner();
-    case Kind::list:
+    case Kind::kList:
       break;
     default:
       return std::nullopt;
   }
   switch (value.as_list().kind) {
-    case ListKind::list:
-      return MethodOwner::list;
-    case ListKind::tuple:
-    case ListKind::group:
-    case ListKind::range:
-      return MethodOwner::tuple;
+    case ListKind::kList:
+      return MethodOwner::kList;
+    case ListKind::kTuple:
+    case ListKind::kGroup:
+    case ListKind::kRange:
+      return MethodOwner::kTuple;
     default:
       return std::nullopt;
   }
@@ -144,7 +159,7 @@ Result<Value> attribute(Render& render, const Value& object, const Attribute& no
   if (object.is_undefined()) return undefined_error(object);
   const std::string& name = node.name.as_string();
   const Native* method = node.methods.of(object);
-  if (object.is(Kind::dict) && method == nullptr) {
+  if (object.is(Kind::kDict) && method == nullptr) {
     const Value* item = object.as_dict().find(name);
     return item != nullptr ? *item : node.missing_in_dict;
   }
@@ -162,10 +177,10 @@ Result<Value> attribute(Render& render, const Value& object, const std::string& 
 
 Result<Value> subscript(Render& render, const Value& object, const Value& key) {
   if (object.is_undefined()) return undefined_error(object);
-  const bool is_index = key.is(Kind::integer) || key.is(Kind::boolean);
-  if (object.is(Kind::dict)) {
+  const bool is_index = key.is(Kind::kInteger) || key.is(Kind::kBoolean);
+  if (object.is(Kind::kDict)) {
     if (const Value* item = object.as_dict().find(key)) return *item;
-  } else if (object.is(Kind::list) && object.as_list().kind <= ListKind::range && is_index) {
+  } else if (object.is(Kind::kList) && object.as_list().kind <= ListKind::kRange && is_index) {
     const std::vector<Value>& items = object.as_list().items;
     int64_t index = TRY(integer_of(key));
     if (index < 0) index += static_cast<int64_t>(items.size());
@@ -193,7 +208,7 @@ Result<Value> subscript(Render& render, const Value& object, const Value& key) {
 
 Result<Value> slice(Render& render, const Value& object, const SliceBounds& bounds) {
   if (object.is_undefined()) return undefined_error(object);
-  const bool is_list = object.is(Kind::list) && object.as_list().kind <= ListKind::range;
+  const bool is_list = object.is(Kind::kList) && object.as_list().kind <= ListKind::kRange;
   if (!is_list && !object.is_string()) {
     return core::unsupported("'{}' object is not subscriptable by a slice", type_name(object));
   }
@@ -202,15 +217,13 @@ Result<Value> slice(Render& render, const Value& object, const SliceBounds& boun
   const Range range = TRY(slice_range(bounds, length));
   if (object.is_string()) return slice_string(object, range, length);
   const List& list = object.as_list();
-  List cut{.items = {}, .kind = list.kind == ListKind::group ? ListKind::tuple : list.kind};
+  List cut{.items = {}, .kind = list.kind == ListKind::kGroup ? ListKind::kTuple : list.kind};
   for (int64_t i = range.start; inside(range, i); i = advance(range, i)) {
     cut.items.push_back(list.items[static_cast<size_t>(i)]);
   }
   TRY(render.charge(static_cast<int64_t>(cut.items.size())));
-  if (cut.kind == ListKind::range) {
-    const int64_t step = list.range.step;
-    cut.range = {list.range.start + range.start * step, list.range.start + range.stop * step,
-                 step * range.step};
+  if (cut.kind == ListKind::kRange) {
+    cut.range = slice_of_range(list.range, range);
   }
   return Value::list(std::move(cut));
 }

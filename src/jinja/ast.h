@@ -38,31 +38,31 @@ struct Name {
 };
 struct ListLiteral {
   std::vector<ExprPtr> items;
-  ListKind kind = ListKind::list;  // or tuple
+  ListKind kind = ListKind::kList;  // or tuple
 };
 struct DictLiteral {
   std::vector<std::pair<ExprPtr, ExprPtr>> entries;
 };
 
-enum class UnaryOp { negative, positive, logical_not };
+enum class UnaryOp { kNegative, kPositive, kLogicalNot };
 struct Unary {
   UnaryOp op;
   ExprPtr operand;
 };
 
-enum class BinaryOp { add, subtract, multiply, divide, floor_divide, modulo, power };
+enum class BinaryOp { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower };
 struct Binary {
   BinaryOp op;
   ExprPtr left, right;
 };
 
-enum class LogicOp { logical_and, logical_or };
+enum class LogicOp { kLogicalAnd, kLogicalOr };
 struct Logic {
   LogicOp op;
   ExprPtr left, right;
 };
 
-enum class CompareOp { equal, not_equal, less, less_equal, greater, greater_equal, in, not_in };
+enum class CompareOp { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn };
 struct Compare {
   ExprPtr first;
   std::vector<std::pair<CompareOp, ExprPtr>> rest;  // a < b < c
@@ -123,8 +123,8 @@ struct Expr {
 
 // What happens to one variable when its scope is entered.
 struct Load {
-  enum class How { from_globals, from_outer, clear };
-  How how = How::clear;
+  enum class How { kFromGlobals, kFromOuter, kClear };
+  How how = How::kClear;
   int slot = 0;
   Value name{};     // from_globals
   SlotRef outer{};  // from_outer

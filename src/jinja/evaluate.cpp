@@ -60,7 +60,7 @@ Result<Value> Render::eval_node(const Binary& node) {
 
 Result<Value> Render::eval_node(const Logic& node) {
   Value left = TRY(eval(*node.left));
-  const bool decided = truth(left) == (node.op == LogicOp::logical_or);
+  const bool decided = truth(left) == (node.op == LogicOp::kLogicalOr);
   if (decided) return left;
   return eval(*node.right);
 }
@@ -79,8 +79,8 @@ Result<Value> Render::eval_node(const Concat& node) {
   std::string text;
   for (const ExprPtr& part : node.parts) {
     const Value value = TRY(eval(*part));
-    TRY(append_text(*this, text, value));
-    TRY(charge_string(text.size()));
+    TRY(append_text(*this, text, value));  // charges what it appends
+    TRY(check_string(std::ssize(text)));
   }
   return Value::string(std::move(text));
 }
@@ -140,7 +140,7 @@ Result<Value> Render::call_node(const Call& node, const Value* caller) {
 
 Result<Value> Render::call(const Value& callee, const Arguments& arguments) {
   if (callee.is_undefined()) return undefined_error(callee);
-  if (!callee.is(Kind::object)) {
+  if (!callee.is(Kind::kObject)) {
     return core::unsupported("'{}' object is not callable", type_name(callee));
   }
   return callee.as_object().call(*this, arguments);
@@ -157,11 +157,12 @@ Result<Arguments> Render::eval_arguments(const CallArguments& nodes) {
   }
   if (nodes.double_star == nullptr) return arguments;
   const Value more = TRY(eval(*nodes.double_star));
-  if (!more.is(Kind::dict)) {
+  if (!more.is(Kind::kDict)) {
     return core::unsupported("argument after ** must be a mapping, not {}", type_name(more));
   }
   for (const auto& [key, value] : more.as_dict().entries()) {
     if (!key.is_string()) return core::unsupported("keywords must be strings");
+    TRY(charge(std::ssize(arguments.named)));
     for (const auto& [name, earlier] : arguments.named) {
       if (name == key.as_string()) {
         return core::unsupported("got multiple values for keyword argument '{}'", name);

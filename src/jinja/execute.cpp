@@ -58,7 +58,7 @@ Error Render::raise(std::string message) {
 // --- limits --------------------------------------------------------------------------------------
 
 Result<void> Render::charge(int64_t steps) {
-  if (steps <= options_.steps_max - steps_) {
+  if (steps >= 0 && steps <= options_.steps_max - steps_) {
     steps_ += steps;
     return {};
   }
@@ -67,8 +67,8 @@ Result<void> Render::charge(int64_t steps) {
                fmt::format("the template takes more than {} steps", options_.steps_max)};
 }
 
-Result<void> Render::charge_bytes(size_t bytes) {
-  return charge(static_cast<int64_t>(bytes) / kBytesPerStep);
+Result<void> Render::charge_bytes(int64_t bytes) {
+  return charge(bytes < 0 ? bytes : bytes / kBytesPerStep);
 }
 
 Error Render::output_limit() const {
@@ -76,18 +76,21 @@ Error Render::output_limit() const {
           fmt::format("the template makes more than {} bytes of text", options_.output_bytes_max)};
 }
 
-Result<void> Render::charge_string(size_t bytes, int64_t times) {
-  int64_t total = 0;
-  if (__builtin_mul_overflow(static_cast<int64_t>(bytes), times, &total) ||
-      total > options_.output_bytes_max) {
-    return output_limit();
-  }
-  return charge_bytes(static_cast<size_t>(total));
+Result<void> Render::check_string(int64_t bytes) const {
+  if (bytes < 0 || bytes > options_.output_bytes_max) return output_limit();
+  return {};
 }
 
-Result<void> Render::charge_items(size_t items, int64_t times) {
+Result<void> Render::charge_string(int64_t bytes, int64_t times) {
   int64_t total = 0;
-  if (__builtin_mul_overflow(static_cast<int64_t>(items), times, &total)) return output_limit();
+  if (__builtin_mul_overflow(bytes, times, &total)) return output_limit();
+  TRY(check_string(total));
+  return charge_bytes(total);
+}
+
+Result<void> Render::charge_items(int64_t items, int64_t times) {
+  int64_t total = 0;
+  if (__builtin_mul_overflow(items, times, &total)) return output_limit();
   return charge(total);
 }
 
@@ -114,7 +117,7 @@ Value& Render::slot(SlotRef ref) {
 }
 
 Value Render::global(const Value& name) {
-  if (globals_.is(Kind::dict)) {
+  if (globals_.is(Kind::kDict)) {
     if (const Value* found = globals_.as_dict().find(name.as_string())) return *found;
   }
   const Native* function = find_function(name.as_string());
@@ -128,8 +131,8 @@ Value Render::global(const Value& name) {
 void Render::enter(const Scope& scope) {
   for (const Load& load : scope.loads) {
     Value value;
-    if (load.how == Load::How::from_globals) value = global(load.name);
-    if (load.how == Load::How::from_outer) value = slot(load.outer);
+    if (load.how == Load::How::kFromGlobals) value = global(load.name);
+    if (load.how == Load::How::kFromOuter) value = slot(load.outer);
     slot({0, load.slot}) = std::move(value);
   }
 }
@@ -183,9 +186,9 @@ Result<Flow> Render::run_body(const Body& body) {
   TRY(depth.check());
   for (const Statement& statement : body) {
     const Flow flow = TRY(run_statement(statement));
-    if (flow != Flow::next) return flow;
+    if (flow != Flow::kNext) return flow;
   }
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_statement(const Statement& statement) {
@@ -197,7 +200,7 @@ Result<Flow> Render::run_statement(const Statement& statement) {
 
 Result<Flow> Render::run_node(const TextOutput& node) {
   TRY(append(node.text));
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_node(const Print& node) {
@@ -208,7 +211,7 @@ Result<Flow> Render::run_node(const Print& node) {
     const std::string text = TRY(to_text(*this, value));
     TRY(append(text));
   }
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_node(const If& node) {
@@ -221,7 +224,7 @@ Result<Flow> Render::run_node(const If& node) {
 Result<Flow> Render::run_node(const Set& node) {
   const Value value = TRY(eval(*node.value));
   TRY(assign(node.target, value));
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<std::string> Render::capture(const Body& body, Flow& flow) {
@@ -239,9 +242,9 @@ Result<Value> Render::filter_text(const Expr& filter, const std::string& text) {
 
 Result<Flow> Render::run_node(const SetBlock& node) {
   enter(node.scope);
-  Flow flow = Flow::next;
+  Flow flow = Flow::kNext;
   std::string text = TRY(capture(node.body, flow));
-  if (flow != Flow::next) return flow;
+  if (flow != Flow::kNext) return flow;
   Value value;
   if (node.filter == nullptr) {
     value = Value::string(std::move(text));
@@ -250,19 +253,19 @@ Result<Flow> Render::run_node(const SetBlock& node) {
   }
   TRY(assign(node.target, value));
   leave(node.scope);
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_node(const FilterBlock& node) {
   enter(node.scope);
-  Flow flow = Flow::next;
+  Flow flow = Flow::kNext;
   std::string text = TRY(capture(node.body, flow));
-  if (flow != Flow::next) return flow;
+  if (flow != Flow::kNext) return flow;
   const Value filtered = TRY(filter_text(*node.filter, text));
   const std::string filtered_text = TRY(to_text(*this, filtered));
   TRY(append(filtered_text));
   leave(node.scope);
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_node(const With& node) {
@@ -278,7 +281,7 @@ Result<Flow> Render::run_node(const With& node) {
 
 Result<Flow> Render::run_node(const MacroDefinition& node) {
   slot(node.target.slot) = make_value<Macro>(*node.code, *current_);
-  return Flow::next;
+  return Flow::kNext;
 }
 
 Result<Flow> Render::run_node(const CallBlock& node) {
@@ -286,7 +289,7 @@ Result<Flow> Render::run_node(const CallBlock& node) {
   const Value answer = TRY(call_node(std::get<Call>(node.call->node), &caller));
   const std::string text = TRY(to_text(*this, answer));
   TRY(append(text));
-  return Flow::next;
+  return Flow::kNext;
 }
 
 // --- functions and loops -------------------------------------------------------------------------
@@ -312,7 +315,7 @@ Result<Flow> Render::run_node(const For& node) {
   if (node.is_recursive) {
     const std::string text = TRY(run_recursive_loop(node, iterable, *current_, 0));
     TRY(append(text));
-    return Flow::next;
+    return Flow::kNext;
   }
   Iterator iterator = TRY(Iterator::over(iterable));
   const LoopState::Place place{.home = *current_, .outer = *current_};
@@ -346,7 +349,7 @@ Result<Flow> Render::run_loop(const For& node, LoopState& loop) {
   loop.finish();
   leave(node.scope);
   if (node.filter != nullptr) leave(node.filter_scope);
-  if (completed || node.otherwise.empty() || flow != Flow::next) return flow;
+  if (completed || node.otherwise.empty() || flow != Flow::kNext) return flow;
   enter(node.else_scope);
   const Flow after = TRY(run_body(node.otherwise));
   leave(node.else_scope);
@@ -361,10 +364,10 @@ Result<Flow> Render::run_iterations(const For& node, LoopState& loop, bool& comp
     TRY(assign(node.target, item));
     enter(node.scope);
     const Flow flow = TRY(run_body(node.body));
-    if (flow == Flow::next) completed = true;
-    if (flow == Flow::break_loop) break;
+    if (flow == Flow::kNext) completed = true;
+    if (flow == Flow::kBreakLoop) break;
   }
-  return Flow::next;
+  return Flow::kNext;
 }
 
 // `loop.length` may ask from inside of a macro that got the loop as argument.

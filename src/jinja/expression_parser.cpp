@@ -15,25 +15,25 @@ namespace {
 
 std::string describe(const Token& token) {
   switch (token.kind) {
-    case TokenKind::name:
-    case TokenKind::op:
+    case TokenKind::kName:
+    case TokenKind::kOp:
       return fmt::format("'{}'", token.text);
-    case TokenKind::string:
+    case TokenKind::kString:
       return "a string";
-    case TokenKind::integer:
-    case TokenKind::real:
+    case TokenKind::kInteger:
+    case TokenKind::kReal:
       return "a number";
-    case TokenKind::data:
+    case TokenKind::kData:
       return "text";
-    case TokenKind::variable_begin:
+    case TokenKind::kVariableBegin:
       return "begin of print statement";
-    case TokenKind::variable_end:
+    case TokenKind::kVariableEnd:
       return "end of print statement";
-    case TokenKind::block_begin:
+    case TokenKind::kBlockBegin:
       return "begin of statement block";
-    case TokenKind::block_end:
+    case TokenKind::kBlockEnd:
       return "end of statement block";
-    case TokenKind::end:
+    case TokenKind::kEnd:
       return "end of template";
   }
   return "a token";
@@ -55,7 +55,7 @@ Name make_name(std::string name) {
 
 const Token& TokenStream::next() {
   const Token& token = current();
-  if (token.kind != TokenKind::end) ++next_;
+  if (token.kind != TokenKind::kEnd) ++next_;
   return token;
 }
 
@@ -104,7 +104,7 @@ Result<ExprPtr> ExpressionParser::parse_tuple(TupleOptions options) {
   std::vector<ExprPtr> items;
   bool is_tuple = false;
   while (true) {
-    const bool at_end = tokens_.at(TokenKind::variable_end) || tokens_.at(TokenKind::block_end) ||
+    const bool at_end = tokens_.at(TokenKind::kVariableEnd) || tokens_.at(TokenKind::kBlockEnd) ||
                         tokens_.at_op(")") || tokens_.at_name(options.end_name);
     if (at_end) break;
     items.push_back(options.with_conditional ? TRY(parse()) : TRY(parse_or()));
@@ -116,7 +116,7 @@ Result<ExprPtr> ExpressionParser::parse_tuple(TupleOptions options) {
     return tokens_.error(
         fmt::format("expected an expression, got {}", describe(tokens_.current())));
   }
-  return make(line, ListLiteral{std::move(items), ListKind::tuple});
+  return make(line, ListLiteral{std::move(items), ListKind::kTuple});
 }
 
 Result<ExprPtr> ExpressionParser::parse_conditional() {
@@ -139,7 +139,7 @@ Result<ExprPtr> ExpressionParser::parse_or() {
   ExprPtr left = TRY(parse_and());
   while (tokens_.skip_name("or")) {
     ExprPtr right = TRY(parse_and());
-    left = TRY(make(line, Logic{LogicOp::logical_or, std::move(left), std::move(right)}));
+    left = TRY(make(line, Logic{LogicOp::kLogicalOr, std::move(left), std::move(right)}));
   }
   return left;
 }
@@ -149,7 +149,7 @@ Result<ExprPtr> ExpressionParser::parse_and() {
   ExprPtr left = TRY(parse_not());
   while (tokens_.skip_name("and")) {
     ExprPtr right = TRY(parse_not());
-    left = TRY(make(line, Logic{LogicOp::logical_and, std::move(left), std::move(right)}));
+    left = TRY(make(line, Logic{LogicOp::kLogicalAnd, std::move(left), std::move(right)}));
   }
   return left;
 }
@@ -160,26 +160,26 @@ Result<ExprPtr> ExpressionParser::parse_not() {
   const int line = tokens_.next().at.line;
   ExprPtr operand = TRY(parse_not());
   tokens_.leave();
-  return make(line, Unary{UnaryOp::logical_not, std::move(operand)});
+  return make(line, Unary{UnaryOp::kLogicalNot, std::move(operand)});
 }
 
 Result<ExprPtr> ExpressionParser::parse_compare() {
   static constexpr std::pair<std::string_view, CompareOp> kOperators[] = {
-      {"==", CompareOp::equal},      {"!=", CompareOp::not_equal}, {"<", CompareOp::less},
-      {"<=", CompareOp::less_equal}, {">", CompareOp::greater},    {">=", CompareOp::greater_equal},
+      {"==", CompareOp::kEqual},     {"!=", CompareOp::kNotEqual}, {"<", CompareOp::kLess},
+      {"<=", CompareOp::kLessEqual}, {">", CompareOp::kGreater},   {">=", CompareOp::kGreaterEqual},
   };
   const auto take_operator = [&]() -> std::optional<CompareOp> {
     for (const auto& [symbol, op] : kOperators) {
       if (tokens_.skip_op(symbol)) return op;
     }
-    if (tokens_.skip_name("in")) return CompareOp::in;
+    if (tokens_.skip_name("in")) return CompareOp::kIn;
     const Token& ahead = tokens_.ahead();
-    if (!tokens_.at_name("not") || ahead.kind != TokenKind::name || ahead.text != "in") {
+    if (!tokens_.at_name("not") || ahead.kind != TokenKind::kName || ahead.text != "in") {
       return std::nullopt;
     }
     tokens_.next();
     tokens_.next();
-    return CompareOp::not_in;
+    return CompareOp::kNotIn;
   };
   const int line = tokens_.current().at.line;
   Compare compare;
@@ -193,7 +193,7 @@ Result<ExprPtr> ExpressionParser::parse_sum() {
   const int line = tokens_.current().at.line;
   ExprPtr left = TRY(parse_concat());
   while (tokens_.at_op("+") || tokens_.at_op("-")) {
-    const BinaryOp op = tokens_.next().text == "+" ? BinaryOp::add : BinaryOp::subtract;
+    const BinaryOp op = tokens_.next().text == "+" ? BinaryOp::kAdd : BinaryOp::kSubtract;
     ExprPtr right = TRY(parse_concat());
     left = TRY(make(line, Binary{op, std::move(left), std::move(right)}));
   }
@@ -212,10 +212,10 @@ Result<ExprPtr> ExpressionParser::parse_concat() {
 
 Result<ExprPtr> ExpressionParser::parse_product() {
   static constexpr std::pair<std::string_view, BinaryOp> kOperators[] = {
-      {"*", BinaryOp::multiply},
-      {"/", BinaryOp::divide},
-      {"//", BinaryOp::floor_divide},
-      {"%", BinaryOp::modulo},
+      {"*", BinaryOp::kMultiply},
+      {"/", BinaryOp::kDivide},
+      {"//", BinaryOp::kFloorDivide},
+      {"%", BinaryOp::kModulo},
   };
   const auto take_operator = [&]() -> std::optional<BinaryOp> {
     for (const auto& [symbol, op] : kOperators) {
@@ -238,7 +238,7 @@ Result<ExprPtr> ExpressionParser::parse_power() {
   ExprPtr left = TRY(parse_unary());
   while (tokens_.skip_op("**")) {
     ExprPtr right = TRY(parse_unary());
-    left = TRY(make(line, Binary{BinaryOp::power, std::move(left), std::move(right)}));
+    left = TRY(make(line, Binary{BinaryOp::kPower, std::move(left), std::move(right)}));
   }
   return left;
 }
@@ -251,7 +251,7 @@ Result<ExprPtr> ExpressionParser::parse_signed() {
   if (!tokens_.at_op("-") && !tokens_.at_op("+")) return parse_postfix(TRY(parse_primary()));
   TRY(tokens_.enter());
   const Token& sign = tokens_.next();
-  const UnaryOp op = sign.text == "-" ? UnaryOp::negative : UnaryOp::positive;
+  const UnaryOp op = sign.text == "-" ? UnaryOp::kNegative : UnaryOp::kPositive;
   ExprPtr operand = TRY(parse_signed());
   ExprPtr node = TRY(make(sign.at.line, Unary{op, std::move(operand)}));
   tokens_.leave();
@@ -262,16 +262,16 @@ Result<ExprPtr> ExpressionParser::parse_primary() {
   const Token& token = tokens_.current();
   const int line = token.at.line;
   switch (token.kind) {
-    case TokenKind::name:
+    case TokenKind::kName:
       return parse_name();
-    case TokenKind::string: {
+    case TokenKind::kString: {
       std::string text;
-      while (tokens_.at(TokenKind::string)) text += tokens_.next().text;
+      while (tokens_.at(TokenKind::kString)) text += tokens_.next().text;
       return make(line, Constant{Value::string(std::move(text))});
     }
-    case TokenKind::integer:
+    case TokenKind::kInteger:
       return make(line, Constant{Value::integer(tokens_.next().integer)});
-    case TokenKind::real:
+    case TokenKind::kReal:
       return make(line, Constant{Value::real(tokens_.next().real)});
     default:
       break;
@@ -335,11 +335,11 @@ Result<ExprPtr> ExpressionParser::parse_postfix(ExprPtr expr) {
 
 Result<ExprPtr> ExpressionParser::parse_dot(ExprPtr object) {
   const int line = tokens_.next().at.line;
-  if (tokens_.at(TokenKind::integer)) {
+  if (tokens_.at(TokenKind::kInteger)) {
     ExprPtr index = TRY(make(line, Constant{Value::integer(tokens_.next().integer)}));
     return make(line, Subscript{std::move(object), std::move(index)});
   }
-  if (!tokens_.at(TokenKind::name)) return tokens_.error("expected a name or number after '.'");
+  if (!tokens_.at(TokenKind::kName)) return tokens_.error("expected a name or number after '.'");
   const std::string& name = tokens_.next().text;
   return make(line, Attribute{.object = std::move(object),
                               .name = Value::string(name),
@@ -352,10 +352,10 @@ Result<ExprPtr> ExpressionParser::parse_brackets(ExprPtr object) {
   const int line = tokens_.next().at.line;
   if (tokens_.at_op(":")) return parse_slice(std::move(object), nullptr);
   ExprPtr key =
-      tokens_.at_op("]") ? TRY(make(line, ListLiteral{{}, ListKind::tuple})) : TRY(parse());
+      tokens_.at_op("]") ? TRY(make(line, ListLiteral{{}, ListKind::kTuple})) : TRY(parse());
   if (tokens_.at_op(":")) return parse_slice(std::move(object), std::move(key));
   if (tokens_.at_op(",")) {
-    ListLiteral keys{.items = {}, .kind = ListKind::tuple};
+    ListLiteral keys{.items = {}, .kind = ListKind::kTuple};
     keys.items.push_back(std::move(key));
     while (!tokens_.at_op("]")) {
       TRY(tokens_.expect_op(","));
@@ -409,7 +409,7 @@ Result<CallArguments> ExpressionParser::parse_arguments() {
     first = false;
     const bool after_double_star = arguments.double_star != nullptr;
     const bool after_star = arguments.star != nullptr || after_double_star;
-    const bool is_named = tokens_.at(TokenKind::name) && tokens_.ahead().kind == TokenKind::op &&
+    const bool is_named = tokens_.at(TokenKind::kName) && tokens_.ahead().kind == TokenKind::kOp &&
                           tokens_.ahead().text == "=";
     if (after_double_star || (after_star && !is_named && !tokens_.at_op("**"))) {
       return tokens_.error("an argument may not follow '*' or '**'");
@@ -437,7 +437,7 @@ Result<CallArguments> ExpressionParser::parse_arguments() {
 Result<std::string> ExpressionParser::parse_dotted_name() {
   std::string name;
   do {
-    if (!tokens_.at(TokenKind::name)) {
+    if (!tokens_.at(TokenKind::kName)) {
       return tokens_.error(fmt::format("expected a name, got {}", describe(tokens_.current())));
     }
     if (!name.empty()) name += '.';
@@ -473,8 +473,8 @@ Result<ExprPtr> ExpressionParser::parse_test(ExprPtr input) {
   test.name = TRY(parse_dotted_name());
   test.function = find_test(test.name);
   const bool ends_here = tokens_.at_name("else") || tokens_.at_name("or") || tokens_.at_name("and");
-  const bool operand_follows = tokens_.at(TokenKind::name) || tokens_.at(TokenKind::string) ||
-                               tokens_.at(TokenKind::integer) || tokens_.at(TokenKind::real) ||
+  const bool operand_follows = tokens_.at(TokenKind::kName) || tokens_.at(TokenKind::kString) ||
+                               tokens_.at(TokenKind::kInteger) || tokens_.at(TokenKind::kReal) ||
                                tokens_.at_op("[") || tokens_.at_op("{");
   if (tokens_.at_op("(")) {
     test.arguments = TRY(parse_arguments());
@@ -485,11 +485,11 @@ Result<ExprPtr> ExpressionParser::parse_test(ExprPtr input) {
   }
   ExprPtr node = TRY(make(line, std::move(test)));
   if (!negated) return node;
-  return make(line, Unary{UnaryOp::logical_not, std::move(node)});
+  return make(line, Unary{UnaryOp::kLogicalNot, std::move(node)});
 }
 
 Result<std::string> ExpressionParser::parse_target_name() {
-  if (!tokens_.at(TokenKind::name)) {
+  if (!tokens_.at(TokenKind::kName)) {
     return tokens_.error(fmt::format("expected a name, got {}", describe(tokens_.current())));
   }
   if (is_constant_name(tokens_.current().text)) {
@@ -508,7 +508,7 @@ Result<Target> ExpressionParser::parse_one_target(TargetOptions options) {
   } else {
     std::string name = TRY(parse_target_name());
     if (options.with_namespace && tokens_.skip_op(".")) {
-      if (!tokens_.at(TokenKind::name)) return tokens_.error("expected a name after '.'");
+      if (!tokens_.at(TokenKind::kName)) return tokens_.error("expected a name after '.'");
       target.to = NamespaceTarget{make_name(std::move(name)), Value::string(tokens_.next().text)};
     } else {
       target.to = make_name(std::move(name));
@@ -524,7 +524,7 @@ Result<Target> ExpressionParser::parse_target(TargetOptions options) {
   std::vector<Target> targets;
   bool is_tuple = false;
   while (true) {
-    const bool at_end = tokens_.at(TokenKind::block_end) || tokens_.at_op(")") ||
+    const bool at_end = tokens_.at(TokenKind::kBlockEnd) || tokens_.at_op(")") ||
                         tokens_.at_op("=") || tokens_.at_name(options.end_name);
     if (at_end) break;
     targets.push_back(TRY(parse_one_target(options)));

@@ -24,9 +24,9 @@ class TokenStream {
 
   bool at(TokenKind kind) const { return current().kind == kind; }
   bool at_name(std::string_view name) const {
-    return at(TokenKind::name) && current().text == name;
+    return at(TokenKind::kName) && current().text == name;
   }
-  bool at_op(std::string_view op) const { return at(TokenKind::op) && current().text == op; }
+  bool at_op(std::string_view op) const { return at(TokenKind::kOp) && current().text == op; }
   bool skip_name(std::string_view name) { return at_name(name) && (next(), true); }
   bool skip_op(std::string_view op) { return at_op(op) && (next(), true); }
 

@@ -18,38 +18,42 @@ Result<Value> absolute(Render& render, const Value& input, const Bound&) {
   if (!input.is_number()) {
     return core::unsupported("bad operand type for abs(): '{}'", type_name(input));
   }
-  if (input.is(Kind::real)) return Value::real(std::fabs(input.as_real()));
+  if (input.is(Kind::kReal)) return Value::real(std::fabs(input.as_real()));
   const Value zero = Value::integer(0);
   const bool negative = TRY(less(render, input, zero));
-  return binary(render, negative ? BinaryOp::subtract : BinaryOp::add, zero, input);
+  return binary(render, negative ? BinaryOp::kSubtract : BinaryOp::kAdd, zero, input);
 }
 
 // float(value); nothing where Python raises a TypeError or ValueError.
-Result<std::optional<double>> as_real(const Value& value) {
+Result<std::optional<double>> as_real(Render& render, const Value& value) {
   if (value.is_undefined()) return undefined_error(value);
-  if (value.is_string()) return parse_real(value.as_string());
+  if (value.is_string()) {
+    TRY(render.charge_bytes(std::ssize(value.as_string())));
+    return parse_real(value.as_string());
+  }
   if (!value.is_number()) return std::optional<double>();
   return std::optional<double>(TRY(real_of(value)));
 }
 
-Result<Value> to_integer(Render&, const Value& input, const Bound& arguments) {
+Result<Value> to_integer(Render& render, const Value& input, const Bound& arguments) {
   const Value otherwise = arguments[0] == nullptr ? Value::integer(0) : *arguments[0];
   const int64_t base = TRY(integer_or(arguments[1], 10));
-  if (input.is(Kind::integer) || input.is(Kind::boolean)) {
+  if (input.is(Kind::kInteger) || input.is(Kind::kBoolean)) {
     return Value::integer(TRY(integer_of(input)));
   }
   if (input.is_string()) {
+    TRY(render.charge_bytes(std::ssize(input.as_string())));
     const auto parsed = TRY(parse_integer(input.as_string(), base));
     if (parsed) return Value::integer(*parsed);
   }
-  const auto real = TRY(as_real(input));
+  const auto real = TRY(as_real(render, input));
   if (!real || std::isnan(*real)) return otherwise;
   if (std::isinf(*real) && input.is_string()) return otherwise;
   return Value::integer(TRY(integer_from_real(*real)));
 }
 
-Result<Value> to_real(Render&, const Value& input, const Bound& arguments) {
-  const auto real = TRY(as_real(input));
+Result<Value> to_real(Render& render, const Value& input, const Bound& arguments) {
+  const auto real = TRY(as_real(render, input));
   if (real) return Value::real(*real);
   return arguments[0] == nullptr ? Value::real(0) : *arguments[0];
 }
@@ -66,21 +70,23 @@ double rounded(double value, int64_t digits) {
   return std::nearbyint(value / unit) * unit;
 }
 
-Result<Value> rounded_integer(Render& render, const Value& input, int64_t digits) {
-  const int64_t value = TRY(integer_of(input));
+// To a multiple of ten to the power of -digits, halves to the even one.
+Result<Value> rounded_integer(int64_t value, int64_t digits) {
   if (digits >= 0) return Value::integer(value);
-  if (digits < -18) return Value::integer(0);
-  const Value unit =
-      TRY(binary(render, BinaryOp::power, Value::integer(10), Value::integer(-digits)));
-  const int64_t size = unit.as_integer();
-  const int64_t rest = TRY(binary(render, BinaryOp::modulo, input, unit)).as_integer();
-  const int64_t low = value - rest;
-  const bool odd = (low / size) % 2 != 0;
-  const bool up = rest > size - rest || (rest == size - rest && odd);
-  return binary(render, BinaryOp::add, Value::integer(low), Value::integer(up ? size : 0));
+  if (digits < -19) return Value::integer(0);  // 10²⁰ is more than twice every value
+  __int128 unit = 1;
+  for (int64_t i = 0; i > digits; --i) unit *= 10;
+  __int128 rest = value % unit;
+  if (rest < 0) rest += unit;
+  __int128 result = value - rest;
+  const bool odd = (result / unit) % 2 != 0;
+  if (rest * 2 > unit || (rest * 2 == unit && odd)) result += unit;
+  int64_t fitting = 0;
+  if (__builtin_add_overflow(result, 0, &fitting)) return overflow();
+  return Value::integer(fitting);
 }
 
-Result<Value> round(Render& render, const Value& input, const Bound& arguments) {
+Result<Value> round(Render&, const Value& input, const Bound& arguments) {
   const int64_t digits = TRY(integer_or(arguments[0], 0));
   const std::string_view method =
       arguments[1] == nullptr ? "common" : TRY(string_of(*arguments[1], "the method of round"));
@@ -88,11 +94,11 @@ Result<Value> round(Render& render, const Value& input, const Bound& arguments) 
     return core::unsupported("method must be common, ceil or floor");
   }
   if (method == "common") {
-    if (input.is(Kind::integer) || input.is(Kind::boolean)) {
-      return rounded_integer(render, input, digits);
+    if (input.is(Kind::kInteger) || input.is(Kind::kBoolean)) {
+      return rounded_integer(TRY(integer_of(input)), digits);
     }
     if (input.is_undefined()) return undefined_error(input);
-    if (!input.is(Kind::real)) {
+    if (!input.is(Kind::kReal)) {
       return core::unsupported("type {} doesn't define __round__ method", type_name(input));
     }
     return Value::real(rounded(input.as_real(), digits));
@@ -102,12 +108,12 @@ Result<Value> round(Render& render, const Value& input, const Bound& arguments) 
   return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
 }
 
-Result<Value> file_size(Render&, const Value& input, const Bound& arguments) {
+Result<Value> file_size(Render& render, const Value& input, const Bound& arguments) {
   constexpr const char* kDecimal[] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
   constexpr const char* kBinary[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
-  const auto bytes = TRY(as_real(input));
+  const auto bytes = TRY(as_real(render, input));
   if (!bytes) return core::unsupported("could not convert to float: '{}'", type_name(input));
-  const bool is_binary = truth_or(arguments[0], false);
+  const bool is_binary = is_true(arguments[0]);
   const double base = is_binary ? 1024 : 1000;
   if (*bytes == 1) return Value::string("1 Byte");
   if (*bytes < base) {

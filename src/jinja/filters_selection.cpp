@@ -55,8 +55,8 @@ Result<Value> map(Render& render, const Value& input, const Bound& arguments) {
   });
 }
 
-enum class Keep { passing, failing };
-enum class Subject { item, attribute };
+enum class Keep { kPassing, kFailing };
+enum class Subject { kItem, kAttribute };
 
 // The items whose test (or whose truth, without one) is as wanted.
 template <Keep kKeep, Subject kSubject>
@@ -64,7 +64,7 @@ Result<Value> selected(Render& render, const Value& input, const Bound& argument
   if (!truth(input)) return render.make_value<Generator>(std::vector<Value>());
   return generator(render, [&](std::vector<Value>& kept) -> Result<void> {
     const std::vector<Value>& given = arguments.all.positional;
-    constexpr size_t kTestAt = kSubject == Subject::attribute ? 1 : 0;
+    constexpr size_t kTestAt = kSubject == Subject::kAttribute ? 1 : 0;
     if (given.size() < kTestAt) return core::unsupported("Missing parameter for attribute name");
     AttributePath path = TRY(AttributePath::of(kTestAt == 1 ? &given[0] : nullptr));
     const Native* test = nullptr;
@@ -77,14 +77,14 @@ Result<Value> selected(Render& render, const Value& input, const Bound& argument
     for (const Value& item : TRY(collect(render, input))) {
       const Value subject = TRY(path.get(render, item, nullptr));
       const bool passes = truth(test == nullptr ? subject : TRY(test->call(render, subject, rest)));
-      if (passes == (kKeep == Keep::passing)) kept.push_back(item);
+      if (passes == (kKeep == Keep::kPassing)) kept.push_back(item);
     }
     return {};
   });
 }
 
 Result<Value> default_value(Render&, const Value& input, const Bound& arguments) {
-  const bool also_false = truth_or(arguments[1], false);
+  const bool also_false = is_true(arguments[1]);
   if (!input.is_undefined() && (!also_false || truth(input))) return input;
   return arguments[0] == nullptr ? Value::string("") : *arguments[0];
 }
@@ -93,7 +93,7 @@ Result<Value> default_value(Render&, const Value& input, const Bound& arguments)
 Result<Value> attr(Render& render, const Value& input, const Bound& arguments) {
   const std::string name(TRY(string_of(*arguments[0], "an attribute's name")));
   if (input.is_undefined()) return undefined_error(input);
-  if (input.is(Kind::dict) && find_method(MethodOwner::dict, name) == nullptr) {
+  if (input.is(Kind::kDict) && find_method(MethodOwner::kDict, name) == nullptr) {
     return Value::undefined(fmt::format("'dict object' has no attribute '{}'", name));
   }
   return attribute(render, input, name);
@@ -104,10 +104,10 @@ constexpr Native kFilters[] = {
     {"d", default_value, {"default_value", "boolean"}},
     {"default", default_value, {"default_value", "boolean"}},
     {"map", map, {"*"}},
-    {"reject", selected<Keep::failing, Subject::item>, {"*"}},
-    {"rejectattr", selected<Keep::failing, Subject::attribute>, {"*"}},
-    {"select", selected<Keep::passing, Subject::item>, {"*"}},
-    {"selectattr", selected<Keep::passing, Subject::attribute>, {"*"}},
+    {"reject", selected<Keep::kFailing, Subject::kItem>, {"*"}},
+    {"rejectattr", selected<Keep::kFailing, Subject::kAttribute>, {"*"}},
+    {"select", selected<Keep::kPassing, Subject::kItem>, {"*"}},
+    {"selectattr", selected<Keep::kPassing, Subject::kAttribute>, {"*"}},
 };
 
 }  // namespace

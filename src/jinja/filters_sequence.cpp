@@ -13,9 +13,9 @@ using core::Result;
 
 namespace {
 
-Result<Value> length(Render&, const Value& input, const Bound&) {
+Result<Value> length(Render& render, const Value& input, const Bound&) {
   if (auto* loop = object_as<LoopState>(input)) return Value::integer(TRY(loop->length()));
-  const auto length = length_of(input);
+  const auto length = TRY(charged_length(render, input));
   if (length) return Value::integer(*length);
   return core::unsupported("object of type '{}' has no len()", type_name(input));
 }
@@ -29,16 +29,16 @@ Result<Value> first(Render&, const Value& input, const Bound&) {
 
 // What Python's reversed() takes: things with a length and an order.
 bool is_reversible(const Value& value) {
-  return length_of(value).has_value();
+  return value.is_string() || length_of(value).has_value();
 }
 
 Result<Value> last(Render& render, const Value& input, const Bound&) {
   if (!is_reversible(input)) {
     return core::unsupported("'{}' object is not reversible", type_name(input));
   }
-  const int64_t count = *length_of(input);
-  if (count == 0) return Value::undefined("No last item, sequence was empty.");
-  if (input.is(Kind::list)) return input.as_list().items.back();
+  if (*TRY(charged_length(render, input)) == 0)
+    return Value::undefined("No last item, sequence was empty.");
+  if (input.is(Kind::kList)) return input.as_list().items.back();
   if (input.is_string()) return subscript(render, input, Value::integer(-1));
   return input.as_dict().entries().back().key;
 }
@@ -65,7 +65,7 @@ Value pair_of(const Dict::Entry& entry) {
 Result<Value> items(Render& render, const Value& input, const Bound&) {
   return generator(render, [&](std::vector<Value>& pairs) -> Result<void> {
     if (input.is_undefined()) return {};
-    if (!input.is(Kind::dict)) return core::unsupported("Can only get item pairs from a mapping.");
+    if (!input.is(Kind::kDict)) return core::unsupported("Can only get item pairs from a mapping.");
     for (const Dict::Entry& entry : input.as_dict().entries()) pairs.push_back(pair_of(entry));
     return render.charge(input.as_dict().size());
   });
@@ -73,10 +73,10 @@ Result<Value> items(Render& render, const Value& input, const Bound&) {
 
 Result<Value> dict_sort(Render& render, const Value& input, const Bound& arguments) {
   if (input.is_undefined()) return undefined_error(input);
-  if (!input.is(Kind::dict)) {
+  if (!input.is(Kind::kDict)) {
     return core::unsupported("'{}' object has no attribute 'items'", type_name(input));
   }
-  const bool case_sensitive = truth_or(arguments[0], false);
+  const bool case_sensitive = is_true(arguments[0]);
   const std::string_view by =
       arguments[1] == nullptr ? "key" : TRY(string_of(*arguments[1], "what dictsort sorts by"));
   if (by != "key" && by != "value") {
@@ -89,7 +89,7 @@ Result<Value> dict_sort(Render& render, const Value& input, const Bound& argumen
     const Value& key = by == "key" ? entry.key : entry.value;
     keys.push_back(case_sensitive ? key : ignore_case(key));
   }
-  const Order order = truth_or(arguments[2], false) ? Order::descending : Order::ascending;
+  const Order order = is_true(arguments[2]) ? Order::kDescending : Order::kAscending;
   return Value::list(TRY(sort_by_keys(render, std::move(pairs), std::move(keys), order)));
 }
 
@@ -111,8 +111,8 @@ Result<std::vector<AttributePath>> paths_of(const Value* attribute) {
 }
 
 Result<Value> sort(Render& render, const Value& input, const Bound& arguments) {
-  const Order order = truth_or(arguments[0], false) ? Order::descending : Order::ascending;
-  const bool case_sensitive = truth_or(arguments[1], false);
+  const Order order = is_true(arguments[0]) ? Order::kDescending : Order::kAscending;
+  const bool case_sensitive = is_true(arguments[1]);
   const std::vector<AttributePath> paths = TRY(paths_of(arguments[2]));
   std::vector<Value> values = TRY(collect(render, input));
   std::vector<Value> keys;
@@ -129,7 +129,7 @@ Result<Value> sort(Render& render, const Value& input, const Bound& arguments) {
 
 Result<Value> unique(Render& render, const Value& input, const Bound& arguments) {
   return generator(render, [&](std::vector<Value>& found) -> Result<void> {
-    const bool case_sensitive = truth_or(arguments[0], false);
+    const bool case_sensitive = is_true(arguments[0]);
     const AttributePath path = TRY(AttributePath::of(arguments[1]));
     Dict seen;
     for (const Value& item : TRY(collect(render, input))) {
@@ -144,10 +144,10 @@ Result<Value> unique(Render& render, const Value& input, const Bound& arguments)
   });
 }
 
-enum class Extreme { smallest, largest };
+enum class Extreme { kSmallest, kLargest };
 template <Extreme kWanted>
 Result<Value> extreme(Render& render, const Value& input, const Bound& arguments) {
-  const bool case_sensitive = truth_or(arguments[0], false);
+  const bool case_sensitive = is_true(arguments[0]);
   const AttributePath path = TRY(AttributePath::of(arguments[1]));
   const std::vector<Value> values = TRY(collect(render, input));
   if (values.empty()) return Value::undefined("No aggregated item, sequence was empty.");
@@ -158,8 +158,8 @@ Result<Value> extreme(Render& render, const Value& input, const Bound& arguments
     Value key = case_sensitive ? part : ignore_case(part);
     bool better = best == nullptr;
     if (!better) {
-      better = kWanted == Extreme::smallest ? TRY(less(render, key, best_key))
-                                            : TRY(less(render, best_key, key));
+      better = kWanted == Extreme::kSmallest ? TRY(less(render, key, best_key))
+                                             : TRY(less(render, best_key, key));
     }
     if (!better) continue;
     best = &value;
@@ -174,7 +174,7 @@ Result<Value> sum(Render& render, const Value& input, const Bound& arguments) {
   if (total.is_string()) return core::unsupported("sum() can't sum strings");
   for (const Value& item : TRY(collect(render, input))) {
     const Value part = TRY(path.get(render, item, nullptr));
-    total = TRY(binary(render, BinaryOp::add, total, part));
+    total = TRY(binary(render, BinaryOp::kAdd, total, part));
   }
   return total;
 }
@@ -199,7 +199,7 @@ Result<Value> join(Render& render, const Value& input, const Bound& arguments) {
 Result<Value> group_by(Render& render, const Value& input, const Bound& arguments) {
   const AttributePath path = TRY(AttributePath::of(arguments[0]));
   const Value* otherwise = arguments[1];
-  const bool case_sensitive = truth_or(arguments[2], false);
+  const bool case_sensitive = is_true(arguments[2]);
   const auto key_of = [&](const Value& item) -> Result<Value> {
     const Value key = TRY(path.get(render, item, otherwise));
     return case_sensitive ? key : ignore_case(key);
@@ -207,7 +207,7 @@ Result<Value> group_by(Render& render, const Value& input, const Bound& argument
   std::vector<Value> values = TRY(collect(render, input));
   std::vector<Value> keys;
   for (const Value& value : values) keys.push_back(TRY(key_of(value)));
-  values = TRY(sort_by_keys(render, std::move(values), std::move(keys), Order::ascending));
+  values = TRY(sort_by_keys(render, std::move(values), std::move(keys), Order::kAscending));
 
   std::vector<Value> groups;
   std::vector<Value> members;
@@ -216,7 +216,7 @@ Result<Value> group_by(Render& render, const Value& input, const Bound& argument
     if (members.empty()) return {};
     const Value grouper = TRY(path.get(render, members[0], otherwise));
     groups.push_back(Value::list(
-        List{.items = {grouper, Value::list(std::move(members))}, .kind = ListKind::group}));
+        List{.items = {grouper, Value::list(std::move(members))}, .kind = ListKind::kGroup}));
     members.clear();
     return {};
   };
@@ -261,7 +261,7 @@ Result<Value> slices(Render& render, const Value& input, const Bound& arguments)
     const int64_t count = TRY(integer_of(*arguments[0]));
     if (count == 0) return core::unsupported("integer division or modulo by zero");
     if (count < 0) return {};
-    TRY(render.charge(count));
+    TRY(render.charge_items(count, kObjectSteps));
     const auto total = static_cast<int64_t>(values.size());
     const int64_t longer = total % count;
     auto from = values.begin();
@@ -287,8 +287,8 @@ constexpr Native kFilters[] = {
     {"last", last},
     {"length", length},
     {"list", list},
-    {"max", extreme<Extreme::largest>, {"case_sensitive", "attribute"}},
-    {"min", extreme<Extreme::smallest>, {"case_sensitive", "attribute"}},
+    {"max", extreme<Extreme::kLargest>, {"case_sensitive", "attribute"}},
+    {"min", extreme<Extreme::kSmallest>, {"case_sensitive", "attribute"}},
     {"reverse", reverse},
     {"slice", slices, {"slices", "fill_with"}, 1},
     {"sort", sort, {"reverse", "case_sensitive", "attribute"}},

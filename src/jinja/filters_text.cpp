@@ -38,8 +38,9 @@ std::string title_words(std::string_view text) {
 
 Result<Value> center(Render& render, const Value& input, const Bound& arguments) {
   const Value text = TRY(soft_text(render, input));
-  const int64_t width = TRY(integer_or(arguments[0], 80));
-  TRY(render.charge_string(static_cast<size_t>(std::max<int64_t>(width, 0))));
+  const int64_t width = std::max<int64_t>(TRY(integer_or(arguments[0], 80)), 0);
+  TRY(render.charge_bytes(std::ssize(text.as_string())));
+  TRY(render.charge_string(width));
   const int64_t missing = std::max<int64_t>(width - code_points(text.as_string()), 0);
   // Python puts the odd space to the left where the width is odd.
   const int64_t left = missing / 2 + (missing & width & 1);
@@ -84,11 +85,11 @@ Result<Value> indent(Render& render, const Value& input, const Bound& arguments)
     indention = arguments[0]->as_string();
   } else {
     const int64_t width = std::max<int64_t>(TRY(integer_or(arguments[0], 4)), 0);
-    TRY(render.charge_string(static_cast<size_t>(width)));
+    TRY(render.charge_string(width));
     indention.assign(static_cast<size_t>(width), ' ');
   }
-  const bool first = truth_or(arguments[1], false);
-  const bool blank = truth_or(arguments[2], false);
+  const bool first = is_true(arguments[1]);
+  const bool blank = is_true(arguments[2]);
   const std::string with_end = std::string(text) + "\n";
   std::string out = first ? indention : "";
   bool is_first = true;
@@ -118,25 +119,27 @@ Result<Value> trim(Render& render, const Value& input, const Bound& arguments) {
   TRY(render.charge_bytes(text.as_string().size()));
   if (!is_given(arguments[0])) return string_like(text, std::string(strip(text.as_string())));
   const std::string_view characters = TRY(string_of(*arguments[0], "the characters to trim"));
-  return string_like(text, std::string(strip(text.as_string(), characters, Side::both)));
+  TRY(render.charge_bytes(std::ssize(characters)));
+  return string_like(text, std::string(strip(text.as_string(), characters, Side::kBoth)));
 }
 
 // Words that are cut in two are better left out, and up to five characters too many do not matter.
 Result<Value> truncate(Render& render, const Value& input, const Bound& arguments) {
   constexpr int64_t kLeeway = 5;
   const int64_t length = TRY(integer_or(arguments[0], 255));
-  const bool kill_words = truth_or(arguments[1], false);
+  const bool kill_words = is_true(arguments[1]);
   const std::string_view end =
       arguments[2] == nullptr ? "..." : TRY(string_of(*arguments[2], "the end of truncate"));
   const int64_t leeway = is_given(arguments[3]) ? TRY(integer_of(*arguments[3])) : kLeeway;
-  if (length < code_points(end) || leeway < 0) {
-    return core::unsupported("truncate: expected length >= {}, got {}", code_points(end), length);
+  TRY(render.charge_bytes(std::ssize(end)));
+  const int64_t end_length = code_points(end);
+  if (length < end_length || leeway < 0) {
+    return core::unsupported("truncate: expected length >= {}, got {}", end_length, length);
   }
-  const auto size = length_of(input);
-  if (size && *size <= length + leeway) return input;
+  const auto size = TRY(charged_length(render, input));
+  if (size && *size - leeway <= length) return input;
   const std::string_view text = TRY(string_of(input, "the input of truncate"));
-  TRY(render.charge_bytes(text.size()));
-  std::string_view kept = text.substr(0, offset_of(text, length - code_points(end)));
+  std::string_view kept = text.substr(0, offset_of(text, length - end_length));
   if (!kill_words) kept = kept.substr(0, std::min(kept.rfind(' '), kept.size()));
   return Value::string(std::string(kept) + std::string(end));
 }
@@ -147,23 +150,23 @@ Result<Value> word_count(Render& render, const Value& input, const Bound&) {
   bool in_word = false;
   for (size_t at = 0; at < text.size(); at = next_offset(text, at)) {
     const char32_t c = code_point_at(text, at);
-    const bool is_word = c == '_' || is_in_class(c, CharacterClass::alnum);
+    const bool is_word = c == '_' || is_in_class(c, CharacterClass::kAlnum);
     if (is_word && !in_word) ++words;
     in_word = is_word;
   }
   return Value::integer(words);
 }
 
-enum class UrlPart { path, query };
+enum class UrlPart { kPath, kQuery };
 std::string url_quoted(std::string_view text, UrlPart part) {
   std::string out;
   for (const char c : text) {
     const char lower = static_cast<char>(c | 32);
     const bool plain = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
-                       c == '.' || c == '-' || c == '~' || (c == '/' && part == UrlPart::path);
+                       c == '.' || c == '-' || c == '~' || (c == '/' && part == UrlPart::kPath);
     if (plain) {
       out += c;
-    } else if (c == ' ' && part == UrlPart::query) {
+    } else if (c == ' ' && part == UrlPart::kQuery) {
       out += '+';
     } else {
       out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
@@ -174,16 +177,16 @@ std::string url_quoted(std::string_view text, UrlPart part) {
 
 Result<Value> url_encode(Render& render, const Value& input, const Bound&) {
   if (input.is_string() || !is_iterable(input)) {
-    return Value::string(url_quoted(TRY(to_text(render, input)), UrlPart::path));
+    return Value::string(url_quoted(TRY(to_text(render, input)), UrlPart::kPath));
   }
   std::string out;
   const auto append = [&](const Value& key, const Value& value) -> Result<void> {
     if (!out.empty()) out += '&';
-    out += url_quoted(TRY(to_text(render, key)), UrlPart::query) + "=";
-    out += url_quoted(TRY(to_text(render, value)), UrlPart::query);
+    out += url_quoted(TRY(to_text(render, key)), UrlPart::kQuery) + "=";
+    out += url_quoted(TRY(to_text(render, value)), UrlPart::kQuery);
     return {};
   };
-  if (input.is(Kind::dict)) {
+  if (input.is(Kind::kDict)) {
     for (const auto& [key, value] : input.as_dict().entries()) TRY(append(key, value));
     return Value::string(std::move(out));
   }
@@ -197,15 +200,15 @@ Result<Value> url_encode(Render& render, const Value& input, const Bound&) {
 
 Result<JsonOptions> json_options(Render& render, const Bound& arguments) {
   JsonOptions options;
-  options.ascii_only = truth_or(arguments[0], false);
-  options.sort_keys = truth_or(arguments[3], false);
+  options.ascii_only = is_true(arguments[0]);
+  options.sort_keys = is_true(arguments[3]);
   if (is_given(arguments[1])) {
     const Value& indent = *arguments[1];
     if (indent.is_string()) {
       options.indent = indent.as_string();
     } else {
       const int64_t width = std::max<int64_t>(TRY(integer_of(indent)), 0);
-      TRY(render.charge_string(static_cast<size_t>(width)));
+      TRY(render.charge_string(width));
       options.indent = std::string(static_cast<size_t>(width), ' ');
     }
     options.item_separator = ",";

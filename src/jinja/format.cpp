@@ -1,10 +1,12 @@
 #include "jinja/format.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/utf8.h"
 #include "jinja/number_format.h"
 #include "jinja/operators.h"
 #include "jinja/render.h"
@@ -17,8 +19,11 @@ using core::Result;
 
 namespace {
 
-// Reads digits; nothing where there are none. At most kDigitsMax counts.
+constexpr int64_t kCodePointMax = 0x10ffff;
+// Widths and precisions count up to here, which is over every limit of a text.
 constexpr int64_t kDigitsMax = 1'000'000'000;
+
+// Reads digits; nothing where there are none.
 std::optional<int64_t> read_digits(std::string_view text, size_t& at) {
   std::optional<int64_t> value;
   for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
@@ -51,8 +56,8 @@ class PercentFormatter {
 };
 
 bool is_tuple(const Value& value) {
-  return value.is(Kind::list) &&
-         (value.as_list().kind == ListKind::tuple || value.as_list().kind == ListKind::group);
+  return value.is(Kind::kList) &&
+         (value.as_list().kind == ListKind::kTuple || value.as_list().kind == ListKind::kGroup);
 }
 
 Result<Value> PercentFormatter::next_value() {
@@ -63,11 +68,13 @@ Result<Value> PercentFormatter::next_value() {
   return is_tuple(values_) ? values_.as_list().items[used_ - 1] : values_;
 }
 
-// A width or precision; "*" takes it from the values.
+// A width or precision; "*" takes it from the values, where it may be negative.
 Result<int64_t> PercentFormatter::star_or_digits() {
   if (at_ < text_.size() && text_[at_] == '*') {
     ++at_;
-    return integer_of(TRY(next_value()));
+    const Value value = TRY(next_value());
+    const int64_t given = TRY(integer_of(value));
+    return std::clamp(given, -kDigitsMax, kDigitsMax);
   }
   return read_digits(text_, at_).value_or(0);
 }
@@ -91,14 +98,18 @@ Result<std::string> PercentFormatter::converted(char conversion, NumberFormat& f
     case 'c':
       if (value.is_string() && code_points(value.as_string()) == 1) return value.as_string();
       {
+        const int64_t code_point = TRY(integer_of(value));
+        if (code_point < 0 || code_point > kCodePointMax) {
+          return core::unsupported("%c arg not in range(0x110000)");
+        }
         std::string character;
-        append_code_point(character, static_cast<char32_t>(TRY(integer_of(value))));
+        core::append_utf8(static_cast<char32_t>(code_point), character);
         return character;
       }
     case 'd':
     case 'i':
     case 'u':
-      if (value.is(Kind::real)) {
+      if (value.is(Kind::kReal)) {
         return format_integer(TRY(integer_from_real(value.as_real())), 'd', format);
       }
       if (!value.is_number()) {
@@ -109,7 +120,7 @@ Result<std::string> PercentFormatter::converted(char conversion, NumberFormat& f
     case 'x':
     case 'X':
     case 'o':
-      if (!value.is(Kind::integer) && !value.is(Kind::boolean)) {
+      if (!value.is(Kind::kInteger) && !value.is(Kind::kBoolean)) {
         return core::unsupported("%{} format: an integer is required, not {}", conversion,
                                  type_name(value));
       }
@@ -132,7 +143,7 @@ Result<void> PercentFormatter::field() {
   if (at_ < text_.size() && text_[at_] == '(') {
     const size_t end = text_.find(')', at_);
     if (end == std::string_view::npos) return core::unsupported("incomplete format key");
-    if (!values_.is(Kind::dict)) return core::unsupported("format requires a mapping");
+    if (!values_.is(Kind::kDict)) return core::unsupported("format requires a mapping");
     const std::string_view key = text_.substr(at_ + 1, end - at_ - 1);
     const Value* found = values_.as_dict().find(key);
     if (found == nullptr) return core::unsupported("format key '{}' is missing", key);
@@ -173,14 +184,14 @@ Result<void> PercentFormatter::field() {
     return {};
   }
   if (left) format.zero_fill = false;
-  TRY(render_.charge_string(static_cast<size_t>(format.width) +
-                            static_cast<size_t>(std::max<int64_t>(format.precision, 0))));
+  TRY(render_.charge_string(format.width + std::max<int64_t>(format.precision, 0)));
   const std::string text = TRY(converted(conversion, format));
   out_ += padded(text, format.width, left ? '<' : '>', " ");
-  return render_.charge_string(out_.size());
+  return render_.check_string(std::ssize(out_));
 }
 
 Result<std::string> PercentFormatter::run() {
+  TRY(render_.charge_bytes(std::ssize(text_)));
   bool any_named = false;
   while (at_ < text_.size()) {
     const size_t percent = std::min(text_.find('%', at_), text_.size());
@@ -191,10 +202,10 @@ Result<std::string> PercentFormatter::run() {
     any_named = any_named || named_.has_value();
   }
   // Python lets everything that can be indexed pass as a mapping.
-  const bool is_indexed = values_.is(Kind::list) && (values_.as_list().kind == ListKind::list ||
-                                                     values_.as_list().kind == ListKind::range);
+  const bool is_indexed = values_.is(Kind::kList) && (values_.as_list().kind == ListKind::kList ||
+                                                      values_.as_list().kind == ListKind::kRange);
   const bool may_be_unused =
-      values_.is(Kind::dict) || values_.is_undefined() || is_indexed || any_named;
+      values_.is(Kind::kDict) || values_.is_undefined() || is_indexed || any_named;
   const size_t count = is_tuple(values_) ? values_.as_list().items.size() : 1;
   if (used_ < count && !may_be_unused) {
     return core::unsupported("not all arguments converted during string formatting");
@@ -224,6 +235,7 @@ class BraceFormatter {
 
 Result<std::string> BraceFormatter::run(std::string_view text, int levels) {
   if (levels < 0) return core::unsupported("Max string recursion exceeded");
+  TRY(render_.charge_bytes(std::ssize(text)));
   std::string out;
   for (size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
@@ -242,8 +254,10 @@ Result<std::string> BraceFormatter::run(std::string_view text, int levels) {
         if (text[end] == '}' && --open == 0) break;
       }
       if (end == text.size()) return core::unsupported("expected '}}' before end of string");
-      out += TRY(field(text.substr(at + 1, end - at - 1), levels));
-      TRY(render_.charge_string(out.size()));
+      const std::string part = TRY(field(text.substr(at + 1, end - at - 1), levels));
+      TRY(render_.charge_bytes(std::ssize(part)));
+      out += part;
+      TRY(render_.check_string(std::ssize(out)));
       at = end;
     }
   }
@@ -294,6 +308,7 @@ Result<Value> BraceFormatter::first_value(std::string_view name) {
   if (is_automatic) {
     index = next_++;
   } else if (!is_number) {
+    TRY(render_.charge(std::ssize(arguments_.named)));
     for (const auto& [given, value] : arguments_.named) {
       if (given == name) return value;
     }

@@ -21,7 +21,7 @@ Result<Value> range(Render& render, const Value&, const Bound& arguments) {
   }
   std::vector<int64_t> given;
   for (const Value& value : arguments.all.positional) given.push_back(TRY(integer_of(value)));
-  List list{.items = {}, .kind = ListKind::range};
+  List list{.items = {}, .kind = ListKind::kRange};
   list.range.start = given.size() > 1 ? given[0] : 0;
   list.range.stop = given.size() > 1 ? given[1] : given[0];
   list.range.step = given.size() > 2 ? given[2] : 1;
@@ -42,7 +42,7 @@ Result<Value> range(Render& render, const Value&, const Bound& arguments) {
 Result<Dict> dict_from(Render& render, const Arguments& arguments) {
   if (arguments.positional.size() > 1) return core::unsupported("dict expected at most 1 argument");
   Dict dict;
-  if (!arguments.positional.empty() && arguments.positional[0].is(Kind::dict)) {
+  if (!arguments.positional.empty() && arguments.positional[0].is(Kind::kDict)) {
     dict = arguments.positional[0].as_dict();
   } else if (!arguments.positional.empty()) {
     for (const Value& pair : TRY(collect(render, arguments.positional[0]))) {

@@ -18,28 +18,42 @@ class JsonWriter {
  public:
   JsonWriter(Render& render, const JsonOptions& options) : render_(render), options_(options) {}
 
-  Result<void> write(const Value& value);
-  std::string take() { return std::move(out_); }
+  Result<std::string> text_of(const Value& value);
 
  private:
+  Result<void> write(const Value& value);
   void write_string(std::string_view text);
   void write_escape(char32_t code_point);
   void write_real(double value);
   Result<void> write_list(const List& list);
   Result<void> write_dict(const Dict& dict);
   Result<void> write_key(const Value& key);
-  void new_line();
+  Result<void> new_line();
+  // Charges what was appended since the last time, and holds the whole against the output's limit.
+  Result<void> charge_appended();
 
   Render& render_;
   const JsonOptions& options_;
   std::string out_;
+  int64_t charged_bytes_ = 0;  // of out_
   int level_ = 0;
 };
 
-void JsonWriter::new_line() {
-  if (!options_.indent) return;
+Result<void> JsonWriter::charge_appended() {
+  TRY(render_.check_string(std::ssize(out_)));
+  TRY(render_.charge_bytes(std::ssize(out_) - charged_bytes_));
+  charged_bytes_ = std::ssize(out_);
+  return {};
+}
+
+Result<void> JsonWriter::new_line() {
+  if (!options_.indent) return {};
   out_ += '\n';
-  for (int i = 0; i < level_; ++i) out_ += *options_.indent;
+  for (int i = 0; i < level_; ++i) {
+    out_ += *options_.indent;
+    TRY(render_.check_string(std::ssize(out_)));
+  }
+  return {};
 }
 
 void JsonWriter::write_escape(char32_t c) {
@@ -87,33 +101,38 @@ Result<void> JsonWriter::write(const Value& value) {
   TRY(render_.charge(1));
   const Render::Depth depth(render_);
   TRY(depth.check());
-  TRY(render_.charge_string(out_.size(), 1));
+  TRY(charge_appended());
   switch (value.kind()) {
-    case Kind::none:
+    case Kind::kNone:
       out_ += "null";
       return {};
-    case Kind::boolean:
+    case Kind::kBoolean:
       out_ += value.as_boolean() ? "true" : "false";
       return {};
-    case Kind::integer:
+    case Kind::kInteger:
       out_ += fmt::format("{}", value.as_integer());
       return {};
-    case Kind::real:
+    case Kind::kReal:
       write_real(value.as_real());
       return {};
-    case Kind::string:
-      TRY(render_.charge_bytes(value.as_string().size()));
+    case Kind::kString:
       write_string(value.as_string());
       return {};
-    case Kind::list:
-      if (value.as_list().kind <= ListKind::group) return write_list(value.as_list());
+    case Kind::kList:
+      if (value.as_list().kind <= ListKind::kGroup) return write_list(value.as_list());
       break;
-    case Kind::dict:
+    case Kind::kDict:
       return write_dict(value.as_dict());
     default:
       break;
   }
   return core::unsupported("Object of type {} is not JSON serializable", type_name(value));
+}
+
+Result<std::string> JsonWriter::text_of(const Value& value) {
+  TRY(write(value));
+  TRY(charge_appended());
+  return std::move(out_);
 }
 
 Result<void> JsonWriter::write_list(const List& list) {
@@ -125,11 +144,11 @@ Result<void> JsonWriter::write_list(const List& list) {
   ++level_;
   for (size_t i = 0; i < list.items.size(); ++i) {
     if (i > 0) out_ += options_.item_separator;
-    new_line();
+    TRY(new_line());
     TRY(write(list.items[i]));
   }
   --level_;
-  new_line();
+  TRY(new_line());
   out_ += ']';
   return {};
 }
@@ -170,13 +189,13 @@ Result<void> JsonWriter::write_dict(const Dict& dict) {
   for (const Dict::Entry* entry : entries) {
     if (!first) out_ += options_.item_separator;
     first = false;
-    new_line();
+    TRY(new_line());
     TRY(write_key(entry->key));
     out_ += options_.key_separator;
     TRY(write(entry->value));
   }
   --level_;
-  new_line();
+  TRY(new_line());
   out_ += '}';
   return {};
 }
@@ -185,8 +204,7 @@ Result<void> JsonWriter::write_dict(const Dict& dict) {
 
 Result<std::string> to_json(Render& render, const Value& value, const JsonOptions& options) {
   JsonWriter writer(render, options);
-  TRY(writer.write(value));
-  return writer.take();
+  return writer.text_of(value);
 }
 
 }  // namespace sluice::jinja

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "core/utf8.h"
 #include "jinja/unicode.h"
 
 namespace sluice::jinja {
@@ -148,7 +149,7 @@ Lexer::Opening Lexer::find_opening(size_t from) const {
 }
 
 void Lexer::push_data(size_t begin, size_t end) {
-  if (end > begin) push(TokenKind::data, begin, text_.substr(begin, end - begin));
+  if (end > begin) push(TokenKind::kData, begin, text_.substr(begin, end - begin));
 }
 
 // The text from at_ up to a tag, less the whitespace that the tag takes away.
@@ -156,7 +157,7 @@ void Lexer::push_text_before(const Opening& opening) {
   const std::string_view piece(text_.data() + at_, opening.begin - at_);
   size_t end = opening.begin;
   if (opening.sign == '-') {
-    end = at_ + strip(piece, Side::right).size();
+    end = at_ + strip(piece, Side::kRight).size();
   } else if (opening.sign != '+' && opening.kind != '{') {
     const size_t newline = piece.rfind('\n');
     const size_t last_line = newline == std::string_view::npos ? 0 : newline + 1;
@@ -188,11 +189,11 @@ Result<std::vector<Token>> Lexer::run() {
     } else if (opening.kind == 'r') {
       TRY(read_raw());
     } else {
-      push(opening.kind == '{' ? TokenKind::variable_begin : TokenKind::block_begin, opening.begin);
+      push(opening.kind == '{' ? TokenKind::kVariableBegin : TokenKind::kBlockBegin, opening.begin);
       TRY(read_tag(opening.kind));
     }
   }
-  push(TokenKind::end, text_.size());
+  push(TokenKind::kEnd, text_.size());
   return std::move(tokens_);
 }
 
@@ -245,7 +246,7 @@ Result<void> Lexer::read_tag(char kind) {
   while (at_ < text_.size()) {
     if (closers_.empty()) {
       if (const auto behind = match_tag_end(kind, at_)) {
-        push(kind == '{' ? TokenKind::variable_end : TokenKind::block_end, at_);
+        push(kind == '{' ? TokenKind::kVariableEnd : TokenKind::kBlockEnd, at_);
         at_ = *behind;
         line_start_ = text_[at_ - 1] == '\n';
         return {};
@@ -267,7 +268,7 @@ Result<void> Lexer::read_token() {
   if (!is_name_start(c)) return read_operator();
   const size_t begin = at_;
   while (at_ < text_.size() && is_name_part(text_[at_])) ++at_;
-  push(TokenKind::name, begin, text_.substr(begin, at_ - begin));
+  push(TokenKind::kName, begin, text_.substr(begin, at_ - begin));
   return {};
 }
 
@@ -325,7 +326,7 @@ Result<void> Lexer::read_number() {
   // "rows.0.1" asks for two items; the 0.1 in it is not a number.
   const bool after_dot = begin > 0 && text_[begin - 1] == '.';
   const bool real = base == 10 && !after_dot && take_fraction(digits);
-  push(real ? TokenKind::real : TokenKind::integer, begin);
+  push(real ? TokenKind::kReal : TokenKind::kInteger, begin);
   if (real) {
     tokens_.back().real = std::strtod(digits.c_str(), nullptr);
     return {};
@@ -356,7 +357,7 @@ Result<size_t> Lexer::append_escape(std::string& out, size_t at) {
     for (; end < at + 3 && end < text_.size() && text_[end] >= '0' && text_[end] <= '7'; ++end) {
       code_point = code_point * 8 + static_cast<uint32_t>(text_[end] - '0');
     }
-    append_code_point(out, code_point);
+    core::append_utf8(code_point, out);
     return end;
   }
   const size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
@@ -372,7 +373,7 @@ Result<size_t> Lexer::append_escape(std::string& out, size_t at) {
     code_point = code_point * 16 + static_cast<uint32_t>(digit_value(text_[at + i]));
   }
   if (code_point > 0x10FFFF) return error(at, "illegal Unicode character");
-  append_code_point(out, code_point);
+  core::append_utf8(code_point, out);
   return at + 1 + digits;
 }
 
@@ -391,7 +392,7 @@ Result<void> Lexer::read_string() {
   }
   if (at_ >= text_.size() || text_[at_] != quote) return error(begin, "the string does not end");
   ++at_;
-  push(TokenKind::string, begin, std::move(value));
+  push(TokenKind::kString, begin, std::move(value));
   return {};
 }
 
@@ -409,7 +410,7 @@ Result<void> Lexer::read_operator() {
       closers_.pop_back();
     }
     at_ += op.size();
-    push(TokenKind::op, begin, std::string(op));
+    push(TokenKind::kOp, begin, std::string(op));
     return {};
   }
   const size_t end = next_offset(text_, at_);

@@ -15,21 +15,21 @@ struct Position {
 };
 
 enum class TokenKind {
-  data,            // text between the tags, in Token::text
-  variable_begin,  // {{
-  variable_end,    // }}
-  block_begin,     // {%
-  block_end,       // %}
-  name,
-  string,   // unescaped, in Token::text
-  integer,  // in Token::integer
-  real,     // in Token::real
-  op,       // an operator or bracket, in Token::text
-  end,      // of the template
+  kData,           // text between the tags, in Token::text
+  kVariableBegin,  // {{
+  kVariableEnd,    // }}
+  kBlockBegin,     // {%
+  kBlockEnd,       // %}
+  kName,
+  kString,   // unescaped, in Token::text
+  kInteger,  // in Token::integer
+  kReal,     // in Token::real
+  kOp,       // an operator or bracket, in Token::text
+  kEnd,      // of the template
 };
 
 struct Token {
-  TokenKind kind = TokenKind::end;
+  TokenKind kind = TokenKind::kEnd;
   Position at;
   std::string text;
   int64_t integer = 0;
@@ -37,7 +37,7 @@ struct Token {
 };
 
 // Source of the rules: jinja2's lexer. Line ends become "\n", and the last one of the source goes.
-// The tokens end with one of kind `end`. Errors name line and column.
+// The tokens end with one of kind kEnd. Errors name line and column.
 core::Result<std::vector<Token>> tokenize(std::string_view source);
 
 // "line 3, column 14: message"

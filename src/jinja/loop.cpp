@@ -10,12 +10,12 @@ using core::Result;
 
 bool is_iterable(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
-    case Kind::string:
-    case Kind::list:
-    case Kind::dict:
+    case Kind::kUndefined:
+    case Kind::kString:
+    case Kind::kList:
+    case Kind::kDict:
       return true;
-    case Kind::object:
+    case Kind::kObject:
       return object_as<Generator>(value) != nullptr || object_as<LoopState>(value) != nullptr;
     default:
       return false;
@@ -29,26 +29,26 @@ Result<Iterator> Iterator::over(const Value& iterable) {
 
 Result<bool> Iterator::next(Value& item) {
   switch (iterable_.kind()) {
-    case Kind::list: {
+    case Kind::kList: {
       const std::vector<Value>& items = iterable_.as_list().items;
       if (at_ == items.size()) return false;
       item = items[at_++];
       return true;
     }
-    case Kind::dict: {
+    case Kind::kDict: {
       const auto& entries = iterable_.as_dict().entries();
       if (at_ == entries.size()) return false;
       item = entries[at_++].key;
       return true;
     }
-    case Kind::string: {
+    case Kind::kString: {
       const std::string& text = iterable_.as_string();
       if (at_ >= text.size()) return false;
       const size_t begin = std::exchange(at_, next_offset(text, at_));
       item = Value::string(text.substr(begin, at_ - begin));
       return true;
     }
-    case Kind::object: {
+    case Kind::kObject: {
       if (auto* loop = object_as<LoopState>(iterable_)) {
         Value of_loop;
         if (!TRY(loop->next(of_loop))) return false;
@@ -65,12 +65,13 @@ Result<bool> Iterator::next(Value& item) {
   }
 }
 
-std::optional<int64_t> Iterator::length() const {
-  return iterable_.is(Kind::object) ? std::nullopt : length_of(iterable_);
+Result<std::optional<int64_t>> Iterator::length(Render& render) const {
+  if (iterable_.is(Kind::kObject)) return std::optional<int64_t>();
+  return charged_length(render, iterable_);
 }
 
 Result<std::vector<Value>> collect(Render& render, const Value& iterable) {
-  if (iterable.is(Kind::list)) {
+  if (iterable.is(Kind::kList)) {
     TRY(render.charge(static_cast<int64_t>(iterable.as_list().items.size())));
     return iterable.as_list().items;
   }
@@ -119,7 +120,7 @@ Result<const Value*> LoopState::peek() {
 
 Result<int64_t> LoopState::length() {
   if (length_) return *length_;
-  if (node_.filter == nullptr) length_ = source_.length();
+  if (node_.filter == nullptr) length_ = TRY(source_.length(render_));
   if (length_) return *length_;
   std::vector<Value> rest;
   Value item;

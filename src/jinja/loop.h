@@ -18,7 +18,7 @@ class Iterator {
   // False at the end, and `item` is left alone.
   core::Result<bool> next(Value& item);
   // Of the whole; nothing where Python's len() fails.
-  std::optional<int64_t> length() const;
+  core::Result<std::optional<int64_t>> length(Render& render) const;
 
  private:
   explicit Iterator(Value iterable) : iterable_(std::move(iterable)) {}
@@ -51,7 +51,7 @@ class LoopState final : public Object {
   void finish() { finished_ = true; }
 
   std::string_view type_name() const override { return "LoopContext"; }
-  std::optional<MethodOwner> method_owner() const override { return MethodOwner::loop; }
+  std::optional<MethodOwner> method_owner() const override { return MethodOwner::kLoop; }
   core::Result<Value> attribute(Render&, std::string_view name) override;
   bool is_callable() const override { return true; }
   core::Result<Value> call(Render& render, const Arguments& arguments) override;

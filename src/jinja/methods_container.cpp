@@ -48,8 +48,8 @@ Result<Value> view(Render& render, const Value& self, const Bound&) {
   List list{.items = {}, .kind = kView};
   list.items.reserve(static_cast<size_t>(dict.size()));
   for (const auto& [key, value] : dict.entries()) {
-    list.items.push_back(kView == ListKind::dict_keys     ? key
-                         : kView == ListKind::dict_values ? value
+    list.items.push_back(kView == ListKind::kDictKeys     ? key
+                         : kView == ListKind::kDictValues ? value
                                                           : Value::tuple({key, value}));
   }
   return Value::list(std::move(list));
@@ -100,13 +100,13 @@ constexpr Native kDictMethods[] = {
     {"copy", copy},
     {"fromkeys", nullptr},
     {"get", get, {"/key", "/default"}, 1},
-    {"items", view<ListKind::dict_items>},
-    {"keys", view<ListKind::dict_keys>},
+    {"items", view<ListKind::kDictItems>},
+    {"keys", view<ListKind::kDictKeys>},
     {"pop", nullptr},
     {"popitem", nullptr},
     {"setdefault", nullptr},
     {"update", nullptr},
-    {"values", view<ListKind::dict_values>},
+    {"values", view<ListKind::kDictValues>},
 };
 
 constexpr Native kRealMethods[] = {{"is_integer", is_integer}};

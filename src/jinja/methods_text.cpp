@@ -1,5 +1,6 @@
 // The methods of strings.
 #include <algorithm>
+#include <limits>
 
 #include "jinja/format.h"
 #include "jinja/loop.h"
@@ -27,14 +28,17 @@ Result<Value> is_class(Render& render, const Value& self, const Bound&) {
   return Value::boolean(all_in_class(self.as_string(), kClass));
 }
 
-Result<Value> is_lower_case(Render&, const Value& self, const Bound&) {
+Result<Value> is_lower_case(Render& render, const Value& self, const Bound&) {
+  TRY(render.charge_bytes(std::ssize(self.as_string())));
   return Value::boolean(is_lower(self.as_string()));
 }
-Result<Value> is_upper_case(Render&, const Value& self, const Bound&) {
+Result<Value> is_upper_case(Render& render, const Value& self, const Bound&) {
+  TRY(render.charge_bytes(std::ssize(self.as_string())));
   return Value::boolean(is_upper(self.as_string()));
 }
-Result<Value> is_title_case(Render&, const Value& self, const Bound&) {
+Result<Value> is_title_case(Render& render, const Value& self, const Bound&) {
   const std::string& text = self.as_string();
+  TRY(render.charge_bytes(std::ssize(text)));
   return Value::boolean(title(text) == text && to_upper(text) != to_lower(text));
 }
 
@@ -44,8 +48,11 @@ Result<Value> stripped(Render& render, const Value& self, const Bound& arguments
   TRY(render.charge_bytes(text.size()));
   if (!is_given(arguments[0])) return string_like(self, std::string(strip(text, kSide)));
   const std::string_view characters = TRY(string_of(*arguments[0], "strip arg"));
+  TRY(render.charge_bytes(std::ssize(characters)));
   return string_like(self, std::string(strip(text, characters, kSide)));
 }
+
+constexpr int64_t kNoMax = std::numeric_limits<int64_t>::max();
 
 // --- splitting -----------------------------------------------------------------------------------
 
@@ -80,12 +87,12 @@ std::vector<std::string_view> split_at_from_right(std::string_view text, std::st
 // Words between white space.
 std::vector<std::string_view> split_words(std::string_view text, int64_t splits_max) {
   std::vector<std::string_view> words;
-  text = strip(text, Side::left);
+  text = strip(text, Side::kLeft);
   for (; !text.empty() && splits_max != 0; --splits_max) {
     size_t end = 0;
     while (end < text.size() && !is_space(code_point_at(text, end))) end = next_offset(text, end);
     words.push_back(text.substr(0, end));
-    text = strip(text.substr(end), Side::left);
+    text = strip(text.substr(end), Side::kLeft);
   }
   if (!text.empty()) words.push_back(text);
   return words;
@@ -93,14 +100,16 @@ std::vector<std::string_view> split_words(std::string_view text, int64_t splits_
 
 std::vector<std::string_view> split_words_from_right(std::string_view text, int64_t splits_max) {
   std::vector<std::string_view> words;
-  text = strip(text, Side::right);
+  text = strip(text, Side::kRight);
   for (; !text.empty() && splits_max != 0; --splits_max) {
-    size_t begin = 0;
-    for (size_t at = 0; at < text.size(); at = next_offset(text, at)) {
-      if (is_space(code_point_at(text, at))) begin = next_offset(text, at);
+    size_t begin = text.size();
+    while (begin > 0) {
+      const size_t before = previous_offset(text, begin);
+      if (is_space(code_point_at(text, before))) break;
+      begin = before;
     }
     words.push_back(text.substr(begin));
-    text = strip(text.substr(0, begin), Side::right);
+    text = strip(text.substr(0, begin), Side::kRight);
   }
   if (!text.empty()) words.push_back(text);
   std::reverse(words.begin(), words.end());
@@ -116,26 +125,28 @@ Result<Value> list_of(Render& render, const Value& self,
   return Value::list(std::move(items));
 }
 
-enum class From { left, right };
+enum class From { kLeft, kRight };
 template <From kFrom>
 Result<Value> split(Render& render, const Value& self, const Bound& arguments) {
   const std::string& text = self.as_string();
   TRY(render.charge_bytes(text.size()));
-  const int64_t splits_max = TRY(integer_or(arguments[1], -1));
+  const int64_t given_max = TRY(integer_or(arguments[1], -1));
+  const int64_t splits_max = given_max < 0 ? kNoMax : given_max;
   if (!is_given(arguments[0])) {
     return list_of(render, self,
-                   kFrom == From::left ? split_words(text, splits_max)
-                                       : split_words_from_right(text, splits_max));
+                   kFrom == From::kLeft ? split_words(text, splits_max)
+                                        : split_words_from_right(text, splits_max));
   }
   const std::string_view separator = TRY(string_of(*arguments[0], "the separator"));
   if (separator.empty()) return core::unsupported("empty separator");
+  TRY(render.charge_search(text, separator));
   return list_of(render, self,
-                 kFrom == From::left ? split_at(text, separator, splits_max)
-                                     : split_at_from_right(text, separator, splits_max));
+                 kFrom == From::kLeft ? split_at(text, separator, splits_max)
+                                      : split_at_from_right(text, separator, splits_max));
 }
 
 Result<Value> lines(Render& render, const Value& self, const Bound& arguments) {
-  const LineEnds ends = truth_or(arguments[0], false) ? LineEnds::keep : LineEnds::drop;
+  const LineEnds ends = is_true(arguments[0]) ? LineEnds::kKeep : LineEnds::kDrop;
   TRY(render.charge_bytes(self.as_string().size()));
   return list_of(render, self, split_lines(self.as_string(), ends));
 }
@@ -146,10 +157,11 @@ Result<Value> partition(Render& render, const Value& self, const Bound& argument
   TRY(render.charge_bytes(text.size()));
   const std::string_view separator = TRY(string_of(*arguments[0], "the separator"));
   if (separator.empty()) return core::unsupported("empty separator");
-  const size_t found = kFrom == From::left ? text.find(separator) : text.rfind(separator);
+  TRY(render.charge_search(text, separator));
+  const size_t found = kFrom == From::kLeft ? text.find(separator) : text.rfind(separator);
   std::vector<Value> parts(3, Value::string(""));
   if (found == std::string::npos) {
-    parts[kFrom == From::left ? 0 : 2] = self;
+    parts[kFrom == From::kLeft ? 0 : 2] = self;
   } else {
     parts = {string_like(self, text.substr(0, found)), string_like(self, std::string(separator)),
              string_like(self, text.substr(found + separator.size()))};
@@ -191,9 +203,10 @@ template <From kFrom>
 Result<int64_t> position(Render& render, const Value& self, const Bound& arguments) {
   TRY(render.charge_bytes(self.as_string().size()));
   const std::string_view wanted = TRY(string_of(*arguments[0], "what to find"));
+  TRY(render.charge_search(self.as_string(), wanted));
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   if (window.start > window.end) return -1;
-  const size_t found = kFrom == From::left ? window.text.find(wanted) : window.text.rfind(wanted);
+  const size_t found = kFrom == From::kLeft ? window.text.find(wanted) : window.text.rfind(wanted);
   if (found == std::string_view::npos) return -1;
   return window.start + code_points(window.text.substr(0, found));
 }
@@ -213,27 +226,31 @@ Result<Value> index(Render& render, const Value& self, const Bound& arguments) {
 Result<Value> count(Render& render, const Value& self, const Bound& arguments) {
   TRY(render.charge_bytes(self.as_string().size()));
   const std::string_view wanted = TRY(string_of(*arguments[0], "what to count"));
+  TRY(render.charge_search(self.as_string(), wanted));
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   if (window.start > window.end) return Value::integer(0);
   if (wanted.empty()) return Value::integer(code_points(window.text) + 1);
-  const size_t parts = split_at(window.text, wanted, -1).size();
+  const size_t parts = split_at(window.text, wanted, kNoMax).size();
   return Value::integer(static_cast<int64_t>(parts) - 1);
 }
 
-enum class Where { start, end };
+enum class Where { kStart, kEnd };
 template <Where kWhere>
-Result<Value> has_affix(Render&, const Value& self, const Bound& arguments) {
+Result<Value> has_affix(Render& render, const Value& self, const Bound& arguments) {
+  TRY(render.charge_bytes(std::ssize(self.as_string())));
   const Window window = TRY(window_of(self, arguments[1], arguments[2]));
   const Value& wanted = *arguments[0];
   std::vector<Value> affixes{wanted};
-  if (wanted.is(Kind::list) && wanted.as_list().kind == ListKind::tuple) {
+  if (wanted.is(Kind::kList) && wanted.as_list().kind == ListKind::kTuple) {
     affixes = wanted.as_list().items;
   }
   for (const Value& affix : affixes) {
     const std::string_view text = TRY(string_of(affix, "startswith/endswith first arg"));
+    TRY(render.charge(1));
+    TRY(render.charge_bytes(std::ssize(text)));
     if (window.start > window.end) continue;
     const bool has =
-        kWhere == Where::start ? window.text.starts_with(text) : window.text.ends_with(text);
+        kWhere == Where::kStart ? window.text.starts_with(text) : window.text.ends_with(text);
     if (has) return Value::boolean(true);
   }
   return Value::boolean(false);
@@ -242,11 +259,12 @@ Result<Value> has_affix(Render&, const Value& self, const Bound& arguments) {
 // --- changing ------------------------------------------------------------------------------------
 
 template <Where kWhere>
-Result<Value> without_affix(Render&, const Value& self, const Bound& arguments) {
+Result<Value> without_affix(Render& render, const Value& self, const Bound& arguments) {
   std::string_view text = self.as_string();
+  TRY(render.charge_bytes(std::ssize(text)));
   const std::string_view affix = TRY(string_of(*arguments[0], "the affix"));
-  if (kWhere == Where::start && text.starts_with(affix)) text.remove_prefix(affix.size());
-  if (kWhere == Where::end && text.ends_with(affix)) text.remove_suffix(affix.size());
+  if (kWhere == Where::kStart && text.starts_with(affix)) text.remove_prefix(affix.size());
+  if (kWhere == Where::kEnd && text.ends_with(affix)) text.remove_suffix(affix.size());
   return string_like(self, std::string(text));
 }
 
@@ -267,22 +285,23 @@ Result<Value> join(Render& render, const Value& self, const Bound& arguments) {
       return core::unsupported("sequence item: expected str instance, {} found", type_name(item));
     }
     out += item.as_string();
-    if (static_cast<int64_t>(out.size()) > render.options().output_bytes_max) break;
+    TRY(render.check_string(std::ssize(out)));
   }
-  TRY(render.charge_string(out.size()));
+  TRY(render.charge_bytes(std::ssize(out)));
   return string_like(self, std::move(out));
 }
 
 template <char kAlign>
 Result<Value> justified(Render& render, const Value& self, const Bound& arguments) {
-  const int64_t width = TRY(integer_of(*arguments[0]));
+  const int64_t width = std::max<int64_t>(TRY(integer_of(*arguments[0])), 0);
   const std::string_view fill =
       arguments[1] == nullptr ? " " : TRY(string_of(*arguments[1], "the fill character"));
+  const std::string& text = self.as_string();
+  TRY(render.charge_bytes(std::ssize(text) + std::ssize(fill)));
   if (code_points(fill) != 1) {
     return core::unsupported("The fill character must be exactly one character long");
   }
-  TRY(render.charge_string(fill.size(), std::max<int64_t>(width, 0)));
-  const std::string& text = self.as_string();
+  TRY(render.charge_string(std::ssize(fill), width));
   if (kAlign != '^') return string_like(self, padded(text, width, kAlign, fill));
   // Python puts the odd character to the left where the width is odd.
   const int64_t missing = std::max<int64_t>(width - code_points(text), 0);
@@ -292,9 +311,10 @@ Result<Value> justified(Render& render, const Value& self, const Bound& argument
 }
 
 Result<Value> zero_filled(Render& render, const Value& self, const Bound& arguments) {
-  const int64_t width = TRY(integer_of(*arguments[0]));
-  TRY(render.charge_string(static_cast<size_t>(std::max<int64_t>(width, 0))));
+  const int64_t width = std::max<int64_t>(TRY(integer_of(*arguments[0])), 0);
   const std::string& text = self.as_string();
+  TRY(render.charge_bytes(std::ssize(text)));
+  TRY(render.charge_string(width));
   const bool has_sign = text.starts_with('-') || text.starts_with('+');
   const std::string sign = text.substr(0, has_sign ? 1 : 0);
   return string_like(self, sign + padded(text.substr(sign.size()),
@@ -303,12 +323,14 @@ Result<Value> zero_filled(Render& render, const Value& self, const Bound& argume
 
 Result<Value> expand_tabs(Render& render, const Value& self, const Bound& arguments) {
   const int64_t size = TRY(integer_or(arguments[0], 8));
+  TRY(render.charge_bytes(std::ssize(self.as_string())));
   std::string out;
   int64_t column = 0;
   for (const char c : self.as_string()) {
     if (c == '\t') {
       const int64_t spaces = size > 0 ? size - column % size : 0;
-      TRY(render.charge_string(out.size() + static_cast<size_t>(spaces)));
+      TRY(render.charge_string(spaces));
+      TRY(render.check_string(std::ssize(out) + spaces));
       out.append(static_cast<size_t>(spaces), ' ');
       column += spaces;
       continue;
@@ -330,42 +352,42 @@ constexpr Native kMethods[] = {
     {"center", justified<'^'>, {"/width", "/fillchar"}, 1},
     {"count", count, {"/sub", "/start", "/end"}, 1},
     {"encode", nullptr},
-    {"endswith", has_affix<Where::end>, {"/suffix", "/start", "/end"}, 1},
+    {"endswith", has_affix<Where::kEnd>, {"/suffix", "/start", "/end"}, 1},
     {"expandtabs", expand_tabs, {"tabsize"}},
-    {"find", find<From::left>, {"/sub", "/start", "/end"}, 1},
+    {"find", find<From::kLeft>, {"/sub", "/start", "/end"}, 1},
     {"format", format, {"*"}},
     {"format_map", nullptr},
-    {"index", index<From::left>, {"/sub", "/start", "/end"}, 1},
-    {"isalnum", is_class<CharacterClass::alnum>},
-    {"isalpha", is_class<CharacterClass::alpha>},
-    {"isascii", is_class<CharacterClass::ascii>},
-    {"isdecimal", is_class<CharacterClass::decimal>},
-    {"isdigit", is_class<CharacterClass::digit>},
+    {"index", index<From::kLeft>, {"/sub", "/start", "/end"}, 1},
+    {"isalnum", is_class<CharacterClass::kAlnum>},
+    {"isalpha", is_class<CharacterClass::kAlpha>},
+    {"isascii", is_class<CharacterClass::kAscii>},
+    {"isdecimal", is_class<CharacterClass::kDecimal>},
+    {"isdigit", is_class<CharacterClass::kDigit>},
     {"islower", is_lower_case},
-    {"isnumeric", is_class<CharacterClass::numeric>},
-    {"isprintable", is_class<CharacterClass::printable>},
-    {"isspace", is_class<CharacterClass::space>},
+    {"isnumeric", is_class<CharacterClass::kNumeric>},
+    {"isprintable", is_class<CharacterClass::kPrintable>},
+    {"isspace", is_class<CharacterClass::kSpace>},
     {"istitle", is_title_case},
     {"isupper", is_upper_case},
     {"join", join, {"/iterable"}, 1},
     {"ljust", justified<'<'>, {"/width", "/fillchar"}, 1},
     {"lower", converted<to_lower>},
-    {"lstrip", stripped<Side::left>, {"/chars"}},
+    {"lstrip", stripped<Side::kLeft>, {"/chars"}},
     {"maketrans", nullptr},
-    {"partition", partition<From::left>, {"/sep"}, 1},
-    {"removeprefix", without_affix<Where::start>, {"/prefix"}, 1},
-    {"removesuffix", without_affix<Where::end>, {"/suffix"}, 1},
+    {"partition", partition<From::kLeft>, {"/sep"}, 1},
+    {"removeprefix", without_affix<Where::kStart>, {"/prefix"}, 1},
+    {"removesuffix", without_affix<Where::kEnd>, {"/suffix"}, 1},
     {"replace", replace, {"/old", "/new", "/count"}, 2},
-    {"rfind", find<From::right>, {"/sub", "/start", "/end"}, 1},
-    {"rindex", index<From::right>, {"/sub", "/start", "/end"}, 1},
+    {"rfind", find<From::kRight>, {"/sub", "/start", "/end"}, 1},
+    {"rindex", index<From::kRight>, {"/sub", "/start", "/end"}, 1},
     {"rjust", justified<'>'>, {"/width", "/fillchar"}, 1},
-    {"rpartition", partition<From::right>, {"/sep"}, 1},
-    {"rsplit", split<From::right>, {"sep", "maxsplit"}},
-    {"rstrip", stripped<Side::right>, {"/chars"}},
-    {"split", split<From::left>, {"sep", "maxsplit"}},
+    {"rpartition", partition<From::kRight>, {"/sep"}, 1},
+    {"rsplit", split<From::kRight>, {"sep", "maxsplit"}},
+    {"rstrip", stripped<Side::kRight>, {"/chars"}},
+    {"split", split<From::kLeft>, {"sep", "maxsplit"}},
     {"splitlines", lines, {"keepends"}},
-    {"startswith", has_affix<Where::start>, {"/prefix", "/start", "/end"}, 1},
-    {"strip", stripped<Side::both>, {"/chars"}},
+    {"startswith", has_affix<Where::kStart>, {"/prefix", "/start", "/end"}, 1},
+    {"strip", stripped<Side::kBoth>, {"/chars"}},
     {"swapcase", converted<swap_case>},
     {"title", converted<title>},
     {"translate", nullptr},

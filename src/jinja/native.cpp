@@ -65,19 +65,19 @@ const Native* find_function(std::string_view name) {
 
 const Native* find_method(MethodOwner owner, std::string_view name) {
   switch (owner) {
-    case MethodOwner::string:
+    case MethodOwner::kString:
       return find_in(text_methods(), name);
-    case MethodOwner::list:
+    case MethodOwner::kList:
       return find_in(list_methods(), name);
-    case MethodOwner::tuple:
+    case MethodOwner::kTuple:
       return find_in(tuple_methods(), name);
-    case MethodOwner::dict:
+    case MethodOwner::kDict:
       return find_in(dict_methods(), name);
-    case MethodOwner::real:
+    case MethodOwner::kReal:
       return find_in(real_methods(), name);
-    case MethodOwner::loop:
+    case MethodOwner::kLoop:
       return find_in(loop_methods(), name);
-    case MethodOwner::cycler:
+    case MethodOwner::kCycler:
       return find_in(cycler_methods(), name);
   }
   return nullptr;

@@ -51,7 +51,7 @@ const Native* find_test(std::string_view name);
 const Native* find_function(std::string_view name);
 
 // Whose methods a value has.
-enum class MethodOwner { string, list, tuple, dict, real, loop, cycler };
+enum class MethodOwner { kString, kList, kTuple, kDict, kReal, kLoop, kCycler };
 constexpr size_t kMethodOwners = 7;
 std::optional<MethodOwner> method_owner(const Value& value);
 

@@ -82,9 +82,13 @@ std::string grouped(std::string_view digits, char separator, size_t group) {
   return out.append(digits.substr(whole));
 }
 
-std::string with_sign(std::string digits, bool negative, std::string_view prefix,
+enum class Sign { kPlus, kMinus };
+
+std::string with_sign(std::string digits, Sign sign, std::string_view prefix,
                       const NumberFormat& format) {
-  std::string head = negative ? "-" : format.sign == '-' ? "" : std::string(1, format.sign);
+  std::string head = sign == Sign::kMinus ? "-"
+                     : format.sign == '-' ? ""
+                                          : std::string(1, format.sign);
   head += prefix;
   const auto room = format.width - static_cast<int64_t>(head.size());
   if (format.zero_fill && room > static_cast<int64_t>(digits.size())) {
@@ -106,9 +110,9 @@ std::string plain_real(double value, char type, int64_t precision) {
 }  // namespace
 
 std::string format_integer(int64_t value, char type, const NumberFormat& format) {
-  const bool negative = value < 0;
+  const Sign sign = value < 0 ? Sign::kMinus : Sign::kPlus;
   const uint64_t magnitude =
-      negative ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+      value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
   std::string digits;
   std::string prefix;
   switch (type) {
@@ -136,11 +140,11 @@ std::string format_integer(int64_t value, char type, const NumberFormat& format)
     digits.insert(0, static_cast<size_t>(format.precision) - digits.size(), '0');
   }
   if (format.grouping != 0) digits = grouped(digits, format.grouping, type == 'd' ? 3 : 4);
-  return with_sign(std::move(digits), negative, prefix, format);
+  return with_sign(std::move(digits), sign, prefix, format);
 }
 
 std::string format_real(double value, char type, const NumberFormat& format) {
-  const bool negative = std::signbit(value) && !std::isnan(value);
+  const Sign sign = std::signbit(value) && !std::isnan(value) ? Sign::kMinus : Sign::kPlus;
   const double magnitude = std::fabs(value);
   std::string digits;
   if (std::isnan(value) || std::isinf(value)) {
@@ -155,12 +159,13 @@ std::string format_real(double value, char type, const NumberFormat& format) {
         plain_real(magnitude, type == 0 ? 'g' : type, format.precision < 0 ? 6 : format.precision);
   }
   if (format.grouping != 0) digits = grouped(digits, format.grouping, 3);
-  return with_sign(std::move(digits), negative, "", format);
+  return with_sign(std::move(digits), sign, "", format);
 }
 
 std::string padded(std::string_view text, int64_t width, char align, std::string_view fill) {
-  const int64_t missing = width - code_points(text);
-  if (missing <= 0) return std::string(text);
+  const int64_t length = code_points(text);
+  if (width <= length) return std::string(text);
+  const int64_t missing = width - length;
   const int64_t before = align == '<' ? 0 : align == '>' ? missing : missing / 2;
   std::string out;
   for (int64_t i = 0; i < before; ++i) out += fill;
@@ -181,14 +186,14 @@ Result<int64_t> integer_from_real(double value) {
 Result<std::string> format_value(Render& render, const Value& value, std::string_view text) {
   FormatSpec spec = TRY(parse_spec(text));
   NumberFormat& number = spec.number;
-  TRY(render.charge_string(static_cast<size_t>(number.width) * spec.fill.size() +
-                           static_cast<size_t>(std::max<int64_t>(number.precision, 0))));
+  TRY(render.charge_string(std::ssize(spec.fill), number.width));
+  TRY(render.charge_string(std::max<int64_t>(number.precision, 0)));
   constexpr std::string_view kIntegerTypes = "dboxX";
   constexpr std::string_view kRealTypes = "eEfFgG%";
   if (value.is_number() && spec.type != 's') {
-    const bool plain_boolean = value.is(Kind::boolean) && spec.type == 0;
+    const bool plain_boolean = value.is(Kind::kBoolean) && spec.type == 0;
     number.zero_fill = spec.align == '=' && spec.fill == "0";
-    const bool as_real = value.is(Kind::real) ||
+    const bool as_real = value.is(Kind::kReal) ||
                          (spec.type != 0 && kRealTypes.find(spec.type) != std::string_view::npos);
     std::string digits;
     if (plain_boolean && text.empty()) {

@@ -97,7 +97,7 @@ class Cycler final : public Object {
  public:
   explicit Cycler(std::vector<Value> items) : items_(std::move(items)) {}
   std::string_view type_name() const override { return "Cycler"; }
-  std::optional<MethodOwner> method_owner() const override { return MethodOwner::cycler; }
+  std::optional<MethodOwner> method_owner() const override { return MethodOwner::kCycler; }
   core::Result<Value> attribute(Render&, std::string_view name) override;
   Value next();
   void reset() { next_ = 0; }
@@ -122,7 +122,7 @@ class Joiner final : public Object {
 // The object's own type where the value holds one, else null.
 template <typename T>
 T* object_as(const Value& value) {
-  return value.is(Kind::object) ? dynamic_cast<T*>(&value.as_object()) : nullptr;
+  return value.is(Kind::kObject) ? dynamic_cast<T*>(&value.as_object()) : nullptr;
 }
 
 }  // namespace sluice::jinja

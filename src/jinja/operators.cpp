@@ -18,22 +18,19 @@ namespace {
 
 constexpr std::string_view kBinarySymbols[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
 
-Error overflow() {
-  return core::unsupported("the integer result does not fit into 64 bits");
-}
 Error division_by_zero() {
   return core::unsupported("division by zero");
 }
 
 bool is_integral(const Value& value) {
-  return value.is(Kind::boolean) || value.is(Kind::integer);
+  return value.is(Kind::kBoolean) || value.is(Kind::kInteger);
 }
 
 int64_t whole(const Value& value) {
-  return value.is(Kind::boolean) ? (value.as_boolean() ? 1 : 0) : value.as_integer();
+  return value.is(Kind::kBoolean) ? (value.as_boolean() ? 1 : 0) : value.as_integer();
 }
 double number(const Value& value) {
-  return value.is(Kind::real) ? value.as_real() : static_cast<double>(whole(value));
+  return value.is(Kind::kReal) ? value.as_real() : static_cast<double>(whole(value));
 }
 
 Error operand_error(std::string_view symbol, const Value& left, const Value& right) {
@@ -75,29 +72,29 @@ Result<Value> integer_binary(BinaryOp op, int64_t left, int64_t right) {
   int64_t result = 0;
   bool overflows = false;
   switch (op) {
-    case BinaryOp::add:
+    case BinaryOp::kAdd:
       overflows = __builtin_add_overflow(left, right, &result);
       break;
-    case BinaryOp::subtract:
+    case BinaryOp::kSubtract:
       overflows = __builtin_sub_overflow(left, right, &result);
       break;
-    case BinaryOp::multiply:
+    case BinaryOp::kMultiply:
       overflows = __builtin_mul_overflow(left, right, &result);
       break;
-    case BinaryOp::divide:
+    case BinaryOp::kDivide:
       if (right == 0) return division_by_zero();
       return Value::real(static_cast<double>(left) / static_cast<double>(right));
-    case BinaryOp::floor_divide:
-    case BinaryOp::modulo:
+    case BinaryOp::kFloorDivide:
+    case BinaryOp::kModulo:
       if (right == 0) return division_by_zero();
       if (right == -1) {  // INT64_MIN / -1 traps
-        overflows = op == BinaryOp::floor_divide && __builtin_sub_overflow(0, left, &result);
+        overflows = op == BinaryOp::kFloorDivide && __builtin_sub_overflow(0, left, &result);
         break;
       }
       result = floor_divided(left, right);
-      if (op == BinaryOp::modulo) result = left - result * right;
+      if (op == BinaryOp::kModulo) result = left - result * right;
       break;
-    case BinaryOp::power:
+    case BinaryOp::kPower:
       return integer_power(left, right);
   }
   if (overflows) return overflow();
@@ -106,17 +103,17 @@ Result<Value> integer_binary(BinaryOp op, int64_t left, int64_t right) {
 
 Result<Value> real_binary(BinaryOp op, double left, double right) {
   switch (op) {
-    case BinaryOp::add:
+    case BinaryOp::kAdd:
       return Value::real(left + right);
-    case BinaryOp::subtract:
+    case BinaryOp::kSubtract:
       return Value::real(left - right);
-    case BinaryOp::multiply:
+    case BinaryOp::kMultiply:
       return Value::real(left * right);
-    case BinaryOp::divide:
+    case BinaryOp::kDivide:
       if (right == 0) return division_by_zero();
       return Value::real(left / right);
-    case BinaryOp::floor_divide:
-    case BinaryOp::modulo: {
+    case BinaryOp::kFloorDivide:
+    case BinaryOp::kModulo: {
       if (right == 0) return division_by_zero();
       double rest = std::fmod(left, right);
       if (rest == 0) {
@@ -124,11 +121,11 @@ Result<Value> real_binary(BinaryOp op, double left, double right) {
       } else if ((right < 0) != (rest < 0)) {
         rest += right;
       }
-      if (op == BinaryOp::modulo) return Value::real(rest);
+      if (op == BinaryOp::kModulo) return Value::real(rest);
       const double quotient = (left - rest) / right;
       return Value::real(quotient == 0 ? std::copysign(0.0, left / right) : std::round(quotient));
     }
-    case BinaryOp::power:
+    case BinaryOp::kPower:
       return real_power(left, right);
   }
   return Value();
@@ -145,10 +142,10 @@ Result<Value> add_strings(Render& render, const Value& left, const Value& right)
 }
 
 bool is_sequence(const Value& value) {
-  return value.is(Kind::list) && value.as_list().kind <= ListKind::group;
+  return value.is(Kind::kList) && value.as_list().kind <= ListKind::kGroup;
 }
 ListKind plain_kind(const Value& value) {
-  return value.as_list().kind == ListKind::list ? ListKind::list : ListKind::tuple;
+  return value.as_list().kind == ListKind::kList ? ListKind::kList : ListKind::kTuple;
 }
 
 Result<Value> repeat(Render& render, const Value& value, int64_t times) {
@@ -173,7 +170,7 @@ Result<Value> repeat(Render& render, const Value& value, int64_t times) {
 
 Result<bool> equal_lists(Render& render, const List& left, const List& right) {
   const auto family = [](ListKind kind) {
-    return kind == ListKind::group ? ListKind::tuple : kind;
+    return kind == ListKind::kGroup ? ListKind::kTuple : kind;
   };
   if (family(left.kind) != family(right.kind) || left.items.size() != right.items.size()) {
     return false;
@@ -204,45 +201,49 @@ Result<bool> less_lists(Render& render, const List& left, const List& right) {
 
 }  // namespace
 
+Error overflow() {
+  return core::unsupported("the integer result does not fit into 64 bits");
+}
+
 Error undefined_error(const Value& undefined) {
   return core::unsupported("{}", undefined.undefined_message());
 }
 
 bool truth(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
-    case Kind::none:
+    case Kind::kUndefined:
+    case Kind::kNone:
       return false;
-    case Kind::boolean:
+    case Kind::kBoolean:
       return value.as_boolean();
-    case Kind::integer:
+    case Kind::kInteger:
       return value.as_integer() != 0;
-    case Kind::real:
+    case Kind::kReal:
       return value.as_real() != 0;
-    case Kind::string:
+    case Kind::kString:
       return !value.as_string().empty();
-    case Kind::list:
+    case Kind::kList:
       return !value.as_list().items.empty();
-    case Kind::dict:
+    case Kind::kDict:
       return value.as_dict().size() > 0;
-    case Kind::object:
+    case Kind::kObject:
       return true;
   }
   return true;
 }
 
 Result<Value> unary(UnaryOp op, const Value& operand) {
-  if (op == UnaryOp::logical_not) return Value::boolean(!truth(operand));
+  if (op == UnaryOp::kLogicalNot) return Value::boolean(!truth(operand));
   if (operand.is_undefined()) return undefined_error(operand);
-  if (operand.is(Kind::real)) {
-    return Value::real(op == UnaryOp::negative ? -operand.as_real() : operand.as_real());
+  if (operand.is(Kind::kReal)) {
+    return Value::real(op == UnaryOp::kNegative ? -operand.as_real() : operand.as_real());
   }
   if (!is_integral(operand)) {
     return core::unsupported("bad operand type for unary {}: '{}'",
-                             op == UnaryOp::negative ? "-" : "+", type_name(operand));
+                             op == UnaryOp::kNegative ? "-" : "+", type_name(operand));
   }
-  if (op == UnaryOp::positive) return Value::integer(whole(operand));
-  return integer_binary(BinaryOp::subtract, 0, whole(operand));
+  if (op == UnaryOp::kPositive) return Value::integer(whole(operand));
+  return integer_binary(BinaryOp::kSubtract, 0, whole(operand));
 }
 
 Result<Value> binary(Render& render, BinaryOp op, const Value& left, const Value& right) {
@@ -250,10 +251,10 @@ Result<Value> binary(Render& render, BinaryOp op, const Value& left, const Value
     return integer_binary(op, whole(left), whole(right));
   }
   if (left.is_number() && right.is_number()) return real_binary(op, number(left), number(right));
-  if (op == BinaryOp::modulo && left.is_string()) return format_percent(render, left, right);
+  if (op == BinaryOp::kModulo && left.is_string()) return format_percent(render, left, right);
   if (left.is_undefined()) return undefined_error(left);
   if (right.is_undefined()) return undefined_error(right);
-  if (op == BinaryOp::add) {
+  if (op == BinaryOp::kAdd) {
     if (left.is_string() && right.is_string()) return add_strings(render, left, right);
     if (is_sequence(left) && is_sequence(right) && plain_kind(left) == plain_kind(right)) {
       TRY(render.charge_items(left.as_list().items.size() + right.as_list().items.size(), 1));
@@ -263,7 +264,7 @@ Result<Value> binary(Render& render, BinaryOp op, const Value& left, const Value
       return Value::list(List{.items = std::move(items), .kind = plain_kind(left)});
     }
   }
-  if (op == BinaryOp::multiply) {
+  if (op == BinaryOp::kMultiply) {
     const auto repeats = [](const Value& value) { return value.is_string() || is_sequence(value); };
     if (repeats(left) && is_integral(right)) return repeat(render, left, whole(right));
     if (repeats(right) && is_integral(left)) return repeat(render, right, whole(left));
@@ -277,16 +278,16 @@ Result<bool> equal(Render& render, const Value& left, const Value& right) {
   if (left.is_number() && right.is_number()) return number(left) == number(right);
   if (left.kind() != right.kind()) return false;
   switch (left.kind()) {
-    case Kind::string:
+    case Kind::kString:
       TRY(render.charge_bytes(std::min(left.as_string().size(), right.as_string().size())));
       return left.as_string() == right.as_string();
-    case Kind::list: {
+    case Kind::kList: {
       if (left.same_as(right)) return true;
       const Render::Depth depth(render);
       TRY(depth.check());
       return equal_lists(render, left.as_list(), right.as_list());
     }
-    case Kind::dict: {
+    case Kind::kDict: {
       if (left.same_as(right)) return true;
       const Render::Depth depth(render);
       TRY(depth.check());
@@ -319,25 +320,25 @@ Result<bool> less(Render& render, const Value& left, const Value& right) {
 
 Result<bool> compare(Render& render, CompareOp op, const Value& left, const Value& right) {
   switch (op) {
-    case CompareOp::equal:
+    case CompareOp::kEqual:
       return equal(render, left, right);
-    case CompareOp::not_equal:
+    case CompareOp::kNotEqual:
       return !TRY(equal(render, left, right));
-    case CompareOp::less:
+    case CompareOp::kLess:
       return less(render, left, right);
-    case CompareOp::greater:
+    case CompareOp::kGreater:
       return less(render, right, left);
-    case CompareOp::less_equal:
-    case CompareOp::greater_equal: {
-      const bool swapped = op == CompareOp::greater_equal;
+    case CompareOp::kLessEqual:
+    case CompareOp::kGreaterEqual: {
+      const bool swapped = op == CompareOp::kGreaterEqual;
       const Value& low = swapped ? right : left;
       const Value& high = swapped ? left : right;
       if (TRY(less(render, low, high))) return true;
       return equal(render, low, high);
     }
-    case CompareOp::in:
+    case CompareOp::kIn:
       return contains(render, right, left);
-    case CompareOp::not_in:
+    case CompareOp::kNotIn:
       return !TRY(contains(render, right, left));
   }
   return false;
@@ -346,7 +347,7 @@ Result<bool> compare(Render& render, CompareOp op, const Value& left, const Valu
 Result<void> check_key(Render& render, const Value& key) {
   if (!Dict::is_hashable(key)) return core::unsupported("unhashable type: '{}'", type_name(key));
   if (key.is_string()) return render.charge_bytes(key.as_string().size());
-  return key.is(Kind::list) ? render.charge_items(key.as_list().items.size()) : Result<void>();
+  return key.is(Kind::kList) ? render.charge_items(key.as_list().items.size()) : Result<void>();
 }
 
 Result<bool> contains(Render& render, const Value& container, const Value& item) {
@@ -355,10 +356,10 @@ Result<bool> contains(Render& render, const Value& container, const Value& item)
       return core::unsupported("'in <string>' requires string as left operand, not {}",
                                type_name(item));
     }
-    TRY(render.charge_bytes(container.as_string().size()));
+    TRY(render.charge_search(container.as_string(), item.as_string()));
     return container.as_string().find(item.as_string()) != std::string::npos;
   }
-  if (container.is(Kind::dict)) {
+  if (container.is(Kind::kDict)) {
     TRY(check_key(render, item));
     return container.as_dict().find(item) != nullptr;
   }
@@ -373,15 +374,20 @@ Result<bool> contains(Render& render, const Value& container, const Value& item)
   return false;
 }
 
+Result<std::optional<int64_t>> charged_length(Render& render, const Value& value) {
+  if (value.is_string()) TRY(render.charge_bytes(std::ssize(value.as_string())));
+  return length_of(value);
+}
+
 std::optional<int64_t> length_of(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
+    case Kind::kUndefined:
       return 0;
-    case Kind::string:
+    case Kind::kString:
       return code_points(value.as_string());
-    case Kind::list:
+    case Kind::kList:
       return static_cast<int64_t>(value.as_list().items.size());
-    case Kind::dict:
+    case Kind::kDict:
       return value.as_dict().size();
     default:
       return std::nullopt;

@@ -31,6 +31,8 @@ core::Result<bool> contains(Render& render, const Value& container, const Value&
 
 // len(): nothing where Python has none.
 std::optional<int64_t> length_of(const Value& value);
+// The same, and charges for the text that is gone through: for what templates ask.
+core::Result<std::optional<int64_t>> charged_length(Render& render, const Value& value);
 
 // object.name: attributes and methods first, then items.
 core::Result<Value> attribute(Render& render, const Value& object, const Attribute& node);
@@ -51,5 +53,7 @@ core::Result<double> real_of(const Value& value);
 // "'<' not supported between …": the error of an operator on undefined values says what is
 // undefined.
 core::Error undefined_error(const Value& undefined);
+// An integer that does not fit into 64 bits.
+core::Error overflow();
 
 }  // namespace sluice::jinja

@@ -45,15 +45,15 @@ class StatementParser {
 Result<Body> StatementParser::parse_body(std::initializer_list<std::string_view> end_tags) {
   TRY(tokens_.enter());
   Body body;
-  while (!tokens_.at(TokenKind::end)) {
+  while (!tokens_.at(TokenKind::kEnd)) {
     const Token& token = tokens_.current();
     const int line = token.at.line;
-    if (token.kind == TokenKind::data) {
+    if (token.kind == TokenKind::kData) {
       body.push_back({line, TextOutput{tokens_.next().text}});
-    } else if (token.kind == TokenKind::variable_begin) {
+    } else if (token.kind == TokenKind::kVariableBegin) {
       tokens_.next();
       body.push_back({line, Print{TRY(expressions_.parse_tuple())}});
-      TRY(tokens_.expect(TokenKind::variable_end, "end of print statement"));
+      TRY(tokens_.expect(TokenKind::kVariableEnd, "end of print statement"));
     } else {
       tokens_.next();  // block_begin
       for (const std::string_view tag : end_tags) {
@@ -62,7 +62,7 @@ Result<Body> StatementParser::parse_body(std::initializer_list<std::string_view>
         return body;
       }
       TRY(parse_statement(body));
-      TRY(tokens_.expect(TokenKind::block_end, "end of statement block"));
+      TRY(tokens_.expect(TokenKind::kBlockEnd, "end of statement block"));
     }
   }
   if (end_tags.size() > 0) {
@@ -94,7 +94,7 @@ Result<Statement::Node> StatementParser::parse_tag() {
       {"break", &StatementParser::parse_loop_control},
       {"continue", &StatementParser::parse_loop_control},
   };
-  if (!tokens_.at(TokenKind::name)) return tokens_.error("the name of a tag is missing");
+  if (!tokens_.at(TokenKind::kName)) return tokens_.error("the name of a tag is missing");
   for (const auto& [name, parse] : kTags) {
     if (tokens_.at_name(name)) return (this->*parse)();
   }
@@ -110,7 +110,7 @@ Result<Statement::Node> StatementParser::parse_tag() {
 // The inside of a tag pair: from the end of the opening tag to the name in the closing one.
 Result<Body> StatementParser::parse_block(std::initializer_list<std::string_view> end_tags) {
   tokens_.skip_op(":");
-  TRY(tokens_.expect(TokenKind::block_end, "end of statement block"));
+  TRY(tokens_.expect(TokenKind::kBlockEnd, "end of statement block"));
   return parse_body(end_tags);
 }
 
@@ -180,7 +180,7 @@ Result<Statement::Node> StatementParser::parse_set() {
 Result<Statement::Node> StatementParser::parse_with() {
   tokens_.next();
   With node;
-  while (!tokens_.at(TokenKind::block_end)) {
+  while (!tokens_.at(TokenKind::kBlockEnd)) {
     if (!node.assignments.empty()) TRY(tokens_.expect_op(","));
     Target target = TRY(expressions_.parse_target({}));
     TRY(tokens_.expect_op("="));
@@ -262,7 +262,7 @@ Result<Statement::Node> StatementParser::parse_loop_control() {
 Result<void> StatementParser::parse_print(Body& body) {
   const int line = tokens_.next().at.line;
   bool first = true;
-  while (!tokens_.at(TokenKind::block_end)) {
+  while (!tokens_.at(TokenKind::kBlockEnd)) {
     if (!first) TRY(tokens_.expect_op(","));
     first = false;
     body.push_back({line, Print{TRY(expressions_.parse())}});

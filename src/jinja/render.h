@@ -16,7 +16,7 @@
 namespace sluice::jinja {
 
 // What comes after a statement.
-enum class Flow { next, break_loop, continue_loop };
+enum class Flow { kNext, kBreakLoop, kContinueLoop };
 
 class LoopState;
 
@@ -32,13 +32,21 @@ class Render {
   // --- for filters, methods and objects ---
   const RenderOptions& options() const { return options_; }
 
-  // Counts work; an error when the limit is reached. 16 bytes of text count as one step.
+  // Counts work; an error when the limit is reached. 16 bytes of text count as one step. A negative
+  // count, which only a sum that overflowed can be, is over every limit.
   core::Result<void> charge(int64_t steps);
-  core::Result<void> charge_bytes(size_t bytes);
+  core::Result<void> charge_bytes(int64_t bytes);
+  // An error where a string of `bytes` would be over the limit of the output. Charges nothing: for
+  // one that grows by parts, each of which is charged.
+  core::Result<void> check_string(int64_t bytes) const;
+  // For looking for `wanted` in a text: at worst each place compares all of it, 64 bytes at a time.
+  core::Result<void> charge_search(std::string_view text, std::string_view wanted) {
+    return charge_bytes(std::ssize(text) * (1 + std::ssize(wanted) / 64));
+  }
   // For a new string of `bytes` × `times`, a new list of `items` × `times`: also an error where it
   // would be over the limit of the output.
-  core::Result<void> charge_string(size_t bytes, int64_t times = 1);
-  core::Result<void> charge_items(size_t items, int64_t times = 1);
+  core::Result<void> charge_string(int64_t bytes, int64_t times = 1);
+  core::Result<void> charge_items(int64_t items, int64_t times = 1);
   core::Error output_limit() const;
   // The value; an error where its lists and dicts are nested too deep.
   core::Result<Value> checked_depth(Value value) const;
@@ -106,8 +114,8 @@ class Render {
   core::Result<Flow> run_node(const With& node);
   core::Result<Flow> run_node(const MacroDefinition& node);
   core::Result<Flow> run_node(const CallBlock& node);
-  core::Result<Flow> run_node(const Break&) { return Flow::break_loop; }
-  core::Result<Flow> run_node(const Continue&) { return Flow::continue_loop; }
+  core::Result<Flow> run_node(const Break&) { return Flow::kBreakLoop; }
+  core::Result<Flow> run_node(const Continue&) { return Flow::kContinueLoop; }
 
   core::Result<Flow> run_loop(const For& node, LoopState& loop);
   core::Result<Flow> run_iterations(const For& node, LoopState& loop, bool& completed);

@@ -90,14 +90,14 @@ class Binder {
     FunctionNames function{.function = &program.function};
     Symbols symbols(nullptr, function, 0);
     Collector(symbols).body(program.body);
-    TRY(body(program.body, {symbols, Branch::always}));
+    TRY(body(program.body, {symbols, Branch::kAlways}));
     program.scope = symbols.scope();
     return {};
   }
 
  private:
   // Within an `if` of the same block, an unknown filter is an error only where it is used.
-  enum class Branch { always, maybe };
+  enum class Branch { kAlways, kMaybe };
   struct Frame {
     Symbols& symbols;
     Branch branch;
@@ -116,12 +116,14 @@ class Binder {
 
   Result<void> bind(Expr& expr, Frame frame) {
     if (auto* name = std::get_if<Name>(&expr.node)) bind(*name, frame.symbols);
-    if (std::holds_alternative<Conditional>(expr.node)) frame.branch = Branch::maybe;
+    if (std::holds_alternative<Conditional>(expr.node)) frame.branch = Branch::kMaybe;
     if (const auto* filter = std::get_if<Filter>(&expr.node)) {
-      TRY(check(*filter, "filter", expr.line, frame));
+      TRY(check_filter(*filter, expr.line, frame));
     }
     if (const auto* test = std::get_if<Test>(&expr.node)) {
-      TRY(check(*test, "test", expr.line, frame));
+      if (test->function == nullptr && frame.branch == Branch::kAlways) {
+        return core::invalid("line {}: no test named '{}'", expr.line, test->name);
+      }
     }
     Result<void> result;
     each_child(expr, [&](Expr& child) {
@@ -130,15 +132,16 @@ class Binder {
     return result;
   }
 
-  template <typename Node>
-  Result<void> check(const Node& node, std::string_view what, int line, Frame frame) {
-    if (node.function != nullptr || frame.branch == Branch::maybe) return {};
+  // Filters and tests that do not exist are errors only where they are run: here, and in a branch
+  // when the rendering gets there.
+  Result<void> check_filter(const Filter& node, int line, Frame frame) {
+    if (node.function != nullptr || frame.branch == Branch::kMaybe) return {};
     const bool known =
         std::ranges::find(kUnsupportedFilters, node.name) != std::end(kUnsupportedFilters);
     if (known) {
       return core::unsupported("line {}: the filter '{}' is not supported", line, node.name);
     }
-    return core::invalid("line {}: no {} named '{}'", line, what, node.name);
+    return core::invalid("line {}: no filter named '{}'", line, node.name);
   }
 
   Result<void> body(Body& body, Frame frame) {
@@ -154,7 +157,7 @@ class Binder {
   Result<void> visit(Print& node, Frame frame) { return bind(node.value, frame); }
 
   Result<void> visit(If& node, Frame frame) {
-    frame.branch = Branch::maybe;
+    frame.branch = Branch::kMaybe;
     for (If::Branch& branch : node.branches) {
       TRY(bind(branch.condition, frame));
       TRY(body(branch.body, frame));
@@ -191,8 +194,8 @@ class Binder {
     Collector collector(inner);
     collector.body(node.body);
     collector.expression(node.filter);
-    TRY(body(node.body, {inner, Branch::always}));
-    TRY(bind(node.filter, {inner, Branch::always}));
+    TRY(body(node.body, {inner, Branch::kAlways}));
+    TRY(bind(node.filter, {inner, Branch::kAlways}));
     node.scope = inner.scope();
     return {};
   }
@@ -207,7 +210,7 @@ class Binder {
       bind(target, inner);
       TRY(bind(value, frame));
     }
-    TRY(body(node.body, {inner, Branch::always}));
+    TRY(body(node.body, {inner, Branch::kAlways}));
     node.scope = inner.scope();
     return {};
   }
@@ -234,8 +237,8 @@ class Binder {
     TRY(bind_filter(node, frame, function));
 
     bind(node.target, inner);
-    TRY(body(node.body, {inner, Branch::always}));
-    TRY(body(node.otherwise, {otherwise, Branch::always}));
+    TRY(body(node.body, {inner, Branch::kAlways}));
+    TRY(body(node.otherwise, {otherwise, Branch::kAlways}));
     node.scope = inner.scope();
     node.else_scope = otherwise.scope();
     --loops_;
@@ -249,7 +252,7 @@ class Binder {
     each_name(node.filter_target, [&](Name& name) { filter.parameter(name.name); });
     Collector(filter).expression(node.filter);
     bind(node.filter_target, filter);
-    TRY(bind(node.filter, {filter, Branch::always}));
+    TRY(bind(node.filter, {filter, Branch::kAlways}));
     node.filter_scope = filter.scope();
     return {};
   }
@@ -285,9 +288,9 @@ class Binder {
     collector.body(code.body);
     TRY(declare_special(code, inner));
     for (MacroCode::Parameter& parameter : code.parameters) {
-      TRY(bind(parameter.otherwise, {inner, Branch::always}));
+      TRY(bind(parameter.otherwise, {inner, Branch::kAlways}));
     }
-    TRY(body(code.body, {inner, Branch::always}));
+    TRY(body(code.body, {inner, Branch::kAlways}));
     code.scope = inner.scope();
     return {};
   }

@@ -18,8 +18,8 @@ Result<int64_t> integer_or(const Value* argument, int64_t otherwise) {
   return argument == nullptr ? Result<int64_t>(otherwise) : integer_of(*argument);
 }
 
-bool truth_or(const Value* argument, bool otherwise) {
-  return argument == nullptr ? otherwise : truth(*argument);
+bool is_true(const Value* argument) {
+  return argument != nullptr && truth(*argument);
 }
 
 bool is_given(const Value* argument) {
@@ -45,7 +45,7 @@ Result<AttributePath> AttributePath::of(const Value* attribute) {
   for (size_t begin = 0; begin <= names.size();) {
     const size_t end = std::min(names.find('.', begin), names.size());
     const std::string part = names.substr(begin, end - begin);
-    const bool is_index = all_in_class(part, CharacterClass::digit);
+    const bool is_index = all_in_class(part, CharacterClass::kDigit);
     const auto index = is_index ? TRY(parse_integer(part, 10)) : std::nullopt;
     path.parts_.push_back(index ? Value::integer(*index) : Value::string(part));
     begin = end + 1;
@@ -74,7 +74,7 @@ Result<std::vector<Value>> sort_by_keys(Render& render, std::vector<Value> items
   // After an error all count as equal, which ends the sorting soon.
   std::stable_sort(ranks.begin(), ranks.end(), [&](size_t left, size_t right) {
     if (!failed.ok()) return false;
-    if (order == Order::descending) std::swap(left, right);
+    if (order == Order::kDescending) std::swap(left, right);
     const Result<bool> smaller = less(render, keys[left], keys[right]);
     if (!smaller.ok()) failed = smaller.error();
     return smaller.ok() && *smaller;
@@ -107,7 +107,7 @@ Value string_like(const Value& like, std::string text) {
 
 Result<std::string> replaced(Render& render, std::string_view text, std::string_view old,
                              std::string_view replacement, int64_t count) {
-  TRY(render.charge_bytes(text.size()));
+  TRY(render.charge_search(text, old));
   std::string out;
   if (count < 0) count = std::numeric_limits<int64_t>::max();
   size_t at = 0;
@@ -119,7 +119,7 @@ Result<std::string> replaced(Render& render, std::string_view text, std::string_
       const size_t next = next_offset(text, at);
       out += text.substr(at, next - at);
       at = next;
-      TRY(render.charge_string(out.size() >> 20));
+      TRY(render.check_string(std::ssize(out)));
     }
   }
   for (; count > 0 && !old.empty(); --count) {
@@ -178,13 +178,13 @@ Result<std::optional<int64_t>> parse_integer(std::string_view text, int64_t base
   }
   if (base == 0) base = 10;
   if (digits.empty()) return none;
+  const __int128 magnitude_max =
+      static_cast<__int128>(std::numeric_limits<int64_t>::max()) + (negative ? 1 : 0);
   __int128 value = 0;
   for (const char c : digits) {
     if (digit_of(c) >= base) return none;
     value = value * base + digit_of(c);
-    if (value > std::numeric_limits<int64_t>::max()) {
-      return core::unsupported("the integer does not fit into 64 bits");
-    }
+    if (value > magnitude_max) return core::unsupported("the integer does not fit into 64 bits");
   }
   return std::optional<int64_t>(static_cast<int64_t>(negative ? -value : value));
 }

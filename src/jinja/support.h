@@ -16,8 +16,8 @@ namespace sluice::jinja {
 
 // An integer argument, or what stands for it where it was not given.
 core::Result<int64_t> integer_or(const Value* argument, int64_t otherwise);
-// An argument as truth value.
-bool truth_or(const Value* argument, bool otherwise);
+// Given and true.
+bool is_true(const Value* argument);
 // Given and not none.
 bool is_given(const Value* argument);
 // A string argument; an error for other types.
@@ -40,7 +40,7 @@ class AttributePath {
 Value ignore_case(const Value& value);
 
 // Sorts by keys[i] of items[i]; equal ones keep their order, also when reversed.
-enum class Order { ascending, descending };
+enum class Order { kAscending, kDescending };
 core::Result<std::vector<Value>> sort_by_keys(Render& render, std::vector<Value> items,
                                               std::vector<Value> keys, Order order);
 

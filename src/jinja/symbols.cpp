@@ -4,7 +4,7 @@ namespace sluice::jinja {
 namespace {
 
 Load load_from_globals(const std::string& name) {
-  return {.how = Load::How::from_globals, .name = Value::string(name)};
+  return {.how = Load::How::kFromGlobals, .name = Value::string(name)};
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ void Symbols::load(const std::string& name) {
 
 void Symbols::store(const std::string& name) {
   stores_.insert(name);
-  if (!own_slot(name)) define(name, load_from_outside(name, Load::How::clear));
+  if (!own_slot(name)) define(name, load_from_outside(name, Load::How::kClear));
 }
 
 int Symbols::parameter(const std::string& name) {
@@ -61,10 +61,10 @@ Load Symbols::load_from_outside(const std::string& name, Load::How without) cons
   const auto outside = outer_ == nullptr ? std::nullopt : outer_->find(name);
   if (outside) {
     const int hops = function_->depth - outside->function->depth;
-    return {.how = Load::How::from_outer, .outer = {hops, outside->slot}};
+    return {.how = Load::How::kFromOuter, .outer = {hops, outside->slot}};
   }
-  if (without == Load::How::from_globals) return load_from_globals(name);
-  return {.how = Load::How::clear};
+  if (without == Load::How::kFromGlobals) return load_from_globals(name);
+  return {.how = Load::How::kClear};
 }
 
 void Symbols::merge(std::span<const Symbols> branches) {
@@ -80,7 +80,7 @@ void Symbols::merge(std::span<const Symbols> branches) {
     stores_.insert(branch.stores_.begin(), branch.stores_.end());
   }
   for (const std::string& name : uncertain) {
-    loads_[*own_slot(name)] = load_from_outside(name, Load::How::from_globals);
+    loads_[*own_slot(name)] = load_from_outside(name, Load::How::kFromGlobals);
   }
 }
 

@@ -20,14 +20,14 @@ struct Brackets {
 
 Brackets brackets_of(ListKind kind) {
   switch (kind) {
-    case ListKind::tuple:
-    case ListKind::group:
+    case ListKind::kTuple:
+    case ListKind::kGroup:
       return {"(", ")"};
-    case ListKind::dict_keys:
+    case ListKind::kDictKeys:
       return {"dict_keys([", "])"};
-    case ListKind::dict_values:
+    case ListKind::kDictValues:
       return {"dict_values([", "])"};
-    case ListKind::dict_items:
+    case ListKind::kDictItems:
       return {"dict_items([", "])"};
     default:
       return {"[", "]"};
@@ -35,7 +35,7 @@ Brackets brackets_of(ListKind kind) {
 }
 
 Result<void> append_list(Render& render, std::string& out, const List& list) {
-  if (list.kind == ListKind::range) {
+  if (list.kind == ListKind::kRange) {
     const auto& range = list.range;
     out += range.step == 1 ? fmt::format("range({}, {})", range.start, range.stop)
                            : fmt::format("range({}, {}, {})", range.start, range.stop, range.step);
@@ -103,7 +103,7 @@ std::string quoted(std::string_view text) {
       out += "\\r";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (is_in_class(c, CharacterClass::printable)) {
+    } else if (is_in_class(c, CharacterClass::kPrintable)) {
       out += text.substr(at, next_offset(text, at) - at);
     } else if (c < 0x100) {
       out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
@@ -152,18 +152,18 @@ Result<void> append_repr(Render& render, std::string& out, const Value& value) {
     return render.output_limit();
   }
   switch (value.kind()) {
-    case Kind::undefined:
+    case Kind::kUndefined:
       out += "Undefined";
       return {};
-    case Kind::string: {
+    case Kind::kString: {
       TRY(render.charge_bytes(value.as_string().size()));
       const std::string text = quoted(value.as_string());
       out += value.is_safe_string() ? fmt::format("Markup({})", text) : text;
       return {};
     }
-    case Kind::list:
+    case Kind::kList:
       return append_list(render, out, value.as_list());
-    case Kind::dict:
+    case Kind::kDict:
       return append_dict(render, out, value.as_dict());
     default:
       return append_text(render, out, value);
@@ -172,28 +172,28 @@ Result<void> append_repr(Render& render, std::string& out, const Value& value) {
 
 Result<void> append_text(Render& render, std::string& out, const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
+    case Kind::kUndefined:
       return {};
-    case Kind::none:
+    case Kind::kNone:
       out += "None";
       return {};
-    case Kind::boolean:
+    case Kind::kBoolean:
       out += value.as_boolean() ? "True" : "False";
       return {};
-    case Kind::integer:
+    case Kind::kInteger:
       out += fmt::format("{}", value.as_integer());
       return {};
-    case Kind::real:
+    case Kind::kReal:
       out += real_text(value.as_real());
       return {};
-    case Kind::string:
+    case Kind::kString:
       TRY(render.charge_bytes(value.as_string().size()));
       out += value.as_string();
       return {};
-    case Kind::list:
-    case Kind::dict:
+    case Kind::kList:
+    case Kind::kDict:
       return append_repr(render, out, value);
-    case Kind::object:
+    case Kind::kObject:
       out += TRY(value.as_object().representation(render));
       return {};
   }

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 
+#include "core/utf8.h"
+
 namespace sluice::jinja {
+
+using core::is_utf8_continuation;
+
 namespace {
-
-constexpr char32_t kReplacement = 0xFFFD;
-
-bool is_continuation(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
-}
 
 bool is_ascii(char32_t code_point) {
   return code_point < 0x80;
@@ -40,7 +39,7 @@ void append_lower(std::string& text, char32_t code_point) {
   if (code_point == 0x130) {
     text += "i\u0307";
   } else {
-    append_code_point(text, simple_lower(code_point));
+    core::append_utf8(simple_lower(code_point), text);
   }
 }
 
@@ -48,7 +47,7 @@ void append_upper(std::string& text, char32_t code_point) {
   if (code_point == 0xDF) {
     text += "SS";
   } else {
-    append_code_point(text, simple_upper(code_point));
+    core::append_utf8(simple_upper(code_point), text);
   }
 }
 
@@ -56,8 +55,8 @@ void append_title(std::string& text, char32_t code_point) {
   if (code_point == 0xDF) {
     text += "Ss";
   } else {
-    append_code_point(
-        text, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(code_point))));
+    core::append_utf8(
+        static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(code_point))), text);
   }
 }
 
@@ -118,13 +117,12 @@ template <typename InSet>
 std::string_view strip_if(std::string_view text, Side side, InSet in_set) {
   size_t begin = 0;
   size_t end = text.size();
-  if (side != Side::right) {
+  if (side != Side::kRight) {
     while (begin < end && in_set(begin)) begin = next_offset(text, begin);
   }
-  if (side != Side::left) {
+  if (side != Side::kLeft) {
     while (end > begin) {
-      size_t last = end - 1;
-      while (last > begin && is_continuation(text[last])) --last;
+      const size_t last = previous_offset(text, end);
       if (!in_set(last)) break;
       end = last;
     }
@@ -135,13 +133,20 @@ std::string_view strip_if(std::string_view text, Side side, InSet in_set) {
 }  // namespace
 
 int64_t code_points(std::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char byte) { return !is_continuation(byte); }) +
-         (!text.empty() && is_continuation(text[0]) ? 1 : 0);
+  return std::count_if(text.begin(), text.end(),
+                       [](char byte) { return !is_utf8_continuation(byte); }) +
+         (!text.empty() && is_utf8_continuation(text[0]) ? 1 : 0);
 }
 
 size_t next_offset(std::string_view text, size_t offset) {
   ++offset;
-  while (offset < text.size() && is_continuation(text[offset])) ++offset;
+  while (offset < text.size() && is_utf8_continuation(text[offset])) ++offset;
+  return offset;
+}
+
+size_t previous_offset(std::string_view text, size_t offset) {
+  --offset;
+  while (offset > 0 && is_utf8_continuation(text[offset])) --offset;
   return offset;
 }
 
@@ -152,25 +157,7 @@ size_t offset_of(std::string_view text, int64_t index) {
 }
 
 char32_t code_point_at(std::string_view text, size_t offset) {
-  const auto lead = static_cast<unsigned char>(text[offset]);
-  if (lead < 0x80) return lead;
-  utf8proc_int32_t decoded = 0;
-  const auto size =
-      utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + offset,
-                       static_cast<utf8proc_ssize_t>(text.size() - offset), &decoded);
-  return size > 0 ? static_cast<char32_t>(decoded) : kReplacement;
-}
-
-void append_code_point(std::string& text, char32_t code_point) {
-  if (code_point < 0x80) {
-    text += static_cast<char>(code_point);
-    return;
-  }
-  utf8proc_uint8_t bytes[4];
-  const auto valid = utf8proc_codepoint_valid(static_cast<utf8proc_int32_t>(code_point));
-  const auto size =
-      utf8proc_encode_char(static_cast<utf8proc_int32_t>(valid ? code_point : kReplacement), bytes);
-  text.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
+  return core::decode_utf8(text.substr(offset)).code_point;
 }
 
 bool is_space(char32_t c) {
@@ -184,9 +171,13 @@ std::string_view strip(std::string_view text, Side side) {
 }
 
 std::string_view strip(std::string_view text, std::string_view characters, Side side) {
+  std::vector<std::string_view> set;
+  for (size_t at = 0; at < characters.size(); at = next_offset(characters, at)) {
+    set.push_back(characters.substr(at, next_offset(characters, at) - at));
+  }
+  std::ranges::sort(set);
   return strip_if(text, side, [&](size_t at) {
-    const std::string_view character = text.substr(at, next_offset(text, at) - at);
-    return characters.find(character) != std::string_view::npos;
+    return std::ranges::binary_search(set, text.substr(at, next_offset(text, at) - at));
   });
 }
 
@@ -240,7 +231,7 @@ std::vector<std::string_view> split_lines(std::string_view text, LineEnds ends) 
                         c == 0x2028 || c == 0x2029;
     if (!is_end) continue;
     if (c == '\r' && at < text.size() && text[at] == '\n') ++at;
-    lines.push_back(text.substr(begin, (ends == LineEnds::keep ? at : end) - begin));
+    lines.push_back(text.substr(begin, (ends == LineEnds::kKeep ? at : end) - begin));
     begin = at;
   }
   if (begin < text.size()) lines.push_back(text.substr(begin));
@@ -249,21 +240,21 @@ std::vector<std::string_view> split_lines(std::string_view text, LineEnds ends) 
 
 bool is_in_class(char32_t c, CharacterClass character_class) {
   switch (character_class) {
-    case CharacterClass::alpha:
+    case CharacterClass::kAlpha:
       return is_alpha(c);
-    case CharacterClass::decimal:
+    case CharacterClass::kDecimal:
       return is_decimal(c);
-    case CharacterClass::digit:
+    case CharacterClass::kDigit:
       return is_digit(c);
-    case CharacterClass::numeric:
+    case CharacterClass::kNumeric:
       return is_numeric(c);
-    case CharacterClass::alnum:
+    case CharacterClass::kAlnum:
       return is_alpha(c) || is_numeric(c);
-    case CharacterClass::space:
+    case CharacterClass::kSpace:
       return is_space(c);
-    case CharacterClass::ascii:
+    case CharacterClass::kAscii:
       return is_ascii(c);
-    case CharacterClass::printable:
+    case CharacterClass::kPrintable:
       return is_printable(c);
   }
   return false;
@@ -271,7 +262,7 @@ bool is_in_class(char32_t c, CharacterClass character_class) {
 
 bool all_in_class(std::string_view text, CharacterClass character_class) {
   const bool empty_counts =
-      character_class == CharacterClass::ascii || character_class == CharacterClass::printable;
+      character_class == CharacterClass::kAscii || character_class == CharacterClass::kPrintable;
   if (text.empty()) return empty_counts;
   bool all = true;
   each_code_point(text, [&](char32_t c) { all = all && is_in_class(c, character_class); });

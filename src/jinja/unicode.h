@@ -19,17 +19,18 @@ size_t next_offset(std::string_view text, size_t offset);
 // Byte offset of code point `index`; text.size() where there are no more.
 size_t offset_of(std::string_view text, int64_t index);
 
+// Byte offset of the code point before `offset`, which is over 0.
+size_t previous_offset(std::string_view text, size_t offset);
+
 // The code point at a byte offset; U+FFFD where malformed.
 char32_t code_point_at(std::string_view text, size_t offset);
-
-void append_code_point(std::string& text, char32_t code_point);
 
 // Python's str.isspace of one character.
 bool is_space(char32_t code_point);
 
-enum class Side { both, left, right };
+enum class Side { kBoth, kLeft, kRight };
 
-std::string_view strip(std::string_view text, Side side = Side::both);
+std::string_view strip(std::string_view text, Side side = Side::kBoth);
 // Strips every code point that occurs in `characters`.
 std::string_view strip(std::string_view text, std::string_view characters, Side side);
 
@@ -41,12 +42,21 @@ std::string capitalize(std::string_view text);
 std::string title(std::string_view text);
 std::string swap_case(std::string_view text);
 
-enum class LineEnds { drop, keep };
+enum class LineEnds { kDrop, kKeep };
 // Without the empty line behind the last line end (str.splitlines).
-std::vector<std::string_view> split_lines(std::string_view text, LineEnds ends = LineEnds::drop);
+std::vector<std::string_view> split_lines(std::string_view text, LineEnds ends = LineEnds::kDrop);
 
 // What str.isalpha(), isdigit() … ask of each character.
-enum class CharacterClass { alpha, decimal, digit, numeric, alnum, space, ascii, printable };
+enum class CharacterClass {
+  kAlpha,
+  kDecimal,
+  kDigit,
+  kNumeric,
+  kAlnum,
+  kSpace,
+  kAscii,
+  kPrintable
+};
 bool is_in_class(char32_t code_point, CharacterClass character_class);
 // Every character is in the class, and there is at least one (none needed for ascii and printable).
 bool all_in_class(std::string_view text, CharacterClass character_class);

@@ -1,68 +1,73 @@
 #include "jinja/value.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <functional>
+#include <compare>
+#include <optional>
 
 #include "jinja/objects.h"
 
 namespace sluice::jinja {
 namespace {
 
-// Below this number of entries a scan is faster than a table.
+// Below this number of entries a scan is faster than a tree.
 constexpr size_t kIndexFrom = 9;
 
-size_t hash_bytes(std::string_view bytes) {
-  return std::hash<std::string_view>{}(bytes);
-}
-
-double number_of(const Value& value) {
-  switch (value.kind()) {
-    case Kind::boolean:
-      return value.as_boolean() ? 1 : 0;
-    case Kind::integer:
-      return static_cast<double>(value.as_integer());
-    default:
-      return value.as_real();
-  }
-}
-
-size_t hash_key(std::string_view key) {
-  return hash_bytes(key);
+// A number that is an integer of 64 bits: 1, 1.0 and true are one key.
+std::optional<int64_t> integer_key(const Value& value) {
+  if (value.is(Kind::kInteger)) return value.as_integer();
+  if (value.is(Kind::kBoolean)) return value.as_boolean() ? 1 : 0;
+  if (!value.is(Kind::kReal)) return std::nullopt;
+  const double real = value.as_real();
+  const bool fits = real >= -0x1p63 && real < 0x1p63 && std::trunc(real) == real;
+  return fits ? std::optional(static_cast<int64_t>(real)) : std::nullopt;
 }
 
 bool is_flat_tuple(const Value& value) {
-  if (!value.is(Kind::list) || value.as_list().depth > 1) return false;
-  return value.as_list().kind == ListKind::tuple || value.as_list().kind == ListKind::range;
+  if (!value.is(Kind::kList) || value.as_list().depth > 1) return false;
+  return value.as_list().kind == ListKind::kTuple || value.as_list().kind == ListKind::kRange;
 }
 
-size_t hash_key(const Value& key) {
-  if (key.is(Kind::list)) {
-    size_t hash = key.as_list().items.size();
-    for (const Value& item : key.as_list().items) hash = hash * 31 + hash_key(item);
-    return hash;
+using Order = std::strong_ordering;
+
+Order compare_texts(std::string_view left, std::string_view right) {
+  if (left.size() != right.size()) return left.size() <=> right.size();
+  return left.compare(right) <=> 0;
+}
+
+// As of a Value that is a string.
+Order compare_keys(const Value& left, std::string_view right) {
+  if (left.is_string()) return compare_texts(left.as_string(), right);
+  return integer_key(left) ? Order::greater : left.kind() <=> Kind::kString;
+}
+
+// Integers come last, the others by kind.
+Order compare_keys(const Value& left, const Value& right) {
+  const std::optional<int64_t> integer = integer_key(left);
+  if (integer || integer_key(right)) return integer <=> integer_key(right);
+  if (left.kind() != right.kind()) return left.kind() <=> right.kind();
+  switch (left.kind()) {
+    case Kind::kString:
+      return compare_texts(left.as_string(), right.as_string());
+    case Kind::kReal:  // by its bits
+      return std::bit_cast<uint64_t>(left.as_real()) <=> std::bit_cast<uint64_t>(right.as_real());
+    case Kind::kObject:
+      return std::compare_three_way()(&left.as_object(), &right.as_object());
+    case Kind::kList:
+      break;
+    default:
+      return Order::equal;
   }
-  if (key.is_string()) return hash_bytes(key.as_string());
-  if (key.is_number()) return std::hash<double>{}(number_of(key));
-  return static_cast<size_t>(key.kind());
-}
-
-bool same_key(const Value& left, std::string_view right) {
-  return left.is_string() && left.as_string() == right;
-}
-
-bool same_key(const Value& left, const Value& right) {
-  if (right.is_string()) return same_key(left, std::string_view(right.as_string()));
-  if (left.is(Kind::integer) && right.is(Kind::integer)) {
-    return left.as_integer() == right.as_integer();
-  }
-  if (left.is_number() && right.is_number()) return number_of(left) == number_of(right);
-  if (!left.is(Kind::list) || !right.is(Kind::list)) return left.same_as(right);
   const List& ours = left.as_list();
   const List& theirs = right.as_list();
-  return ours.kind == theirs.kind &&
-         std::ranges::equal(ours.items, theirs.items,
-                            [](const Value& a, const Value& b) { return same_key(a, b); });
+  if (ours.kind != theirs.kind) return ours.kind <=> theirs.kind;
+  if (ours.items.size() != theirs.items.size()) return ours.items.size() <=> theirs.items.size();
+  for (size_t i = 0; i < ours.items.size(); ++i) {
+    const Order order = compare_keys(ours.items[i], theirs.items[i]);
+    if (order != Order::equal) return order;
+  }
+  return Order::equal;
 }
 
 }  // namespace
@@ -87,7 +92,7 @@ Value Value::list(std::vector<Value> items) {
 }
 
 Value Value::tuple(std::vector<Value> items) {
-  return list(List{.items = std::move(items), .kind = ListKind::tuple});
+  return list(List{.items = std::move(items), .kind = ListKind::kTuple});
 }
 
 Value Value::list(List list) {
@@ -115,29 +120,29 @@ std::string_view Value::undefined_message() const {
 bool Value::same_as(const Value& other) const {
   if (kind() != other.kind()) return false;
   switch (kind()) {
-    case Kind::undefined:
-    case Kind::none:
+    case Kind::kUndefined:
+    case Kind::kNone:
       return true;
-    case Kind::boolean:
+    case Kind::kBoolean:
       return as_boolean() == other.as_boolean();
-    case Kind::integer:
+    case Kind::kInteger:
       return as_integer() == other.as_integer();
-    case Kind::real:
+    case Kind::kReal:
       return as_real() == other.as_real();
-    case Kind::string:
+    case Kind::kString:
       return get<5>() == other.get<5>();
-    case Kind::list:
+    case Kind::kList:
       return get<6>() == other.get<6>();
-    case Kind::dict:
+    case Kind::kDict:
       return get<7>() == other.get<7>();
-    case Kind::object:
+    case Kind::kObject:
       return get<8>() == other.get<8>();
   }
   return false;
 }
 
 bool Dict::is_hashable(const Value& key) {
-  return (!key.is(Kind::list) && !key.is(Kind::dict)) || is_flat_tuple(key);
+  return (!key.is(Kind::kList) && !key.is(Kind::kDict)) || is_flat_tuple(key);
 }
 
 void Dict::set(Value key, Value value) {
@@ -148,38 +153,31 @@ void Dict::set(Value key, Value value) {
   }
   entries_.push_back({std::move(key), std::move(value)});
   if (entries_.size() < kIndexFrom) return;
-  if (entries_.size() * 2 > buckets_.size()) {
-    index_all();
-  } else {
-    index_one(static_cast<uint32_t>(entries_.size() - 1));
+  for (size_t i = positions_.size(); i < entries_.size(); ++i) {
+    positions_.emplace(entries_[i].key, static_cast<uint32_t>(i));
   }
 }
 
-void Dict::index_all() {
-  buckets_.assign(entries_.size() * 4, 0);
-  for (uint32_t position = 0; position < entries_.size(); ++position) index_one(position);
+bool Dict::KeyOrder::operator()(const Value& left, const Value& right) const {
+  return compare_keys(left, right) < 0;
 }
-
-void Dict::index_one(uint32_t position) {
-  size_t bucket = hash_key(entries_[position].key) % buckets_.size();
-  while (buckets_[bucket] != 0) bucket = (bucket + 1) % buckets_.size();
-  buckets_[bucket] = position + 1;
+bool Dict::KeyOrder::operator()(const Value& left, std::string_view right) const {
+  return compare_keys(left, right) < 0;
+}
+bool Dict::KeyOrder::operator()(std::string_view left, const Value& right) const {
+  return compare_keys(right, left) > 0;
 }
 
 template <typename Key>
 const Value* Dict::find_any(const Key& key) const {
-  if (buckets_.empty()) {
+  if (positions_.empty()) {
     for (const Entry& entry : entries_) {
-      if (same_key(entry.key, key)) return &entry.value;
+      if (compare_keys(entry.key, key) == Order::equal) return &entry.value;
     }
     return nullptr;
   }
-  size_t bucket = hash_key(key) % buckets_.size();
-  for (; buckets_[bucket] != 0; bucket = (bucket + 1) % buckets_.size()) {
-    const Entry& entry = entries_[buckets_[bucket] - 1];
-    if (same_key(entry.key, key)) return &entry.value;
-  }
-  return nullptr;
+  const auto found = positions_.find(key);
+  return found == positions_.end() ? nullptr : &entries_[found->second].value;
 }
 
 const Value* Dict::find(const Value& key) const {
@@ -192,46 +190,46 @@ const Value* Dict::find(std::string_view key) const {
 }
 
 int nesting_depth(const Value& value) {
-  if (value.is(Kind::list)) return value.as_list().depth;
-  if (value.is(Kind::dict)) return value.as_dict().depth();
+  if (value.is(Kind::kList)) return value.as_list().depth;
+  if (value.is(Kind::kDict)) return value.as_dict().depth();
   return 0;
 }
 
 std::string_view type_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::undefined:
+    case Kind::kUndefined:
       return "Undefined";
-    case Kind::none:
+    case Kind::kNone:
       return "NoneType";
-    case Kind::boolean:
+    case Kind::kBoolean:
       return "bool";
-    case Kind::integer:
+    case Kind::kInteger:
       return "int";
-    case Kind::real:
+    case Kind::kReal:
       return "float";
-    case Kind::string:
+    case Kind::kString:
       return value.is_safe_string() ? "Markup" : "str";
-    case Kind::dict:
+    case Kind::kDict:
       return "dict";
-    case Kind::object:
+    case Kind::kObject:
       return value.as_object().type_name();
-    case Kind::list:
+    case Kind::kList:
       break;
   }
   switch (value.as_list().kind) {
-    case ListKind::list:
+    case ListKind::kList:
       return "list";
-    case ListKind::tuple:
+    case ListKind::kTuple:
       return "tuple";
-    case ListKind::group:
+    case ListKind::kGroup:
       return "_GroupTuple";
-    case ListKind::range:
+    case ListKind::kRange:
       return "range";
-    case ListKind::dict_keys:
+    case ListKind::kDictKeys:
       return "dict_keys";
-    case ListKind::dict_values:
+    case ListKind::kDictValues:
       return "dict_values";
-    case ListKind::dict_items:
+    case ListKind::kDictItems:
       return "dict_items";
   }
   return "list";

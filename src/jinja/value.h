@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,15 +26,15 @@ struct Text {
 };
 
 enum class Kind : uint8_t {
-  undefined,
-  none,
-  boolean,
-  integer,
-  real,
-  string,
-  list,  // also tuples, ranges and the views of a dict: see ListKind
-  dict,
-  object,
+  kUndefined,
+  kNone,
+  kBoolean,
+  kInteger,
+  kReal,
+  kString,
+  kList,  // also tuples, ranges and the views of a dict: see ListKind
+  kDict,
+  kObject,
 };
 
 class Value {
@@ -72,10 +73,10 @@ class Value {
 
   Kind kind() const { return static_cast<Kind>(storage_.index()); }
   bool is(Kind kind) const { return this->kind() == kind; }
-  bool is_undefined() const { return is(Kind::undefined); }
-  bool is_none() const { return is(Kind::none); }
-  bool is_string() const { return is(Kind::string); }
-  bool is_number() const { return is(Kind::boolean) || is(Kind::integer) || is(Kind::real); }
+  bool is_undefined() const { return is(Kind::kUndefined); }
+  bool is_none() const { return is(Kind::kNone); }
+  bool is_string() const { return is(Kind::kString); }
+  bool is_number() const { return is(Kind::kBoolean) || is(Kind::kInteger) || is(Kind::kReal); }
 
   // Undefined and without a message; see the default constructor.
   bool is_missing() const;
@@ -99,13 +100,13 @@ class Value {
 };
 
 enum class ListKind : uint8_t {
-  list,
-  tuple,
-  group,  // of groupby: a pair with the attributes `grouper` and `list`
-  range,
-  dict_keys,
-  dict_values,
-  dict_items,
+  kList,
+  kTuple,
+  kGroup,  // of groupby: a pair with the attributes `grouper` and `list`
+  kRange,
+  kDictKeys,
+  kDictValues,
+  kDictItems,
 };
 
 struct List {
@@ -114,8 +115,8 @@ struct List {
   };
 
   std::vector<Value> items;
-  ListKind kind = ListKind::list;
-  Range range{};  // of ListKind::range
+  ListKind kind = ListKind::kList;
+  Range range{};  // of ListKind::kRange
   int depth = 1;  // of nested lists and dicts, this one included; set by Value::list
 };
 
@@ -142,13 +143,20 @@ class Dict {
   int depth() const { return depth_; }
 
  private:
-  void index_all();
-  void index_one(uint32_t position);
+  // Of no meaning but that equal keys are one.
+  struct KeyOrder {
+    using is_transparent = void;
+    bool operator()(const Value& left, const Value& right) const;
+    bool operator()(const Value& left, std::string_view right) const;
+    bool operator()(std::string_view left, const Value& right) const;
+  };
   template <typename Key>
   const Value* find_any(const Key& key) const;
 
   std::vector<Entry> entries_;
-  std::vector<uint32_t> buckets_;  // position + 1 of an entry, 0 = free; empty for small dicts
+  // In entries_; empty for small dicts. No hash table: those who write the keys would choose ones
+  // that collide.
+  std::map<Value, uint32_t, KeyOrder> positions_;
   int depth_ = 1;
 };
 

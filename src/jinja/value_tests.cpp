@@ -29,7 +29,7 @@ Answer compares(Render& render, const Value& value, const Bound& arguments) {
 
 template <bool kWanted>
 Answer is_boolean(Render&, const Value& value, const Bound&) {
-  return yes_if(value.is(Kind::boolean) && value.as_boolean() == kWanted);
+  return yes_if(value.is(Kind::kBoolean) && value.as_boolean() == kWanted);
 }
 
 Answer is_defined(Render&, const Value& value, const Bound&) {
@@ -41,7 +41,7 @@ Answer is_number(Render&, const Value& value, const Bound&) {
 }
 
 Answer remainder_is(Render& render, const Value& value, const Value& divisor, int64_t wanted) {
-  const Value rest = TRY(binary(render, BinaryOp::modulo, value, divisor));
+  const Value rest = TRY(binary(render, BinaryOp::kModulo, value, divisor));
   return yes_if(TRY(equal(render, rest, Value::integer(wanted))));
 }
 
@@ -57,8 +57,8 @@ Answer is_divisible(Render& render, const Value& value, const Bound& arguments) 
 
 // Has a length and can be indexed.
 Answer is_sequence(Render&, const Value& value, const Bound&) {
-  if (value.is(Kind::list)) return yes_if(value.as_list().kind <= ListKind::range);
-  return yes_if(length_of(value).has_value());
+  if (value.is(Kind::kList)) return yes_if(value.as_list().kind <= ListKind::kRange);
+  return yes_if(value.is_string() || length_of(value).has_value());
 }
 
 Answer is_iterable_value(Render&, const Value& value, const Bound&) {
@@ -66,7 +66,7 @@ Answer is_iterable_value(Render&, const Value& value, const Bound&) {
 }
 
 Answer is_callable(Render&, const Value& value, const Bound&) {
-  const bool callable = value.is(Kind::object) && value.as_object().is_callable();
+  const bool callable = value.is(Kind::kObject) && value.as_object().is_callable();
   return yes_if(callable || value.is_undefined());
 }
 
@@ -99,44 +99,44 @@ Answer is_test(Render& render, const Value& value, const Bound&) {
 }
 
 constexpr Native kTests[] = {
-    {"!=", compares<CompareOp::not_equal>, {"/other"}, 1},
-    {"<", compares<CompareOp::less>, {"/other"}, 1},
-    {"<=", compares<CompareOp::less_equal>, {"/other"}, 1},
-    {"==", compares<CompareOp::equal>, {"/other"}, 1},
-    {">", compares<CompareOp::greater>, {"/other"}, 1},
-    {">=", compares<CompareOp::greater_equal>, {"/other"}, 1},
-    {"boolean", is_kind<Kind::boolean>},
+    {"!=", compares<CompareOp::kNotEqual>, {"/other"}, 1},
+    {"<", compares<CompareOp::kLess>, {"/other"}, 1},
+    {"<=", compares<CompareOp::kLessEqual>, {"/other"}, 1},
+    {"==", compares<CompareOp::kEqual>, {"/other"}, 1},
+    {">", compares<CompareOp::kGreater>, {"/other"}, 1},
+    {">=", compares<CompareOp::kGreaterEqual>, {"/other"}, 1},
+    {"boolean", is_kind<Kind::kBoolean>},
     {"callable", is_callable},
     {"defined", is_defined},
     {"divisibleby", is_divisible, {"num"}, 1},
-    {"eq", compares<CompareOp::equal>, {"/other"}, 1},
-    {"equalto", compares<CompareOp::equal>, {"/other"}, 1},
+    {"eq", compares<CompareOp::kEqual>, {"/other"}, 1},
+    {"equalto", compares<CompareOp::kEqual>, {"/other"}, 1},
     {"escaped", is_escaped},
     {"even", is_even},
     {"false", is_boolean<false>},
     {"filter", is_filter},
-    {"float", is_kind<Kind::real>},
-    {"ge", compares<CompareOp::greater_equal>, {"/other"}, 1},
-    {"greaterthan", compares<CompareOp::greater>, {"/other"}, 1},
-    {"gt", compares<CompareOp::greater>, {"/other"}, 1},
-    {"in", compares<CompareOp::in>, {"seq"}, 1},
-    {"integer", is_kind<Kind::integer>},
+    {"float", is_kind<Kind::kReal>},
+    {"ge", compares<CompareOp::kGreaterEqual>, {"/other"}, 1},
+    {"greaterthan", compares<CompareOp::kGreater>, {"/other"}, 1},
+    {"gt", compares<CompareOp::kGreater>, {"/other"}, 1},
+    {"in", compares<CompareOp::kIn>, {"seq"}, 1},
+    {"integer", is_kind<Kind::kInteger>},
     {"iterable", is_iterable_value},
-    {"le", compares<CompareOp::less_equal>, {"/other"}, 1},
-    {"lessthan", compares<CompareOp::less>, {"/other"}, 1},
+    {"le", compares<CompareOp::kLessEqual>, {"/other"}, 1},
+    {"lessthan", compares<CompareOp::kLess>, {"/other"}, 1},
     {"lower", is_lower_text},
-    {"lt", compares<CompareOp::less>, {"/other"}, 1},
-    {"mapping", is_kind<Kind::dict>},
-    {"ne", compares<CompareOp::not_equal>, {"/other"}, 1},
-    {"none", is_kind<Kind::none>},
+    {"lt", compares<CompareOp::kLess>, {"/other"}, 1},
+    {"mapping", is_kind<Kind::kDict>},
+    {"ne", compares<CompareOp::kNotEqual>, {"/other"}, 1},
+    {"none", is_kind<Kind::kNone>},
     {"number", is_number},
     {"odd", is_odd},
     {"sameas", is_same, {"other"}, 1},
     {"sequence", is_sequence},
-    {"string", is_kind<Kind::string>},
+    {"string", is_kind<Kind::kString>},
     {"test", is_test},
     {"true", is_boolean<true>},
-    {"undefined", is_kind<Kind::undefined>},
+    {"undefined", is_kind<Kind::kUndefined>},
     {"upper", is_upper_text},
 };
 

@@ -92,23 +92,23 @@ void Forward::normalize(const float* x, Vector weight, int thread, int threads) 
 }
 
 // The split is by rows of the step, as in all row-wise work, and not by heads.
-void Forward::normalize_heads(float* x, int32_t heads, Vector weight, int thread, int threads) {
-  if (weight == nullptr) return;
+void Forward::normalize_heads(const Heads& heads, int thread, int threads) {
+  if (heads.norm == nullptr) return;
   const core::Range range = core::split(rows_, 1, thread, threads);
-  float* first = x + range.begin * heads * spec_.head_dim;
+  float* first = heads.x + range.begin * heads.count * spec_.head_dim;
   ops_.rms_norm({.x = first,
-                 .weight = weight,
+                 .weight = heads.norm,
                  .epsilon = spec_.norm_epsilon,
-                 .rows = (range.end - range.begin) * heads,
+                 .rows = (range.end - range.begin) * heads.count,
                  .columns = spec_.head_dim,
                  .out = first},
                 0, 1);
 }
 
-void Forward::turn(float* x, int32_t heads, int thread, int threads) {
-  ops_.rope({.x = x,
+void Forward::turn(const Heads& heads, int thread, int threads) {
+  ops_.rope({.x = heads.x,
              .rows = rows_,
-             .heads = heads,
+             .heads = heads.count,
              .head_dim = spec_.head_dim,
              .rope_dims = spec_.rope.dims,
              .positions = row_index_,
@@ -118,14 +118,14 @@ void Forward::turn(float* x, int32_t heads, int thread, int threads) {
             thread, threads);
 }
 
-void Forward::quantize(const float* x, int64_t rows, std::span<const Matrix* const> users,
-                       int thread, int threads) {
+void Forward::quantize(const float* x, std::span<const Matrix* const> users, int thread,
+                       int threads) {
   for (const ActivationForm form : {ActivationForm::kInt8, ActivationForm::kBf16}) {
     const auto wants = [&](const Matrix* user) { return ops_.activation_form(user->type) == form; };
     if (std::none_of(users.begin(), users.end(), wants)) continue;
     ops_.quantize_activations({.form = form,
                                .x = x,
-                               .rows = rows,
+                               .rows = rows_,
                                .inputs = users.front()->inputs,
                                .packed = packed(form)},
                               thread, threads);
@@ -150,18 +150,20 @@ void Forward::linear(const float* x, int64_t rows, std::initializer_list<Product
 void Forward::attend(const LayerWeights& w, const kernels::KvLayer& kv) {
   for_rows(rows_, [&](int thread, int threads) {
     normalize(hidden_, w.attention_norm, thread, threads);
-    quantize(normed_, rows_, {{&w.q, &w.k, &w.v}}, thread, threads);
+    quantize(normed_, {{&w.q, &w.k, &w.v}}, thread, threads);
   });
   linear(normed_, rows_,
          {{.weights = &w.q, .bias = w.q_bias, .y = q_},
           {.weights = &w.k, .bias = w.k_bias, .y = k_},
           {.weights = &w.v, .bias = w.v_bias, .y = v_}});
+  const Heads queries{.x = q_, .count = spec_.heads, .norm = w.q_norm};
+  const Heads keys{.x = k_, .count = spec_.kv_heads, .norm = w.k_norm};
   const auto span_count = static_cast<int32_t>(batch_->sequences.size());
   for_rows(rows_, [&](int thread, int threads) {
-    normalize_heads(q_, spec_.heads, w.q_norm, thread, threads);
-    normalize_heads(k_, spec_.kv_heads, w.k_norm, thread, threads);
-    turn(q_, spec_.heads, thread, threads);
-    turn(k_, spec_.kv_heads, thread, threads);
+    for (const Heads& heads : {queries, keys}) {
+      normalize_heads(heads, thread, threads);
+      turn(heads, thread, threads);
+    }
     ops_.kv_store({.kv = kv,
                    .spans = batch_->sequences.data(),
                    .span_count = span_count,
@@ -182,7 +184,7 @@ void Forward::attend(const LayerWeights& w, const kernels::KvLayer& kv) {
 
 void Forward::attention_output(const LayerWeights& w) {
   for_rows(rows_, [&](int thread, int threads) {
-    quantize(attended_, rows_, {{&w.attention_output}}, thread, threads);
+    quantize(attended_, {{&w.attention_output}}, thread, threads);
   });
   linear(attended_, rows_,
          {{.weights = &w.attention_output,
@@ -194,13 +196,13 @@ void Forward::attention_output(const LayerWeights& w) {
 void Forward::ffn_block(const LayerWeights& w) {
   for_rows(rows_, [&](int thread, int threads) {
     normalize(hidden_, w.ffn_norm, thread, threads);
-    quantize(normed_, rows_, {{&w.gate, &w.up}}, thread, threads);
+    quantize(normed_, {{&w.gate, &w.up}}, thread, threads);
   });
   linear(normed_, rows_, {{.weights = &w.gate, .y = gate_}, {.weights = &w.up, .y = up_}});
   for_rows(rows_, [&](int thread, int threads) {
     ops_.silu_mul({.gate = gate_, .up = up_, .rows = rows_, .columns = spec_.ffn, .out = gate_},
                   thread, threads);
-    quantize(gate_, rows_, {{&w.down}}, thread, threads);
+    quantize(gate_, {{&w.down}}, thread, threads);
   });
   linear(gate_, rows_, {{.weights = &w.down, .residual = hidden_, .y = hidden_}});
 }
@@ -208,7 +210,7 @@ void Forward::ffn_block(const LayerWeights& w) {
 void Forward::output_block(float* logits) {
   for_rows(rows_, [&](int thread, int threads) {
     normalize(hidden_, weights_.output_norm, thread, threads);
-    quantize(normed_, rows_, {{&weights_.output}}, thread, threads);
+    quantize(normed_, {{&weights_.output}}, thread, threads);
   });
   observe(spec_.layers, normed_);
   linear(normed_, rows_, {{.weights = &weights_.output, .y = logits}});

@@ -55,11 +55,16 @@ class Forward {
   template <typename Work>
   void for_rows(int64_t rows, const Work& work);
   void normalize(const float* x, Vector weight, int thread, int threads);
-  void normalize_heads(float* x, int32_t heads, Vector weight, int thread, int threads);
-  void turn(float* x, int32_t heads, int thread, int threads);
+  // The step's queries or keys.
+  struct Heads {
+    float* x = nullptr;  // (rows, count, head_dim)
+    int32_t count = 0;
+    Vector norm = nullptr;  // (head_dim) or null
+  };
+  void normalize_heads(const Heads& heads, int thread, int threads);
+  void turn(const Heads& heads, int thread, int threads);
   // Packs x (rows, inputs) once for the products that follow, in the forms that they want.
-  void quantize(const float* x, int64_t rows, std::span<const Matrix* const> users, int thread,
-                int threads);
+  void quantize(const float* x, std::span<const Matrix* const> users, int thread, int threads);
   // Every weight product of the model. The products share their input x.
   void linear(const float* x, int64_t rows, std::initializer_list<Product> products);
 

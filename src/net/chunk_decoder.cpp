@@ -8,10 +8,6 @@ namespace {
 
 constexpr size_t kSizeDigitsMax = 15;  // below 2^60
 
-int64_t bytes(size_t count) {
-  return static_cast<int64_t>(count);
-}
-
 }  // namespace
 
 void ChunkDecoder::reset() {

@@ -50,6 +50,7 @@ void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
 
 void ClientConnection::connected() {
   error_code error;
+  keep_from_children(socket_.native_handle());
   socket_.non_blocking(true, error);
   if (!error) socket_.set_option(tcp::no_delay(true), error);
   if (error) return fail(CallEnd::kNotConnected, error.message());

@@ -1,5 +1,6 @@
 #include "net/http.h"
 
+#include <algorithm>
 #include <array>
 
 #include "net/http_syntax.h"
@@ -126,6 +127,28 @@ bool is_hop_by_hop(std::string_view name) {
   for (std::string_view known : kHopByHop)
     if (equal_ignoring_case(name, known)) return true;
   return false;
+}
+
+std::vector<Header> end_to_end(std::span<const Header> headers) {
+  std::vector<std::string_view> named;
+  for (const Header& header : headers) {
+    if (!equal_ignoring_case(header.name, "connection")) continue;
+    for (std::string_view rest = header.value; !rest.empty();) {
+      const std::string_view item = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+      named.push_back(trimmed(item));
+    }
+  }
+  std::vector<Header> kept;
+  kept.reserve(headers.size());
+  for (const Header& header : headers) {
+    const bool dropped = is_hop_by_hop(header.name) ||
+                         std::any_of(named.begin(), named.end(), [&](std::string_view name) {
+                           return equal_ignoring_case(name, header.name);
+                         });
+    if (!dropped) kept.push_back(header);
+  }
+  return kept;
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {

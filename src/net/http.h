@@ -64,6 +64,9 @@ bool equal_ignoring_case(std::string_view a, std::string_view b);  // ASCII
 // A header that belongs to one connection (RFC 9110 §7.6.1): a proxy does not pass it on.
 bool is_hop_by_hop(std::string_view name);
 
+// What a proxy passes on: all but the hop-by-hop headers and those that Connection names.
+std::vector<Header> end_to_end(std::span<const Header> headers);
+
 // nullopt for a broken escape ("%4", "%zz") and for an encoded NUL.
 std::optional<std::string> percent_decode(std::string_view text);
 

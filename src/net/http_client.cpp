@@ -180,9 +180,6 @@ ClientCall HttpClient::send(const ClientRequest& request, std::shared_ptr<Respon
   return {connection, connection->serial()};
 }
 
-const Endpoint& HttpClient::endpoint() const {
-  return core_->endpoint;
-}
 const ClientStats& HttpClient::stats() const {
   return core_->stats;
 }

@@ -110,7 +110,6 @@ class HttpClient {
   // the caller's decision.
   ClientCall send(const ClientRequest& request, std::shared_ptr<ResponseSink> sink);
 
-  const Endpoint& endpoint() const;
   const ClientStats& stats() const;
 
  private:

@@ -10,14 +10,6 @@ namespace {
 // Method, version and spaces around the longest target.
 constexpr int64_t kRequestLineRest = 64;
 
-int64_t bytes(size_t count) {
-  return static_cast<int64_t>(count);
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 // "HTTP/1.1"; status 0 where it is one of the two versions spoken here.
 ParseError read_version(std::string_view text, Version* version) {
   if (text.size() != 8 || !text.starts_with("HTTP/") || !is_digit(text[5]) || text[6] != '.' ||
@@ -168,7 +160,7 @@ size_t RequestParser::message_bytes() const {
 }
 
 Request RequestParser::request(const ByteBuffer& input, std::vector<Header>* headers) const {
-  ASSERT(state_ == State::kComplete, "request() before the end of the message");
+  ASSERT(head_complete() && state_ != State::kFailed, "request() before the end of the head");
   fields_.resolve(input.data(), headers);
   const std::string_view target(input.data() + target_, target_bytes_);
   const size_t question = target.find('?');
@@ -179,7 +171,8 @@ Request RequestParser::request(const ByteBuffer& input, std::vector<Header>* hea
   request.path = target.substr(0, question);
   if (question != std::string_view::npos) request.query = target.substr(question + 1);
   request.headers = *headers;
-  request.body = {input.data() + body_begin_, body_end_ - body_begin_};
+  if (state_ == State::kComplete)
+    request.body = {input.data() + body_begin_, body_end_ - body_begin_};
   request.keep_alive = keeps_alive(version_, fields_.framing());
   return request;
 }

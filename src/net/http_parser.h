@@ -131,7 +131,8 @@ class RequestParser {
   // Bytes that the whole message takes in the buffer; a guess for a chunked one.
   size_t message_bytes() const;
 
-  // kComplete only: views into `input`, header views into `headers`.
+  // head_complete() only: views into `input`, header views into `headers`. Before kComplete the
+  // body is empty.
   Request request(const ByteBuffer& input, std::vector<Header>* headers) const;
   // kComplete only: takes the message out of `input` and starts again.
   void next_message(ByteBuffer& input);

@@ -56,8 +56,10 @@ core::Result<asio::ip::address> parse_address(std::string_view host) {
 
 }  // namespace
 
-ErrorBody plain_error_body(int /*status*/, std::string_view message) {
-  return {.content_type = "text/plain; charset=utf-8", .body = std::string(message) + "\n"};
+Response plain_refusal(int status, std::string_view message) {
+  return {.status = status,
+          .headers = {{"Content-Type", "text/plain; charset=utf-8"}},
+          .body = std::string(message) + "\n"};
 }
 
 ServerCore::ServerCore(ServerOptions options)
@@ -65,10 +67,13 @@ ServerCore::ServerCore(ServerOptions options)
       limits(options.limits),
       message_limits(message_limits_of(options.limits)),
       handler(std::move(options.handler)),
-      error_body(options.error_body),
+      check_head(std::move(options.check_head)),
+      refusal(std::move(options.refusal)),
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
+  ASSERT(limits.request_bytes_max >= limits.body_bytes_max, "{} bytes for requests of {}",
+         limits.request_bytes_max, limits.body_bytes_max);
   ASSERT(limits.header_bytes_max >= limits.target_bytes_max + ServerLimits::kHeaderBytesOverTarget,
          "headers of {} bytes cannot hold a target of {}", limits.header_bytes_max,
          limits.target_bytes_max);
@@ -80,6 +85,7 @@ core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) 
   tcp::acceptor acceptor(loop.impl().context);
   error_code error;
   acceptor.open(endpoint.protocol(), error);
+  if (!error) keep_from_children(acceptor.native_handle());
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
     acceptor.set_option(asio::ip::v6_only(false), error);
@@ -122,6 +128,7 @@ void ServerCore::accept_waiting(size_t index) {
 
 void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
   error_code error;
+  keep_from_children(socket.native_handle());
   socket.non_blocking(true, error);
   if (!error) socket.set_option(tcp::no_delay(true), error);
   // A client that vanished without a word is found out by what it does not acknowledge.
@@ -155,6 +162,7 @@ void ServerCore::forget(ServerConnection& connection) {
 
 void ServerCore::close_all() {
   acceptors.clear();
+  on_idle = {};
   while (!connections.empty()) {
     const std::shared_ptr<ServerConnection> connection = connections.back();
     connection->close();
@@ -187,12 +195,11 @@ void ServerCore::check_idle() {
 
 // Runs only while there are connections, so that an idle server lets the machine sleep.
 void ServerCore::tick() {
+  const std::shared_ptr<ServerCore> self = shared_from_this();
   date = http_date(core::SystemClock().unix_ns() / 1'000'000'000);
   const int64_t now_ns = loop.now_ns();
-  for (size_t i = connections.size(); i-- > 0;) {
-    const std::shared_ptr<ServerConnection> connection = connections[i];
-    connection->check_deadline(now_ns);
-  }
+  // A copy: the end of one connection may end others.
+  for (const auto& connection : std::vector(connections)) connection->check_deadline(now_ns);
   tick_timer.start(tick_ns(limits), [this] {
     if (!connections.empty()) tick();
   });

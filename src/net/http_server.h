@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,13 +27,17 @@ namespace sluice::net {
 struct ServerLimits {
   // By so much header_bytes_max is at least larger than target_bytes_max.
   static constexpr int64_t kHeaderBytesOverTarget = 128;
+  static constexpr int64_t kRequestBytesFree = 64 << 10;
 
-  int64_t body_bytes_max = 32 << 20;        // over it: 413
-  int64_t header_bytes_max = 64 << 10;      // request line and headers; over it: 431
-  int64_t target_bytes_max = 8 << 10;       // over it: 414
-  int32_t headers_max = 128;                // over it: 431
-  int32_t connections_max = 1024;           // a further one gets 503 with Retry-After and is closed
-  int64_t pipelined_bytes_max = 64 << 10;   // read ahead of the answer in progress; then TCP waits
+  int64_t body_bytes_max = 32 << 20;       // over it: 413
+  int64_t header_bytes_max = 64 << 10;     // request line and headers; over it: 431
+  int64_t target_bytes_max = 8 << 10;      // over it: 414
+  int32_t headers_max = 128;               // over it: 431
+  int32_t connections_max = 1024;          // a further one gets 503 with Retry-After and is closed
+  int64_t request_bytes_max = 48 << 20;    // of all requests' bytes that are being received or wait
+                                           // for their answer to begin, the first
+                                           // kRequestBytesFree of each left out; over it: 503
+  int64_t pipelined_bytes_max = 64 << 10;  // read ahead of the answer in progress; then TCP waits
   int64_t send_buffer_bytes_max = 8 << 20;  // waiting for a slow reader; over it: closed
 
   int64_t header_timeout_ns = 10'000'000'000;  // first to last byte of the headers; over it: 408
@@ -40,17 +45,14 @@ struct ServerLimits {
   int64_t body_bytes_per_s_min = 16 << 10;     // ... its bytes so far take at this rate; over: 408
   int64_t idle_timeout_ns = 60'000'000'000;    // between requests; then closed
   int64_t write_stall_timeout_ns = 60'000'000'000;  // no byte taken by the reader; then closed
+  int64_t answer_bytes_per_s_min = 16 << 10;  // that a reader takes after that time; then closed
   int64_t linger_timeout_ns = 2'000'000'000;  // a refused sender may go on, so that it reads why
   int32_t retry_after_s = 1;                  // of the 503 above
 };
 
 // What the server itself answers with when a request cannot reach the handler.
-struct ErrorBody {
-  std::string content_type;
-  std::string body;
-};
-using ErrorBodyFunction = ErrorBody (*)(int status, std::string_view message);
-ErrorBody plain_error_body(int status, std::string_view message);
+using RefusalFunction = std::function<Response(int status, std::string_view message)>;
+Response plain_refusal(int status, std::string_view message);
 
 struct Exchange;    // one request and its answer, internal
 struct ServerCore;  // internal
@@ -92,20 +94,25 @@ class Responder {
 using Handler = std::function<void(const Request&, Responder)>;
 
 struct ServerStats {
-  int64_t connections = 0;  // open now
-  int64_t running = 0;      // requests handed over and not answered yet
-  int64_t accepted = 0;     // connections since the start
-  int64_t refused = 0;      // over connections_max
-  int64_t requests = 0;     // handed to the handler
-  int64_t rejected = 0;     // answered with 4xx or 5xx by the server itself
-  int64_t cut = 0;          // answers that ended before they were complete
+  int64_t connections = 0;    // open now
+  int64_t running = 0;        // requests handed over and not answered yet
+  int64_t accepted = 0;       // connections since the start
+  int64_t refused = 0;        // over connections_max
+  int64_t requests = 0;       // handed to the handler
+  int64_t rejected = 0;       // answered with 4xx or 5xx by the server itself
+  int64_t cut = 0;            // answers that ended before they were complete
+  int64_t request_bytes = 0;  // held now of those that request_bytes_max is about
 };
+
+// Sees a request whose body has not arrived yet (it is empty here): an answer refuses it unread.
+using HeadCheck = std::function<std::optional<Response>(const Request& head)>;
 
 struct ServerOptions {
   EventLoop& loop;
   ServerLimits limits = {};
   Handler handler = {};
-  ErrorBodyFunction error_body = plain_error_body;
+  HeadCheck check_head = {};  // none: every body is read
+  RefusalFunction refusal = plain_refusal;
 };
 
 class HttpServer {

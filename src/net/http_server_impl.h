@@ -81,18 +81,26 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void on_readable();
   void on_writable();
   void on_end_of_input();
-  bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answer in progress
+  bool backed_up() const;                         // further requests wait for the reader
+  bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answers
   ByteBuffer& choose_input();
   // Parses and dispatches until more bytes are needed or an answer is awaited.
   void process(ByteBuffer& input);
   void dispatch(ByteBuffer& input);
   void keep_rest(ByteBuffer& input);
+  void process_kept();
   void reject(const ParseError& error);
+  void refuse_with(const Response& response);  // the last answer of the connection
+  // The head may not have a body: refused.
+  bool refuse_head(const ByteBuffer& input);
+  void count_request_bytes();
+  bool over_budget() const;
   void begin_answer(int status, BodyFraming framing, size_t body_bytes);
   void end_answer();
   void linger();
   void enter(Phase phase);
   int64_t phase_timeout_ns() const;
+  bool reads_too_slowly(int64_t now_ns) const;  // while there is output
 
   // Sends the pieces after everything before them, or keeps what the socket does not take.
   void put(std::span<const std::string_view> pieces);
@@ -106,8 +114,12 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   ByteBuffer input_;
   ByteBuffer output_;  // what the socket did not take
   Exchange* exchange_ = nullptr;
+  int64_t handed_over_bytes_ = 0;  // of the request whose answer has not begun
+  int64_t counted_bytes_ = 0;      // in the server's request_bytes
   int64_t phase_begin_ns_ = 0;
-  int64_t output_since_ns_ = 0;  // the reader took something, or the output began
+  int64_t output_begin_ns_ = 0;     // what waits began to wait, without a pause since
+  int64_t output_since_ns_ = 0;     // the reader took something of it, or it began
+  int64_t output_taken_bytes_ = 0;  // since it began
   State state_ = State::kReading;
   Phase phase_ = Phase::kFirstByte;
   Method method_ = Method::kGet;  // of the request in progress
@@ -115,6 +127,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   BodyFraming framing_ = BodyFraming::kLength;
   bool keep_alive_ = true;
   bool continue_sent_ = false;
+  bool head_checked_ = false;
   bool processing_ = false;  // answers are collected in the server's buffer
   bool closing_soon_ = false;
   bool half_closed_ = false;
@@ -140,7 +153,8 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const ServerLimits limits;
   const MessageLimits message_limits;
   const Handler handler;
-  const ErrorBodyFunction error_body;
+  const HeadCheck check_head;
+  const RefusalFunction refusal;
   ServerStats stats;
   std::vector<asio::ip::tcp::acceptor> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too

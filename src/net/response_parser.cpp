@@ -4,17 +4,6 @@
 #include "net/http_syntax.h"
 
 namespace sluice::net {
-namespace {
-
-int64_t bytes(size_t count) {
-  return static_cast<int64_t>(count);
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
-}  // namespace
 
 void ResponseParser::start(Method method) {
   state_ = State::kStatusLine;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "net/http_server_impl.h"
@@ -12,6 +13,25 @@ constexpr size_t kReadBytes = 64 << 10;       // one read of the shared buffer
 constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are sent together
 constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
 constexpr size_t kReserveBytesMax = 1 << 20;  // on a sender's word; more when it really sends
+
+// What the budget for requests is about: not the small ones.
+int64_t beyond_free(size_t bytes) {
+  return std::max<int64_t>(0, static_cast<int64_t>(bytes) - ServerLimits::kRequestBytesFree);
+}
+
+// How long so many bytes take at that rate.
+int64_t at_rate(int64_t bytes, int64_t bytes_per_s) {
+  return bytes / bytes_per_s * 1'000'000'000 + bytes % bytes_per_s * 1'000'000'000 / bytes_per_s;
+}
+
+// The length that GET would have: a proxy has only the other server's word for it.
+size_t length_for_head(std::span<const Header> headers, std::string_view body) {
+  if (!body.empty()) return body.size();
+  const std::string_view said = find_header(headers, "content-length").value_or("");
+  size_t length = 0;
+  const auto [end, error] = std::from_chars(said.data(), said.data() + said.size(), length);
+  return error == std::errc() && end == said.data() + said.size() ? length : 0;
+}
 
 }  // namespace
 
@@ -41,14 +61,18 @@ void ServerConnection::close() {
   socket_.close(ignored);
   input_.release();
   output_.release();
+  handed_over_bytes_ = 0;
+  count_request_bytes();
   server_.forget(*this);
-  if (exchange_ == nullptr) return;
-  Exchange& exchange = *std::exchange(exchange_, nullptr);
-  exchange.connection = nullptr;
-  --server_.stats.running;
-  ++server_.stats.cut;
+  Task on_close;  // may drop the last Responder
+  if (exchange_ != nullptr) {
+    Exchange& exchange = *std::exchange(exchange_, nullptr);
+    exchange.connection = nullptr;
+    --server_.stats.running;
+    ++server_.stats.cut;
+    on_close = std::move(exchange.on_close);
+  }
   server_.check_idle();
-  Task on_close = std::move(exchange.on_close);  // may drop the last Responder
   if (on_close) on_close();
 }
 
@@ -120,9 +144,13 @@ void ServerConnection::on_end_of_input() {
   state_ = State::kLingering;
 }
 
+bool ServerConnection::backed_up() const {
+  return buffered_bytes() > server_.limits.send_buffer_bytes_max;
+}
+
 bool ServerConnection::far_ahead(const ByteBuffer& input) const {
-  return state_ == State::kAnswering &&
-         static_cast<int64_t>(input.size()) >= server_.limits.pipelined_bytes_max;
+  const bool waits = state_ == State::kAnswering || (state_ == State::kReading && backed_up());
+  return waits && static_cast<int64_t>(input.size()) >= server_.limits.pipelined_bytes_max;
 }
 
 // What is left of `input` waits in the connection's own buffer; reading goes on unless the client
@@ -132,13 +160,19 @@ void ServerConnection::keep_rest(ByteBuffer& input) {
     input_.append(input.view());
     input.consume(input.size());
   }
+  count_request_bytes();
+  if (state_ == State::kReading && over_budget()) {
+    reject({503, "too many large requests at once, try again"});
+    input_.consume(input_.size());
+    count_request_bytes();
+  }
   if (input_.empty()) input_.release();
   if (!far_ahead(input_)) wait_readable();
 }
 
 void ServerConnection::process(ByteBuffer& input) {
   processing_ = true;
-  while (state_ == State::kReading && open() && !input.empty()) {
+  while (state_ == State::kReading && open() && !input.empty() && !backed_up()) {
     const RequestParser::Status status = parser_.parse(input);
     if (status == RequestParser::Status::kComplete) {
       dispatch(input);
@@ -149,6 +183,7 @@ void ServerConnection::process(ByteBuffer& input) {
       break;
     }
     enter(parser_.head_complete() ? Phase::kBody : Phase::kHeader);
+    if (refuse_head(input)) break;
     if (parser_.waits_for_continue() && parser_.body_bytes() == 0 && !continue_sent_) {
       continue_sent_ = true;
       const std::string_view pieces[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
@@ -172,22 +207,47 @@ void ServerConnection::dispatch(ByteBuffer& input) {
   exchange_ = exchange.get();
   state_ = State::kAnswering;
   phase_ = Phase::kAnswer;
+  handed_over_bytes_ = beyond_free(request.body.size());
+  count_request_bytes();
   ++server_.stats.requests;
   ++server_.stats.running;
   server_.handler(request, Responder(std::move(exchange)));
   parser_.next_message(input);
 }
 
+void ServerConnection::count_request_bytes() {
+  const int64_t bytes = beyond_free(input_.size()) + handed_over_bytes_;
+  server_.stats.request_bytes += bytes - std::exchange(counted_bytes_, bytes);
+}
+
+bool ServerConnection::over_budget() const {
+  return counted_bytes_ > 0 && server_.stats.request_bytes > server_.limits.request_bytes_max;
+}
+
+bool ServerConnection::refuse_head(const ByteBuffer& input) {
+  if (!parser_.head_complete() || !server_.check_head || std::exchange(head_checked_, true))
+    return false;
+  const std::optional<Response> refusal =
+      server_.check_head(parser_.request(input, &server_.headers));
+  if (refusal) refuse_with(*refusal);
+  return refusal.has_value();
+}
+
 void ServerConnection::reject(const ParseError& error) {
-  const ErrorBody body = server_.error_body(error.status, error.message);
+  Response response = server_.refusal(error.status, error.message);
+  if (error.status == 503)
+    response.headers.push_back({"Retry-After", std::to_string(server_.limits.retry_after_s)});
+  refuse_with(response);
+}
+
+void ServerConnection::refuse_with(const Response& response) {
   keep_alive_ = false;
   framing_ = BodyFraming::kLength;
-  begin_answer(error.status, framing_, body.body.size());
-  append_header("Content-Type", body.content_type, &server_.head);
-  if (error.status == 503)
-    append_header("Retry-After", std::to_string(server_.limits.retry_after_s), &server_.head);
+  begin_answer(response.status, framing_, response.body.size());
+  for (const OwnedHeader& header : response.headers)
+    append_header(header.name, header.value, &server_.head);
   server_.head.append("\r\n");
-  const std::string_view pieces[] = {server_.head, body.body};
+  const std::string_view pieces[] = {server_.head, response.body};
   ++server_.stats.rejected;
   put(pieces);
   linger();
@@ -197,6 +257,8 @@ void ServerConnection::begin_answer(int status, BodyFraming framing, size_t body
   const std::string_view connection = !keep_alive_                   ? "close"
                                       : version_ == Version::kHttp10 ? "keep-alive"
                                                                      : "";
+  handed_over_bytes_ = 0;
+  count_request_bytes();
   server_.head.clear();
   append_response_start({.status = status,
                          .date = server_.date,
@@ -208,7 +270,8 @@ void ServerConnection::begin_answer(int status, BodyFraming framing, size_t body
 
 void ServerConnection::send(int status, std::span<const Header> headers, std::string_view body) {
   const bool may_have_body = status != 204 && status != 304;
-  begin_answer(status, may_have_body ? BodyFraming::kLength : BodyFraming::kNone, body.size());
+  begin_answer(status, may_have_body ? BodyFraming::kLength : BodyFraming::kNone,
+               method_ == Method::kHead ? length_for_head(headers, body) : body.size());
   for (const Header& header : headers)
     if (!is_framing_header(header.name)) append_header(header.name, header.value, &server_.head);
   server_.head.append("\r\n");
@@ -267,10 +330,8 @@ void ServerConnection::finish() {
 }
 
 void ServerConnection::send_error(int status, std::string_view message) {
-  const ErrorBody body = server_.error_body(status, message);
-  const Header headers[] = {{.name = "Content-Type", .value = body.content_type}};
   ++server_.stats.rejected;
-  send(status, headers, body.body);
+  send(server_.refusal(status, message));
 }
 
 void ServerConnection::abandon() {
@@ -289,20 +350,23 @@ void ServerConnection::end_answer() {
     server_.check_idle();
     return;
   }
-  continue_sent_ = false;
+  continue_sent_ = head_checked_ = false;
   if (!keep_alive_) {
     linger();
   } else {
     state_ = State::kReading;
     enter(Phase::kIdle);
     if (!processing_ && !input_.empty())
-      server_.loop.post([self = shared_from_this()] {
-        if (!self->open()) return;
-        self->process(self->input_);
-        if (self->open()) self->keep_rest(self->input_);
-      });
+      server_.loop.post([self = shared_from_this()] { self->process_kept(); });
   }
   server_.check_idle();
+}
+
+// Goes on with what came while an answer was awaited.
+void ServerConnection::process_kept() {
+  if (!open() || state_ != State::kReading || input_.empty()) return;
+  process(input_);
+  if (open()) keep_rest(input_);
 }
 
 // Sends what is left, then tells the client that nothing follows, and reads until it goes too: a
@@ -364,7 +428,10 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
     sent -= skip;
   }
   if (output_.empty()) return;
-  if (output_since_ns_ == 0) output_since_ns_ = server_.loop.now_ns();
+  if (output_since_ns_ == 0) {
+    output_begin_ns_ = output_since_ns_ = server_.loop.now_ns();
+    output_taken_bytes_ = 0;
+  }
   wait_writable();
 }
 
@@ -373,12 +440,14 @@ void ServerConnection::on_writable() {
   const IoResult result = send_pieces(socket_.native_handle(), pieces);
   if (result.status == IoStatus::kClosed) return close();
   if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
+  output_taken_bytes_ += static_cast<int64_t>(result.bytes);
   output_.consume(result.bytes);
   if (!output_.empty()) return wait_writable();
   output_.release();
   if (state_ == State::kLingering) linger();
   server_.check_idle();
-  if (exchange_ == nullptr || !exchange_->on_drained) return;
+  if (exchange_ == nullptr) return process_kept();
+  if (!exchange_->on_drained) return;
   Task on_drained = std::move(exchange_->on_drained);
   on_drained();
 }
@@ -392,8 +461,7 @@ int64_t ServerConnection::phase_timeout_ns() const {
     case Phase::kIdle:
       return limits.idle_timeout_ns;
     case Phase::kBody:
-      return limits.body_timeout_ns +
-             parser_.body_bytes() * 1'000'000'000 / limits.body_bytes_per_s_min;
+      return limits.body_timeout_ns + at_rate(parser_.body_bytes(), limits.body_bytes_per_s_min);
     case Phase::kLinger:
       return limits.linger_timeout_ns;
     case Phase::kAnswer:
@@ -402,12 +470,21 @@ int64_t ServerConnection::phase_timeout_ns() const {
   return INT64_MAX;
 }
 
+bool ServerConnection::reads_too_slowly(int64_t now_ns) const {
+  const ServerLimits& limits = server_.limits;
+  if (now_ns - output_since_ns_ > limits.write_stall_timeout_ns) return true;
+  return now_ns - output_begin_ns_ >
+         limits.write_stall_timeout_ns +
+             at_rate(output_taken_bytes_, limits.answer_bytes_per_s_min);
+}
+
 void ServerConnection::check_deadline(int64_t now_ns) {
   if (!open()) return;
-  if (!output_.empty()) {
-    if (now_ns - output_since_ns_ > server_.limits.write_stall_timeout_ns) close();
-    return;
-  }
+  if (!output_.empty() && reads_too_slowly(now_ns)) return close();
+  // While reading waits, nobody else would tell.
+  if (state_ == State::kAnswering && !read_waiting_ && has_hung_up(socket_.native_handle()))
+    return close();
+  if (!output_.empty()) return;
   if (now_ns - phase_begin_ns_ <= phase_timeout_ns()) return;
   if (phase_ == Phase::kHeader || phase_ == Phase::kBody)
     reject({408, phase_ == Phase::kHeader ? "the request's headers took too long"

@@ -130,15 +130,17 @@ api::Error Impl::shutting_down() const {
 void Impl::end_drain_if_idle() {
   if (!draining || !on_drained || preparing > 0 || !generations.empty()) return;
   http.stop_accepting();
-  http.on_idle(std::exchange(on_drained, {}));
+  http.on_idle([this] { finish_drain(); });
+}
+
+void Impl::finish_drain() {
+  if (on_drained) std::exchange(on_drained, {})();
 }
 
 void Impl::give_up_drain() {
   constexpr int64_t kLastWordsNs = 2'000'000'000;
   generations.cancel_all();
-  drain_timer.start(kLastWordsNs, [this] {
-    if (on_drained) std::exchange(on_drained, {})();
-  });
+  drain_timer.start(kLastWordsNs, [this] { finish_drain(); });
 }
 
 void ApiServer::drain(net::Task on_drained) {

@@ -31,7 +31,6 @@ constexpr Route kRoutes[] = {
     {net::Method::kPost, "/tokenize", Access::kKey, &Impl::tokenize},
     {net::Method::kPost, "/detokenize", Access::kKey, &Impl::detokenize},
     {net::Method::kPost, "/flush_cache", Access::kKey, &Impl::flush_cache},
-    {net::Method::kGet, "/flush_cache", Access::kKey, &Impl::flush_cache},
     {net::Method::kGet, "/server_info", Access::kKey, &Impl::show_server_info},
     {net::Method::kGet, "/health", Access::kOpen, &Impl::show_ready},
     {net::Method::kGet, "/readyz", Access::kOpen, &Impl::show_ready},
@@ -65,6 +64,23 @@ constexpr double kChoiceBounds[] = {1, 2, 5, 10, 20};
 
 }  // namespace
 
+std::optional<api::Error> check_access(const net::Request& request,
+                                       std::span<const std::string> api_keys) {
+  std::string allowed;
+  const Route* route = find_route(request.method, request.path, &allowed);
+  if (request.method == net::Method::kOptions && (!allowed.empty() || request.path == "*"))
+    return std::nullopt;
+  if (route == nullptr && allowed.empty())
+    return api::not_found(fmt::format("there is no path '{}' here", request.path));
+  if (route == nullptr)
+    return api::method_not_allowed(fmt::format("'{}' takes {}, not {}", request.path, allowed,
+                                               net::method_text(request.method)),
+                                   allowed);
+  if (route->access == Access::kKey && !is_authorized(request, api_keys))
+    return api::invalid_api_key("send a valid API key as 'Authorization: Bearer KEY'");
+  return std::nullopt;
+}
+
 Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
     : config(std::move(config_in)),
       parts(std::move(parts_in)),
@@ -80,7 +96,12 @@ Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
             .limits = config.http_limits,
             .handler = [this](const net::Request& request,
                               net::Responder responder) { handle(request, std::move(responder)); },
-            .error_body = wire_error_body}),
+            .check_head = [this](const net::Request& head) { return check_head(head); },
+            .refusal =
+                [this](int status, std::string_view message) {
+                  return replier.refusal(new_request_id(config.id_seed, &requests),
+                                         api::from_status(status, message));
+                }}),
       worker(config.prepare_queue_max) {
   parts.bridge.set_receiver([this](const EventBatch& batch) {
     generations.on_events(batch, parts.clock.now_ns());
@@ -91,28 +112,20 @@ Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
 
 void Impl::handle(const net::Request& request, net::Responder responder) {
   const int64_t now_ns = parts.clock.now_ns();
-  const std::string_view given = request.header("x-request-id").value_or("");
   Ticket ticket{.responder = std::move(responder),
-                .request_id = is_valid_request_id(given)
-                                  ? std::string(given)
-                                  : "req-" + random_hex(config.id_seed, requests),
+                .request_id = request_id_of(request, config.id_seed, &requests),
                 .started_ns = now_ns};
-  ++requests;
+  if (const auto error = check_access(request, config.api_keys)) return refuse(ticket, *error);
+  if (request.method == net::Method::kOptions) return replier.preflight(ticket, request);
   std::string allowed;
   const Route* route = find_route(request.method, request.path, &allowed);
-  if (request.method == net::Method::kOptions && (!allowed.empty() || request.path == "*"))
-    return replier.preflight(ticket, request);
-  if (route == nullptr && allowed.empty())
-    return refuse(ticket, api::not_found(fmt::format("there is no path '{}' here", request.path)));
-  if (route == nullptr)
-    return refuse(
-        ticket, api::method_not_allowed(fmt::format("'{}' takes {}, not {}", request.path, allowed,
-                                                    net::method_text(request.method)),
-                                        allowed));
-  if (route->access == Access::kKey && !is_authorized(request, config.api_keys))
-    return refuse(ticket,
-                  api::invalid_api_key("send a valid API key as 'Authorization: Bearer KEY'"));
   (this->*route->handle)(std::move(ticket), request);
+}
+
+std::optional<net::Response> Impl::check_head(const net::Request& head) {
+  const auto error = check_access(head, config.api_keys);
+  if (!error) return std::nullopt;
+  return replier.refusal(request_id_of(head, config.id_seed, &requests), *error);
 }
 
 void Impl::refuse(const Ticket& ticket, const api::Error& error) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,10 +34,8 @@ struct ApiServerConfig {
   net::ServerLimits http_limits;
   int64_t inline_body_bytes_max = 32 << 10;  // larger ones are prepared on the worker
   int64_t prepare_queue_max = 64;            // of these, waiting; then 503
-  int64_t prepare_bytes_max =
-      64 << 20;  // of the bodies of these, at least body_bytes_max; then 503
-  int64_t ping_after_ns = 10'000'000'000;  // a silent stream gets a comment at the latest …
-  int64_t ping_period_ns = 4'000'000'000;  // … this much after that
+  int64_t ping_after_ns = 10'000'000'000;    // a silent stream gets a comment at the latest …
+  int64_t ping_period_ns = 4'000'000'000;    // … this much after that
   int64_t drain_timeout_ns = 30'000'000'000;
   api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
   int64_t page_tokens = 0;
@@ -53,6 +53,11 @@ struct ApiServerParts {
   const core::Clock& clock;
   std::function<int64_t()> resident_bytes;  // of this process
 };
+
+// Why this request gets no answer but an error, whatever its body is: no such path or method here,
+// or no valid key. Nothing for the questions of browsers (OPTIONS).
+std::optional<api::Error> check_access(const net::Request& request,
+                                       std::span<const std::string> api_keys);
 
 // Belongs to the loop's thread.
 class ApiServer {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@ struct ApiServer::Impl {
 
   // Requests.
   void handle(const net::Request& request, net::Responder responder);
+  std::optional<net::Response> check_head(const net::Request& head);
   void generate_chat(Ticket ticket, const net::Request& request);
   void generate_completion(Ticket ticket, const net::Request& request);
   void list_models(Ticket ticket, const net::Request& request);
@@ -53,6 +55,7 @@ struct ApiServer::Impl {
   void start_ping_timer();
   void end_drain_if_idle();
   void give_up_drain();
+  void finish_drain();
 
   ApiServerConfig config;
   ApiServerParts parts;
@@ -60,8 +63,7 @@ struct ApiServer::Impl {
   const int64_t created_s;
   uint64_t requests = 0;  // counted for ids
   uint64_t next_engine_id = 1;
-  int64_t preparing = 0;        // requests on the worker
-  int64_t preparing_bytes = 0;  // of their bodies
+  int64_t preparing = 0;  // requests on the worker; request_bytes_max bounds their bodies
   engine::Histogram request_n;
   PromptBuilder loop_builder;    // the loop's thread only
   PromptBuilder worker_builder;  // the worker's thread only
@@ -76,20 +78,16 @@ struct ApiServer::Impl {
 
 template <typename Work, typename Done>
 void ApiServer::Impl::prepare(Ticket ticket, std::string_view body, Work work, Done done) {
-  const auto bytes = static_cast<int64_t>(body.size());
-  if (bytes <= config.inline_body_bytes_max)
+  if (std::ssize(body) <= config.inline_body_bytes_max)
     return done(std::move(ticket), work(body, loop_builder));
-  if (preparing >= config.prepare_queue_max || preparing_bytes + bytes > config.prepare_bytes_max)
+  if (preparing >= config.prepare_queue_max)
     return refuse(ticket, api::overloaded("too many large requests are being read already", 1));
   ++preparing;
-  preparing_bytes += bytes;
-  auto task = [this, work, done, bytes, ticket = std::move(ticket),
-               kept = std::string(body)]() mutable {
+  auto task = [this, work, done, ticket = std::move(ticket), kept = std::string(body)]() mutable {
     // The ticket holds a responder, which is the loop's: it only passes through this thread.
-    auto finish = [this, done, bytes, ticket = std::move(ticket),
+    auto finish = [this, done, ticket = std::move(ticket),
                    result = work(std::exchange(kept, {}), worker_builder)]() mutable {
       --preparing;
-      preparing_bytes -= bytes;
       done(std::move(ticket), std::move(result));
       end_drain_if_idle();
     };

@@ -36,6 +36,15 @@ bool is_valid_request_id(std::string_view text) {
          });
 }
 
+std::string request_id_of(const net::Request& request, uint64_t seed, uint64_t* counter) {
+  const std::string_view given = request.header("x-request-id").value_or("");
+  return is_valid_request_id(given) ? std::string(given) : new_request_id(seed, counter);
+}
+
+std::string new_request_id(uint64_t seed, uint64_t* counter) {
+  return "req-" + random_hex(seed, (*counter)++);
+}
+
 std::string random_hex(uint64_t seed, uint64_t counter) {
   return fmt::format("{:016x}{:016x}", core::random_bits(seed, 2 * counter),
                      core::random_bits(seed, 2 * counter + 1));
@@ -80,16 +89,21 @@ void Replier::text(const Ticket& ticket, std::string_view content_type, std::str
 
 void Replier::error(const Ticket& ticket, const api::Error& error, int64_t now_ns) const {
   net::Responder responder = ticket.responder;
+  net::Response response = refusal(ticket.request_id, error);
+  append_processing_time(&response.headers, ticket, now_ns);
+  responder.send(response);
+}
+
+net::Response Replier::refusal(std::string_view request_id, const api::Error& error) const {
   net::Response response{.status = error.status,
-                         .headers = common_headers(ticket.request_id, allowed_origin),
+                         .headers = common_headers(request_id, allowed_origin),
                          .body = api::to_json(error)};
   response.headers.push_back({"content-type", "application/json"});
-  append_processing_time(&response.headers, ticket, now_ns);
   if (!error.allow.empty()) response.headers.push_back({"allow", error.allow});
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});
   if (error.retry_after_seconds > 0)
     response.headers.push_back({"retry-after", fmt::format("{}", error.retry_after_seconds)});
-  responder.send(response);
+  return response;
 }
 
 void Replier::preflight(const Ticket& ticket, const net::Request& request) const {
@@ -103,11 +117,6 @@ void Replier::preflight(const Ticket& ticket, const net::Request& request) const
     response.headers.push_back({"access-control-max-age", "86400"});
   }
   responder.send(response);
-}
-
-net::ErrorBody wire_error_body(int status, std::string_view message) {
-  return {.content_type = "application/json",
-          .body = api::to_json(api::from_status(status, message))};
 }
 
 }  // namespace sluice::server

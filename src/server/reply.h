@@ -22,6 +22,10 @@ struct Ticket {
 // 1 to 128 letters, digits and ". _ : -": what can be logged and echoed without harm.
 bool is_valid_request_id(std::string_view text);
 
+// The client's own id where it is a valid one, else a new one.
+std::string request_id_of(const net::Request& request, uint64_t seed, uint64_t* counter);
+std::string new_request_id(uint64_t seed, uint64_t* counter);
+
 // 32 hexadecimal digits, different for each (seed, counter).
 std::string random_hex(uint64_t seed, uint64_t counter);
 
@@ -41,11 +45,10 @@ struct Replier {
   void text(const Ticket& ticket, std::string_view content_type, std::string body,
             int64_t now_ns) const;
   void error(const Ticket& ticket, const api::Error& error, int64_t now_ns) const;
+  // The same without a ticket and its time: a refusal by the HTTP layer.
+  net::Response refusal(std::string_view request_id, const api::Error& error) const;
   // The answer to a browser that asks whether it may send a request from another origin.
   void preflight(const Ticket& ticket, const net::Request& request) const;
 };
-
-// Refusals of the HTTP layer as the wire's error object.
-net::ErrorBody wire_error_body(int status, std::string_view message);
 
 }  // namespace sluice::server

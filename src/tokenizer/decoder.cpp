@@ -1,50 +1,17 @@
 #include "tokenizer/decoder.h"
 
+#include "core/utf8.h"
+
 namespace sluice::tokenizer {
-namespace {
-
-constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
-// The bytes that may follow: Unicode 15, table 3-7.
-struct ByteRange {
-  unsigned char first;
-  unsigned char last;
-};
-
-// Bytes of the character that starts with `lead`; 0 where none does.
-int size_from_lead(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead < 0xc2 || lead > 0xf4) return 0;
-  return lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-}
-
-ByteRange second_byte_range(unsigned char lead) {
-  switch (lead) {
-    case 0xe0:
-      return {0xa0, 0xbf};
-    case 0xed:
-      return {0x80, 0x9f};
-    case 0xf0:
-      return {0x90, 0xbf};
-    case 0xf4:
-      return {0x80, 0x8f};
-    default:
-      return {0x80, 0xbf};
-  }
-}
-
-}  // namespace
-
 void Utf8Stream::push(std::string_view bytes, std::string& out) {
   for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
     if (!pending_.empty()) {
-      const auto lead = static_cast<unsigned char>(pending_.front());
-      const ByteRange range =
-          pending_.size() == 1 ? second_byte_range(lead) : ByteRange{0x80, 0xbf};
-      if (byte >= range.first && byte <= range.last) {
+      const char lead = pending_.front();
+      const bool continues = pending_.size() == 1 ? core::may_follow_utf8_lead(lead, c)
+                                                  : core::is_utf8_continuation(c);
+      if (continues) {
         pending_.push_back(c);
-        if (std::ssize(pending_) == size_from_lead(lead)) {
+        if (std::ssize(pending_) == core::utf8_bytes_from_lead(lead)) {
           out += pending_;
           pending_.clear();
         }
@@ -52,9 +19,9 @@ void Utf8Stream::push(std::string_view bytes, std::string& out) {
       }
       finish(out);
     }
-    switch (size_from_lead(byte)) {
+    switch (core::utf8_bytes_from_lead(c)) {
       case 0:
-        out += kReplacement;
+        out += core::kReplacementCharacter;
         break;
       case 1:
         out.push_back(c);
@@ -66,7 +33,7 @@ void Utf8Stream::push(std::string_view bytes, std::string& out) {
 }
 
 void Utf8Stream::finish(std::string& out) {
-  if (!pending_.empty()) out += kReplacement;
+  if (!pending_.empty()) out += core::kReplacementCharacter;
   pending_.clear();
 }
 

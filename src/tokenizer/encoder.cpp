@@ -1,13 +1,24 @@
 #include "tokenizer/encoder.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
+#include "core/assert.h"
 #include "tokenizer/unicode.h"
 
 namespace sluice::tokenizer {
 namespace {
 
-constexpr std::string_view kSentencePieceSpace = "\xe2\x96\x81";  // U+2581
+constexpr size_t kWordBytesMax = std::numeric_limits<int32_t>::max() - 1;  // of SentencePiece
+
+// A character at `offset` bytes of its word that no token contains: a symbol that merges with none.
+int32_t unknown_symbol(int64_t offset) {
+  return static_cast<int32_t>(-2 - offset);
+}
+int64_t unknown_offset(int32_t symbol) {
+  return -2 - int64_t{symbol};
+}
 
 bool is_word_character(Char c) {
   return (c.classes & (kLetter | kNumber | kMark)) != 0 || c.code_point == '_';
@@ -25,20 +36,26 @@ bool ends_with_word(const char* begin, const char* end) {
   return is_word_character(read_char(last, end));
 }
 
+struct SpaceRules {
+  bool add_prefix;
+  bool remove_extra;
+};
+
 // The text with its spaces as SentencePiece sees them.
-std::string prepare_spaces(std::string_view text, bool add_prefix, bool remove_extra) {
+std::string prepare_spaces(std::string_view text, SpaceRules rules) {
   std::string out;
   out.reserve(text.size() + 1);
-  if (add_prefix) out.push_back(' ');
+  const size_t prefix_bytes = rules.add_prefix ? 1 : 0;
+  if (rules.add_prefix) out.push_back(' ');
   while (!text.empty()) {
     const bool is_space = text.starts_with(kSentencePieceSpace);
     const char c = is_space ? ' ' : text.front();
     text.remove_prefix(is_space ? kSentencePieceSpace.size() : 1);
-    const bool at_edge = out.size() == (add_prefix ? 1 : 0);
-    if (remove_extra && c == ' ' && (at_edge || out.back() == ' ')) continue;
+    const bool at_edge = out.size() == prefix_bytes;
+    if (rules.remove_extra && c == ' ' && (at_edge || out.back() == ' ')) continue;
     out.push_back(c);
   }
-  if (remove_extra && out.size() > (add_prefix ? 1 : 0) && out.back() == ' ') out.pop_back();
+  if (rules.remove_extra && out.size() > prefix_bytes && out.back() == ' ') out.pop_back();
   return out;
 }
 
@@ -51,6 +68,8 @@ std::vector<TokenId> Encoder::encode(std::string_view text, EncodeOptions option
   split_added(vocabulary_.added_, options.special_text, text,
               [&](std::string_view t) { encode_between(t, options.special_text); });
   if (surround) ids_.insert(ids_.end(), vocabulary_.suffix().begin(), vocabulary_.suffix().end());
+  if (symbols_.capacity() > kScratchSymbolsMax) symbols_ = std::vector<int32_t>();
+  if (ids_.capacity() > kScratchSymbolsMax) return std::exchange(ids_, std::vector<TokenId>());
   return ids_;
 }
 
@@ -70,10 +89,12 @@ void Encoder::split_added(const AddedTokens& added, SpecialText special_text, st
         (ends_with_word(begin, match.begin) || starts_with_word(match.end, end)))
       continue;
     const char* token_begin = std::max(match.begin, done);
-    if (edges.strips_left) token_begin = std::max(trailing_spaces({begin, match.begin}), done);
+    if (edges.strips_left)
+      token_begin = std::max(trailing_spaces({std::min(done, match.begin), match.begin}), done);
     if (done < token_begin) on_text({done, token_begin});
     ids_.push_back(match.token->id);
-    done = edges.strips_right ? skip(match.end, end, kSpace) : match.end;
+    // Where an earlier token's spaces reach further, they end where this one's do.
+    done = edges.strips_right ? skip(std::max(match.end, done), end, kSpace) : match.end;
   }
   if (done < end) on_text({done, end});
 }
@@ -99,7 +120,8 @@ void Encoder::encode_normalized(std::string_view text) {
 // Where asked for, a space is put before the text and after every added token.
 void Encoder::encode_sentence_piece(std::string_view raw) {
   const std::string text =
-      prepare_spaces(raw, vocabulary_.add_space_prefix_, vocabulary_.remove_extra_whitespaces_);
+      prepare_spaces(raw, {.add_prefix = vocabulary_.add_space_prefix_,
+                           .remove_extra = vocabulary_.remove_extra_whitespaces_});
   if (!vocabulary_.spaces_start_words_) {
     encode_word(text);
     return;
@@ -110,6 +132,12 @@ void Encoder::encode_sentence_piece(std::string_view raw) {
     encode_word(std::string_view(text).substr(begin, end - begin));
     begin = std::min(end, text.size());
   }
+}
+
+int64_t Encoder::scratch_bytes() const {
+  return static_cast<int64_t>(ids_.capacity() * sizeof(TokenId) +
+                              symbols_.capacity() * sizeof(int32_t)) +
+         merger_.scratch_bytes();
 }
 
 void Encoder::encode_word(std::string_view word) {
@@ -132,6 +160,7 @@ void Encoder::encode_word(std::string_view word) {
 // Bytes that the vocabulary lacks are left out before merging, as Hugging Face tokenizers does.
 void Encoder::append_word_symbols(std::string_view word) {
   symbols_.clear();
+  symbols_.reserve(word.size());
   for (const char c : word) {
     const int32_t symbol = vocabulary_.byte_symbols_[static_cast<unsigned char>(c)];
     if (symbol != kNoToken) symbols_.push_back(symbol);
@@ -141,26 +170,27 @@ void Encoder::append_word_symbols(std::string_view word) {
 }
 
 void Encoder::append_word_characters(std::string_view word) {
+  ASSERT(word.size() < kWordBytesMax, "a word of {} bytes", word.size());
   symbols_.clear();
-  unknown_characters_.clear();
+  symbols_.reserve(word.size());
   const char* const end = word.data() + word.size();
   for (const char* at = word.data(); at < end;) {
     const std::string_view character(at, static_cast<size_t>(char_size_bytes(at, end)));
     const int32_t known = vocabulary_.characters_.find(character);
-    if (known == TextIndex::kNone) unknown_characters_.push_back(character);
-    symbols_.push_back(
-        known != TextIndex::kNone ? known : -1 - static_cast<int32_t>(unknown_characters_.size()));
+    symbols_.push_back(known != TextIndex::kNone ? known : unknown_symbol(at - word.data()));
     at += character.size();
   }
   merger_.merge(vocabulary_.merges_, symbols_);
-  for (const int32_t symbol : symbols_) append_id_of(symbol);
+  for (const int32_t symbol : symbols_) append_id_of(symbol, word);
 }
 
-void Encoder::append_id_of(int32_t symbol) {
+void Encoder::append_id_of(int32_t symbol, std::string_view word) {
   if (vocabulary_.contains(symbol)) {
     ids_.push_back(symbol);
   } else if (symbol < 0) {
-    append_bytes_of(unknown_characters_[static_cast<size_t>(-2 - symbol)]);
+    const char* const at = word.data() + unknown_offset(symbol);
+    const int32_t bytes = char_size_bytes(at, word.data() + word.size());
+    append_bytes_of({at, static_cast<size_t>(bytes)});
   } else {
     append_bytes_of(
         vocabulary_.partial_characters_[static_cast<size_t>(symbol - vocabulary_.size())]);

@@ -11,8 +11,11 @@ namespace {
 
 // Up to here a scan for the least rank is faster than a heap.
 constexpr size_t kShortWordSymbols = 24;
-constexpr size_t kScratchSymbolsMax = 1 << 16;  // kept between words
 constexpr uint32_t kNoLink = std::numeric_limits<uint32_t>::max();
+
+constexpr uint64_t heap_entry(uint32_t rank, uint32_t link) {
+  return static_cast<uint64_t>(rank) << 32 | link;
+}
 
 }  // namespace
 
@@ -65,34 +68,42 @@ void WordMerger::merge_short(const MergeTable& table, std::vector<int32_t>& symb
   }
 }
 
-void WordMerger::rank_link(const MergeTable& table, uint32_t link) {
+void WordMerger::link_all(const MergeTable& table, const std::vector<int32_t>& symbols) {
+  const auto count = static_cast<uint32_t>(symbols.size());
+  links_.resize(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const bool is_last = i + 1 == count;
+    links_[i] = {.previous = i == 0 ? kNoLink : i - 1,
+                 .next = is_last ? kNoLink : i + 1,
+                 .rank = is_last ? Merge::kNone : table.find(symbols[i], symbols[i + 1]).rank};
+  }
+  heap_.clear();
+  heap_.reserve(count);
+  fill_heap();
+}
+
+void WordMerger::fill_heap() {
+  heap_.clear();
+  for (uint32_t i = 0; i != kNoLink; i = links_[i].next)
+    if (links_[i].rank != Merge::kNone) heap_.push_back(heap_entry(links_[i].rank, i));
+  std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
+}
+
+void WordMerger::push(const MergeTable& table, const std::vector<int32_t>& symbols, uint32_t link) {
   Link& l = links_[link];
-  l.with_next = l.next == kNoLink ? Merge{} : table.find(l.symbol, links_[l.next].symbol);
+  l.rank = l.next == kNoLink ? Merge::kNone : table.find(symbols[link], symbols[l.next]).rank;
+  if (l.rank == Merge::kNone) return;
+  if (heap_.size() == links_.size()) {
+    fill_heap();  // drops the entries that do not hold: more room than before, as links only go
+    return;
+  }
+  heap_.push_back(heap_entry(l.rank, link));
+  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
 }
 
 void WordMerger::merge_long(const MergeTable& table, std::vector<int32_t>& symbols) {
   ASSERT(symbols.size() < kNoLink, "a word of {} symbols", symbols.size());
-  const auto count = static_cast<uint32_t>(symbols.size());
-  links_.resize(count);
-  heap_.clear();
-  for (uint32_t i = 0; i < count; ++i)
-    links_[i] = {symbols[i], i == 0 ? kNoLink : i - 1, i + 1 == count ? kNoLink : i + 1, {}};
-
-  const auto entry = [this](uint32_t link) {
-    return static_cast<uint64_t>(links_[link].with_next.rank) << 32 | link;
-  };
-  for (uint32_t i = 0; i < count; ++i) {
-    rank_link(table, i);
-    if (links_[i].with_next.rank != Merge::kNone) heap_.push_back(entry(i));
-  }
-  std::make_heap(heap_.begin(), heap_.end(), std::greater<>());
-  const auto rank_and_push = [&](uint32_t link) {
-    rank_link(table, link);
-    if (links_[link].with_next.rank == Merge::kNone) return;
-    heap_.push_back(entry(link));
-    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
-  };
-
+  link_all(table, symbols);
   while (!heap_.empty()) {
     const uint64_t least = heap_.front();
     std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
@@ -100,22 +111,28 @@ void WordMerger::merge_long(const MergeTable& table, std::vector<int32_t>& symbo
     const auto at = static_cast<uint32_t>(least);
     Link& left = links_[at];
     // Entries are not taken back when their pair changes: the link knows the rank that holds.
-    if (left.with_next.rank != least >> 32) continue;
+    if (left.rank != least >> 32) continue;
     Link& right = links_[left.next];
-    left.symbol = left.with_next.merged;
+    symbols[at] = table.find(symbols[at], symbols[left.next]).merged;
     left.next = right.next;
-    right.with_next = {};
+    right.rank = Merge::kNone;
     if (left.next != kNoLink) links_[left.next].previous = at;
-    rank_and_push(at);
-    if (left.previous != kNoLink) rank_and_push(left.previous);
+    push(table, symbols, at);
+    if (left.previous != kNoLink) push(table, symbols, left.previous);
   }
 
-  symbols.clear();
-  for (uint32_t i = 0; i != kNoLink; i = links_[i].next) symbols.push_back(links_[i].symbol);
+  size_t count = 0;  // a link never stands before the place that its symbol gets
+  for (uint32_t i = 0; i != kNoLink; i = links_[i].next) symbols[count++] = symbols[i];
+  symbols.resize(count);
   if (links_.capacity() > kScratchSymbolsMax) {
-    links_ = {};
-    heap_ = {};
+    links_ = std::vector<Link>();  // = {} would keep the memory
+    heap_ = std::vector<uint64_t>();
   }
+}
+
+int64_t WordMerger::scratch_bytes() const {
+  return static_cast<int64_t>(links_.capacity() * sizeof(Link) +
+                              heap_.capacity() * sizeof(uint64_t));
 }
 
 }  // namespace sluice::tokenizer

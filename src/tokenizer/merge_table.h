@@ -2,11 +2,15 @@
 // with the lowest rank is joined, the leftmost of equals first, until no pair has a rank.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
 namespace sluice::tokenizer {
+
+// Symbols for which working memory is kept between words.
+inline constexpr size_t kScratchSymbolsMax = 1 << 16;
 
 // Ranks of equal value are allowed (SentencePiece scores).
 struct Merge {
@@ -50,23 +54,33 @@ class MergeTable {
   int shift_ = 0;
 };
 
-// Merges words; keeps its working memory between words.
+// Merges words; keeps its working memory between words, that of long ones only while it merges.
 class WordMerger {
+  // Where a symbol of a long word stands and the rank of its merge with the one after it.
+  struct Link {
+    uint32_t previous;
+    uint32_t next;
+    uint32_t rank;
+  };
+
  public:
+  // Working memory for each symbol of the longest word, beside the symbols.
+  static constexpr int64_t kScratchBytesPerSymbol = sizeof(Link) + sizeof(uint64_t);
+
   // In place; n log n in the number of symbols (under 2^32).
   void merge(const MergeTable& table, std::vector<int32_t>& symbols);
 
+  // What it keeps for long words.
+  int64_t scratch_bytes() const;
+
  private:
-  // A symbol of a long word and the merge of it with the one after it.
-  struct Link {
-    int32_t symbol;
-    uint32_t previous;
-    uint32_t next;
-    Merge with_next;
-  };
   void merge_short(const MergeTable& table, std::vector<int32_t>& symbols);
   void merge_long(const MergeTable& table, std::vector<int32_t>& symbols);
-  void rank_link(const MergeTable& table, uint32_t link);
+  void link_all(const MergeTable& table, const std::vector<int32_t>& symbols);
+  // Fills the heap from the links that hold: all but those that a merge took up.
+  void fill_heap();
+  // The rank of the link, and its place in the heap.
+  void push(const MergeTable& table, const std::vector<int32_t>& symbols, uint32_t link);
 
   std::vector<Merge> ranks_;
   std::vector<Link> links_;

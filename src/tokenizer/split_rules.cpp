@@ -12,16 +12,12 @@ namespace {
 
 // ---- the expressions ----
 
-constexpr std::string_view kDigitRegex = R"(\p{N})";
-constexpr std::string_view kDigitsRegex = R"(\p{N}+)";
 constexpr std::string_view kThreeDigitsRegex = R"(\p{N}{1,3})";
 constexpr std::string_view kLineBreakRegex = R"([\r\n])";
 constexpr std::string_view kTrailingSpacesRegex = R"(\s+$)";
 constexpr std::string_view kSpacedLettersRegex = R"(\s?\p{L}+)";
 constexpr std::string_view kSpacedPunctuationRegex = R"(\s?\p{P}+)";
 
-constexpr std::string_view kGpt2Regex =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLlama3Regex =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";

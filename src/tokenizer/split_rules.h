@@ -14,6 +14,12 @@ namespace sluice::tokenizer {
 // The end of the first piece of [begin, end), which is not empty.
 using SplitRule = const char* (*)(const char* begin, const char* end);
 
+// Expressions that tokenizer.json also means without spelling them.
+inline constexpr std::string_view kDigitRegex = R"(\p{N})";
+inline constexpr std::string_view kDigitsRegex = R"(\p{N}+)";
+inline constexpr std::string_view kGpt2Regex =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
 enum class Normalization : uint8_t { kNone, kNfc };
 
 // What GGUF's tokenizer.ggml.pre names.

@@ -208,13 +208,13 @@ Result<void> Reader::read_pre_tokenizer(dom::object step, std::string_view type)
   std::string_view regex;
   if (type == "Split") return read_split(step);
   if (type == "Digits") {
-    regex = TRY(flag_at(step, "individual_digits", false)) ? R"(\p{N})" : R"(\p{N}+)";
+    regex = TRY(flag_at(step, "individual_digits", false)) ? kDigitRegex : kDigitsRegex;
   } else if (type == "ByteLevel") {
     if (TRY(flag_at(step, "add_prefix_space", false)))
       return core::unsupported("ByteLevel with add_prefix_space");
     is_byte_level_ = true;
     if (!TRY(flag_at(step, "use_regex", true))) return {};
-    regex = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+    regex = kGpt2Regex;
   } else {
     return core::unsupported("'{}' is not known; these are: Sequence, Split, Digits, ByteLevel",
                              type);

@@ -6,46 +6,18 @@
 #include <memory>
 
 #include "core/assert.h"
+#include "core/utf8.h"
 
 namespace sluice::tokenizer {
 namespace {
 
-constexpr bool is_continuation(unsigned char byte) {
-  return (byte & 0xc0) == 0x80;
-}
-
-// Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF.
 struct Decoded {
   uint32_t code_point;
   int32_t size_bytes;
 };
-Decoded decode_multibyte(const char* begin, const char* end) {
-  const auto at = [begin](int i) { return static_cast<unsigned char>(begin[i]); };
-  const int64_t left = end - begin;
-  const unsigned char lead = at(0);
-  if (lead >= 0xc2 && lead <= 0xdf) {
-    if (left >= 2 && is_continuation(at(1)))
-      return {static_cast<uint32_t>(lead & 0x1f) << 6 | (at(1) & 0x3f), 2};
-  } else if (lead >= 0xe0 && lead <= 0xef) {
-    if (left >= 3 && is_continuation(at(1)) && is_continuation(at(2))) {
-      const uint32_t c = static_cast<uint32_t>(lead & 0x0f) << 12 |
-                         static_cast<uint32_t>(at(1) & 0x3f) << 6 | (at(2) & 0x3f);
-      if (c >= 0x800 && (c < 0xd800 || c > 0xdfff)) return {c, 3};
-    }
-  } else if (lead >= 0xf0 && lead <= 0xf4) {
-    if (left >= 4 && is_continuation(at(1)) && is_continuation(at(2)) && is_continuation(at(3))) {
-      const uint32_t c = static_cast<uint32_t>(lead & 0x07) << 18 |
-                         static_cast<uint32_t>(at(1) & 0x3f) << 12 |
-                         static_cast<uint32_t>(at(2) & 0x3f) << 6 | (at(3) & 0x3f);
-      if (c >= 0x10000 && c <= 0x10ffff) return {c, 4};
-    }
-  }
-  return {kInvalidCodePoint, 1};
-}
-
 Decoded decode(const char* begin, const char* end) {
-  const auto byte = static_cast<unsigned char>(*begin);
-  return byte < 128 ? Decoded{byte, 1} : decode_multibyte(begin, end);
+  const core::Utf8Character c = core::decode_utf8({begin, end});
+  return c.size_bytes > 0 ? Decoded{c.code_point, c.size_bytes} : Decoded{kInvalidCodePoint, 1};
 }
 
 CharClasses classes_of(uint32_t code_point) {
@@ -92,9 +64,9 @@ CharClasses classes_of(uint32_t code_point) {
 // ranges of frequent scripts. A byte that is not UTF-8 stays what it is.
 bool is_nfc_inert(uint32_t c) {
   return c < 0x300 || c == kInvalidCodePoint || (c >= 0x4e00 && c <= 0x9fff) ||
-         (c >= 0x3000 && c <= 0x3098) || (c >= 0x309b && c <= 0x30ff) ||
-         (c >= 0xac00 && c <= 0xd7a3) || (c >= 0x400 && c <= 0x482) ||
-         (c >= 0x2010 && c <= 0x203f) || (c >= 0xff01 && c <= 0xff5e);
+         (c >= 0x3000 && c <= 0x3029) || (c >= 0x3030 && c <= 0x3098) ||
+         (c >= 0x309b && c <= 0x30ff) || (c >= 0xac00 && c <= 0xd7a3) ||
+         (c >= 0x400 && c <= 0x482) || (c >= 0x2010 && c <= 0x203f) || (c >= 0xff01 && c <= 0xff5e);
 }
 
 void append_nfc(std::string_view text, std::string& out) {
@@ -111,7 +83,7 @@ void append_nfc(std::string_view text, std::string& out) {
 }  // namespace
 
 Char read_multibyte_char(const char* begin, const char* end) {
-  const Decoded decoded = decode_multibyte(begin, end);
+  const Decoded decoded = decode(begin, end);
   return {decoded.code_point, decoded.size_bytes, classes_of(decoded.code_point)};
 }
 
@@ -143,9 +115,7 @@ const char* trailing_spaces(std::string_view text) {
   const char* start = end;
   while (start > begin) {
     const char* before = start - 1;
-    while (before > begin && start - before < 4 &&
-           is_continuation(static_cast<unsigned char>(*before)))
-      --before;
+    while (before > begin && start - before < 4 && core::is_utf8_continuation(*before)) --before;
     const Char c = read_char(before, start);
     if ((c.classes & kSpace) == 0 || before + c.size_bytes != start) break;
     start = before;
@@ -195,13 +165,6 @@ std::string to_nfc(std::string_view text) {
     out.append(pending, end);
   }
   return out;
-}
-
-void append_utf8(uint32_t code_point, std::string& out) {
-  utf8proc_uint8_t bytes[4];
-  const utf8proc_ssize_t size =
-      utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes);
-  out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
 }
 
 }  // namespace sluice::tokenizer

@@ -74,6 +74,4 @@ const char* trailing_spaces(std::string_view text);
 bool is_surely_nfc(std::string_view text);
 std::string to_nfc(std::string_view text);
 
-void append_utf8(uint32_t code_point, std::string& out);
-
 }  // namespace sluice::tokenizer

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/utf8.h"
 #include "tokenizer/byte_map.h"
 #include "tokenizer/unicode.h"
 
@@ -29,8 +30,6 @@ constexpr std::string_view kEndOfTurnTexts[] = {
     "[EOS]",
     "<｜end▁of▁sentence｜>",
 };
-
-constexpr std::string_view kSentencePieceSpace = "\xe2\x96\x81";  // U+2581
 
 bool is_text_token(TokenType type) {
   return type == TokenType::kNormal || type == TokenType::kUnused;
@@ -169,7 +168,7 @@ core::Result<void> Vocabulary::index_byte_level(const VocabularySource& source) 
     by_text.insert(source.tokens[id], static_cast<TokenId>(id));
   for (int byte = 0; byte < 256; ++byte) {
     std::string text;
-    append_utf8(byte_to_code_point(static_cast<uint8_t>(byte)), text);
+    core::append_utf8(byte_to_code_point(static_cast<uint8_t>(byte)), text);
     byte_symbols_[static_cast<size_t>(byte)] = by_text.find(text);
   }
   std::string joined;

@@ -18,6 +18,7 @@
 namespace sluice::tokenizer {
 
 inline constexpr TokenId kNoToken = -1;
+inline constexpr std::string_view kSentencePieceSpace = "\xe2\x96\x81";  // U+2581, for a space
 inline constexpr int64_t kVocabularyTokensMax = 1 << 22;
 inline constexpr int64_t kTokenBytesMax = 1'024;
 

@@ -65,6 +65,28 @@ TEST(Json, IntegersStayExactAndHugeOnesBecomeNumbers) {
   EXPECT_NE(parse_json("18446744073709551615")->as<double>(), nullptr);
 }
 
+TEST(Json, HasALimitOfValues) {
+  const auto array = [](int64_t items, std::string_view item) {
+    std::string text = "[";
+    for (int64_t i = 0; i < items; ++i) {
+      if (i > 0) text += ',';
+      text += item;
+    }
+    return text + "]";
+  };
+  // The array itself is a value too.
+  EXPECT_TRUE(parse_json(array(kJsonValuesMax - 1, "1")).ok());
+  EXPECT_TRUE(parse_json(array((kJsonValuesMax - 1) / 3, "[[],{}]")).ok());
+  EXPECT_TRUE(parse_json(array(2, "\"" + std::string(3 * kJsonValuesMax, ',') + "\\\",[\"")).ok());
+  for (const std::string& text : {array(kJsonValuesMax, "1"), array(4 * kJsonValuesMax, "1"),
+                                  array(kJsonValuesMax / 3 + 1, "[[],{}]")}) {
+    const Parsed<Json> json = parse_json(text);
+    ASSERT_FALSE(json.ok());
+    EXPECT_EQ(json.error().status, 400);
+    EXPECT_EQ(json.error().message, "the body has more than 1048576 JSON values");
+  }
+}
+
 // Whatever bytes a model makes, the line that carries them is valid JSON and loses no valid
 // character.
 TEST(JsonWriter, AnyBytesBecomeValidJson) {

@@ -137,6 +137,17 @@ const BadField kBadChatFields[] = {
     {R"("chat_template_kwargs":{"messages":[]})", "chat_template_kwargs"},
     {R"("enable_thinking":"no")", "enable_thinking"},
     {R"("cache_salt":1)", "cache_salt"},
+    {R"("repeat_penalty":1.1)", "repeat_penalty"},
+    {R"("typical_p":0.9)", "typical_p"},
+    {R"("xtc_probability":0.5)", "xtc_probability"},
+    {R"("dry_multiplier":0.8)", "dry_multiplier"},
+    {R"("dynatemp_range":0.5)", "dynatemp_range"},
+    {R"("top_n_sigma":1)", "top_n_sigma"},
+    {R"("n_predict":128)", "n_predict"},
+    {R"("n_probs":5)", "n_probs"},
+    {R"("regex":"a+")", "regex"},
+    {R"("ebnf":"")", "ebnf"},
+    {R"("add_special_tokens":true)", "add_special_tokens"},
 };
 
 TEST(ChatRequest, RefusesABadFieldByName) {
@@ -149,6 +160,16 @@ TEST(ChatRequest, RefusesABadFieldByName) {
               std::string::npos)
         << request.error().message;
   }
+}
+
+// Values with which they change nothing: clients of llama.cpp and vLLM send them unasked.
+TEST(ChatRequest, TakesUnsupportedFieldsThatAskForNothing) {
+  const auto request = parse_chat_request(
+      chat_with(R"("repeat_penalty":1.0,"typical_p":1,"xtc_probability":0,"dry_multiplier":0.0,
+                   "dynatemp_range":0,"top_n_sigma":-1,"n_predict":-1,"n_probs":0,"regex":null,
+                   "add_special_tokens":false)"),
+      {});
+  EXPECT_TRUE(request.ok()) << request.error().message;
 }
 
 TEST(ChatRequest, RefusesBadMessagesByPath) {
@@ -192,7 +213,17 @@ TEST(ChatRequest, LimitsHoldAtTheirEdge) {
   EXPECT_FALSE(parse_chat_request(chat_with(R"("stop":"abcd")"), {.stop_bytes_max = 3}).ok());
   EXPECT_TRUE(parse_chat_request(chat_with(R"("n":5)"), {.n_max = 5}).ok());
   EXPECT_FALSE(parse_chat_request(chat_with(R"("n":6)"), {.n_max = 5}).ok());
+  EXPECT_TRUE(parse_chat_request(chat_with(""), {.messages_max = 1}).ok());
   EXPECT_FALSE(parse_chat_request(chat_with(""), {.messages_max = 0}).ok());
+  const std::string ids = chat_with(R"("stop_token_ids":[1,2,3])");
+  EXPECT_TRUE(parse_chat_request(ids, {.stop_token_ids_max = 3}).ok());
+  EXPECT_EQ(parse_chat_request(ids, {.stop_token_ids_max = 2}).error().param, "stop_token_ids");
+  const std::string biases = chat_with(R"("logit_bias":{"1":1,"2":1,"3":1})");
+  EXPECT_TRUE(parse_chat_request(biases, {.logit_biases_max = 3}).ok());
+  EXPECT_EQ(parse_chat_request(biases, {.logit_biases_max = 2}).error().param, "logit_bias");
+  const std::string top = chat_with(R"("logprobs":true,"top_logprobs":3)");
+  EXPECT_TRUE(parse_chat_request(top, {.top_logprobs_max = 3}).ok());
+  EXPECT_EQ(parse_chat_request(top, {.top_logprobs_max = 2}).error().param, "top_logprobs");
 }
 
 TEST(CompletionRequest, TakesEveryFormOfPrompt) {
@@ -230,6 +261,12 @@ TEST(CompletionRequest, RefusesABadFieldByName) {
     ASSERT_FALSE(request.ok()) << row.field;
     EXPECT_EQ(request.error().param, row.param) << request.error().message;
   }
+}
+
+TEST(CompletionRequest, LimitsHoldAtTheirEdge) {
+  const std::string prompts = R"({"prompt":["a","b","c"]})";
+  EXPECT_TRUE(parse_completion_request(prompts, {.prompts_max = 3}).ok());
+  EXPECT_EQ(parse_completion_request(prompts, {.prompts_max = 2}).error().param, "prompt");
 }
 
 TEST(CompletionRequest, DefaultsAndEcho) {

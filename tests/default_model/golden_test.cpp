@@ -103,7 +103,8 @@ double largest(const std::vector<double>& values) {
 class Golden : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (model_path() == nullptr) GTEST_SKIP() << "SLUICE_MODEL is not set";
+    if (model_path() == nullptr)
+      FAIL() << "SLUICE_MODEL is not set: `make model` fetches it, `make test` sets it";
     if (kSanitized) GTEST_SKIP() << "too slow with a sanitizer";
   }
 };

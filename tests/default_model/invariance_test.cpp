@@ -19,7 +19,8 @@ constexpr int32_t kSteps = 4;
 class Invariance : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (std::getenv("SLUICE_MODEL") == nullptr) GTEST_SKIP() << "SLUICE_MODEL is not set";
+    if (std::getenv("SLUICE_MODEL") == nullptr)
+      FAIL() << "SLUICE_MODEL is not set: `make model` fetches it, `make test` sets it";
     if (kSanitized && GetParam() == "ref") GTEST_SKIP() << "too slow with a sanitizer";
     loaded_ = load_model(std::getenv("SLUICE_MODEL"),
                          {.threads = 2, .step_tokens_max = kStepTokens, .kernels = GetParam()},

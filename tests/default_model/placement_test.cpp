@@ -36,7 +36,8 @@ class Placement : public ::testing::Test {
   static void TearDownTestSuite() { loaded() = {}; }
 
   void SetUp() override {
-    if (loaded().model == nullptr) GTEST_SKIP() << "SLUICE_MODEL is not set";
+    if (loaded().model == nullptr)
+      FAIL() << "SLUICE_MODEL is not set: `make model` fetches it, `make test` sets it";
   }
 
   struct Loaded {

@@ -13,13 +13,16 @@ std::atomic<int64_t> allocations = 0;
 
 }  // namespace
 
-// The compiler does not see that both are replaced.
+// All forms that the library uses are replaced; the compiler does not see it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 
 void* operator new(size_t bytes) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes)) return memory;
   std::abort();
+}
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return operator new(bytes);
 }
 void operator delete(void* memory) noexcept {
   std::free(memory);

@@ -85,7 +85,7 @@ inline std::vector<int32_t> expected_output(const Request& request, const Engine
   const SamplingParams& p = request.sampling;
   TokenHistory history;
   for (const int32_t id : ids) history.add_prompt(id);
-  SamplerScratch scratch(config.vocab_tokens);
+  Sampler sampler(kernels::reference_ops(), config.vocab_tokens);
   std::vector<int32_t> ends = config.end_token_ids;
   ends.insert(ends.end(), p.stop_token_ids.begin(), p.stop_token_ids.end());
   std::vector<float> logits(kFakeColumns);
@@ -101,7 +101,7 @@ inline std::vector<int32_t> expected_output(const Request& request, const Engine
                                  .history = &history,
                                  .masked_ids = masked,
                                  .position = ids.size()},
-                                kernels::reference_ops(), &scratch);
+                                &sampler);
     if (sampled.outcome != SampleOutcome::kToken) break;
     const int32_t id = sampled.token.token_id;
     ids.push_back(id);

@@ -25,7 +25,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class Sampling : public testing::Test {
  protected:
   int32_t at(double unit, const std::vector<float>& logits, const SamplingParams& params) {
-    return choose(logits, params, unit, ops_, &scratch_);
+    return choose(logits, params, unit, &sampler_);
   }
 
   // How often each token comes, over evenly spread random numbers.
@@ -36,8 +36,7 @@ class Sampling : public testing::Test {
     return found;
   }
 
-  const kernels::Ops& ops_ = kernels::reference_ops();
-  SamplerScratch scratch_{kVocab};
+  Sampler sampler_{kernels::reference_ops(), kVocab};
 };
 
 // Logits of the probabilities 0.5, 0.3, 0.15 and 0.05, in an order of their own.
@@ -181,11 +180,11 @@ TEST_F(Sampling, HistoryKeepsEachTokenOnce) {
 
 TEST_F(Sampling, BiasAndMaskDecide) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}};
-  EXPECT_EQ(sample({.logits = kFour, .params = &params}, ops_, &scratch_).token.token_id, 2);
+  EXPECT_EQ(sample({.logits = kFour, .params = &params}, &sampler_).token.token_id, 2);
   const std::vector<int32_t> masked = {2, 1};
-  EXPECT_EQ(sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_)
-                .token.token_id,
-            3);
+  EXPECT_EQ(
+      sample({.logits = kFour, .params = &params, .masked_ids = masked}, &sampler_).token.token_id,
+      3);
 }
 
 TEST_F(Sampling, AMaskedTokenNeverComes) {
@@ -195,7 +194,7 @@ TEST_F(Sampling, AMaskedTokenNeverComes) {
     for (uint64_t position = 0; position < 500; ++position)
       EXPECT_NE(
           sample({.logits = kFour, .params = &cut, .masked_ids = masked, .position = position},
-                 ops_, &scratch_)
+                 &sampler_)
               .token.token_id,
           1);
 }
@@ -221,8 +220,8 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
                                       .frequency_penalty = penalty,
                                       .logit_bias = {{3, penalty}}};
           const auto sampled = sample(
-              {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked}, ops_,
-              &scratch_);
+              {.logits = kFour, .params = &params, .history = &history, .masked_ids = masked},
+              &sampler_);
           ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
           EXPECT_NE(sampled.token.token_id, 2);
         }
@@ -231,13 +230,13 @@ TEST_F(Sampling, ExtremeParametersGiveSomeToken) {
 // Every probability is below the first threshold of top_p.
 TEST_F(Sampling, ATopPOfNothingKeepsTheBestOfALongFlatRow) {
   const std::vector<float> flat(4096, 0.5f);
-  SamplerScratch scratch(4096);
+  Sampler sampler(kernels::reference_ops(), 4096);
   for (const float top_p : {0.0f, 1e-45f, 1e-10f})
     for (const float min_p : {0.0f, 0.5f})
       for (const int32_t top_k : {0, 4000}) {
         const SamplingParams params{
             .temperature = 2.0f, .top_p = top_p, .top_k = top_k, .min_p = min_p};
-        EXPECT_EQ(choose(flat, params, 0.9, ops_, &scratch), 0) << top_p << ' ' << min_p;
+        EXPECT_EQ(choose(flat, params, 0.9, &sampler), 0) << top_p << ' ' << min_p;
       }
 }
 
@@ -246,9 +245,8 @@ TEST_F(Sampling, ARowWhoseEveryIdIsMaskedHasNoToken) {
   for (const SamplingParams& params :
        {SamplingParams{.temperature = 0.0f}, SamplingParams{}, SamplingParams{.top_p = 0.9f},
         SamplingParams{.top_k = 2}, SamplingParams{.min_p = 0.1f}})
-    EXPECT_EQ(
-        sample({.logits = kFour, .params = &params, .masked_ids = masked}, ops_, &scratch_).outcome,
-        SampleOutcome::kAllMasked);
+    EXPECT_EQ(sample({.logits = kFour, .params = &params, .masked_ids = masked}, &sampler_).outcome,
+              SampleOutcome::kAllMasked);
 }
 
 // Penalties so strong that every logit would be −∞ still leave the order of the ids.
@@ -260,16 +258,15 @@ TEST_F(Sampling, PenaltiesNeverForbidEveryToken) {
                                 .repetition_penalty = 3e38f,
                                 .presence_penalty = 3e38f,
                                 .frequency_penalty = 3e38f};
-    EXPECT_EQ(
-        sample({.logits = kFour, .params = &params, .history = &history}, ops_, &scratch_).outcome,
-        SampleOutcome::kToken);
+    EXPECT_EQ(sample({.logits = kFour, .params = &params, .history = &history}, &sampler_).outcome,
+              SampleOutcome::kToken);
   }
 }
 
 TEST_F(Sampling, LogProbabilitiesAreTheModelsOwn) {
   SamplingParams params{.temperature = 0.0f, .logit_bias = {{2, 100.0f}}, .logprobs_top = 2};
   std::array<TokenLogprob, 2> top;
-  const auto sampled = sample({.logits = kFour, .params = &params, .top = top}, ops_, &scratch_);
+  const auto sampled = sample({.logits = kFour, .params = &params, .top = top}, &sampler_);
   ASSERT_EQ(sampled.outcome, SampleOutcome::kToken);
   EXPECT_EQ(sampled.token.token_id, 2);
   EXPECT_NEAR(sampled.token.logprob, std::log(0.05f), 1e-5f);
@@ -282,7 +279,7 @@ TEST_F(Sampling, TheRandomNumberIsAFunctionOfSeedAndPosition) {
   const std::vector<float> flat(kVocab, 0.0f);
   const auto token = [&](uint64_t seed, uint64_t position) {
     SamplingParams params{.seed = seed};
-    return sample({.logits = flat, .params = &params, .position = position}, ops_, &scratch_)
+    return sample({.logits = flat, .params = &params, .position = position}, &sampler_)
         .token.token_id;
   };
   EXPECT_EQ(token(1, 7), static_cast<int32_t>(core::random_unit(1, 7) * kVocab));
@@ -299,7 +296,7 @@ TEST_F(Sampling, LogitsThatAreNoNumbersAreRefused) {
       EXPECT_TRUE(all_finite(logits));
       logits[where] = bad;
       EXPECT_FALSE(all_finite(logits));
-      EXPECT_EQ(sample({.logits = logits, .params = &params}, ops_, &scratch_).outcome,
+      EXPECT_EQ(sample({.logits = logits, .params = &params}, &sampler_).outcome,
                 SampleOutcome::kNotFinite);
     }
 }

@@ -1,10 +1,12 @@
 // Random arrivals, lengths, shared prefixes and cancels through the whole engine but its thread,
-// with few pages: every request ends exactly once with the right output, and no page is lost.
+// with few pages: every request ends exactly once with the right output, no page is lost, nobody
+// waits without end, and who is overtaken waits for another's prefix.
 #include <algorithm>
 #include <numeric>
 
 #include <gtest/gtest.h>
 
+#include "core/math.h"
 #include "tests/engine/harness.h"
 
 namespace sluice::engine::testing {
@@ -31,7 +33,10 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
       arrive();
       cancel();
       h_.step();  // checks every page
+      ++step_;
       check_step();
+      check_order();
+      std::erase_if(live_, [&](const Live& l) { return h_.outcomes.of(l.id).finish.has_value(); });
     }
   }
 
@@ -43,7 +48,7 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
   void arrive() {
     const bool idle = !h_.loop.has_work();
     if (static_cast<int64_t>(requests_.size()) == kRequests) return;
-    if (!idle && random_.below((h_.steps_run / 500) % 2 == 0 ? 6 : 30) != 0) return;
+    if (!idle && random_.below((step_ / 500) % 2 == 0 ? 6 : 30) != 0) return;
     // Most share the start of one of three texts.
     const int64_t tokens = 1 + random_.below(random_.below(4) == 0 ? 140 : 50);
     Request r{.id = {requests_.size() + 1},
@@ -60,6 +65,56 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
     if (random_.below(8) == 0) r.prompt_logprobs_top = 1;
     requests_.push_back(r);
     h_.add(r);
+    Live added{.id = r.id, .arrived_step = step_, .wait_steps_max = steps_alone(r)};
+    for (const Live& l : live_) added.wait_steps_max += steps_alone(request(l.id));
+    live_.push_back(added);
+  }
+
+  // Accepted and not ended, in the order of arrival.
+  struct Live {
+    RequestId id;
+    int64_t arrived_step = 0;
+    int64_t wait_steps_max = 0;  // until it starts: as if all before it ran one after the other
+    bool started = false;
+  };
+  const Request& request(RequestId id) const { return requests_[id.value - 1]; }
+
+  // At most, with five decodes beside it: an output token or half of the rows of logits a step.
+  static int64_t steps_alone(const Request& r) {
+    return r.sampling.max_tokens + core::div_ceil(std::ssize(r.prompt_ids), 5) + 1;
+  }
+  // Whether some of the prompt's pages may come from an older sequence that runs.
+  bool may_follow(const Live& l) const {
+    const Request& r = request(l.id);
+    const size_t width = kFakePageTokens;
+    if (r.prompt_logprobs_top >= 0 || r.prompt_ids.size() <= width) return false;
+    return std::any_of(live_.begin(), live_.end(), [&](const Live& o) {
+      const Request& other = request(o.id);
+      return o.id < l.id && o.started && other.cache_salt == r.cache_salt &&
+             other.prompt_ids.size() >= width &&
+             std::equal(r.prompt_ids.begin(), r.prompt_ids.begin() + width,
+                        other.prompt_ids.begin());
+    });
+  }
+
+  void check_order() {
+    if (h_.steps.empty()) return;
+    RequestId youngest_start{0};
+    for (const StepPart& p : h_.steps.back().parts) {
+      const auto l = std::find_if(live_.begin(), live_.end(),
+                                  [&](const Live& entry) { return entry.id == p.id; });
+      if (l == live_.end() || l->started) continue;
+      l->started = true;
+      youngest_start = std::max(youngest_start, l->id);
+      wait_max_ = std::max(wait_max_, step_ - l->arrived_step);
+      ASSERT_LE(step_ - l->arrived_step, l->wait_steps_max) << "request " << l->id.value;
+    }
+    for (const Live& l : live_) {
+      if (l.started || youngest_start < l.id) continue;
+      if (h_.outcomes.of(l.id).finish.has_value()) continue;  // cancelled in this step
+      ASSERT_TRUE(may_follow(l)) << "request " << l.id.value << " is overtaken";
+      ++overtaken_;
+    }
   }
 
   void cancel() {
@@ -106,6 +161,10 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
   core::Rng random_{GetParam()};
   LoopHarness h_{config_of(GetParam())};
   std::vector<Request> requests_;
+  std::vector<Live> live_;
+  int64_t step_ = 0;
+  int64_t wait_max_ = 0;
+  int64_t overtaken_ = 0;
 };
 
 TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
@@ -116,8 +175,11 @@ TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
   EXPECT_GT(stats.preemptions, 10);
   EXPECT_GT(stats.prefix_hit_tokens, 1000);
   EXPECT_GT(stats.finished[static_cast<size_t>(FinishReason::kCancelled)], 50);
+  EXPECT_GT(overtaken_, 10);
   EXPECT_EQ(h_.loop.cache().counts().used, 0);
   RecordProperty("steps", static_cast<int>(stats.steps));
+  RecordProperty("overtaken", static_cast<int>(overtaken_));
+  RecordProperty("wait_max_steps", static_cast<int>(wait_max_));
   RecordProperty("preemptions", static_cast<int>(stats.preemptions));
 }
 

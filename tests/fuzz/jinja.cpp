@@ -36,6 +36,8 @@ Value globals() {
       {"s", Value::string("Hello World")},
       {"i", Value::integer(7)},
       {"f", Value::real(2.5)},
+      {"most", Value::integer(INT64_MAX)},
+      {"least", Value::integer(INT64_MIN)},
       {"yes", Value::boolean(true)},
       {"list", Value::list(std::vector<Value>{Value::integer(3), Value::integer(1)})},
       {"d", dict_of({{"b", Value::integer(2)}, {"a", Value::integer(1)}})},

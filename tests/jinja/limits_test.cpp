@@ -1,4 +1,5 @@
 // Hostile templates end with an Error: no hang, no stack overflow, no memory without end.
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,23 @@ TEST(Limits, TextDoesNotGrowWithoutEnd) {
       "{{ 'a'|indent(999999999999, true) }}",
       "{{ [1]|tojson(indent=999999999999) }}",
       "{{ strftime_now('%c' * 9999999) }}",
+      "{{ '%*.*s' % (9223372036854775807, 9223372036854775807, 'a') }}",
+      "{{ '%*d' % (-9223372036854775807 - 1, 1) }}",
+      "{{ '%.*f' % (9223372036854775807, 1.5) }}",
+      "{{ 'éé\\t'.expandtabs(9223372036854775807) }}",
+      "{{ 'a'.center(9223372036854775807) }}",
+      "{{ 'a'.ljust(9223372036854775807, 'é') }}",
+      "{{ 'a'.rjust(9223372036854775807) }}",
+      "{{ '-1'.zfill(9223372036854775807) }}",
+      "{{ 'a'|center(9223372036854775807) }}",
+      "{{ 'a\\nb'|indent(9223372036854775807) }}",
+      "{{ [1]|tojson(indent=9223372036854775807) }}",
+      "{{ '{:9223372036854775807}'.format('a') }}",
+      "{{ '{:>{}}'.format('a', 9223372036854775807) }}",
+      "{{ '{:.9223372036854775807f}'.format(1.5) }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x] %}{% endfor %}"
+      "{{ ns.x|tojson(indent=1000000) }}",
+      "{{ ('a' * 4000000)|replace('', 'b' * 4000000) }}",
       "{% for i in range(100000) %}{{ 'abcdefghij' * 100 }}{% endfor %}",
       "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = ns.x + ['a' * "
       "100000] %}{% endfor %}",
@@ -104,8 +122,126 @@ TEST(Limits, ListsDoNotGrowWithoutEnd) {
       "{{ range(-9223372036854775807, 9223372036854775807) }}",
       "{{ [1]|batch(9223372036854775807, 0)|list }}",
       "{{ [1]|slice(9223372036854775807)|list }}",
+      "{{ range(9223372036854775807) }}",
+      "{{ range(-9223372036854775807 - 1, 9223372036854775807) }}",
+      "{{ 9223372036854775807 * [1] }}",
   };
   for (const char* source : sources) EXPECT_EQ(render_code(source), ErrorCode::kLimit) << source;
+}
+
+std::string render(const std::string& source, const RenderOptions& options = {}) {
+  const auto parsed = Template::parse(source);
+  if (!parsed.ok()) return "error: " + parsed.error().message;
+  const auto text = parsed->render(Value(), options);
+  return text.ok() ? *text : "error: " + text.error().message;
+}
+
+// Integers at the ends of 64 bits, where they are no error: as Python, where it can count so far.
+TEST(Limits, ExtremeIntegersAreCounted) {
+  const std::string least = "(-9223372036854775807 - 1)";
+  const std::string most = "9223372036854775807";
+  const std::pair<std::string, std::string> rows[] = {
+      {"'a'.center(" + least + ")", "a"},
+      {"'a'.ljust(" + least + ")", "a"},
+      {"'a'.rjust(" + least + ")", "a"},
+      {"'-a'.zfill(" + least + ")", "-a"},
+      {"'a\tb'.expandtabs(" + least + ")", "ab"},
+      {"'abc'|center(" + least + ")", "abc"},
+      {"'a\nb'|indent(" + least + ")", "a\nb"},
+      {"[1]|tojson(indent=" + least + ")", "[\n1\n]"},
+      {"'a' * " + least, ""},
+      {"[1] * " + least, "[]"},
+      {"'' * " + most, ""},
+      {"'abc'|truncate(" + most + ", leeway=" + most + ")", "abc"},
+      {"'aXbXc'.split('X', " + most + ")", "['a', 'b', 'c']"},
+      {"'aXbXc'.rsplit('X', " + least + ")", "['a', 'b', 'c']"},
+      {"'aXb'.replace('X', '-', " + least + ")", "a-b"},
+      {"'abc'.find('b', " + least + ", " + most + ")", "1"},
+      {"'abc'.find('b', " + most + ")", "-1"},
+      {"'abc'.startswith('a', " + least + ", " + least + ")", "False"},
+      {"'abc'[" + least + ":" + most + "]", "abc"},
+      {"'abc'[::" + most + "]", "a"},
+      {"'abc'[::" + least + "]", "c"},
+      {"[1, 2][" + least + "] is defined", "False"},
+      {"[1, 2].index(2, " + least + ", " + most + ")", "1"},
+      {"[1, 2]|batch(" + least + ")|list", "[[1, 2]]"},
+      {"[1, 2]|batch(" + most + ")|list", "[[1, 2]]"},
+      {"[1, 2]|slice(" + least + ")|list", "[]"},
+      {"range(" + most + ", " + least + ")|list", "[]"},
+      {"range(0, " + most + ", 5000000000000000000)[:]|list", "[0, 5000000000000000000]"},
+      {"range(0, " + most + ", 5000000000000000000)[::2]|list", "[0]"},
+      {"range(" + least + ", " + most + ", " + most + ")[::-1]|length", "3"},
+      {least + "|round(-3)", "error: line 1: the integer result does not fit into 64 bits"},
+      {most + "|round(-3)", "error: line 1: the integer result does not fit into 64 bits"},
+      {most + "|round(-19)", "error: line 1: the integer result does not fit into 64 bits"},
+      {"4999999999999999999|round(-19)", "0"},
+      {"(-9223372036854775000)|round(-3)", "-9223372036854775000"},
+      {"(-2500)|round(-3)", "-2000"},
+      {"(-3500)|round(-3)", "-4000"},
+      {most + "|round(" + least + ")", "0"},
+      {"1.5|round(" + least + ")", "0.0"},
+      {"1.5|round(" + most + ")", "1.5"},
+      {"'-9223372036854775808'|int", "-9223372036854775808"},
+      {"'%c' % 1114112", "error: line 1: %c arg not in range(0x110000)"},
+  };
+  for (const auto& [expression, expected] : rows) {
+    EXPECT_EQ(render("{{ " + expression + " }}"), expected) << expression;
+  }
+}
+
+// A negative width of "*" is a left adjustment, and no way out of the limit of steps.
+TEST(Limits, NothingIsChargedBackwards) {
+  EXPECT_EQ(render("{{ '%*d|' % (-3, 1) }}"), "1  |");
+  const std::string loop = "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}";
+  EXPECT_EQ(render_code(loop + "{% if '%*d' % (-9223372036854775807 - 1, 1) %}{% endif %}"
+                               "{% endfor %}"),
+            ErrorCode::kLimit);
+}
+
+// What is appended is charged, not the whole once more for each part.
+TEST(Limits, GrowingATextCostsWhatIsAppended) {
+  EXPECT_EQ(render("{{ (['abcdefgh'] * 5300)|tojson|length }}"), std::to_string(5300 * 12));
+  EXPECT_EQ(render("{% set ns = namespace(t='') %}{% set m = 'a' * 100 %}{% for i in range(1000) %}"
+                   "{% set ns.t = ns.t ~ m %}{% endfor %}{{ ns.t|length }}"),
+            "100000");
+  EXPECT_EQ(render("{{ ('%s' * 20000) % (('abcdefgh',) * 20000) | length }}").substr(0, 6),
+            "error:");  // precedence: the filter first
+  EXPECT_EQ(render("{{ (('%s' * 20000) % (('abcdefgh',) * 20000))|length }}"), "160000");
+  EXPECT_EQ(render("{{ ('{0}' * 20000).format('abcdefgh')|length }}"), "160000");
+}
+
+// Each of these goes through a text of 1 MB and was free once.
+TEST(Limits, GoingThroughATextIsCharged) {
+  for (const std::string use :
+       {"x|length", "x.startswith('b')", "x.endswith('b')", "x.startswith(('b', 'c'))",
+        "x.islower()", "x.isupper()", "x.istitle()", "x.removeprefix('b')", "x.removesuffix('b')",
+        "x.expandtabs()", "x.center(1)", "x.zfill(1)", "x|truncate(5000000)", "x|last", "x|int",
+        "x|float", "'b'.strip(x)"}) {
+    EXPECT_EQ(render_code("{% set x = 'a' * 1000000 %}{% for i in range(100) %}{% set y = " + use +
+                          " %}{% endfor %}"),
+              ErrorCode::kLimit)
+        << use;
+  }
+}
+
+// A text of one letter is the worst to look for a long one in.
+TEST(Limits, LookingForALongTextIsCharged) {
+  for (const std::string use : {"x.find(y)", "x.rfind(y)", "x.count(y)", "x.split(y)",
+                                "x.rsplit(y)", "x.partition(y)", "x.replace(y, '')", "y in x"}) {
+    EXPECT_EQ(
+        render_code("{% set x = 'a' * 400000 %}{% set y = 'a' * 100000 ~ 'b' %}{{ " + use + " }}"),
+        ErrorCode::kLimit)
+        << use;
+  }
+}
+
+TEST(Limits, WordsAreSplitFromTheRightInOnePass) {
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(render("{{ ('ab ' * 100000).rsplit()|length }}"), "100000");
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(seconds.count(), 5);  // 0.01; a pass for each word: 30
+  EXPECT_EQ(render("{{ ' a  é\u3000日 c '.rsplit(none, 2) }}"), "[' a  é', '日', 'c']");
+  EXPECT_EQ(render("{{ 'ab'.rsplit() }}{{ ''.rsplit() }}{{ '  '.rsplit() }}"), "['ab'][][]");
 }
 
 // Ten levels of lists that share their parts have 10¹⁰ leaves.

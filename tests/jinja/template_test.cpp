@@ -47,6 +47,7 @@ TEST(Template, SyntaxErrorsNameLineAndColumn) {
       {"{% break %}", "line 1, column 4: 'break' outside of a loop"},
       {"\n{{ 1|nosuch }}", "line 2: no filter named 'nosuch'"},
       {"\n{{ 1 is nosuch }}", "line 2: no test named 'nosuch'"},
+      {"{{ 1 is random }}", "line 1: no test named 'random'"},
   };
   for (const auto& [source, message] : cases) expect_error(source, ErrorCode::kInvalid, message);
 }

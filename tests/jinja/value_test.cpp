@@ -1,6 +1,9 @@
 #include "jinja/value.h"
 
+#include <chrono>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -17,7 +20,7 @@ TEST(Dict, KeepsTheOrderAndThePlaceOfAKeySetAgain) {
   EXPECT_EQ(dict.find("zz"), nullptr);
 }
 
-// Small dicts are scanned, larger ones have a table.
+// Small dicts are scanned, larger ones have a tree.
 TEST(Dict, FindsEachOfManyKeys) {
   for (const int64_t size : {1, 8, 9, 10, 1000}) {
     Dict dict;
@@ -46,6 +49,62 @@ TEST(Dict, EqualNumbersAreOneKey) {
   dict.set(Value::real(7), Value::string("seven"));
   EXPECT_EQ(dict.find(Value::integer(7))->as_string(), "seven");
   EXPECT_EQ(dict.find(Value::real(1))->as_string(), "bool");
+}
+
+TEST(Dict, FindsKeysOfEveryKindAmongOthers) {
+  Dict dict;
+  std::vector<Value> keys = {Value::none(), Value::undefined("a"), Value::boolean(false)};
+  for (int64_t i = 1; i < 30; ++i) {
+    const std::string text = std::to_string(i);
+    keys.insert(keys.end(),
+                {Value::integer(i), Value::string(text), Value::real(static_cast<double>(i) + 0.5),
+                 Value::tuple({Value::integer(i), Value::string(text)})});
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    dict.set(keys[i], Value::integer(static_cast<int64_t>(i)));
+    for (size_t earlier = 0; earlier < keys.size(); ++earlier) {
+      const Value* found = dict.find(keys[earlier]);
+      ASSERT_EQ(found != nullptr, earlier <= i) << earlier << " of " << i;
+      if (found != nullptr) {
+        ASSERT_EQ(found->as_integer(), static_cast<int64_t>(earlier));
+      }
+    }
+  }
+}
+
+TEST(Dict, NumbersAreComparedExactly) {
+  constexpr int64_t kBig = (int64_t{1} << 53) + 1;  // no double
+  for (const int64_t others : {0, 20}) {
+    Dict dict;
+    for (int64_t i = 0; i < others; ++i) dict.set(Value::integer(i), Value::none());
+    dict.set(Value::integer(kBig), Value::none());
+    dict.set(Value::real(0.5), Value::none());
+    EXPECT_NE(dict.find(Value::integer(kBig)), nullptr);
+    EXPECT_NE(dict.find(Value::real(0.5)), nullptr);
+    EXPECT_EQ(dict.find(Value::real(static_cast<double>(kBig - 1))), nullptr);
+    EXPECT_EQ(dict.find(Value::real(-0.0)) != nullptr, others > 0);
+    EXPECT_EQ(dict.find(Value::real(1e300)), nullptr);
+  }
+}
+
+// Keys that fall close together in a table of std::hash, whose seed everybody knows.
+TEST(Dict, ChosenKeysAreNoSlowerThanOthers) {
+  constexpr size_t kKeys = 20'000;
+  constexpr size_t kBuckets = 40'956;  // of a table of so many
+  const auto seconds_for = [](auto is_chosen) {
+    std::vector<std::string> keys;
+    for (int64_t i = 0; keys.size() < kKeys; ++i) {
+      std::string key = std::to_string(i);
+      if (is_chosen(std::hash<std::string>{}(key))) keys.push_back(std::move(key));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    Dict dict;
+    for (const std::string& key : keys) dict.set(key, Value::none());
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const double usual = seconds_for([](size_t) { return true; });
+  const double chosen = seconds_for([](size_t hash) { return hash % kBuckets < kBuckets / 200; });
+  EXPECT_LT(chosen, 10 * usual + 0.05);
 }
 
 TEST(Dict, TuplesOfPlainValuesAreKeysListsAreNot) {

@@ -334,5 +334,24 @@ TEST(Url, IsTakenApart) {
     EXPECT_FALSE(parse_url(broken).ok()) << broken;
 }
 
+// A listener whose queue is full answers no further connection.
+TEST(BlockingClient, GivesUpConnecting) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(::listen(listener, 0), 0);
+  const RawClient first(ntohs(address.sin_port));  // fills it
+  BlockingClient client(local(ntohs(address.sin_port)), {.connect_timeout_ns = 50 * kMs});
+  const auto response = client.request({});
+  ASSERT_FALSE(response.ok());
+  EXPECT_NE(response.error().message.find("no connection within the time limit"), std::string::npos)
+      << response.error().message;
+  ::close(listener);
+}
+
 }  // namespace
 }  // namespace sluice::net

@@ -1,6 +1,10 @@
 // The server over real sockets: framing of answers, order, closing, draining.
 #include "net/http_server.h"
 
+#include <fcntl.h>
+
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "peers.h"
@@ -205,8 +209,9 @@ TEST(HttpServer, SendsContinueOnlyWhenAskedAndNeeded) {
   EXPECT_TRUE(client.read_until("abc").starts_with("HTTP/1.1 200"));
 }
 
-ErrorBody json_error(int status, std::string_view message) {
-  return {.content_type = "application/json",
+Response json_error(int status, std::string_view message) {
+  return {.status = status,
+          .headers = {{"Content-Type", "application/json"}},
           .body = fmt::format("{{\"code\":{},\"message\":\"{}\"}}", status, message)};
 }
 
@@ -220,6 +225,25 @@ TEST(HttpServer, RefusesWithTheGivenErrorBodyAndCloses) {
             "{\"code\":400,\"message\":\"both Content-Length and Transfer-Encoding\"}");
   EXPECT_EQ(server.stats().requests, 0);
   EXPECT_EQ(server.stats().rejected, 1);
+}
+
+// An answer to the head alone: the body is neither awaited nor handed over.
+TEST(HttpServer, RefusesBodiesByTheirHead) {
+  ServerThread server(echo, {}, plain_refusal, [](const Request& head) -> std::optional<Response> {
+    if (head.header("key")) return std::nullopt;
+    return Response{.status = 401, .body = std::string(head.path)};
+  });
+  RawClient stranger(server.port());
+  stranger.send(post("abc").substr(0, post("abc").size() - 3));
+  const std::string refusal = stranger.read_to_end();
+  EXPECT_TRUE(refusal.starts_with("HTTP/1.1 401 Unauthorized")) << refusal;
+  EXPECT_TRUE(refusal.ends_with("/p")) << refusal;
+  EXPECT_EQ(server.stats().requests, 0);
+  RawClient known(server.port());
+  for (int i = 0; i < 2; ++i) {
+    for (char c : post("abc", "Key: 1\r\n")) known.send({&c, 1});
+    EXPECT_TRUE(known.read_until("abc").ends_with("\r\n\r\nabc"));
+  }
 }
 
 TEST(HttpServer, AnswersWhatCameBeforeABrokenRequest) {
@@ -341,6 +365,17 @@ TEST(HttpServer, NoticesADisconnectBehindPipelinedBytes) {
   EXPECT_TRUE(held.notices());
 }
 
+// So much that the server stops reading: it has to ask for the end by itself.
+TEST(HttpServer, NoticesADisconnectBehindMorePipelinedBytesThanItReads) {
+  Held held;
+  ServerThread server(held.handler(), {.pipelined_bytes_max = 1000, .header_timeout_ns = 80 * kMs});
+  RawClient client(server.port());
+  client.send(std::string(kGet) + std::string(5000, 'x'));
+  held.asked.get_future().wait();
+  client.close();
+  EXPECT_TRUE(held.notices());
+}
+
 TEST(HttpServer, IsNotCalledBackAfterACompleteAnswer) {
   bool called = false;
   ServerThread server([&](const Request&, Responder responder) {
@@ -369,6 +404,28 @@ TEST(HttpServer, ADestroyedServerClosesItsStreams) {
 }
 
 // ---- listening and draining ----
+
+// A process that `sluice up` starts must not hold its clients' connections.
+TEST(HttpServer, ItsSocketsAreNotForChildren) {
+  ServerThread server(echo);
+  RawClient client(server.port());
+  client.send(post("abc"));
+  client.read_until("abc");
+  int sockets = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const std::string file = std::filesystem::read_symlink(entry.path(), gone).string();
+    if (gone || !file.starts_with("socket:")) continue;
+    const int descriptor = std::stoi(entry.path().filename().string());
+    int family = 0;
+    socklen_t bytes = sizeof(family);
+    ::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &bytes);
+    if (family != AF_INET) continue;
+    ++sockets;
+    EXPECT_NE(::fcntl(descriptor, F_GETFD) & FD_CLOEXEC, 0) << "descriptor " << descriptor;
+  }
+  EXPECT_EQ(sockets, 3);  // listening, the server's and the client's end
+}
 
 TEST(HttpServer, SaysWhichAddressItCannotHave) {
   EventLoop loop;
@@ -414,6 +471,25 @@ TEST(HttpServer, DrainsGracefully) {
   EXPECT_TRUE(busy.read_to_end().ends_with("3\r\nabc\r\n0\r\n\r\n"));
   drained.get_future().wait();
   EXPECT_TRUE(server.run([&] { return server.server().idle(); }));
+}
+
+// An answer that its client never takes ends with the client.
+TEST(HttpServer, DrainsWhenAClientLeavesItsAnswerUnread) {
+  ServerThread server([](const Request&, Responder responder) {
+    responder.send({.status = 200, .body = std::string(8 << 20, 'x')});
+  });
+  RawClient client(server.port(), 4096);
+  client.send(kGet);
+  client.read_until("\r\n\r\n");
+  std::promise<void> drained;
+  server.run([&] {
+    server.server().on_idle([&] { drained.set_value(); });
+    server.server().stop_accepting();
+    EXPECT_FALSE(server.server().idle());
+  });
+  client.reset();
+  EXPECT_EQ(drained.get_future().wait_for(std::chrono::milliseconds(kPatienceMs)),
+            std::future_status::ready);
 }
 
 TEST(HttpServer, ARequestHalfReadWhenDrainingBeginsIsTheLast) {

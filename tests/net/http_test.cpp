@@ -46,5 +46,14 @@ TEST(Http, AHeaderCannotBeginALine) {
   EXPECT_EQ(out, "X: a  Set-Cookie: b\r\n");
 }
 
+TEST(Http, AProxyPassesOnWhatIsEndToEnd) {
+  const Header headers[] = {
+      {"Connection", "close , X-Hop,"}, {"x-hop", "1"},  {"X-End", "2"}, {"TE", "trailers"},
+      {"connection", "X-Other"},        {"X-OTHER", "3"}};
+  const std::vector<Header> kept = end_to_end(headers);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].name, "X-End");
+}
+
 }  // namespace
 }  // namespace sluice::net

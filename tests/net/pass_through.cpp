@@ -8,15 +8,6 @@ namespace {
 
 constexpr int64_t kBufferedBytesMax = 256 << 10;  // for a slow reader, before the other side waits
 
-std::vector<Header> end_to_end(std::span<const Header> headers) {
-  std::vector<Header> kept;
-  kept.reserve(headers.size());
-  for (const Header& header : headers)
-    if (!is_hop_by_hop(header.name) && !equal_ignoring_case(header.name, "expect"))
-      kept.push_back(header);
-  return kept;
-}
-
 class Passage final : public ResponseSink, public std::enable_shared_from_this<Passage> {
  public:
   Passage(Responder responder, PassThrough options)
@@ -62,9 +53,7 @@ class Passage final : public ResponseSink, public std::enable_shared_from_this<P
     if (end == CallEnd::kComplete) return responder_.finish();
     if (begun_) return responder_.abort();
     const int status = end == CallEnd::kTimedOut ? 504 : 502;
-    const ErrorBody body = options_.error_body(status, message);
-    const Header headers[] = {{.name = "Content-Type", .value = body.content_type}};
-    responder_.send(status, headers, body.body);
+    responder_.send(options_.refusal(status, message));
   }
 
   void abandon() {

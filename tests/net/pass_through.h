@@ -9,7 +9,7 @@ namespace sluice::net {
 
 struct PassThrough {
   HttpClient& client;
-  ErrorBodyFunction error_body = plain_error_body;
+  RefusalFunction refusal = plain_refusal;
   // Told how the call ended, once, after the answer; may be empty.
   UniqueFunction<void(CallEnd)> on_end = {};
 };

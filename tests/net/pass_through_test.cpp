@@ -38,6 +38,17 @@ class Chain {
   ServerThread front_;
 };
 
+TEST(PassThrough, KeepsTheLengthThatAHeadTells) {
+  Chain chain([](const Request&, Responder responder) {
+    responder.send({.status = 200, .body = "twelve bytes"});
+  });
+  RawClient client(chain.front().port());
+  client.send("HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const std::string answer = client.read_to_end();
+  EXPECT_NE(answer.find("Content-Length: 12\r\n"), answer.npos) << answer;
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n")) << answer;
+}
+
 TEST(PassThrough, CarriesRequestAndResponse) {
   Chain chain([](const Request& request, Responder responder) {
     EXPECT_EQ(request.header("te"), std::nullopt);

@@ -58,12 +58,13 @@ class LoopThread {
 class ServerThread {
  public:
   explicit ServerThread(Handler handler, ServerLimits limits = {},
-                        ErrorBodyFunction error_body = plain_error_body) {
+                        RefusalFunction refusal = plain_refusal, HeadCheck check_head = {}) {
     thread_.run([&] {
       server_ = std::make_unique<HttpServer>(ServerOptions{.loop = thread_.loop(),
                                                            .limits = limits,
                                                            .handler = std::move(handler),
-                                                           .error_body = error_body});
+                                                           .check_head = std::move(check_head),
+                                                           .refusal = std::move(refusal)});
       port_ = server_->listen("127.0.0.1", 0).value();
     });
   }
@@ -91,7 +92,7 @@ class ServerThread {
 class RawClient {
  public:
   explicit RawClient(uint16_t port, int receive_buffer_bytes = 0)
-      : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+      : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     const int on = 1;
     ::setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (receive_buffer_bytes > 0)

@@ -30,6 +30,42 @@ TEST(ServerLimits, BodyAtTheLimitPassesOneMoreIsRefusedUnread) {
   EXPECT_TRUE(bad.read_to_end().starts_with("HTTP/1.1 413 Content Too Large"));
 }
 
+// The budget is for all connections: bytes on their way in and bodies whose answer has not begun.
+TEST(ServerLimits, LargeRequestsShareABudget) {
+  constexpr int64_t kBody = 1 << 20;
+  std::vector<Responder> held;
+  ServerThread server([&](const Request&, Responder responder) { held.push_back(responder); },
+                      {.body_bytes_max = kBody, .request_bytes_max = kBody + (kBody >> 1)});
+  const auto held_bytes = [&] { return server.stats().request_bytes; };
+  const std::string most(kBody - 1, 'x');
+  RawClient first(server.port());
+  first.send(post_head(kBody) + most);
+  while (held_bytes() < kBody - ServerLimits::kRequestBytesFree) std::this_thread::yield();
+  const auto refused = [&] {
+    RawClient client(server.port());
+    client.send(post_head(kBody) + most);
+    const std::string answer = client.read_to_end();
+    return answer.starts_with("HTTP/1.1 503 ") && answer.find("Retry-After: 1\r\n") != answer.npos;
+  };
+  EXPECT_TRUE(refused());
+  RawClient small(server.port());
+  small.send(post_head(1000) + std::string(1000, 'x'));
+  while (server.run([&] { return held.empty(); })) std::this_thread::yield();
+  first.send("x");
+  while (server.run([&] { return held.size(); }) < 2) std::this_thread::yield();
+  EXPECT_TRUE(refused());  // handed over, but not answered
+  server.run([&] { held.back().send({.status = 200, .body = "done"}); });
+  EXPECT_TRUE(first.read_until("done").starts_with("HTTP/1.1 200"));
+  EXPECT_EQ(held_bytes(), 0);
+  RawClient second(server.port());
+  second.send(post_head(kBody) + most + "x");
+  while (server.run([&] { return held.size(); }) < 3) std::this_thread::yield();
+  EXPECT_GT(held_bytes(), 0);
+  second.close();
+  while (held_bytes() > 0) std::this_thread::yield();
+  server.run([&] { held.clear(); });
+}
+
 // The sender goes on sending; it must still be able to read why it was refused.
 TEST(ServerLimits, ARefusedSenderReadsWhy) {
   ServerThread server(answer_size, {.body_bytes_max = 1000});
@@ -193,6 +229,46 @@ TEST(ServerLimits, AReaderWithTooMuchWaitingIsClosed) {
   RawClient client(server.port(), 4096);
   client.send(kGet);
   EXPECT_TRUE(Firehose::happens(hose.closed));
+}
+
+// It takes something all the time, so that it never stalls, but less than the least rate.
+TEST(ServerLimits, AReaderThatTricklesIsClosed) {
+  Firehose hose;
+  ServerThread server(hose.handler(64 << 20), {.send_buffer_bytes_max = 128 << 20,
+                                               .write_stall_timeout_ns = 200 * kMs,
+                                               .answer_bytes_per_s_min = 1 << 30});
+  RawClient client(server.port());
+  client.send(kGet);
+  auto closed = hose.closed.get_future();
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  while (closed.wait_for(std::chrono::milliseconds(2)) != std::future_status::ready &&
+         std::chrono::steady_clock::now() < patience)
+    client.read_bytes(64 << 10);
+  EXPECT_LT(std::chrono::steady_clock::now(), patience);
+}
+
+// Requests whose answers nobody reads wait, they do not pile up; then all are answered.
+TEST(ServerLimits, UnreadAnswersHoldFurtherRequestsBack) {
+  constexpr int kRequests = 4000;
+  constexpr size_t kAnswerBytes = 16 << 10;
+  int64_t buffered_most = 0;
+  ServerThread server(
+      [&](const Request&, Responder responder) {
+        buffered_most = std::max(buffered_most, responder.buffered_bytes());
+        responder.send({.status = 200, .body = std::string(kAnswerBytes, 'x')});
+      },
+      {.pipelined_bytes_max = 1000, .send_buffer_bytes_max = 256 << 10});
+  RawClient client(server.port(), 4096);
+  std::string all;
+  for (int i = 0; i < kRequests; ++i) all += kGet;
+  std::thread sender([&] { client.send(all); });
+  for (int i = 0; i < kRequests; ++i) {
+    client.read_until("\r\n\r\n");
+    ASSERT_EQ(client.read_bytes(kAnswerBytes).size(), kAnswerBytes) << "answer " << i;
+  }
+  EXPECT_GT(server.run([&] { return buffered_most; }), 128 << 10);
+  EXPECT_LE(server.run([&] { return buffered_most; }), 256 << 10);
+  sender.join();
 }
 
 TEST(ServerLimits, AClientFarAheadIsNotReadOn) {

@@ -7,20 +7,12 @@
 #include <gtest/gtest.h>
 
 #include "core/rng.h"
+#include "core/utf8.h"
 #include "tests/tokenizer/vocabularies.h"
 #include "tokenizer/unicode.h"
 
 namespace sluice::tokenizer {
 namespace {
-
-bool is_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const Char c = read_char(text.data() + at, text.data() + text.size());
-    if (c.code_point == kInvalidCodePoint) return false;
-    at += static_cast<size_t>(c.size_bytes);
-  }
-  return true;
-}
 
 // The definition, over the whole: at a byte that starts no character, the longest beginning of one
 // is replaced.
@@ -79,7 +71,7 @@ TEST(StreamDecoder, PiecesTogetherAreTheWhole) {
       for (const TokenId id : ids) {
         bytes += vocabulary.bytes(id);
         const std::string piece = decoder.push(id);
-        ASSERT_TRUE(is_utf8(piece));
+        ASSERT_TRUE(core::is_utf8(piece));
         streamed += piece;
       }
       streamed += decoder.finish();

@@ -68,5 +68,26 @@ TEST(WordMerger, MergesAsDefined) {
   }
 }
 
+// Every pair merges: most entries of the heap do not hold any more when it is full.
+TEST(WordMerger, WorksInTheMemoryThatItPromises) {
+  constexpr uint64_t kSeed = 4;
+  core::Rng rng(kSeed);
+  MergeTable table;
+  for (int32_t left = 0; left < 12; ++left)
+    for (int32_t right = 0; right < 12; ++right)
+      table.insert(left, right,
+                   {static_cast<uint32_t>(rng.below(50)), static_cast<int32_t>(rng.below(12))});
+  for (const size_t count : {25, 26, 100, 4'000}) {
+    std::vector<int32_t> symbols(count);
+    for (int32_t& s : symbols) s = static_cast<int32_t>(rng.below(12));
+    const auto expected = merge_plainly(table, symbols);
+    WordMerger merger;
+    merger.merge(table, symbols);
+    ASSERT_EQ(symbols, expected) << "seed " << kSeed << ", " << count << " symbols";
+    EXPECT_LE(merger.scratch_bytes(),
+              static_cast<int64_t>(count) * WordMerger::kScratchBytesPerSymbol);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::tokenizer

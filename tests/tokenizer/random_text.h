@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/rng.h"
+#include "core/utf8.h"
 #include "tokenizer/unicode.h"
 
 namespace sluice::tokenizer {
@@ -39,7 +40,7 @@ inline std::string random_text(core::Rng& rng, int64_t pieces) {
     }
     const uint32_t c = random_code_point(rng);
     const int64_t repeats = kind == 1 ? 1 + rng.below(9) : 1;
-    for (int64_t r = 0; r < repeats; ++r) append_utf8(c, text);
+    for (int64_t r = 0; r < repeats; ++r) core::append_utf8(c, text);
   }
   return text;
 }

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "core/rng.h"
+#include "core/utf8.h"
 #include "tests/tokenizer/random_text.h"
 #include "tokenizer/unicode.h"
 
@@ -106,7 +107,7 @@ TEST(SplitRules, ClassesAreThoseOfPcre2) {
   for (uint32_t c = 0; c <= 0x10ffff; ++c) {
     if ((c >= 0xd800 && c <= 0xdfff) || c == 0x180e) continue;  // PCRE2 takes 180E for a space
     std::string text;
-    append_utf8(c, text);
+    core::append_utf8(c, text);
     const Char ours = read_char(text.data(), text.data() + text.size());
     if (unassigned.matches(text)) continue;
     for (const auto& [classes, regex] : kClasses)

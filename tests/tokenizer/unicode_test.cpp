@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/utf8.h"
 #include "tests/tokenizer/random_text.h"
 
 namespace sluice::tokenizer {
@@ -15,7 +16,7 @@ namespace {
 
 std::string utf8(uint32_t code_point) {
   std::string text;
-  append_utf8(code_point, text);
+  core::append_utf8(code_point, text);
   return text;
 }
 
@@ -64,20 +65,30 @@ TEST(Unicode, TrailingSpaces) {
 TEST(Unicode, NormalizesAsTheWholeText) {
   constexpr uint64_t kSeed = 5;
   core::Rng rng(kSeed);
-  constexpr uint32_t kCombining[] = {
-      0x300,  0x301, 0x323,  0x327, 0x345, 0x1100, 0x1161, 0x11a8, 0xac00, 0x3099, 0x304b, 0x1e0b,
-      0x212b, 0x958, 0xfb1d, 0x9c7, 0x9be, 0x200d, 'a',    'e',    0x3b1,  0x1fbe, 0x2126, 0xf900};
+  constexpr uint32_t kCombining[] = {0x300,  0x301,  0x323,  0x327,  0x345,  0x1100, 0x1161,
+                                     0x11a8, 0xac00, 0x3099, 0x304b, 0x1e0b, 0x302a, 0x302f,
+                                     0x212b, 0x958,  0xfb1d, 0x9c7,  0x9be,  0x200d, 'a',
+                                     'e',    0x3b1,  0x1fbe, 0x2126, 0xf900};
   for (int i = 0; i < 20'000; ++i) {
     std::string text;
     for (int64_t n = rng.below(12); n >= 0; --n)
-      append_utf8(rng.below(3) == 0 ? 'a' + static_cast<uint32_t>(rng.below(5))
-                                    : kCombining[rng.below(std::size(kCombining))],
-                  text);
+      core::append_utf8(rng.below(3) == 0 ? 'a' + static_cast<uint32_t>(rng.below(5))
+                                          : kCombining[rng.below(std::size(kCombining))],
+                        text);
     const std::string expected = nfc_of_utf8proc(text);
     ASSERT_EQ(to_nfc(text), expected) << "seed " << kSeed << ", text " << i;
     if (is_surely_nfc(text)) {
       ASSERT_EQ(text, expected);
     }
+  }
+}
+
+// What may change places with its neighbours is never passed over.
+TEST(Unicode, NoCombiningMarkIsSurelyNormal) {
+  for (uint32_t c = 0; c <= 0x10ffff; ++c) {
+    if (c >= 0xd800 && c <= 0xdfff) continue;
+    const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
+    ASSERT_FALSE(property->combining_class != 0 && is_surely_nfc(utf8(c))) << c;
   }
 }
 

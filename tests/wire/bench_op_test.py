@@ -30,7 +30,10 @@ class BenchOp(unittest.TestCase):
                 self.assertEqual((row["op"], row["kernels"], row["n_threads"]), (op, table, 1))
                 self.assertGreater(row["median_us"], 0)
                 self.assertGreater(row["roof_gb_s"], 0)
-                self.assertLess(row.get("error", 0), 0.02, f"{op} on {table}")
+                if op == "quantize_activations":  # its result has no other form to compare with
+                    self.assertNotIn("error", row)
+                else:
+                    self.assertLess(row["error"], 0.02, f"{op} on {table}")
 
     def test_wrong_usage(self):
         for arguments, message in (

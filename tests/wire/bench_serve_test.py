@@ -1,7 +1,9 @@
 """`sluice bench serve` at size 1 against `sluice serve`."""
 
+import http.server
 import json
 import subprocess
+import threading
 import unittest
 
 from running_server import RunningServer, binary
@@ -30,6 +32,40 @@ class BenchServe(unittest.TestCase):
             refused = bench(*common)
             self.assertEqual(refused.returncode, 1)
             self.assertIn("401", refused.stderr)
+
+    def test_odd_answers_are_failures(self):
+        """JSON of other types than the API's, from a server that is not ours."""
+        events = [b"[1]", b'{"choices":5}', b'{"choices":{"a":1}}', b'{"choices":[5]}',
+                  b'{"choices":[{"delta":[1]}]}', b'{"usage":{"prompt_tokens":"x"}}']  # fmt: skip
+
+        class Odd(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.answer("application/json", b'{"data":{"id":5}}')
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                self.answer("text/event-stream", b"".join(b"data: %s\n\n" % e for e in events))
+
+            def answer(self, content_type, body):
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            url = f"http://127.0.0.1:{server.server_port}"
+            nameless = bench("--url", url)
+            self.assertEqual(nameless.returncode, 1)
+            self.assertIn("/models", nameless.stderr)
+            done = bench("--url", url, "--model", "m", "-c", "1", "-r", "2")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("no text came back", done.stderr)
+            server.shutdown()
 
     def test_nobody_listens(self):
         done = bench("--url", "http://127.0.0.1:1")

@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -106,6 +107,36 @@ class Chat(unittest.TestCase):
         terminal.wait_for("> ")
         terminal.type("\x04")
         self.assertEqual(terminal.exit_code(), 0)
+
+    def test_an_interrupt_before_a_question_does_not_stop_its_answer(self):
+        terminal = Terminal("--max-tokens", "8")
+        terminal.wait_for("> ")
+        os.kill(terminal.pid, signal.SIGINT)
+        terminal.type("Say hello.\r")
+        self.assertNotIn("[stopped]", terminal.wait_for("tok/s"))
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        self.assertEqual(terminal.exit_code(), 0)
+
+    def test_sigint_ends_it_where_its_output_is_a_pipe(self):
+        outer, inner = pty.openpty()
+        process = subprocess.Popen([binary(), "chat", model(), *OPTIONS, "--max-tokens", "4"],
+                                   stdin=inner, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        os.write(outer, b"Say hello.\n")
+        self.assertTrue(process.stdout.readline())  # the whole answer: it waits for a line again
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(DEADLINE_S), -signal.SIGINT)
+        process.stdout.close()
+        os.close(outer)
+        os.close(inner)
+
+    def test_a_template_that_renders_nothing(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            file.write("{# nothing #}")
+            file.flush()
+            code, out, err = chat("-p", "x", "--chat-template", file.name)
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("chat", err)
 
     def test_sigint_without_a_terminal_ends_it(self):
         process = subprocess.Popen([binary(), "chat", model(), *OPTIONS], stdin=subprocess.PIPE,

@@ -57,9 +57,10 @@ class Settings(unittest.TestCase):
         os.environ["SLUICE_API_KEY"] = "from-environment"
         cls.addClassCleanup(os.environ.pop, "SLUICE_API_KEY")
         cls.server = RunningServer(
-            *SMALL, "--api-key", "secret", "--served-model-name", "a/b", "c", "--n-max", "2",
+            *SMALL, "--api-key", "secret", "--served-model-name", "a/b", "--served-model-name", "c",
+            "--n-max", "2",
             "--context-length", "100", "--body-max", "4KiB", "--header-max", "1KiB",
-            "--connections-max", "8", "--stops-max", "2", "--idle-timeout", "0.3",
+            "--stops-max", "2", "--idle-timeout", "0.3",
         ).__enter__()  # fmt: skip
         cls.addClassCleanup(cls.server.__exit__, None, None, None)
 
@@ -126,21 +127,29 @@ class Settings(unittest.TestCase):
         self.assertEqual(get(self.server, "/health", "A: " + "a" * (1024 - head))[0], 200)
         self.assertEqual(get(self.server, "/health", "A: " + "a" * (1025 - head))[0], 431)
 
-    def test_connections_at_their_edge(self):
-        open_ones = []
-        self.addCleanup(lambda: [c.close() for c in open_ones])
-        for _ in range(8):
-            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, DEADLINE_S)
-            connection.request("GET", "/livez")
-            self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}')
-            open_ones.append(connection)
-        status, headers, answer = get(self.server, "/livez")
-        self.assertEqual(status, 503)
-        self.assertGreaterEqual(int(headers["retry-after"]), 1)
-        self.assertIn("error", json.loads(answer))
-        idle = open_ones[0].sock
-        idle.settimeout(DEADLINE_S)
-        self.assertEqual(idle.recv(1), b"")  # closed after the idle timeout
+    def test_an_idle_connection_is_closed(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, DEADLINE_S)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        self.assertEqual(connection.sock.recv(1), b"")
+
+
+class Connections(unittest.TestCase):
+    def test_at_their_edge(self):
+        with RunningServer(*SMALL, "--connections-max", "8") as server:
+            open_ones = []
+            for _ in range(8):
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, DEADLINE_S)
+                connection.request("GET", "/livez")
+                self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}')
+                open_ones.append(connection)
+            status, headers, answer = get(server, "/livez")
+            self.assertEqual(status, 503)
+            self.assertGreaterEqual(int(headers["retry-after"]), 1)
+            self.assertIn("error", json.loads(answer))
+            for connection in open_ones:
+                connection.close()
 
 
 class Queue(unittest.TestCase):
@@ -279,6 +288,10 @@ class Supervisor(unittest.TestCase):
             self.assertEqual(status, 503, body)
             self.assertGreaterEqual(int(headers["retry-after"]), 1)
             self.assertEqual(json.loads(body)["error"]["code"], "overloaded")
+            status, headers, body = get(server, "/v1/models")  # it would wait
+            self.assertEqual(status, 503, body)
+            self.assertIn(b"too many requests wait", body)
+            self.assertGreaterEqual(int(headers["retry-after"]), 1)
             while get(server, "/health")[0] != 200:
                 self.assertLess(time.monotonic(), deadline)
 

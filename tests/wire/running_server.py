@@ -25,13 +25,16 @@ def model() -> str:
 
 
 class RunningServer:
-    """`sluice serve` (or another verb) from its "listening on" line until SIGTERM."""
+    """`sluice serve` (or another verb) from its "listening on" line until SIGTERM. The model is the
+    word `model_at` behind the verb; `before_exec` runs in the new process."""
 
-    def __init__(self, *arguments: str, verb: str = "serve"):
+    def __init__(self, *arguments: str, verb: str = "serve", model_at: int = 0, before_exec=None):
+        words = ["--host", "127.0.0.1", "--port", "0", *arguments]
+        words.insert(model_at, model())
         self.log_file = tempfile.NamedTemporaryFile("r", suffix=".log")
         with open(self.log_file.name, "w") as log:
             self.process = subprocess.Popen(
-                [binary(), verb, model(), "--host", "127.0.0.1", "--port", "0", *arguments],
+                [binary(), verb, *words], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self.url = self._read_url()
@@ -53,9 +56,9 @@ class RunningServer:
         self.process.stdout.read()
         return self.process.wait(STOP_TIMEOUT_S)
 
-    def resident_bytes(self) -> int:
+    def peak_resident_bytes(self) -> int:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
 
     def __enter__(self) -> "RunningServer":
         return self
