@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "apps/random_weights.h"
+#include "core/buffer.h"
 #include "core/math.h"
 #include "formats/gguf_writer.h"
 
@@ -41,16 +42,26 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
     if (key != block_count && !key.starts_with("tokenizer.") && !key.starts_with("split."))
       writer.copy(key, value);
   writer.set_integer(block_count, static_cast<uint32_t>(sample.layers));
-  formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(writer.file())));
+
   std::map<core::DType, int64_t> values_max;
+  for (const auto& [name, view] : checkpoint.tensors())
+    if (layer_of(name) < sample.layers)
+      values_max[view.type] = std::max(values_max[view.type], view.values());
+  // All tensors of a type begin at the same bytes, behind the header.
+  std::vector<std::byte> bytes = writer.file();
+  std::map<core::DType, size_t> offsets;
+  for (const auto& [type, values] : values_max) {
+    bytes.resize(static_cast<size_t>(core::round_up(std::ssize(bytes), core::kCacheLineBytes)));
+    offsets[type] = bytes.size();
+    const std::vector<std::byte> weights = random_weights(type, values);
+    bytes.insert(bytes.end(), weights.begin(), weights.end());
+  }
+  formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(std::move(bytes))));
   for (const auto& [name, view] : checkpoint.tensors()) {
     if (layer_of(name) >= sample.layers) continue;
     file.tensors.push_back({name, view});
-    values_max[view.type] = std::max(values_max[view.type], view.values());
+    file.tensors.back().view.data = file.source->bytes().data() + offsets[view.type];
   }
-  for (const auto& [type, values] : values_max) sample.data[type] = random_weights(type, values);
-  for (formats::NamedTensor& tensor : file.tensors)
-    tensor.view.data = sample.data[tensor.view.type].data();
   std::vector<formats::GgufFile> files;
   files.push_back(std::move(file));
   sample.checkpoint = TRY(formats::Checkpoint::join(std::move(files), {"sample"}));

@@ -2,11 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <vector>
 
-#include "core/dtype.h"
 #include "core/result.h"
 #include "formats/checkpoint.h"
 #include "model/spec.h"
@@ -14,7 +11,6 @@
 namespace sluice::apps {
 
 struct ModelSample {
-  std::map<core::DType, std::vector<std::byte>> data;  // what the tensors view
   std::unique_ptr<formats::Checkpoint> checkpoint;
   int32_t layers = 0;
 };

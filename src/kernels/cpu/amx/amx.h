@@ -23,7 +23,7 @@ void linear(const LinearArgs& args, int thread, int threads);
 
 // The parts of quantize_activations and linear; of int8 those for at least kTilesRowsMin rows, with
 // fewer avx512's serve.
-constexpr int64_t kTilesRowsMin = 8;
+constexpr int64_t kTilesRowsMin = 12;
 void quantize_int8(const QuantizeArgs& args, int thread, int threads);
 void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
 void linear_int8(const LinearArgs& args, int thread, int threads);

@@ -47,6 +47,7 @@ void unpack_strip(const PackedWeights& weights, int64_t first_output, int64_t be
       const uint8_t* group = groups + (begin + b) / kFormat.group() * kFormat.group_bytes();
       const int64_t i = (begin + b) % kFormat.group();
       const BlockCodes codes = C::unpack(group, i, 0);
+#pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
         Vector::store_ints(strip.tiles[p][b] + j * kRowBytes,
                            C::kSymmetric ? Vector::flip_sign_bits(codes.words[j]) : codes.words[j]);
@@ -60,7 +61,8 @@ struct GroupRows {
   const std::byte* codes;
   const float* scales;
   const float* sums;
-  int64_t rows;  // at most 16
+  int64_t first;  // its first row
+  int64_t rows;   // at most 16
 };
 
 // Products of up to four blocks from `b` on, dots (16 × 16) side by side.
@@ -124,14 +126,23 @@ inline void add_block(const GroupRows& x, const BlockScales& weights, int64_t b,
   }
 }
 
-// A group of rows × one panel of a strip × its blocks.
+// A chunk of blocks: where it begins, and where sums come from and go to.
+struct Chunk {
+  int64_t begin;
+  int64_t blocks;
+  bool is_first;  // sums start at zero
+  bool is_last;   // sums go to y
+};
+
+// A group of rows × one panel of a strip × its blocks. Sums wait at `sums_at` between chunks.
 template <typename C, int kRows>
-inline void group_panel(const GroupRows& x, const Strip& strip, int panel, int64_t blocks,
-                        Vector::Floats* sums_at) {
+inline void group_panel(const LinearArgs& args, const GroupRows& x, const Strip& strip, int panel,
+                        int64_t output, const Chunk& chunk, Vector::Floats* sums_at) {
   alignas(64) Dots dots[2][kRunBlocks];
   Vector::Floats sums[kTileRows];
+  const int64_t blocks = chunk.blocks;
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r) sums[r] = sums_at[r];
+  for (int r = 0; r < kTileRows; ++r) sums[r] = chunk.is_first ? Vector::zero() : sums_at[r];
   const auto add_run = [&](int64_t from, int place) {
     const int64_t end = from + kRunBlocks < blocks ? from + kRunBlocks : blocks;
     for (int64_t b = from; b < end; ++b)
@@ -145,6 +156,11 @@ inline void group_panel(const GroupRows& x, const Strip& strip, int panel, int64
     if (b > 0) add_run(b - kRunBlocks, 1 - place);
   }
   add_run((blocks - 1) / kRunBlocks * kRunBlocks, 1 - place);
+  if (chunk.is_last) {
+    for (int64_t r = 0; r < x.rows; ++r)
+      finish(args, x.first + r, output + panel * kPanel, sums[r]);
+    return;
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) sums_at[r] = sums[r];
 }
@@ -167,9 +183,9 @@ void tiles(const LinearArgs& args, Share outputs) {
   for (int64_t first = 0; first < args.rows; first += step) {
     const int64_t rows = args.rows - first < step ? args.rows - first : step;
     for (int64_t output = outputs.begin; output < outputs.end; output += kStripOutputs) {
-      __builtin_memset(sums, 0, sizeof sums);
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        const int64_t begin = blocks * chunk / chunks, end = blocks * (chunk + 1) / chunks;
+      for (int64_t c = 0; c < chunks; ++c) {
+        const int64_t begin = blocks * c / chunks, end = blocks * (c + 1) / chunks;
+        const Chunk chunk{begin, end - begin, c == 0, c + 1 == chunks};
         unpack_strip<kFormat>(args.weights, output, begin, end - begin, strip);
         memory_fence();
         for (int64_t r = 0; r < rows; r += kTileRows) {
@@ -179,20 +195,17 @@ void tiles(const LinearArgs& args, Share outputs) {
           const GroupRows x{.codes = group + begin * layout.block_bytes(),
                             .scales = scales + begin * kTileRows,
                             .sums = x_sums + begin * kTileRows,
+                            .first = first + r,
                             .rows = rows - r < kTileRows ? rows - r : kTileRows};
           for (int p = 0; p < kStripPanels; ++p) {
             Vector::Floats* to = sums[r / kTileRows].of_panel[p];
             if (x.rows == kTileRows)
-              group_panel<C, kTileRows>(x, strip, p, end - begin, to);
+              group_panel<C, kTileRows>(args, x, strip, p, output, chunk, to);
             else
-              group_panel<C, 0>(x, strip, p, end - begin, to);
+              group_panel<C, 0>(args, x, strip, p, output, chunk, to);
           }
         }
       }
-      for (int64_t r = 0; r < rows; ++r)
-        for (int p = 0; p < kStripPanels; ++p)
-          finish(args, first + r, output + p * kPanel,
-                 sums[r / kTileRows].of_panel[p][r % kTileRows]);
     }
   }
 }
