@@ -29,4 +29,8 @@ void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
 void linear_int8(const LinearArgs& args, int thread, int threads);
 void linear_bf16(const LinearArgs& args, int thread, int threads);
 
+// Probes: operations done in about `rounds` products of tiles.
+int64_t probe_int8(int64_t rounds, int32_t* sink);
+int64_t probe_bf16(int64_t rounds, int32_t* sink);
+
 }  // namespace sluice::kernels::amx
