@@ -1,6 +1,8 @@
 // This machine's measured limits, kept in the user's cache folder.
 #pragma once
 
+#include <optional>
+
 #include "core/thread_pool.h"
 #include "kernels/probe.h"
 #include "model/model.h"
@@ -8,6 +10,9 @@
 namespace sluice::apps {
 
 enum class RoofSource { kCache, kMeasure };
+
+// What was measured before; none where nothing was.
+std::optional<kernels::Roof> known_roof(int threads);
 
 // Of the pool's threads. kCache measures only where this processor with this many threads was not
 // measured before; a cache that cannot be read or written is no error.
