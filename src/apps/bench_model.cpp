@@ -124,16 +124,6 @@ class ModelBench {
   std::vector<float> logits_;
 };
 
-// Multiply-adds of a prompt token, two operations each: every matrix but the output's, which runs
-// for the last token only.
-double prefill_operations(const model::Model& model) {
-  double operations = 0;
-  for (const model::MatrixSource& source : model.weights().sources)
-    if (source.matrix != &model.weights().output)
-      operations += 2.0 * static_cast<double>(source.matrix->outputs * source.matrix->inputs);
-  return operations;
-}
-
 Usage usage_of(const Options& options, const model::Model& model, const Test& test, double speed,
                const kernels::Roof& roof) {
   Usage usage;
@@ -146,11 +136,8 @@ Usage usage_of(const Options& options, const model::Model& model, const Test& te
     usage.roof = roof.read_gb_s;
     return usage;
   }
-  usage.tops = prefill_operations(model) * speed * 1e-12;
-  const core::DType type = model.weights().layers.front().gate.type;
-  usage.roof = model.ops().activation_form(type) == kernels::ActivationForm::kInt8
-                   ? roof.int8_tops
-                   : roof.bf16_tflops;
+  usage.tops = model.memory_plan().token_operations * speed * 1e-12;
+  usage.roof = roof_tera_ops(roof, model);
   return usage;
 }
 

@@ -102,7 +102,7 @@ core::Result<Report> bench(const Options& options) {
   OpShape shape = options.shape;
   shape.type = *core::dtype_from_name(options.type);
   const int32_t block = core::info(shape.type).block_values;
-  const int32_t divisor = ops->activation_form(shape.type) == kernels::ActivationForm::kInt8
+  const int32_t divisor = ops->activation_form(shape.type) != kernels::ActivationForm::kF32
                               ? std::max(block, 32)
                               : block;
   if (shape.inputs % divisor != 0)

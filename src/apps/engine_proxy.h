@@ -47,7 +47,7 @@ class EngineProxy {
   void shut_down();
 
  private:
-  struct Pending;  // a request that has not been sent, or was and came back unsent
+  struct Pending;  // a request, from its arrival to the end of its answer
   class Forward;   // one on its way
   void dispatch(std::shared_ptr<Pending> pending);
   void hold(std::shared_ptr<Pending> pending);

@@ -5,10 +5,10 @@
 
 #include <fmt/core.h>
 
+#include "apps/random_weights.h"
 #include "core/buffer.h"
 #include "core/math.h"
 #include "core/rng.h"
-#include "kernels/half.h"
 
 namespace sluice::apps {
 namespace {
@@ -17,35 +17,6 @@ using core::DType;
 using kernels::Ops;
 
 constexpr uint64_t kSeed = 42;
-
-std::vector<float> random_values(uint64_t seed, int64_t count) {
-  core::Rng rng(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values)  // sum of uniforms: near normal, variance 1
-    v = static_cast<float>((rng.unit() + rng.unit() + rng.unit() - 1.5) * 2);
-  return values;
-}
-
-// Blocks of random bits. Bit 6 of every byte is clear, which bounds the scales; plain floats are
-// random values.
-std::vector<std::byte> random_weights(DType type, int64_t count) {
-  std::vector<std::byte> bytes(static_cast<size_t>(core::bytes_of(type, count)));
-  if (core::info(type).block_values > 1) {
-    core::Rng rng(kSeed);
-    for (std::byte& b : bytes) b = static_cast<std::byte>(rng.bits() & 0xbf);
-    return bytes;
-  }
-  const std::vector<float> values = random_values(kSeed, count);
-  const auto size = static_cast<size_t>(core::info(type).block_bytes);
-  for (size_t i = 0; i < values.size(); ++i) {
-    const auto bits = std::bit_cast<uint32_t>(values[i]);
-    if (type == DType::kF32) std::memcpy(&bytes[i * size], &bits, size);
-    if (type == DType::kBF16)
-      kernels::store_u16(&bytes[i * size], static_cast<uint16_t>(bits >> 16));
-    if (type == DType::kF16) kernels::store_u16(&bytes[i * size], kernels::f16_of_float(values[i]));
-  }
-  return bytes;
-}
 
 int64_t copies_for(const OpShape& shape, int64_t bytes) {
   return std::max<int64_t>(1, core::div_ceil(shape.cold_bytes, std::max<int64_t>(1, bytes)));
@@ -74,8 +45,12 @@ OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape)
                 data->weights.data() + c * data->copy_bytes},
                thread, threads);
     });
-  data->packed_x = core::Buffer(ops.activation_bytes(shape.rows, shape.inputs) + 64);
-  ops.quantize_activations({data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
+  const kernels::ActivationForm form = ops.activation_form(shape.type);
+  if (form != kernels::ActivationForm::kF32) {
+    data->packed_x = core::Buffer(ops.activation_bytes(form, shape.rows, shape.inputs));
+    ops.quantize_activations(
+        {form, data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
+  }
   const bool is_int8 = ops.activation_form(shape.type) == kernels::ActivationForm::kInt8;
   return {
       .shape = fmt::format("{}×{} · {}×{} {}", shape.rows, shape.inputs, shape.outputs,
@@ -263,9 +238,10 @@ OpCase make_rope(const Ops& ops, core::ThreadPool&, OpShape const& shape) {
 
 OpCase make_quantize(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
   const auto data = rows_data(shape);
-  data->packed = core::Buffer(ops.activation_bytes(shape.rows, shape.inputs) + 64);
-  OpCase made = rows_case(shape, 1, data, [data, &ops, shape](int thread, int threads) {
-    ops.quantize_activations({data->a.data(), shape.rows, shape.inputs, data->packed.data()},
+  const kernels::ActivationForm form = ops.activation_form(shape.type);
+  data->packed = core::Buffer(ops.activation_bytes(form, shape.rows, shape.inputs) + 64);
+  OpCase made = rows_case(shape, 1, data, [data, &ops, shape, form](int thread, int threads) {
+    ops.quantize_activations({form, data->a.data(), shape.rows, shape.inputs, data->packed.data()},
                              thread, threads);
   });
   made.bytes = static_cast<double>(shape.rows * shape.inputs) * (4 + 1.375);

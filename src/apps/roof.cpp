@@ -31,6 +31,10 @@ nlohmann::json read_cache() {
   return parsed.is_object() ? parsed : nlohmann::json::object();
 }
 
+std::string machine_name(int threads) {
+  return fmt::format("{}, {} threads", core::detect_cpu().model, threads);
+}
+
 std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string& machine) {
   const auto entry = cache.find(machine);
   if (entry == cache.end() || !entry->is_object()) return std::nullopt;
@@ -64,15 +68,21 @@ void store(nlohmann::json cache, const std::string& machine, const kernels::Roof
 
 }  // namespace
 
+std::optional<kernels::Roof> known_roof(int threads) {
+  return find(read_cache(), machine_name(threads));
+}
+
 kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
-  const std::string machine =
-      fmt::format("{}, {} threads", core::detect_cpu().model, pool.threads());
-  const nlohmann::json cache = read_cache();
   if (source == RoofSource::kCache)
-    if (const auto found = find(cache, machine)) return *found;
+    if (const auto found = known_roof(pool.threads())) return *found;
   const kernels::Roof roof = kernels::measure_roof(pool);
-  store(cache, machine, roof);
+  store(read_cache(), machine_name(pool.threads()), roof);
   return roof;
+}
+
+double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {
+  const core::DType type = model.weights().layers.front().gate.type;
+  return core::info(type).block_values > 1 ? roof.int8_tops : roof.bf16_tflops;
 }
 
 }  // namespace sluice::apps

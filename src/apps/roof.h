@@ -1,15 +1,25 @@
 // This machine's measured limits, kept in the user's cache folder.
 #pragma once
 
+#include <optional>
+
 #include "core/thread_pool.h"
 #include "kernels/probe.h"
+#include "model/model.h"
 
 namespace sluice::apps {
 
 enum class RoofSource { kCache, kMeasure };
 
+// What was measured before; none where nothing was.
+std::optional<kernels::Roof> known_roof(int threads);
+
 // Of the pool's threads. kCache measures only where this processor with this many threads was not
 // measured before; a cache that cannot be read or written is no error.
 kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
+
+// The limit of the model's products, 10^12 operations per second: the int8 units' for quantised
+// weights, those of bf16 for floats.
+double roof_tera_ops(const kernels::Roof& roof, const model::Model& model);
 
 }  // namespace sluice::apps

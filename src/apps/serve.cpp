@@ -12,12 +12,14 @@
 
 #include "apps/byte_size.h"
 #include "apps/descriptors.h"
+#include "apps/roof.h"
 #include "apps/serve_options.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "engine/engine.h"
 #include "engine/step_runner.h"
+#include "server/activity.h"
 #include "server/api_server.h"
 
 namespace sluice::apps {
@@ -42,6 +44,40 @@ void return_large_blocks() {
   mallopt(M_MMAP_THRESHOLD, kLargeBytes);
 }
 
+// Bench and plan measure the machine once and leave it in the cache; a start does not wait for it.
+engine::MachineLimits machine_limits(model::Model& model) {
+  const auto roof = known_roof(model.pool().threads());
+  if (!roof) return {};
+  return {.read_bytes_per_s = roof->read_gb_s * 1e9,
+          .operations_per_s = roof_tera_ops(*roof, model) * 1e12};
+}
+
+// A line a minute on what the engine did, none while it does nothing.
+class MinuteLog {
+ public:
+  MinuteLog(net::EventLoop& loop, const core::Logger& log, const engine::Engine& engine)
+      : timer_(loop), log_(log), engine_(engine), before_(engine.stats()) {
+    start();
+  }
+
+ private:
+  static constexpr int64_t kIntervalNs = 60'000'000'000;
+  void start() {
+    timer_.start(kIntervalNs, [this] {
+      engine::EngineStats now = engine_.stats();
+      const std::string line = server::activity_line(before_, now, kIntervalNs);
+      if (!line.empty()) log_.info("{}", line);
+      before_ = std::move(now);
+      start();
+    });
+  }
+
+  net::Timer timer_;
+  const core::Logger& log_;
+  const engine::Engine& engine_;
+  engine::EngineStats before_;
+};
+
 core::Result<int> serve(const ServeOptions& options) {
   return_large_blocks();
   allow_descriptors(options.config.http_limits.connections_max + kOtherDescriptors);
@@ -49,6 +85,7 @@ core::Result<int> serve(const ServeOptions& options) {
   const core::SystemClock clock;
   ServedModel served = TRY(open_served_model(options.served));
   fmt::print(stderr, "{}", describe(served));
+  served.engine.machine = machine_limits(*served.opened.model);
 
   net::EventLoop loop;
   server::EventBridge bridge(loop);
@@ -82,6 +119,7 @@ core::Result<int> serve(const ServeOptions& options) {
              options.drain_timeout_s);
     server.drain([&] { loop.stop(); });
   });
+  const MinuteLog minute_log(loop, log, engine);
   fmt::print("listening on http://{}:{}\n", options.host, port);
   std::fflush(stdout);
   loop.run();

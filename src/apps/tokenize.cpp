@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/model_options.h"
 #include "apps/open_vocabulary.h"
 #include "apps/verbs.h"
 #include "tokenizer/encoder.h"
@@ -78,24 +79,21 @@ int tokenize(const Options& options) {
 
 int run_tokenize(int argc, char** argv) {
   Options options;
-  CLI::App app{"Text on standard input to token ids. Nothing is added to the text.",
-               "sluice tokenize"};
+  CLI::App app{
+      "Text on standard input to token ids, an id and its text a line. Nothing is added to the "
+      "text.",
+      "sluice tokenize"};
   app.add_option("MODEL", options.model,
                  "GGUF file (a vocabulary is enough), tokenizer.json, or a folder with one")
       ->required();
-  app.add_option("-o,--output", options.output, "text (an id and its text a line) or json")
-      ->check(CLI::IsMember({"text", "json"}));
+  add_output_option(app, &options.output);
   app.add_flag("--no-special", options.no_special, "leave control tokens in the text as text");
   app.add_flag("--add-special", options.add_special,
                "add what the model wants around a text (its begin token)");
   app.add_flag("--batch", options.batch,
                "read one JSON string a line, write one array of ids a line");
   app.footer("Example: echo -n 'Hello, world!' | sluice tokenize model.gguf -o json");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
   return tokenize(options);
 }
 

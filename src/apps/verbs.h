@@ -9,6 +9,7 @@ int run_chat(int argc, char** argv);
 int run_generate(int argc, char** argv);
 int run_logits(int argc, char** argv);
 int run_perplexity(int argc, char** argv);
+int run_plan(int argc, char** argv);
 int run_serve(int argc, char** argv);
 int run_tokenize(int argc, char** argv);
 int run_up(int argc, char** argv);

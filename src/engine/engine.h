@@ -38,12 +38,19 @@ struct EngineLimits {
   int64_t logprobs_top_max = 20;    // best alternatives of a token, sampled or of a prompt
 };
 
+// What the machine can do at most, as kernels::Roof measured it; 0: not known.
+struct MachineLimits {
+  double read_bytes_per_s = 0;
+  double operations_per_s = 0;
+};
+
 struct EngineConfig {
   EngineLimits limits;
   int32_t vocab_tokens = 0;            // ids that may be sampled; rows of logits may be longer
   std::vector<int32_t> end_token_ids;  // of the model
   uint64_t cache_namespace = 0;        // kv::model_namespace(): no page of another model is found
   int64_t tpot_target_ns = 0;          // 0: none; else prefill chunks shrink to keep decodes at it
+  MachineLimits machine{};             // for the share of it that steps reach
 };
 
 // What a file says of its ids.

@@ -275,6 +275,24 @@ void Loop::launch() {
   parts_.runner->run({.token_ids = token_ids_, .sequences = spans_, .logit_rows = logit_rows_},
                      logits_.data());
   record_.forward_ns = parts_.clock->now_ns() - begin_ns;
+  count_work();
+}
+
+// What the step had to move and compute, beside what the machine could do in its time.
+void Loop::count_work() {
+  const StepWork& work = shape_.work;
+  int64_t context = 0;
+  for (const StepPart& part : record_parts_) context += part.context_before + part.tokens;
+  const double bytes = work.step_bytes + work.context_token_bytes * static_cast<double>(context);
+  const double operations = work.token_operations * static_cast<double>(token_ids_.size()) +
+                            work.logit_row_operations * static_cast<double>(logit_rows_.size());
+  stats_.step_s += static_cast<double>(record_.forward_ns) * 1e-9;
+  stats_.step_read_bytes += bytes;
+  stats_.step_operations += operations;
+  const MachineLimits& machine = config_.machine;
+  if (machine.read_bytes_per_s > 0 && machine.operations_per_s > 0)
+    stats_.step_limit_s +=
+        std::max(bytes / machine.read_bytes_per_s, operations / machine.operations_per_s);
 }
 
 void Loop::add_rows(Part* part) {

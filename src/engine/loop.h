@@ -66,6 +66,7 @@ class Loop {
   void start_admitted();
   void take_pages(Part* part);
   void add_rows(Part* part);
+  void count_work();
   void sample_rows();
   void run_job(Job* job, std::span<const float> logits, Sampler* sampler);
   void advance(const Part& part);

@@ -50,6 +50,10 @@ struct EngineStats {
   int64_t generation_tokens = 0;
   int64_t preemptions = 0;
   int64_t steps = 0;
+  double step_s = 0;           // of forward passes
+  double step_read_bytes = 0;  // that they had to read: weights once a step, KV
+  double step_operations = 0;  // that they had to do: products with weights
+  double step_limit_s = 0;     // the least that this takes at the machine's limits; 0: not known
   std::array<int64_t, kFinishReasons> finished{};  // by FinishReason
 
   Histogram time_to_first_token_s;

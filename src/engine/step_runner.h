@@ -9,11 +9,20 @@
 
 namespace sluice::engine {
 
+// What a step must read and compute at least; 0 where nobody knows.
+struct StepWork {
+  double step_bytes = 0;            // read once a step, whatever the batch
+  double context_token_bytes = 0;   // read for every token that a sequence has
+  double token_operations = 0;      // of a row
+  double logit_row_operations = 0;  // of a row of logits
+};
+
 struct RunnerShape {
   int64_t kv_pages = 0;
   int32_t page_tokens = 0;
   int32_t step_tokens_max = 0;
   int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
+  StepWork work{};
 };
 
 class StepRunner {
@@ -30,10 +39,15 @@ class ModelRunner final : public StepRunner {
   explicit ModelRunner(model::Model& model) : model_(model) {}
 
   RunnerShape shape() const override {
+    const model::MemoryPlan& plan = model_.memory_plan();
     return {.kv_pages = model_.kv_pages(),
             .page_tokens = kernels::kPageTokens,
             .step_tokens_max = model_.step_tokens_max(),
-            .logit_columns = model_.spec().vocab};
+            .logit_columns = model_.spec().vocab,
+            .work = {.step_bytes = static_cast<double>(plan.step_file_bytes),
+                     .context_token_bytes = static_cast<double>(plan.kv_token_bytes),
+                     .token_operations = plan.token_operations,
+                     .logit_row_operations = plan.logit_row_operations}};
   }
   void run(const model::StepBatch& batch, float* logits) override { model_.forward(batch, logits); }
 

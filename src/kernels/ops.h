@@ -114,24 +114,26 @@ struct PackArgs {
 
 // What linear() reads of its input, by the weights' type.
 enum class ActivationForm : uint8_t {
-  kF32,   // the float values as they are
-  kInt8,  // quantize_activations() first: blocks of 32 int8 with one scale each
+  kF32,   // the float values as they are; the others want quantize_activations() first
+  kInt8,  // blocks of 32 int8 with one scale each
+  kBf16,  // bf16 values
 };
 inline constexpr int32_t kActivationBlock = 32;
 
-// packed = x in the implementation's int8 form; once per input, for all linears that read it.
+// packed = x in the implementation's own form; once per input, for all linears that read it.
 struct QuantizeArgs {
-  const float* x = nullptr;  // (rows, inputs)
+  ActivationForm form = ActivationForm::kInt8;  // not kF32
+  const float* x = nullptr;                     // (rows, inputs)
   int64_t rows = 0;
-  int64_t inputs = 0;           // whole blocks of 32
-  std::byte* packed = nullptr;  // activation_bytes(rows, inputs), aligned to 64
+  int64_t inputs = 0;           // kInt8: whole blocks of 32
+  std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 
 // y = x · W^T [+ bias] [+ residual].
 struct LinearArgs {
   PackedWeights weights;
   const float* x = nullptr;             // (rows, inputs), read where the form is kF32
-  const std::byte* x_packed = nullptr;  // of quantize_activations, read where it is kInt8
+  const std::byte* x_packed = nullptr;  // of quantize_activations, read where it is another
   int64_t rows = 0;                     // the same number that was quantised
   const float* bias = nullptr;          // (outputs) or null
   const float* residual = nullptr;      // (rows, outputs) or null; may be y
@@ -213,7 +215,7 @@ struct Ops {
   int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
   void (*pack)(const PackArgs& args, int thread, int threads);
   ActivationForm (*activation_form)(core::DType weights);
-  int64_t (*activation_bytes)(int64_t rows, int64_t inputs);
+  int64_t (*activation_bytes)(ActivationForm form, int64_t rows, int64_t inputs);
   void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
   void (*linear)(const LinearArgs& args, int thread, int threads);
 

@@ -6,6 +6,7 @@
 
 #include "core/buffer.h"
 #include "core/clock.h"
+#include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512_bf16/probe.h"
@@ -51,6 +52,8 @@ struct Probes {
   int64_t (*bf16)(int64_t rounds, int32_t* sink);
 };
 Probes probes_for(const core::CpuInfo& cpu) {
+  if (cpu.avx512_vnni && cpu.amx_int8 && cpu.amx_bf16 && amx::request_tiles())
+    return {avx512::probe_read, amx::probe_int8, avx512::probe_f32, amx::probe_bf16};
   if (cpu.avx512_vnni)
     return {avx512::probe_read, avx512::probe_int8, avx512::probe_f32,
             cpu.avx512_bf16 ? avx512_bf16::probe_bf16 : avx512::probe_f32};

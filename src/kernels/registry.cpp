@@ -35,13 +35,19 @@ constexpr Ops kAvx512Vnni = {
     .top_k = avx512::top_k,
 };
 
-// AMX for linear layers of many rows, all else as avx512_vnni.
-constexpr Ops kAmxInt8 = [] {
+// AMX for linear layers, all else as avx512_vnni.
+constexpr Ops kAmx = [] {
   Ops ops = kAvx512Vnni;
-  ops.name = "amx_int8";
+  ops.name = "amx";
   ops.needs = [](const core::CpuInfo& cpu) {
-    return cpu.amx_int8 && cpu.avx512_vnni && cpu.avx2 && amx::request_tiles();
+    return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni && cpu.avx2 &&
+           amx::request_tiles();
   };
+  ops.packed_bytes = amx::packed_bytes;
+  ops.pack = amx::pack;
+  ops.activation_form = amx::activation_form;
+  ops.activation_bytes = amx::activation_bytes;
+  ops.quantize_activations = amx::quantize_activations;
   ops.linear = amx::linear;
   return ops;
 }();
@@ -90,7 +96,7 @@ constexpr Ops kReference = {
     .top_k = ref::top_k,
 };
 
-constexpr std::array<const Ops*, 4> kAll = {&kAmxInt8, &kAvx512Vnni, &kAvx2, &kReference};
+constexpr std::array<const Ops*, 4> kAll = {&kAmx, &kAvx512Vnni, &kAvx2, &kReference};
 
 std::string choices(const core::CpuInfo& cpu) {
   std::string text;

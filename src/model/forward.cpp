@@ -10,6 +10,7 @@ namespace {
 
 // With fewer rows than this, row-wise work costs less than waking the pool.
 constexpr int64_t kSharedRowsMin = 4;
+using kernels::ActivationForm;
 
 }  // namespace
 
@@ -41,7 +42,10 @@ void Forward::lay_out() {
     bytes = 0;
     place_rows(&hidden_, spec_.hidden);
     place_rows(&normed_, spec_.hidden);
-    place(&packed_, ops_.activation_bytes(rows_max_, inputs_max));
+    if (uses(ActivationForm::kInt8))
+      place(&int8_, ops_.activation_bytes(ActivationForm::kInt8, rows_max_, inputs_max));
+    if (uses(ActivationForm::kBf16))
+      place(&bf16_, ops_.activation_bytes(ActivationForm::kBf16, rows_max_, inputs_max));
     place_rows(&q_, spec_.q_columns());
     place_rows(&k_, spec_.kv_columns());
     place_rows(&v_, spec_.kv_columns());
@@ -57,6 +61,16 @@ void Forward::lay_out() {
   storage_ = core::Buffer(bytes);
   place_all();
   for (int32_t row = 0; row < rows_max_; ++row) row_index_[row] = row;
+}
+
+bool Forward::uses(ActivationForm form) const {
+  return std::any_of(weights_.sources.begin(), weights_.sources.end(), [&](const auto& source) {
+    return ops_.activation_form(source.matrix->type) == form;
+  });
+}
+
+std::byte* Forward::packed(ActivationForm form) const {
+  return form == ActivationForm::kBf16 ? bf16_ : int8_;
 }
 
 template <typename Work>
@@ -106,11 +120,15 @@ void Forward::turn(const Heads& heads, int thread, int threads) {
 
 void Forward::quantize(const float* x, std::span<const Matrix* const> users, int thread,
                        int threads) {
-  for (const Matrix* user : users) {
-    if (ops_.activation_form(user->type) != kernels::ActivationForm::kInt8) continue;
-    ops_.quantize_activations({.x = x, .rows = rows_, .inputs = user->inputs, .packed = packed_},
+  for (const ActivationForm form : {ActivationForm::kInt8, ActivationForm::kBf16}) {
+    const auto wants = [&](const Matrix* user) { return ops_.activation_form(user->type) == form; };
+    if (std::none_of(users.begin(), users.end(), wants)) continue;
+    ops_.quantize_activations({.form = form,
+                               .x = x,
+                               .rows = rows_,
+                               .inputs = users.front()->inputs,
+                               .packed = packed(form)},
                               thread, threads);
-    return;
   }
 }
 
@@ -119,7 +137,7 @@ void Forward::linear(const float* x, int64_t rows, std::initializer_list<Product
     for (const Product& p : products)
       ops_.linear({.weights = *p.weights,
                    .x = x,
-                   .x_packed = packed_,
+                   .x_packed = packed(ops_.activation_form(p.weights->type)),
                    .rows = rows,
                    .bias = p.bias,
                    .residual = p.residual,

@@ -41,6 +41,8 @@ class Forward {
   };
 
   void lay_out();
+  bool uses(kernels::ActivationForm form) const;
+  std::byte* packed(kernels::ActivationForm form) const;
   void prepare(const StepBatch& batch);
   void attend(const LayerWeights& w, const kernels::KvLayer& kv);
   void keep_rows(std::span<const int32_t> kept);
@@ -61,7 +63,7 @@ class Forward {
   };
   void normalize_heads(const Heads& heads, int thread, int threads);
   void turn(const Heads& heads, int thread, int threads);
-  // Packs x (rows, inputs) once for the products that follow, where one of them wants int8.
+  // Packs x (rows, inputs) once for the products that follow, in the forms that they want.
   void quantize(const float* x, std::span<const Matrix* const> users, int thread, int threads);
   // Every weight product of the model. The products share their input x.
   void linear(const float* x, int64_t rows, std::initializer_list<Product> products);
@@ -76,10 +78,11 @@ class Forward {
   const StepBatch* batch_ = nullptr;  // of the step that runs
   int64_t rows_ = 0;
 
-  core::Buffer storage_;          // what follows points into it
-  float* hidden_ = nullptr;       // (rows, hidden): the residual stream
-  float* normed_ = nullptr;       // (rows, hidden)
-  std::byte* packed_ = nullptr;   // the input of the products that come next, in int8 form
+  core::Buffer storage_;       // what follows points into it
+  float* hidden_ = nullptr;    // (rows, hidden): the residual stream
+  float* normed_ = nullptr;    // (rows, hidden)
+  std::byte* int8_ = nullptr;  // the input of the products that come next, in these forms
+  std::byte* bf16_ = nullptr;
   float* q_ = nullptr;            // (rows, heads, head_dim)
   float* k_ = nullptr;            // (rows, kv_heads, head_dim)
   float* v_ = nullptr;            // (rows, kv_heads, head_dim)

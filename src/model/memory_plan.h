@@ -1,4 +1,4 @@
-// Bytes that a loaded model takes and that a step reads.
+// Bytes that a loaded model takes; bytes and operations of a step.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,10 @@ struct MemoryPlan {
   // Of the file's tensors that one step must read: all but the embedding, of which it reads a row
   // (a tied embedding is read as the output matrix).
   int64_t step_file_bytes = 0;
+  // Of the products with weights, a multiplication and an addition being two: of a token through
+  // all layers, and of a row of logits.
+  double token_operations = 0;
+  double logit_row_operations = 0;
 };
 
 }  // namespace sluice::model

@@ -48,7 +48,12 @@ MemoryPlan make_plan(const Spec& spec, const Weights& weights, const Forward& fo
   plan.kv_page_bytes = spec.layers * layer_page_bytes(kv);
   plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
   plan.step_file_bytes = weights.vector_file_bytes;
-  for (const MatrixSource& source : weights.sources) plan.step_file_bytes += source.file_bytes;
+  for (const MatrixSource& source : weights.sources) {
+    const Matrix& matrix = *source.matrix;
+    const double operations = 2.0 * static_cast<double>(matrix.outputs * matrix.inputs);
+    plan.step_file_bytes += source.file_bytes;
+    (&matrix == &weights.output ? plan.logit_row_operations : plan.token_operations) += operations;
+  }
   return plan;
 }
 

@@ -128,6 +128,23 @@ double share(int64_t part, int64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
+// share = rate(limit seconds) / rate(seconds)
+void write_work(MetricsWriter* out, const engine::EngineStats& stats) {
+  const auto counter = [&](std::string_view name, std::string_view help, double value) {
+    out->family(name, "counter", help);
+    out->sample(name, {}, value);
+  };
+  counter("sluice:step_seconds_total", "Time in forward passes.", stats.step_s);
+  counter("sluice:step_read_bytes_total", "Bytes of weights and KV that they had to read.",
+          stats.step_read_bytes);
+  counter("sluice:step_operations_total", "Operations that their products had to do.",
+          stats.step_operations);
+  if (stats.step_limit_s > 0)
+    counter("sluice:step_limit_seconds_total",
+            "The least time that these take at this machine's measured limits.",
+            stats.step_limit_s);
+}
+
 void write_pages(MetricsWriter* out, const engine::EngineStats& stats, int64_t page_tokens) {
   out->gauge("vllm:kv_cache_usage_perc", "Share of the KV pages that running requests hold (0-1).",
              share(stats.pages_used, stats.pages));
@@ -168,6 +185,7 @@ std::string metrics_text(const MetricsInput& input) {
             static_cast<double>(stats.waiting));
   write_pages(&out, stats, input.page_tokens);
   for (const CounterRow& row : kCounters) out.counter(row.name, row.help, stats.*row.value);
+  write_work(&out, stats);
   out.family("vllm:request_success_total", "counter", "Requests ended, by reason.");
   for (size_t reason = 0; reason < stats.finished.size(); ++reason)
     out.sample("vllm:request_success_total",

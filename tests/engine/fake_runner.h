@@ -41,7 +41,11 @@ class FakeRunner final : public StepRunner {
       : shape_{.kv_pages = pages,
                .page_tokens = kFakePageTokens,
                .step_tokens_max = step_tokens_max,
-               .logit_columns = kFakeColumns},
+               .logit_columns = kFakeColumns,
+               .work = {.step_bytes = 1000,
+                        .context_token_bytes = 10,
+                        .token_operations = 300,
+                        .logit_row_operations = 50}},
         content_(static_cast<size_t>(pages * kFakePageTokens), -1) {
     history_.reserve(content_.size());
   }

@@ -490,6 +490,23 @@ TEST(Loop, RetryAfterIsTheTimeBetweenEnds) {
   EXPECT_NEAR(static_cast<double>(h.loop.stats().retry_after_ns), 0.9 * 5e9 + 0.1 * 1e9, 1e5);
 }
 
+// One prefill of 12 tokens and two decodes, at the work that the fake runner states.
+TEST(Loop, StepsAreCountedBesideTheMachinesLimit) {
+  EngineConfig config = fake_config();
+  config.machine = {.read_bytes_per_s = 1e9, .operations_per_s = 1e9};
+  LoopHarness h(config);
+  h.runner.on_run = [&](const model::StepBatch&) { h.clock.advance_ns(2000); };
+  Request r{.prompt_ids = prompt(4, 12), .sampling = greedy(3)};
+  r.sampling.end_tokens = SamplingParams::EndTokens::kNever;
+  (void)h.outcome(r);
+  const EngineStats& stats = h.loop.stats();
+  EXPECT_EQ(stats.steps, 3);
+  EXPECT_DOUBLE_EQ(stats.step_s, 6e-6);
+  EXPECT_DOUBLE_EQ(stats.step_read_bytes, 3 * 1000 + 10 * (12 + 13 + 14));
+  EXPECT_DOUBLE_EQ(stats.step_operations, 300 * 14 + 50 * 3);
+  EXPECT_DOUBLE_EQ(stats.step_limit_s, (12 * 300 + 50 + 1130 + 1140) * 1e-9);
+}
+
 TEST(Loop, TimesOfARequestAddUp) {
   EngineConfig config = fake_config();
   config.limits.sequences_max = 1;

@@ -67,10 +67,11 @@ std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values)
 std::vector<float> run_linear(const Ops& ops, const PackedWeights& weights,
                               const LinearCase& with) {
   core::Buffer packed;
-  if (ops.activation_form(weights.type) == ActivationForm::kInt8) {
-    packed = buffer_of(ops.activation_bytes(with.rows, weights.inputs));
+  const ActivationForm form = ops.activation_form(weights.type);
+  if (form != ActivationForm::kF32) {
+    packed = buffer_of(ops.activation_bytes(form, with.rows, weights.inputs));
     run_all(ops.quantize_activations,
-            QuantizeArgs{with.x, with.rows, weights.inputs, packed.data()}, with.threads);
+            QuantizeArgs{form, with.x, with.rows, weights.inputs, packed.data()}, with.threads);
   }
   std::vector<float> y(static_cast<size_t>(with.rows * weights.outputs), -7);
   run_all(ops.linear,

@@ -49,7 +49,7 @@ ActivationForm activation_form(core::DType) {
   return ActivationForm::kF32;
 }
 
-int64_t activation_bytes(int64_t, int64_t) {
+int64_t activation_bytes(ActivationForm, int64_t, int64_t) {
   return 0;
 }
 

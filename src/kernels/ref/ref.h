@@ -16,7 +16,7 @@ void silu_mul(const SiluMulArgs& args, int thread, int threads);
 int64_t packed_bytes(core::DType type, int64_t outputs, int64_t inputs);
 void pack(const PackArgs& args, int thread, int threads);
 ActivationForm activation_form(core::DType weights);
-int64_t activation_bytes(int64_t rows, int64_t inputs);
+int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 void quantize_activations(const QuantizeArgs& args, int thread, int threads);
 void linear(const LinearArgs& args, int thread, int threads);
 

@@ -101,6 +101,7 @@ struct Vector {
   static Ints shift_right_signed(Ints a) {
     return _mm512_srai_epi32(a, kBits);
   }
+  static Ints flip_sign_bits(Ints bytes) { return _mm512_xor_si512(bytes, set_bytes(0x80)); }
   static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }
   static Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }

@@ -238,7 +238,7 @@ ActivationForm activation_form(DType weights) {
   return packed_format(weights) ? ActivationForm::kInt8 : ActivationForm::kF32;
 }
 
-int64_t activation_bytes(int64_t rows, int64_t inputs) {
+int64_t activation_bytes(ActivationForm, int64_t rows, int64_t inputs) {
   return ActivationLayout{inputs, rows}.bytes();
 }
 

@@ -1,0 +1,232 @@
+// sluice plan MODEL: what a model takes and how fast it will be here, before it is loaded.
+//
+// A sample of the model (its types and shapes, a few layers of random weights) runs on the real
+// forward pass; the missing layers are counted at the median time of the sample's.
+#include <algorithm>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "apps/byte_size.h"
+#include "apps/model_options.h"
+#include "apps/model_sample.h"
+#include "apps/roof.h"
+#include "apps/verbs.h"
+#include "core/clock.h"
+#include "core/cpu.h"
+#include "core/math.h"
+#include "core/rng.h"
+#include "kernels/registry.h"
+#include "model/single_sequence.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr int64_t kSampleBytes = 256 << 20;  // of layers: more than a core's caches hold
+constexpr int32_t kDecodeSteps = 24;
+constexpr int32_t kPrefills = 3;
+
+struct Options {
+  ModelOptions model;
+  int32_t context = 0;
+  int32_t prompt = 512;
+  std::string output = "text";
+};
+
+struct Plan {
+  std::string name, architecture, kernels;
+  int32_t layers = 0, sampled_layers = 0, threads = 0;
+  int64_t context = 0;
+  int64_t parameters = 0;
+  int64_t file_bytes = 0;
+  int64_t weight_bytes = 0;  // as packed here
+  int64_t kv_token_bytes = 0;
+  int64_t activation_bytes = 0;
+  int64_t step_bytes = 0;  // of the file's tensors, read for every token
+  double prompt_operations = 0;
+  double decode_tok_s = 0, decode_limit_tok_s = 0;
+  double prefill_tok_s = 0, prefill_limit_tok_s = 0;
+
+  int64_t memory_bytes() const {
+    return weight_bytes + context * kv_token_bytes + activation_bytes;
+  }
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// Times a sample's steps, and in them its layers.
+class SampleTimer {
+ public:
+  SampleTimer(model::Model& sample, int32_t layers, int64_t tokens_max)
+      : sample_(sample),
+        missing_layers_(layers - sample.spec().layers),
+        tokens_max_(tokens_max),
+        logits_(static_cast<size_t>(sample.spec().vocab)) {}
+
+  // Seconds of a step of `rows` tokens through all layers, the median of `steps`.
+  double seconds(int32_t rows, int32_t steps) {
+    std::vector<double> whole;
+    layer_s_.clear();
+    run(rows);  // warms up
+    layer_s_.clear();
+    for (int32_t i = 0; i < steps; ++i) whole.push_back(run(rows));
+    return median(whole) + missing_layers_ * median(layer_s_);
+  }
+
+ private:
+  double run(int32_t rows) {
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < rows; ++i)
+      ids.push_back(static_cast<int32_t>(rng_.below(sample_.spec().vocab)));
+    model::SingleSequence sequence(sample_, 0, tokens_max_);
+    const int64_t start_ns = clock_.now_ns();
+    int64_t last_ns = start_ns;
+    // The last layer runs for the rows with logits only: it stands for itself.
+    const model::HiddenObserver observer = [&](int32_t layer, std::span<const float>) {
+      const int64_t now_ns = clock_.now_ns();
+      if (layer >= 0 && layer + 1 < sample_.spec().layers)
+        layer_s_.push_back(static_cast<double>(now_ns - last_ns) * 1e-9);
+      last_ns = now_ns;
+    };
+    sequence.append({.ids = ids, .chunk = rows, .logit_count = 1, .observer = &observer},
+                    logits_.data());
+    return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
+  }
+
+  model::Model& sample_;
+  const int32_t missing_layers_;
+  const int64_t tokens_max_;
+  std::vector<float> logits_;
+  std::vector<double> layer_s_;
+  core::SystemClock clock_;
+  core::Rng rng_{1};
+};
+
+// Parameters and bytes by the tensor table.
+void count_tensors(const formats::Checkpoint& checkpoint, const model::Spec& spec,
+                   const kernels::Ops& ops, Plan* plan) {
+  for (const auto& [name, view] : checkpoint.tensors()) {
+    const bool is_embedding = name == "token_embd.weight";
+    const bool is_output = name == "output.weight" || (is_embedding && spec.tied_embeddings);
+    plan->parameters += view.values();
+    plan->file_bytes += view.bytes();
+    if (is_embedding && !spec.tied_embeddings) continue;
+    plan->step_bytes += view.bytes();
+    if (view.rows() == 1) {
+      plan->weight_bytes += view.values() * static_cast<int64_t>(sizeof(float));
+      continue;
+    }
+    plan->weight_bytes += ops.packed_bytes(view.type, view.rows(), view.columns());
+    if (!is_output) plan->prompt_operations += 2.0 * static_cast<double>(view.values());
+  }
+}
+
+core::Result<Plan> make_plan(const Options& options) {
+  const auto checkpoint = TRY(formats::Checkpoint::open(options.model.model));
+  const model::Spec spec = TRY(model::read_spec(*checkpoint));
+  const ModelSample sample = TRY(sample_model(*checkpoint, spec, kSampleBytes));
+  const auto loaded = TRY(model::Model::load(
+      *sample.checkpoint,
+      {.threads = options.model.threads > 0 ? options.model.threads : core::detect_cpu().cores,
+       .step_tokens_max = options.prompt,
+       .arithmetic = options.model.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
+       .kernels = options.model.kernels}));
+  loaded->allocate_kv(core::div_ceil(options.prompt + kDecodeSteps, kernels::kPageTokens));
+
+  Plan plan;
+  plan.name = checkpoint->manifest().name;
+  plan.architecture = spec.architecture;
+  plan.kernels = loaded->ops().name;
+  plan.layers = spec.layers;
+  plan.sampled_layers = sample.layers;
+  plan.threads = loaded->pool().threads();
+  plan.context = options.context > 0 ? options.context : spec.context_length;
+  count_tensors(*checkpoint, spec, loaded->ops(), &plan);
+  plan.kv_token_bytes = loaded->memory_plan().kv_token_bytes / sample.layers * spec.layers;
+  plan.activation_bytes = loaded->memory_plan().activation_bytes;
+
+  SampleTimer timer(*loaded, spec.layers, options.prompt);
+  plan.decode_tok_s = 1 / timer.seconds(1, kDecodeSteps);
+  plan.prefill_tok_s = options.prompt / timer.seconds(options.prompt, kPrefills);
+  const kernels::Roof roof = machine_roof(loaded->pool(), RoofSource::kCache);
+  plan.decode_limit_tok_s = roof.read_gb_s * 1e9 / static_cast<double>(plan.step_bytes);
+  plan.prefill_limit_tok_s =
+      roof_tera_ops(roof, *loaded) * 1e12 / std::max(plan.prompt_operations, 1.0);
+  return plan;
+}
+
+void print_text(const Plan& plan) {
+  fmt::print("model    {} ({}), {} layers, {:.2f} billion parameters, {} in the file\n", plan.name,
+             plan.architecture, plan.layers, static_cast<double>(plan.parameters) * 1e-9,
+             byte_size_text(plan.file_bytes));
+  fmt::print("machine  {}, kernels {}, {} threads\n", core::detect_cpu().model, plan.kernels,
+             plan.threads);
+  fmt::print("memory   {} = weights {} + KV {} ({} tokens of {}) + activations {}\n",
+             byte_size_text(plan.memory_bytes()), byte_size_text(plan.weight_bytes),
+             byte_size_text(plan.context * plan.kv_token_bytes), plan.context,
+             byte_size_text(plan.kv_token_bytes), byte_size_text(plan.activation_bytes));
+  const auto line = [](const char* name, double speed, double limit) {
+    fmt::print("{:<8} {:.1f} tok/s expected, limit {:.1f} ({:.0f} %)\n", name, speed, limit,
+               100 * speed / limit);
+  };
+  line("decode", plan.decode_tok_s, plan.decode_limit_tok_s);
+  line("prefill", plan.prefill_tok_s, plan.prefill_limit_tok_s);
+  fmt::print(
+      "         one stream, short context; measured on {} of {} layers with random weights\n",
+      plan.sampled_layers, plan.layers);
+}
+
+void print_json(const Plan& plan) {
+  const nlohmann::ordered_json out = {{"name", plan.name},
+                                      {"architecture", plan.architecture},
+                                      {"cpu_info", core::detect_cpu().model},
+                                      {"kernels", plan.kernels},
+                                      {"n_threads", plan.threads},
+                                      {"layers", plan.layers},
+                                      {"sampled_layers", plan.sampled_layers},
+                                      {"parameters", plan.parameters},
+                                      {"file_bytes", plan.file_bytes},
+                                      {"weight_bytes", plan.weight_bytes},
+                                      {"kv_bytes_per_token", plan.kv_token_bytes},
+                                      {"activation_bytes", plan.activation_bytes},
+                                      {"context", plan.context},
+                                      {"memory_bytes", plan.memory_bytes()},
+                                      {"step_bytes", plan.step_bytes},
+                                      {"decode_tok_s", plan.decode_tok_s},
+                                      {"decode_limit_tok_s", plan.decode_limit_tok_s},
+                                      {"prefill_tok_s", plan.prefill_tok_s},
+                                      {"prefill_limit_tok_s", plan.prefill_limit_tok_s}};
+  fmt::print("{}\n", out.dump(1));
+}
+
+}  // namespace
+
+int run_plan(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Memory and speed of a model on this machine, before it is loaded: a few layers with random\n"
+      "weights of its types and shapes are timed, no tensor of the file is read.",
+      "sluice plan"};
+  add_model_options(app, &options.model);
+  app.add_option("--context", options.context, "tokens of KV to count; the model's if not given")
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("-p,--n-prompt", options.prompt, "tokens of the prefill step")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 8192));
+  add_output_option(app, &options.output);
+  app.footer("Example: sluice plan model.gguf --context 8192");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  const auto plan = make_plan(options);
+  if (!plan.ok()) return report("plan", plan.error());
+  if (options.output == "json")
+    print_json(*plan);
+  else
+    print_text(*plan);
+  return 0;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,66 @@
+#include "kernels/cpu/generic/pack.h"
+
+#include <algorithm>
+
+#include "core/math.h"
+#include "core/thread_pool.h"
+#include "kernels/cpu/amx/amx.h"
+#include "kernels/cpu/amx/bf16_layout.h"
+#include "kernels/cpu/amx/int8_layout.h"
+#include "kernels/half.h"
+
+namespace sluice::kernels::amx {
+namespace {
+
+using core::DType;
+
+bool becomes_bf16(DType type) {
+  return type == DType::kF16 || type == DType::kBF16;
+}
+
+// Rounds to nearest, ties to even. An f16 is never so large that rounding meets infinity.
+uint16_t bf16_of_f16(uint16_t half) {
+  const auto bits = std::bit_cast<uint32_t>(float_of_f16(half));
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// The panel of outputs [first, first + 16): tiles, zeros where there is no weight.
+void pack_bf16_panel(const PackArgs& args, int64_t first, std::byte* panel) {
+  const auto* weights = reinterpret_cast<const uint16_t*>(args.weights);
+  const int64_t lanes = std::min(kPanel, args.outputs - first);
+  auto* pairs = reinterpret_cast<uint16_t*>(panel);
+  for (int64_t k = 0; k < core::round_up(args.inputs, kBlock); ++k)
+    for (int64_t lane = 0; lane < kPanel; ++lane) {
+      uint16_t value = 0;
+      if (lane < lanes && k < args.inputs) value = weights[(first + lane) * args.inputs + k];
+      if (args.type == DType::kF16) value = bf16_of_f16(value);
+      pairs[(k / 2 * kPanel + lane) * 2 + k % 2] = value;
+    }
+}
+
+}  // namespace
+
+int64_t packed_bytes(DType type, int64_t outputs, int64_t inputs) {
+  if (!becomes_bf16(type)) return cpu::packed_bytes(type, outputs, inputs);
+  return core::div_ceil(outputs, kPanel) * bf16_panel_bytes(inputs);
+}
+
+void pack(const PackArgs& args, int thread, int threads) {
+  if (!becomes_bf16(args.type)) return cpu::pack(args, thread, threads);
+  const core::Range outputs = core::split(args.outputs, kPanel, thread, threads);
+  for (int64_t first = outputs.begin; first < outputs.end; first += kPanel)
+    pack_bf16_panel(args, first, args.packed + first / kPanel * bf16_panel_bytes(args.inputs));
+}
+
+ActivationForm activation_form(DType weights) {
+  return becomes_bf16(weights) ? ActivationForm::kBf16 : cpu::activation_form(weights);
+}
+
+int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs) {
+  if (form == ActivationForm::kBf16) return TileActivations{inputs, rows}.bytes();
+  // A step of fewer rows may use the same memory.
+  const int64_t few = std::min(rows, kTilesRowsMin - 1);
+  return std::max(TileCodes{inputs, rows}.bytes(), cpu::activation_bytes(form, few, inputs));
+}
+
+}  // namespace sluice::kernels::amx
