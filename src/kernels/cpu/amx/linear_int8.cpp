@@ -46,6 +46,7 @@ void unpack_strip(const PackedWeights& weights, int64_t first_output, int64_t be
     for (int64_t b = 0; b < count; ++b) {
       const uint8_t* group = groups + (begin + b) / kFormat.group() * kFormat.group_bytes();
       const int64_t i = (begin + b) % kFormat.group();
+      if (i == 0) prefetch_ahead(group, kFormat.group_bytes());
       const BlockCodes codes = C::unpack(group, i, 0);
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j)
