@@ -67,13 +67,14 @@ void print_first_steps(const std::string& url, const UpOptions& options) {
   fmt::print(
       "curl {}/v1/chat/completions -H 'Content-Type: application/json'{} \\\n"
       "  -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
-      "\"Why is the sky blue?\"}}]}}'\n\n",
+      "\"Why is the sky blue?\"}}], \"max_tokens\": 100}}'\n\n",
       url, locked ? " -H 'Authorization: Bearer YOUR_KEY'" : "", model);
   fmt::print(
       "from openai import OpenAI\n"
       "client = OpenAI(base_url=\"{}/v1\", api_key=\"{}\")\n"
       "for event in client.chat.completions.create(model=\"{}\", stream=True,\n"
-      "        messages=[{{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}}]):\n"
+      "        messages=[{{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}}],\n"
+      "        max_tokens=100):\n"
       "    print(event.choices[0].delta.content or \"\", end=\"\", flush=True)\n\n",
       url, key, model);
   std::fflush(stdout);
