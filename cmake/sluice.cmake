@@ -65,9 +65,12 @@ endfunction()
 function(sluice_python_test name)
   cmake_parse_arguments(ARG "" "SCRIPT" "LABELS" ${ARGN})
   add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/tools/python ${PROJECT_SOURCE_DIR}/${ARG_SCRIPT})
-  set_tests_properties(
-    ${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600
-                       ENVIRONMENT "SLUICE_BINARY=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/sluice")
+  set(environment "SLUICE_BINARY=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/sluice")
+  if(SLUICE_SANITIZE)
+    list(APPEND environment SLUICE_SLOWDOWN=10) # what a promised time is multiplied with
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600
+                                          ENVIRONMENT "${environment}")
 endfunction()
 
 # sluice_python_tests(FOLDER LABELS label...): tests/FOLDER/*_test.py, one entry each.

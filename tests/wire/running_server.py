@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 
 STOP_TIMEOUT_S = 60
+SLOWDOWN = float(os.environ.get("SLUICE_SLOWDOWN", "1"))  # of a build with sanitizers
 
 
 def binary() -> str:
