@@ -115,8 +115,8 @@ TEST(Limits, TheOutputLimitHoldsForTextThatIsNotPrinted) {
 
 TEST(Limits, ListsDoNotGrowWithoutEnd) {
   const char* const sources[] = {
-      "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
-      "endfor %}",
+      ("{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% "
+       "endfor %}"),
       "{{ [1] * 9223372036854775807 }}",
       "{{ range(100001) }}",
       "{{ range(-9223372036854775807, 9223372036854775807) }}",
