@@ -35,7 +35,7 @@ void run(std::vector<std::byte> bytes) {
   std::vector<GgufFile> files;
   files.push_back(std::move(*file));
   const auto checkpoint = Checkpoint::join(std::move(files), {"fuzz.gguf"});
-  static volatile int64_t sink;
+  [[maybe_unused]] static volatile int64_t sink;
   if (checkpoint.ok()) sink = touch(**checkpoint);
 }
 
