@@ -113,6 +113,20 @@ class Inspect(unittest.TestCase):
         self.refused(1, "abacus", "bench", MODEL, "--kernels", "abacus")
         self.refused(2, "", "generate", MODEL, "--ids", "-", "--greedy", "--temperature", "2")
 
+    def test_a_plan_counts_what_loading_takes(self):
+        plan = self.json_of("plan", MODEL, "--context", "256", "-p", "64", "-t", "1")
+        bench = self.json_of("bench", MODEL, "-p", "8", "-n", "2", "-r", "1", "-t", "1")
+        self.assertEqual(plan["file_bytes"], bench[0]["model_size"])
+        self.assertEqual(plan["context"], 256)
+        self.assertEqual(
+            plan["memory_bytes"],
+            plan["weight_bytes"] + 256 * plan["kv_bytes_per_token"] + plan["activation_bytes"],
+        )
+        self.assertLessEqual(plan["sampled_layers"], plan["layers"])
+        for speed in ("decode_tok_s", "prefill_tok_s", "decode_limit_tok_s"):
+            self.assertGreater(plan[speed], 0)
+        self.refused(1, "No such file", "plan", "/nowhere.gguf")
+
 
 if __name__ == "__main__":
     unittest.main()
