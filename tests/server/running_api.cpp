@@ -45,13 +45,20 @@ const tokenizer::Vocabulary& tiny_vocabulary() {
   return *kTiny;
 }
 
+void PacedRunner::run(const model::StepBatch& batch, float* logits) {
+  std::promise<void> sent;
+  loop_.post([&] { sent.set_value(); });
+  sent.get_future().wait();
+  runner_.run(batch, logits);
+}
+
 RunningApi::RunningApi(const ApiOptions& options)
     : loaded_(model::testing::load_model(SLUICE_TESTS_DIR "/data/models/llama.gguf",
                                          {.threads = 1, .step_tokens_max = 64},
                                          options.kv_pages * kernels::kPageTokens)),
       pages_(options.page_changes_max),
       bridge_(thread_.loop()),
-      runner_(std::make_unique<engine::ModelRunner>(*loaded_.model)) {
+      runner_(std::make_unique<PacedRunner>(*loaded_.model, thread_.loop())) {
   engine::EngineConfig config;
   config.limits = {
       .sequences_max = options.sequences_max,
@@ -110,7 +117,9 @@ RunningApi::~RunningApi() {
 }
 
 void RunningApi::drain() {
-  thread_.run([&] { server_->drain([] {}); });
+  std::promise<void> drained;
+  thread_.run([&] { server_->drain([&] { drained.set_value(); }); });
+  drained.get_future().wait();
 }
 
 net::Response RunningApi::post(const std::string& path, const nlohmann::json& body) const {

@@ -35,6 +35,18 @@ struct ApiOptions {
   int64_t page_changes_max = 1024;
 };
 
+// A step begins when what the last one brought has been sent: an event of a stream has one token.
+class PacedRunner final : public engine::StepRunner {
+ public:
+  PacedRunner(model::Model& model, net::EventLoop& loop) : runner_(model), loop_(loop) {}
+  engine::RunnerShape shape() const override { return runner_.shape(); }
+  void run(const model::StepBatch& batch, float* logits) override;
+
+ private:
+  engine::ModelRunner runner_;
+  net::EventLoop& loop_;
+};
+
 class RunningApi {
  public:
   explicit RunningApi(const ApiOptions& options = {});
@@ -42,7 +54,7 @@ class RunningApi {
 
   uint16_t port() const { return port_; }
   engine::Engine& engine() { return *engine_; }
-  void drain();
+  void drain();  // to its end
 
   // POST with the gateway's key.
   net::Response post(const std::string& path, const nlohmann::json& body) const;
@@ -55,7 +67,7 @@ class RunningApi {
   PageJournal pages_;
   net::LoopThread thread_;
   EventBridge bridge_;
-  std::unique_ptr<engine::ModelRunner> runner_;
+  std::unique_ptr<PacedRunner> runner_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<ApiServer> server_;
   uint16_t port_ = 0;
