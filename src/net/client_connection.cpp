@@ -54,9 +54,37 @@ void ClientConnection::connected() {
   socket_.non_blocking(true, error);
   if (!error) socket_.set_option(tcp::no_delay(true), error);
   if (error) return fail(CallEnd::kNotConnected, error.message());
+  if (!core_.tls) return ready();
+  tls_ = TlsStream::connect(core_.tls->source(), socket_.native_handle(), core_.endpoint.host);
+  shake_hands();
+}
+
+void ClientConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  if (state == TlsStream::Handshake::kDone) return ready();
+  if (state == TlsStream::Handshake::kFailed) return fail(CallEnd::kNotConnected, tls_->failure());
+  const auto next =
+      state == TlsStream::Handshake::kWantsRead ? tcp::socket::wait_read : tcp::socket::wait_write;
+  socket_.async_wait(next, [self = shared_from_this()](const error_code& error) {
+    if (self->phase_ != Phase::kConnecting) return;
+    if (error) return self->fail(CallEnd::kNotConnected, error.message());
+    self->shake_hands();
+  });
+}
+
+// Sends what begin() was given meanwhile.
+void ClientConnection::ready() {
   enter(Phase::kWaiting);
   wait_readable();
   wait_writable();
+}
+
+IoResult ClientConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ClientConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ClientConnection::begin(Method method, std::string_view head, std::string_view body,
@@ -72,7 +100,7 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
   }
   enter(Phase::kWaiting);
   const std::string_view pieces[] = {head, body};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed)
     return fail_soon(CallEnd::kCut, "the connection was closed");
   output_.append(head.substr(std::min(result.bytes, head.size())));
@@ -83,10 +111,11 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
 
 void ClientConnection::close() {
   if (phase_ == Phase::kClosed) return;
-  phase_ = Phase::kClosed;
+  const Phase phase_before = std::exchange(phase_, Phase::kClosed);
   const std::shared_ptr<ClientConnection> self = shared_from_this();
   error_code ignored;
   resolver_.cancel();
+  if (tls_ && phase_before == Phase::kIdle) tls_->end();
   socket_.close(ignored);
   input_.release();
   output_.release();
@@ -110,6 +139,11 @@ void ClientConnection::fail_soon(CallEnd end, std::string what) {
 void ClientConnection::wait_readable() {
   if (read_waiting_ || phase_ == Phase::kClosed) return;
   read_waiting_ = true;
+  if (tls_ && tls_->has_pending())
+    return core_.loop.post([self = shared_from_this()] {
+      self->read_waiting_ = false;
+      if (self->phase_ != Phase::kClosed) self->on_readable();
+    });
   socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
     self->read_waiting_ = false;
     if (self->phase_ == Phase::kClosed) return;
@@ -126,7 +160,7 @@ void ClientConnection::wait_writable() {
     if (self->phase_ == Phase::kClosed) return;
     if (error) return self->fail(CallEnd::kCut, error.message());
     const std::string_view pieces[] = {self->output_.view()};
-    const IoResult result = send_pieces(self->socket_.native_handle(), pieces);
+    const IoResult result = self->send_pieces(pieces);
     // A peer that takes no more may have said why: the reading side finds out.
     self->output_.consume(result.status == IoStatus::kClosed ? self->output_.size() : result.bytes);
     if (!self->output_.empty()) return self->wait_writable();
@@ -141,7 +175,7 @@ void ClientConnection::on_readable() {
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
     input.reserve(kReadBytes);
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed || phase_ == Phase::kIdle) {
       core_.input.consume(core_.input.size());
@@ -158,7 +192,8 @@ void ClientConnection::on_readable() {
 
 void ClientConnection::on_end_of_input() {
   if (phase_ == Phase::kIdle) return close();
-  if (parser_.ends_with_connection()) return complete();
+  const bool cut = tls_ && !tls_->ended_cleanly();
+  if (parser_.ends_with_connection() && !cut) return complete();
   fail(CallEnd::kCut, parser_.begun() ? "the connection was closed in the middle of a response"
                                       : "the connection was closed before a response");
 }

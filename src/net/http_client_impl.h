@@ -11,6 +11,7 @@
 #include "net/event_loop_impl.h"
 #include "net/http_client.h"
 #include "net/socket_io.h"
+#include "net/tls_stream.h"
 
 namespace sluice::net {
 
@@ -34,7 +35,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   uint64_t serial() const { return serial_; }
   bool idle() const { return phase_ == Phase::kIdle; }
   // An idle connection whose end the loop has not seen yet is none.
-  bool still_usable() { return has_no_news(socket_.native_handle()); }
+  bool still_usable() { return tls_ ? tls_->has_no_news() : has_no_news(socket_.native_handle()); }
 
   size_t index = 0;  // in the client's list
 
@@ -43,6 +44,10 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 
   void connect(const boost::asio::ip::tcp::resolver::results_type& addresses);
   void connected();
+  void shake_hands();
+  void ready();
+  IoResult receive(ByteBuffer* buffer);
+  IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
   void on_readable();
@@ -56,6 +61,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   ClientCore& core_;
   asio::ip::tcp::resolver resolver_;
   asio::ip::tcp::socket socket_;
+  std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
   ByteBuffer output_;  // what the socket did not take
@@ -70,7 +76,8 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 };
 
 struct ClientCore {
-  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given);
+  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given,
+             std::shared_ptr<const TlsClient> believes);
 
   void forget(ClientConnection& connection);
   // The last used idle connection that still stands; null where there is none.
@@ -82,6 +89,7 @@ struct ClientCore {
   const Endpoint endpoint;
   const std::string host_header;
   const ClientLimits limits;
+  const std::shared_ptr<const TlsClient> tls;
   const MessageLimits message_limits;
   ClientStats stats;
   std::vector<std::shared_ptr<ClientConnection>> connections;

@@ -69,6 +69,7 @@ ServerCore::ServerCore(ServerOptions options)
       handler(std::move(options.handler)),
       check_head(std::move(options.check_head)),
       refusal(std::move(options.refusal)),
+      tls(std::move(options.tls)),
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
@@ -140,9 +141,11 @@ void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
   const bool refused = stats.connections >= limits.connections_max;
   const size_t refused_now = connections.size() - static_cast<size_t>(stats.connections);
   if (refused) ++stats.refused;
-  if (refused && refused_now >= kRefusedMax) return;
-  auto connection =
-      std::make_shared<ServerConnection>(*this, std::move(socket), address_text(remote.address()));
+  if (refused && (tls || refused_now >= kRefusedMax)) return;
+  std::unique_ptr<TlsStream> stream;
+  if (tls) stream = TlsStream::accept(*tls->source(), socket.native_handle());
+  auto connection = std::make_shared<ServerConnection>(
+      *this, std::move(socket), address_text(remote.address()), std::move(stream));
   connection->index = connections.size();
   connection->refused = refused;
   connections.push_back(connection);

@@ -14,6 +14,7 @@
 #include "net/http_server.h"
 #include "net/message_writer.h"
 #include "net/socket_io.h"
+#include "net/tls_stream.h"
 
 namespace sluice::net {
 
@@ -37,7 +38,9 @@ struct Exchange {
 // server's and move into the connection's own only when a message is incomplete.
 class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
  public:
-  ServerConnection(ServerCore& server, asio::ip::tcp::socket socket, std::string remote_address);
+  // `tls`: null for a plain connection.
+  ServerConnection(ServerCore& server, asio::ip::tcp::socket socket, std::string remote_address,
+                   std::unique_ptr<TlsStream> tls);
 
   void start();
   // Answers 503 and goes, without reading a request.
@@ -76,6 +79,9 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   // What the deadline of the reading side is about.
   enum class Phase : uint8_t { kFirstByte, kIdle, kHeader, kBody, kAnswer, kLinger };
 
+  void shake_hands();
+  IoResult receive(ByteBuffer* buffer);
+  IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
   void on_readable();
@@ -109,6 +115,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
 
   ServerCore& server_;
   asio::ip::tcp::socket socket_;
+  const std::unique_ptr<TlsStream> tls_;  // null: plain
   const std::string remote_address_;
   RequestParser parser_;
   ByteBuffer input_;
@@ -155,6 +162,7 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const Handler handler;
   const HeadCheck check_head;
   const RefusalFunction refusal;
+  const std::shared_ptr<const TlsServer> tls;
   ServerStats stats;
   std::vector<asio::ip::tcp::acceptor> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too

@@ -36,15 +36,40 @@ size_t length_for_head(std::span<const Header> headers, std::string_view body) {
 }  // namespace
 
 ServerConnection::ServerConnection(ServerCore& server, tcp::socket socket,
-                                   std::string remote_address)
+                                   std::string remote_address, std::unique_ptr<TlsStream> tls)
     : server_(server),
       socket_(std::move(socket)),
+      tls_(std::move(tls)),
       remote_address_(std::move(remote_address)),
       parser_(&server.message_limits) {}
 
 void ServerConnection::start() {
   phase_begin_ns_ = server_.loop.now_ns();
-  wait_readable();
+  tls_ ? shake_hands() : wait_readable();
+}
+
+// Goes on until TLS is agreed on; the time limit is that of the first request's headers.
+void ServerConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  if (state == TlsStream::Handshake::kDone) return wait_readable();
+  if (state == TlsStream::Handshake::kFailed) {
+    ++server_.stats.handshakes_failed;
+    return close();
+  }
+  const auto next =
+      state == TlsStream::Handshake::kWantsRead ? tcp::socket::wait_read : tcp::socket::wait_write;
+  socket_.async_wait(next, [self = shared_from_this()](const boost::system::error_code& error) {
+    if (!self->open()) return;
+    error ? self->close() : self->shake_hands();
+  });
+}
+
+IoResult ServerConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ServerConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ServerConnection::refuse() {
@@ -58,6 +83,7 @@ void ServerConnection::close() {
   state_ = State::kClosed;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
   boost::system::error_code ignored;
+  if (tls_ && exchange_ == nullptr && output_.empty()) tls_->end();
   socket_.close(ignored);
   input_.release();
   output_.release();
@@ -84,6 +110,11 @@ void ServerConnection::close_soon() {
 void ServerConnection::wait_readable() {
   if (read_waiting_ || !open()) return;
   read_waiting_ = true;
+  if (tls_ && tls_->has_pending())
+    return server_.loop.post([self = shared_from_this()] {
+      self->read_waiting_ = false;
+      if (self->open()) self->on_readable();
+    });
   socket_.async_wait(tcp::socket::wait_read,
                      [self = shared_from_this()](const boost::system::error_code& error) {
                        self->read_waiting_ = false;
@@ -122,7 +153,7 @@ void ServerConnection::on_readable() {
   for (int reads = 0; reads < kReadsPerEvent; ++reads) {
     if (&input == &input_) choose_input();
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed) {
       if (&input != &input_) input.consume(input.size());
@@ -378,6 +409,7 @@ void ServerConnection::linger() {
   half_closed_ = true;
   phase_begin_ns_ = server_.loop.now_ns();
   boost::system::error_code ignored;
+  if (tls_) tls_->end();
   socket_.shutdown(tcp::socket::shutdown_send, ignored);
   wait_readable();
 }
@@ -417,7 +449,7 @@ void ServerConnection::flush_corked() {
 void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   size_t sent = 0;
   if (output_.empty()) {
-    const IoResult result = send_pieces(socket_.native_handle(), pieces);
+    const IoResult result = send_pieces(pieces);
     if (result.status == IoStatus::kClosed) return close_soon();
     sent = result.bytes;
     output_since_ns_ = 0;
@@ -437,7 +469,7 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
 
 void ServerConnection::on_writable() {
   const std::string_view pieces[] = {output_.view()};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed) return close();
   if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
   output_taken_bytes_ += static_cast<int64_t>(result.bytes);
