@@ -104,7 +104,7 @@ TEST(RecordCodec, TheBytesOfVersionOneAreThese) {
                                    .amount = {-1},
                                    .tokens = 0};
   const std::vector<std::byte> bytes = encoded(reservation);
-  const std::array<uint8_t, 26> expected = {2, 1, 0, 0, 0, 0,   0,   0, 3,   0, 0,    0, 0,
+  const std::array<uint8_t, 26> expected = {2, 1, 0, 0, 0,   0,   0, 0,   3, 0,    0, 0, 0,
                                             0, 0, 0, 2, 'a', 'b', 1, 'k', 0, 0xd8, 4, 1, 0};
   ASSERT_EQ(bytes.size(), expected.size());
   EXPECT_TRUE(std::equal(expected.begin(), expected.end(), bytes.begin(),
