@@ -1,5 +1,4 @@
 // What is left when a process dies at any instant, and when bytes of the files are lost or changed.
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,11 +7,10 @@
 #include <thread>
 
 #include <gmock/gmock.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "core/rng.h"
+#include "tests/store/dying_process.h"
 #include "tests/store/journal_harness.h"
 
 namespace sluice::store {
@@ -28,34 +26,6 @@ struct Shared {
   std::atomic<bool> failed{false};
 };
 
-class SharedMemory {
- public:
-  SharedMemory()
-      : shared_(new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared()) {}
-  ~SharedMemory() { ::munmap(shared_, sizeof(Shared)); }
-  Shared* operator->() { return shared_; }
-
- private:
-  Shared* shared_;
-};
-
-// Runs `body` in a child that ends without destructors.
-template <typename Body>
-pid_t in_child(Body body) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    body();
-    ::_exit(0);
-  }
-  return pid;
-}
-
-void wait_for(pid_t pid) {
-  int status = 0;
-  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
-}
-
 // A child appends in a loop until it is killed; then a journal is opened here. Everything whose
 // append had returned is there, in order, and appending goes on behind it, run after run.
 TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
@@ -63,13 +33,13 @@ TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
   const core::SystemClock clock;
   core::Rng random(static_cast<uint64_t>(clock.unix_ns()));
   RecordProperty("seed", std::to_string(clock.unix_ns()));
-  SharedMemory shared;
+  const SharedMemory<Shared> shared;
   uint64_t there = 0;
   for (int run = 0; run < 25; ++run) {
     const uint64_t wanted = there + static_cast<uint64_t>(random.below(1500));
     const uint64_t first = there + 1;
     shared->returned = there;
-    const pid_t child = in_child([&] {
+    const DyingProcess child([&] {
       const core::SystemClock child_clock;
       auto journal = Journal::open(small_segments(folder.journal()), &child_clock);
       shared->failed = !journal.ok();
@@ -79,8 +49,7 @@ TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
       }
     });
     while (shared->returned < wanted && !shared->failed) std::this_thread::yield();
-    ASSERT_EQ(::kill(child, SIGKILL), 0);
-    wait_for(child);
+    child.kill();
     ASSERT_FALSE(shared->failed) << "run " << run;
 
     const auto journal = open_journal(folder.journal(), &clock);
@@ -196,6 +165,16 @@ TEST(JournalDamage, WhatHadBeenDurableIsNeverCutSilently) {
   EXPECT_GT(refused, (end - kSegmentHeadBytes) * 9 / 10) << "all but the filling of records";
 }
 
+TEST(JournalDamage, AReaderSeesWhatIsDurableAndNothingBehind) {
+  const TestFolder folder;
+  const std::vector<char> whole = closed_segment(folder);
+  EXPECT_EQ(read_all(folder.journal()).records.size(), kRecords);
+  write_bytes(segment_path(folder.journal(), 1), without_marks(whole));
+  const Read read = read_all(folder.journal());
+  EXPECT_EQ(read.error, "");
+  EXPECT_TRUE(read.records.empty());
+}
+
 TEST(JournalDamage, AFileThatWasCutShortIsRefusedWithTheOffset) {
   const TestFolder folder;
   const std::vector<char> whole = closed_segment(folder);
@@ -266,8 +245,8 @@ void limit_file_bytes(rlim_t bytes) {
 // A limit on the size of files stands for the disk's: the allocation of the next segment fails.
 TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
   const TestFolder folder;
-  SharedMemory shared;
-  wait_for(in_child([&] {
+  const SharedMemory<Shared> shared;
+  DyingProcess([&] {
     ::signal(SIGXFSZ, SIG_IGN);
     core::ManualClock clock;
     auto journal = Journal::open(small_segments(folder.journal()), &clock);
@@ -282,7 +261,7 @@ TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
     for (int k = 0; k < 10; ++k, ++i)
       if (!(*journal)->append(numbered(i)) || !(*journal)->trouble().empty()) shared->failed = true;
     shared->returned += 10;
-  }));
+  }).wait();
   EXPECT_FALSE(shared->failed);
   EXPECT_EQ(shared->refused, 100u);
   EXPECT_GT(shared->returned, 100u);
@@ -298,8 +277,8 @@ TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
 
 TEST(JournalFullDisk, OpenSaysWhatItNeeds) {
   const TestFolder folder;
-  SharedMemory shared;
-  wait_for(in_child([&] {
+  const SharedMemory<Shared> shared;
+  DyingProcess([&] {
     ::signal(SIGXFSZ, SIG_IGN);
     const core::SystemClock clock;
     limit_file_bytes(kSmallSegmentBytes / 2);
@@ -307,7 +286,7 @@ TEST(JournalFullDisk, OpenSaysWhatItNeeds) {
     shared->failed = journal.ok() ||
                      journal.error().message.find("131072 bytes") == std::string::npos ||
                      !segments_of(folder.journal()).empty();
-  }));
+  }).wait();
   EXPECT_FALSE(shared->failed);
 }
 
