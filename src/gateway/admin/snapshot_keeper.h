@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -22,23 +21,10 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/result.h"
+#include "gateway/admin/snapshot_file.h"
 #include "gateway/directory/directory.h"
 
 namespace sluice::gateway {
-
-// An object of the snapshot: "key/key_1f…".
-std::string object_name(contract::ObjectKind kind, std::string_view id);
-std::string_view kind_name(contract::ObjectKind kind);
-
-// Where the snapshot lies when the process ends.
-struct SnapshotFile {
-  contract::Snapshot snapshot;
-  std::set<std::string> file_owned;  // object_name()s that the configuration file made
-};
-// nullopt where there is no such file; an Error where it cannot be read or is broken.
-core::Result<std::optional<SnapshotFile>> read_snapshot_file(const std::string& path);
-// Written beside it, flushed to disk and renamed: a crash leaves the old file or the new one.
-core::Result<void> write_snapshot_file(const std::string& path, const SnapshotFile& file);
 
 struct KeeperOptions {
   const core::Clock& clock;
