@@ -122,7 +122,9 @@ struct SnapshotKeeper::Edited {
 };
 
 SnapshotKeeper::SnapshotKeeper(KeeperOptions options, SnapshotFile first)
-    : options_(std::move(options)), file_owned_(std::move(first.file_owned)) {
+    : options_(std::move(options)),
+      file_owned_(std::move(first.file_owned)),
+      first_generation_(first.snapshot.generation) {
   publish(std::move(first.snapshot));
 }
 
@@ -242,7 +244,7 @@ bool SnapshotKeeper::owned_by_file(ObjectKind kind, std::string_view id) const {
 
 int64_t SnapshotKeeper::changed_in(ObjectKind kind) const {
   const auto found = changed_in_.find(kind);
-  return found == changed_in_.end() ? 0 : found->second;
+  return found == changed_in_.end() ? first_generation_ : found->second;
 }
 
 }  // namespace sluice::gateway

@@ -42,9 +42,8 @@ struct ChangeError {
     kInvalid,  // problems say what
     kNotFound,
     kExists,
-    kConflict,     // the version is another by now
-    kOwnedByFile,  // only the configuration file changes it
-    kForbidden,
+    kConflict,      // the version is another by now
+    kOwnedByFile,   // only the configuration file changes it
     kNotRecorded,   // the record could not be kept: nothing has changed
     kNotPersisted,  // in force now, but not on disk
   } code = Code::kInvalid;
@@ -87,8 +86,10 @@ class SnapshotKeeper {
 
   bool owned_by_file(contract::ObjectKind kind, std::string_view id) const;
 
-  // The generation in which an object of this kind last changed.
+  // The generation in which an object of this kind last changed: the one that this process began
+  // with, where that was before it.
   int64_t changed_in(contract::ObjectKind kind) const;
+  int64_t first_generation() const { return first_generation_; }
   // Records since the process started, newest last, at most kChangesKept.
   static constexpr size_t kChangesKept = 4096;
   const std::deque<contract::ChangeRecord>& changes() const { return changes_; }
@@ -107,6 +108,7 @@ class SnapshotKeeper {
   std::vector<Subscriber> subscribers_;
   std::deque<contract::ChangeRecord> changes_;
   std::map<contract::ObjectKind, int64_t> changed_in_;
+  const int64_t first_generation_;
   std::function<void()> on_change_;
 };
 
