@@ -13,12 +13,12 @@ constexpr std::string_view kDigits =
 constexpr size_t kSecretDigits = 29;  // 62^29 > 2^168
 constexpr size_t kHashKeyBytesMin = 32;
 
-// Weights and values modulo a prime: one wrong character or two exchanged ones change the sum.
-char check_character(std::string_view text) {
-  constexpr uint32_t kPrime = 61;
-  uint32_t sum = 0;
-  for (size_t i = 0; i < text.size(); ++i)
-    sum += static_cast<uint32_t>(i % (kPrime - 1) + 1) * static_cast<uint8_t>(text[i]) % kPrime;
+// A weighted sum of the digits modulo a prime: one wrong digit or two exchanged neighbours change
+// it, unless they are '0' and 'z', which are the same to this prime.
+char check_character(std::string_view digits) {
+  constexpr size_t kPrime = 61;
+  size_t sum = 0;
+  for (size_t i = 0; i < digits.size(); ++i) sum += (i + 1) * kDigits.find(digits[i]);
   return kDigits[sum % kPrime];
 }
 
@@ -37,7 +37,7 @@ std::string make_secret(std::span<const uint8_t, kSecretRandomBytes> random) {
     }
     secret += kDigits[rest];
   }
-  secret += check_character(secret);
+  secret += check_character(std::string_view(secret).substr(kSecretPrefix.size()));
   return secret;
 }
 
@@ -45,7 +45,7 @@ bool has_valid_check(std::string_view secret) {
   return secret.size() == kSecretPrefix.size() + kSecretDigits + 1 &&
          secret.starts_with(kSecretPrefix) &&
          secret.find_first_not_of(kDigits, kSecretPrefix.size()) == std::string_view::npos &&
-         secret.back() == check_character(secret.substr(0, secret.size() - 1));
+         secret.back() == check_character(secret.substr(kSecretPrefix.size(), kSecretDigits));
 }
 
 bool KeyDigest::operator==(const KeyDigest& other) const {

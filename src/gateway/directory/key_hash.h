@@ -17,7 +17,7 @@ namespace sluice::gateway {
 inline constexpr std::string_view kSecretPrefix = "sk-sluice-";
 inline constexpr int64_t kSecretRandomBytes = 21;  // 168 bits
 
-// "sk-sluice-" + 29 characters base62 of the random bytes + a check character over all before it.
+// "sk-sluice-" + 29 characters base62 of the random bytes + a check character over those.
 std::string make_secret(std::span<const uint8_t, kSecretRandomBytes> random);
 // The form alone: prefix, length, alphabet, check character. A secret from elsewhere may differ and
 // still be a key; what passes as ours and is mistyped is told so.

@@ -12,16 +12,16 @@
 namespace sluice::gateway {
 
 struct ReplicaGauge {
-  std::string replica;
-  std::string pool;
-  std::string model;
+  std::string replica = {};
+  std::string pool = {};
+  std::string model = {};
   bool healthy = true;
   int64_t requests_running = 0;
   int64_t queued_tokens = 0;
 };
 
 struct ValveGauge {
-  std::string model;
+  std::string model = {};
   bool open = false;        // remotes take what local pools cannot
   double saturation = 0.0;  // of the local pools; it opens at 1
 };
@@ -29,8 +29,8 @@ struct ValveGauge {
 // Gathered on the thread that answers the scrape.
 struct MetricsInput {
   std::span<const LoopMetrics* const> loops;
-  std::vector<ReplicaGauge> replicas;
-  std::vector<ValveGauge> valves;
+  std::vector<ReplicaGauge> replicas = {};
+  std::vector<ValveGauge> valves = {};
   net::ServerStats http;  // summed over the loops' servers
   int64_t snapshot_generation = 0;
   int64_t ledger_lag_records = 0;  // in the journal, not yet in the store
