@@ -15,7 +15,8 @@
 namespace sluice::net {
 
 // One connection, with one call at a time.
-class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
+class ClientConnection final : public std::enable_shared_from_this<ClientConnection>,
+                               private SocketUser {
  public:
   explicit ClientConnection(ClientCore& core);
 
@@ -34,7 +35,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   uint64_t serial() const { return serial_; }
   bool idle() const { return phase_ == Phase::kIdle; }
   // An idle connection whose end the loop has not seen yet is none.
-  bool still_usable() { return has_no_news(socket_.native_handle()); }
+  bool still_usable() const;
 
   size_t index = 0;  // in the client's list
 
@@ -45,7 +46,8 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   void connected();
   void wait_readable();
   void wait_writable();
-  void on_readable();
+  void on_socket_readable() override;
+  void on_socket_writable() override;
   void on_end_of_input();
   // Hands on what `input` holds; false when the call has ended.
   bool deliver(ByteBuffer& input);
@@ -55,7 +57,8 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 
   ClientCore& core_;
   asio::ip::tcp::resolver resolver_;
-  asio::ip::tcp::socket socket_;
+  asio::ip::tcp::socket connecting_;
+  WatchedSocket socket_;
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
   ByteBuffer output_;  // what the socket did not take
@@ -65,8 +68,6 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   Phase phase_ = Phase::kConnecting;
   bool reusable_ = false;
   bool paused_ = false;
-  bool read_waiting_ = false;
-  bool write_waiting_ = false;
 };
 
 struct ClientCore {
