@@ -48,7 +48,7 @@ struct EngineConfig {
   EngineLimits limits;
   int32_t vocab_tokens = 0;            // ids that may be sampled; rows of logits may be longer
   std::vector<int32_t> end_token_ids;  // of the model
-  uint64_t cache_namespace = 0;        // kv::model_namespace(): no page of another model is found
+  uint64_t cache_namespace = 0;        // contract::model_namespace(): no page of another model is found
   int64_t tpot_target_ns = 0;          // 0: none; else prefill chunks shrink to keep decodes at it
   MachineLimits machine{};             // for the share of it that steps reach
 };

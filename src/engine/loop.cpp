@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "contract/block_hash.h"
 #include "core/assert.h"
 #include "core/math.h"
 
@@ -430,7 +431,7 @@ void Loop::advance(const Part& part) {
 
 void Loop::publish_pages(Sequence* s) {
   const int64_t full = s->computed / shape_.page_tokens;
-  kv::extend_page_hashes(s->name_space, s->ids, shape_.page_tokens, &s->page_hashes);
+  contract::extend_page_hashes(s->name_space, s->ids, shape_.page_tokens, &s->page_hashes);
   for (; s->published < full; ++s->published) cache_.publish(s->key(), s->published, s->pages);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/block_hash.h"
 #include "core/assert.h"
 
 namespace sluice::engine {
@@ -57,8 +58,8 @@ std::unique_ptr<Sequence> make_sequence(Request request, const EngineConfig& con
   const auto top_max = static_cast<int32_t>(config.limits.logprobs_top_max);
   s->sampling.logprobs_top = std::min(s->sampling.logprobs_top, top_max);
   s->prompt_logprobs_top = std::min(s->prompt_logprobs_top, top_max);
-  s->name_space = kv::combine_namespace(config.cache_namespace, request.cache_salt);
-  kv::extend_page_hashes(s->name_space, s->ids, page_tokens, &s->page_hashes);
+  s->name_space = contract::combine_namespace(config.cache_namespace, request.cache_salt);
+  contract::extend_page_hashes(s->name_space, s->ids, page_tokens, &s->page_hashes);
   if (needs_history(s->sampling))
     for (const int32_t id : s->ids) s->history.add_prompt(id);
   return s;

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "kv/page_pool.h"
@@ -13,23 +12,12 @@
 
 namespace sluice::kv {
 
-// A sequence's token ids with the hash of every full page (hash_page, starting at the namespace).
+// A sequence's token ids with the hash of every full page (contract/block_hash.h).
 struct PrefixKey {
   uint64_t name_space = 0;
   std::span<const uint64_t> page_hashes;
   std::span<const int32_t> ids;  // at least page_hashes.size() · page_tokens
 };
-
-// The namespace of one model's pages: XXH3 of its weights' digest, seeded by the number of the KV
-// format. What a salt adds: combine_namespace().
-uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format);
-
-// The namespace of the requests that share prefixes only among those with the same salt.
-uint64_t combine_namespace(uint64_t name_space, uint64_t salt);
-
-// Appends the hashes of the full pages of `ids` that `hashes` does not have yet.
-void extend_page_hashes(uint64_t name_space, std::span<const int32_t> ids, int32_t page_tokens,
-                        std::vector<uint64_t>* hashes);
 
 struct PageCounts {
   int64_t free = 0;

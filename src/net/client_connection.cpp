@@ -57,9 +57,31 @@ void ClientConnection::connected() {
   if (!error) connecting_.set_option(tcp::no_delay(true), error);
   if (error) return fail(CallEnd::kNotConnected, error.message());
   socket_.open(connecting_.release());
+  if (!core_.tls) return ready();
+  tls_ = TlsStream::connect(core_.tls->source(), socket_.native_handle(), core_.endpoint.host);
+  shake_hands();
+}
+
+void ClientConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  if (state == TlsStream::Handshake::kDone) return ready();
+  if (state == TlsStream::Handshake::kFailed) return fail(CallEnd::kNotConnected, tls_->failure());
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
+}
+
+// Sends what begin() was given meanwhile.
+void ClientConnection::ready() {
   enter(Phase::kWaiting);
   wait_readable();
   wait_writable();
+}
+
+IoResult ClientConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ClientConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ClientConnection::begin(Method method, std::string_view head, std::string_view body,
@@ -75,7 +97,7 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
   }
   enter(Phase::kWaiting);
   const std::string_view pieces[] = {head, body};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed)
     return fail_soon(CallEnd::kCut, "the connection was closed");
   output_.append(head.substr(std::min(result.bytes, head.size())));
@@ -86,10 +108,11 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
 
 void ClientConnection::close() {
   if (phase_ == Phase::kClosed) return;
-  phase_ = Phase::kClosed;
+  const Phase phase_before = std::exchange(phase_, Phase::kClosed);
   const std::shared_ptr<ClientConnection> self = shared_from_this();
   error_code ignored;
   resolver_.cancel();
+  if (tls_ && phase_before == Phase::kIdle) tls_->end();
   connecting_.close(ignored);
   socket_.close();
   input_.release();
@@ -112,7 +135,13 @@ void ClientConnection::fail_soon(CallEnd end, std::string what) {
 }
 
 void ClientConnection::wait_readable() {
-  if (phase_ != Phase::kClosed) socket_.wait_readable();
+  if (phase_ == Phase::kClosed || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  core_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    if (self->phase_ != Phase::kClosed) self->on_socket_readable();
+  });
 }
 
 void ClientConnection::wait_writable() {
@@ -120,8 +149,10 @@ void ClientConnection::wait_writable() {
 }
 
 void ClientConnection::on_socket_writable() {
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
   const std::string_view pieces[] = {output_.view()};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   // A peer that takes no more may have said why: the reading side finds out.
   output_.consume(result.status == IoStatus::kClosed ? output_.size() : result.bytes);
   if (!output_.empty()) return wait_writable();
@@ -131,12 +162,13 @@ void ClientConnection::on_socket_writable() {
 
 void ClientConnection::on_socket_readable() {
   const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
   ByteBuffer& input = input_.empty() ? core_.input : input_;
   bool running = true;
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
     input.reserve(kReadBytes);
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed || phase_ == Phase::kIdle) {
       core_.input.consume(core_.input.size());
@@ -153,7 +185,8 @@ void ClientConnection::on_socket_readable() {
 
 void ClientConnection::on_end_of_input() {
   if (phase_ == Phase::kIdle) return close();
-  if (parser_.ends_with_connection()) return complete();
+  const bool cut = tls_ && !tls_->ended_cleanly();
+  if (parser_.ends_with_connection() && !cut) return complete();
   fail(CallEnd::kCut, parser_.begun() ? "the connection was closed in the middle of a response"
                                       : "the connection was closed before a response");
 }
@@ -230,7 +263,7 @@ void ClientConnection::resume() {
 // Asking the kernel costs as much as a small message: a connection that was just used stands.
 bool ClientConnection::still_usable() const {
   const bool just_used = core_.loop.now_ns() - phase_begin_ns_ < kTrustedIdleNs;
-  return just_used || has_no_news(socket_.native_handle());
+  return just_used || (tls_ ? tls_->has_no_news() : has_no_news(socket_.native_handle()));
 }
 
 void ClientConnection::enter(Phase phase) {

@@ -11,6 +11,7 @@
 #include "net/event_loop_impl.h"
 #include "net/http_client.h"
 #include "net/socket_io.h"
+#include "net/tls_stream.h"
 
 namespace sluice::net {
 
@@ -44,6 +45,10 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
 
   void connect(const boost::asio::ip::tcp::resolver::results_type& addresses);
   void connected();
+  void shake_hands();
+  void ready();
+  IoResult receive(ByteBuffer* buffer);
+  IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
   void on_socket_readable() override;
@@ -59,6 +64,7 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
   asio::ip::tcp::resolver resolver_;
   asio::ip::tcp::socket connecting_;
   WatchedSocket socket_;
+  std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
   ByteBuffer output_;  // what the socket did not take
@@ -68,10 +74,12 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
   Phase phase_ = Phase::kConnecting;
   bool reusable_ = false;
   bool paused_ = false;
+  bool reading_soon_ = false;  // what TLS holds already
 };
 
 struct ClientCore {
-  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given);
+  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given,
+             std::shared_ptr<const TlsClient> believes);
 
   void forget(ClientConnection& connection);
   // The last used idle connection that still stands; null where there is none.
@@ -83,6 +91,7 @@ struct ClientCore {
   const Endpoint endpoint;
   const std::string host_header;
   const ClientLimits limits;
+  const std::shared_ptr<const TlsClient> tls;
   const MessageLimits message_limits;
   ClientStats stats;
   std::vector<std::shared_ptr<ClientConnection>> connections;

@@ -71,6 +71,7 @@ ServerCore::ServerCore(ServerOptions options)
       handler(std::move(options.handler)),
       check_head(std::move(options.check_head)),
       refusal(std::move(options.refusal)),
+      tls(std::move(options.tls)),
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
@@ -137,13 +138,15 @@ void ServerCore::admit(int descriptor, const tcp::endpoint& remote) {
   // A client that vanished without a word is found out by what it does not acknowledge.
   const auto stall_ms = static_cast<int>(limits.write_stall_timeout_ns / 1'000'000);
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof(stall_ms));
-  auto connection =
-      std::make_shared<ServerConnection>(*this, descriptor, address_text(remote.address()));
+  std::unique_ptr<TlsStream> stream;
+  if (tls) stream = TlsStream::accept(*tls->source(), descriptor);
+  auto connection = std::make_shared<ServerConnection>(
+      *this, descriptor, address_text(remote.address()), std::move(stream));
   if (!tick_timer.running()) tick();
   const bool refused = stats.connections >= limits.connections_max;
   const size_t refused_now = connections.size() - static_cast<size_t>(stats.connections);
   if (refused) ++stats.refused;
-  if (refused && refused_now >= kRefusedMax) return;
+  if (refused && (tls || refused_now >= kRefusedMax)) return;
   connection->index = connections.size();
   connection->refused = refused;
   connections.push_back(connection);

@@ -14,6 +14,7 @@
 #include "net/http_server.h"
 #include "net/message_writer.h"
 #include "net/socket_io.h"
+#include "net/tls_stream.h"
 
 namespace sluice::net {
 
@@ -38,8 +39,9 @@ struct Exchange {
 class ServerConnection final : public std::enable_shared_from_this<ServerConnection>,
                                private SocketUser {
  public:
-  // descriptor: of a connected, non-blocking socket.
-  ServerConnection(ServerCore& server, int descriptor, std::string remote_address);
+  // descriptor: of a connected, non-blocking socket. `tls`: null for a plain connection.
+  ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
+                   std::unique_ptr<TlsStream> tls);
 
   void start();
   // Answers 503 and goes, without reading a request.
@@ -78,6 +80,9 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
   // What the deadline of the reading side is about.
   enum class Phase : uint8_t { kFirstByte, kIdle, kHeader, kBody, kAnswer, kLinger };
 
+  void shake_hands();
+  IoResult receive(ByteBuffer* buffer);
+  IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
   void on_socket_readable() override;
@@ -111,6 +116,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
 
   ServerCore& server_;
   WatchedSocket socket_;
+  const std::unique_ptr<TlsStream> tls_;  // null: plain
   const std::string remote_address_;
   RequestParser parser_;
   ByteBuffer input_;
@@ -133,6 +139,8 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
   bool processing_ = false;  // answers are collected in the server's buffer
   bool closing_soon_ = false;
   bool half_closed_ = false;
+  bool shaking_hands_ = false;
+  bool reading_soon_ = false;  // what TLS holds already
 };
 
 struct ServerCore : std::enable_shared_from_this<ServerCore> {
@@ -156,6 +164,7 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const Handler handler;
   const HeadCheck check_head;
   const RefusalFunction refusal;
+  const std::shared_ptr<const TlsServer> tls;
   ServerStats stats;
   std::vector<asio::ip::tcp::acceptor> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too

@@ -33,15 +33,37 @@ size_t length_for_head(std::span<const Header> headers, std::string_view body) {
 
 }  // namespace
 
-ServerConnection::ServerConnection(ServerCore& server, int descriptor, std::string remote_address)
+ServerConnection::ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
+                                   std::unique_ptr<TlsStream> tls)
     : server_(server),
       socket_(server.loop.impl().poller, *this, descriptor),
+      tls_(std::move(tls)),
       remote_address_(std::move(remote_address)),
       parser_(&server.message_limits) {}
 
 void ServerConnection::start() {
   phase_begin_ns_ = server_.loop.now_ns();
-  wait_readable();
+  tls_ ? shake_hands() : wait_readable();
+}
+
+// Goes on until TLS is agreed on; the time limit is that of the first request's headers.
+void ServerConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  shaking_hands_ = state != TlsStream::Handshake::kDone;
+  if (!shaking_hands_) return wait_readable();
+  if (state == TlsStream::Handshake::kFailed) {
+    ++server_.stats.handshakes_failed;
+    return close();
+  }
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
+}
+
+IoResult ServerConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ServerConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ServerConnection::refuse() {
@@ -54,6 +76,7 @@ void ServerConnection::close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (tls_ && exchange_ == nullptr && output_.empty()) tls_->end();
   socket_.close();
   input_.release();
   output_.release();
@@ -78,7 +101,13 @@ void ServerConnection::close_soon() {
 }
 
 void ServerConnection::wait_readable() {
-  if (open()) socket_.wait_readable();
+  if (!open() || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  server_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    self->on_socket_readable();
+  });
 }
 
 void ServerConnection::wait_writable() {
@@ -100,11 +129,12 @@ ByteBuffer& ServerConnection::choose_input() {
 void ServerConnection::on_socket_readable() {
   if (!open()) return;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   ByteBuffer& input = choose_input();
   for (int reads = 0; reads < kReadsPerEvent; ++reads) {
     if (&input == &input_) choose_input();
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed) {
       if (&input != &input_) input.consume(input.size());
@@ -359,6 +389,7 @@ void ServerConnection::linger() {
   if (processing_ || !output_.empty() || half_closed_) return;
   half_closed_ = true;
   phase_begin_ns_ = server_.loop.now_ns();
+  if (tls_) tls_->end();
   socket_.shutdown_send();
   wait_readable();
 }
@@ -398,7 +429,7 @@ void ServerConnection::flush_corked() {
 void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   size_t sent = 0;
   if (output_.empty()) {
-    const IoResult result = send_pieces(socket_.native_handle(), pieces);
+    const IoResult result = send_pieces(pieces);
     if (result.status == IoStatus::kClosed) return close_soon();
     sent = result.bytes;
     output_since_ns_ = 0;
@@ -419,8 +450,9 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
 void ServerConnection::on_socket_writable() {
   if (!open()) return;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   const std::string_view pieces[] = {output_.view()};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed) return close();
   if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
   output_taken_bytes_ += static_cast<int64_t>(result.bytes);
