@@ -47,9 +47,10 @@ class JournalReader {
   core::Result<bool> enter_next_segment();
 
   std::string folder_;
+  RecordDigest digest_;
   Segment segment_;
   uint64_t gateway_;
-  int64_t offset_;
+  int64_t offset_ = kSegmentHeadBytes;
   uint64_t sequence_;  // of the record at offset_
 };
 

@@ -50,7 +50,8 @@ class Segment {
   std::byte* at(int64_t offset) { return data_ + offset; }  // Access::kWrite
   int64_t size_bytes() const { return size_bytes_; }
 
-  // Stores the first word of a record, after which it is there.
+  // Stores a first word, after which the record or the seal is there. What was written to at()
+  // before is there with it.
   void commit(int64_t offset, uint64_t word);
 
   int64_t durable_offset() const;           // by the marks; kSegmentHeadBytes at least
@@ -61,11 +62,16 @@ class Segment {
   core::Result<void> seal_and_cut(int64_t offset);
 
  private:
+  core::Result<void> map(int64_t bytes, Access access);
+
   FileDescriptor file_;
   std::string path_;
   std::byte* data_ = nullptr;
   int64_t size_bytes_ = 0;
 };
+
+// Whether a file is one to which no byte of a head has been written, or none that reached the disk.
+bool has_empty_head(const std::string& path);
 
 // The numbers of a folder's segments, ascending.
 core::Result<std::vector<uint64_t>> segment_numbers(const std::string& folder);
