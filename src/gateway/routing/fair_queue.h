@@ -51,6 +51,9 @@ class FairQueue {
     std::vector<Waiting> waiting;  // unordered; pop() looks for the first
   };
 
+  void lift(Tenant* returning);
+  WaitingRequest take(Tenant* tenant, size_t index);
+
   int64_t requests_max_;
   int64_t size_ = 0;
   int64_t arrivals_ = 0;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -26,14 +27,18 @@ enum class UpstreamOutcome : uint8_t {
   kStalled,       // no token for 10 × TPOT
 };
 
-// Of an HTTP status that is not 2xx.
-UpstreamOutcome outcome_of_status(int status, bool has_retry_after);
+inline constexpr size_t kUpstreamOutcomes = 9;
 
-// May a request that ended so be sent to another replica, or again to this one? Only before its
-// first byte was passed on; `tries` counts the one that ended.
+// Of an HTTP status that is not 2xx.
+enum class RetryAfter : uint8_t { kMissing, kGiven };
+UpstreamOutcome outcome_of_status(int status, RetryAfter retry_after);
+
+// May a request that ended so be sent to another replica? Only before its first byte was passed on;
+// `tries` counts the one that ended.
 enum class Retry : uint8_t { kNo, kElsewhere };
+enum class FirstByte : uint8_t { kHeldBack, kPassedOn };
 inline constexpr int kTriesMax = 3;
-Retry may_retry(UpstreamOutcome outcome, bool first_byte_passed, int tries);
+Retry may_retry(UpstreamOutcome outcome, FirstByte first_byte, int tries);
 
 enum class ProbeResult : uint8_t { kUp, kDown };
 
@@ -57,7 +62,9 @@ class Health {
   // Its TTFT beside the median of its pool, once a second (RoutingTable::sweep).
   void on_ttft(double ttft_ns, double pool_median_ns, int64_t now_ns);
 
-  bool out(int64_t now_ns) const;
+  bool ejected(int64_t now_ns) const { return now_ns < ejected_until_ns_.load(kRelaxed); }
+  bool probed_down() const { return probed_down_.load(kRelaxed); }
+  bool out(int64_t now_ns) const { return probed_down() || ejected(now_ns); }
   int64_t out_since_ns() const { return out_since_ns_.load(kRelaxed); }
   int64_t ejected_until_ns() const { return ejected_until_ns_.load(kRelaxed); }
   int64_t ejections() const { return ejections_.load(kRelaxed); }
@@ -65,6 +72,7 @@ class Health {
  private:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
   void eject(int64_t now_ns);
+  void forgive(int64_t now_ns);
 
   std::atomic<int32_t> errors_in_a_row_ = 0;
   std::atomic<int32_t> probes_failed_ = 0;     // in a row
@@ -72,7 +80,8 @@ class Health {
   std::atomic<bool> probed_down_ = false;
   std::atomic<int64_t> next_probe_ns_ = 0;
   std::atomic<int64_t> ejected_until_ns_ = 0;
-  std::atomic<int64_t> ejections_ = 0;  // forgotten one by one, each after a quiet kEjectionNs
+  std::atomic<int64_t> ejections_ = 0;      // forgotten one by one, each after a quiet kEjectionNs
+  std::atomic<int64_t> quiet_from_ns_ = 0;  // since the last return or forgiveness
   std::atomic<int64_t> out_since_ns_ = 0;
   std::atomic<int64_t> outlier_since_ns_ = 0;  // 0: none
 };
@@ -81,8 +90,8 @@ class Health {
 // least 1.
 int64_t ejected_max(int64_t replicas);
 
-// Which of a pool's replicas are to be left out, one flag each in `out` (1: left out): those that
-// are out, those first that were out first, up to ejected_max(); none where all are out.
+// Which of a pool's replicas are to be left out, one flag each in `out` (1: left out): those whose
+// probes fail, and up to ejected_max() of the ejected, the earliest first; none where that is all.
 void select_out(std::span<const Health* const> pool, int64_t now_ns, std::span<uint8_t> out);
 
 }  // namespace sluice::gateway

@@ -64,6 +64,8 @@ struct TokenEstimate {
   int64_t output_tokens_max = 1;  // at most; money is reserved for these
 };
 
+inline constexpr int64_t kNewsNever = int64_t{1} << 60;
+
 // One replica at one moment, as a decision sees it.
 struct ReplicaView {
   int64_t round_trip_ns = 0;
@@ -76,7 +78,7 @@ struct ReplicaView {
   double tpot_next_ns = 0.0;          // with one stream more
   double tpot_full_ns = 0.0;          // with streams_max
   double kv_share = 0.0;              // of its KV in use; 0 where it does not say
-  int64_t news_age_ns = 0;            // since its own account of its load was heard
+  int64_t news_age_ns = kNewsNever;   // since its own account of its load was heard
   LogRatio::Value ttft;
   LogRatio::Value tpot;
   LogRatio::Value total;
@@ -94,12 +96,11 @@ Latency predict_raw(const ReplicaView& view, const TokenEstimate& tokens, int64_
 // With them.
 Latency predict(const ReplicaView& view, const TokenEstimate& tokens, int64_t cached_tokens);
 
-// How long until one of its places is free; 0 while streams < streams_max.
+// How long until it is ready and one of its places is free.
 int64_t place_wait_ns(const ReplicaView& view);
 
-// How full a replica is: the largest of streams ÷ streams_max, KV ÷ 0.8, and the time its queued
-// prompts take ÷ kQueuedPrefillNs. 1.0: no more should be sent.
-inline constexpr double kQueuedPrefillNs = 5e9;
+// How full a replica is: the larger of streams ÷ streams_max and KV ÷ 0.8. At 1.0 it gets no more:
+// what is beyond would wait in its queue, or make it preempt.
 double saturation(const ReplicaView& view);
 
 // P(actual ≤ limit) of a part predicted at `predicted_ns` with ln-spread sqrt(variance).
@@ -108,12 +109,20 @@ double chance_within(double predicted_ns, float variance, int64_t limit_ns);
 // Φ, the standard normal distribution.
 double normal_share(double z);
 
+// 1 − q of a statistic: 0.01 for p99, 0.5 for p50; for a mean 1 − Φ(spread ÷ 2), where the
+// predicted mean is just the limit.
+double miss_share_allowed(contract::Statistic statistic, float variance);
+
 // The miss that a target's parts may have together, in units of what they are allowed:
-// Σ (1 − P(part ≤ limit)) ÷ (1 − q of its statistic). At most 1: P(all parts met) ≥ q, whatever
-// their correlation. q: 0.99 for p99, 0.5 for p50; for a mean Φ(spread ÷ 2), where the predicted
+// Σ (1 − P(part ≤ limit)) ÷ (1 − q of its statistic). At most 1: P(all parts met) ≥ q, whatever the
+// correlation. q: 0.99 for p99, 0.5 for p50; for a mean Φ(spread ÷ 2), where the predicted
 // mean is just the limit. 0 where nothing is promised.
 double expected_miss(const contract::Target& target, const Latency& predicted,
                      const ReplicaView& view);
+
+bool has_target(const contract::Target& target);
+// Of the parts that promise something: p99, else p50, else mean.
+contract::Statistic strictest_statistic(const contract::Target& target);
 
 // Is the target met by what happened? Means and percentiles alike: by this one request.
 bool target_met(const contract::Target& target, const Latency& actual);

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -23,6 +22,15 @@ namespace sluice::gateway {
 // A replica's number in an index, from PrefixIndex::slot_of.
 struct ReplicaSlot {
   int32_t value = -1;  // -1: none free, its prefixes are not known
+};
+
+// What an engine says of its pages: all that there are, or removed and added since its last news.
+struct PageNews {
+  enum class Kind : uint8_t { kChanges, kSnapshot } kind = Kind::kChanges;
+  std::string_view epoch;  // of the engine's process
+  uint64_t sequence = 0;   // rises within an epoch
+  std::span<const uint64_t> added;
+  std::span<const uint64_t> removed;
 };
 
 class PrefixIndex {
@@ -46,11 +54,10 @@ class PrefixIndex {
   // A request with this prompt was sent there.
   void guess(ReplicaSlot slot, std::span<const uint64_t> chain, int64_t now_ns);
 
-  // The engine's events. `sequence` counts its messages from 1; false: one was missed (or the
-  // engine restarted), what it said is forgotten, and the caller asks for a full list (sequence 0
-  // first).
-  [[nodiscard]] bool on_pages(ReplicaSlot slot, uint64_t sequence, std::span<const uint64_t> added,
-                              std::span<const uint64_t> removed, int64_t now_ns);
+  // The engine's events, in their order. False: changes without what they follow (another epoch, a
+  // sequence that falls); what the engine had said is forgotten, and the caller asks for a
+  // snapshot.
+  [[nodiscard]] bool on_pages(ReplicaSlot slot, const PageNews& news, int64_t now_ns);
   void forget(ReplicaSlot slot);  // all that is known of it: restarted, flushed, gone
 
   int64_t blocks() const;  // entries in use, for metrics; reads the whole table
@@ -64,18 +71,28 @@ class PrefixIndex {
     uint64_t guessed = 0;  // by slot
     uint64_t said = 0;
     int64_t used_ns = 0;
+
+    bool known() const { return (guessed | said) != 0; }
+    bool live_guess(int64_t now_ns) const { return now_ns - used_ns < kTtlNs; }
+    uint64_t holders(int64_t now_ns) const { return said | (live_guess(now_ns) ? guessed : 0); }
   };
-  Entry* set_of(uint64_t hash) const;
-  std::mutex& lock_of(uint64_t hash) const;
+  size_t set_of(uint64_t hash) const;
+  std::mutex& lock_of(size_t set) const;
   Entry* find(uint64_t hash) const;
-  Entry* find_or_take(uint64_t hash, int64_t now_ns);
+  Entry* find_or_take(uint64_t hash);
 
   int64_t blocks_max_;
   std::unique_ptr<Entry[]> entries_;
   std::unique_ptr<std::mutex[]> locks_;
+  struct Slot {
+    std::string replica_id;  // "" free
+    std::string epoch;       // "" nothing said yet
+    uint64_t sequence = 0;
+  };
+  bool follows(ReplicaSlot slot, const PageNews& news);
+
   mutable std::mutex slots_lock_;
-  std::vector<std::string> slots_;  // replica ids; "" free
-  std::array<std::atomic<uint64_t>, kReplicasMax> sequences_{};
+  std::vector<Slot> slots_;
 };
 
 // The chain of a prompt that is not tokenised: full blocks of kByteBlock bytes.

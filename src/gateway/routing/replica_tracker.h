@@ -32,8 +32,9 @@ struct SentRequest {
   int64_t sent_ns = 0;
   int64_t first_token_ns = 0;  // 0: none yet
   int64_t last_token_ns = 0;
-  int64_t streams_at_start = 0;
-  Latency raw;  // predicted, without the learnt ratios
+  int64_t streams_at_start = 0;  // itself included
+  Latency raw;                   // predicted, without the learnt ratios
+  enum class Kind : uint8_t { kUsual, kTrial } kind = Kind::kUsual;
 };
 
 class ReplicaTracker {
@@ -65,10 +66,13 @@ class ReplicaTracker {
   int64_t streams() const { return streams_.load(std::memory_order_relaxed); }
   // A request without a token for this long after the last one hangs: end it with kStalled.
   int64_t stall_after_ns() const;
-  // Its speed was learnt long ago and was bad: one request at a time finds out whether it still is.
-  bool on_trial(int64_t now_ns) const;
+  // Recent TTFT, for comparison within its pool; 0: none seen.
+  double recent_ttft_ns() const { return recent_ttft_ns_.load(std::memory_order_relaxed); }
 
  private:
+  // Its speed is not known yet, or it was bad when it was last seen, long ago. While nothing runs
+  // there, it is then believed to be as its Speed says, so that one request finds out.
+  bool on_trial(int64_t now_ns) const;
   void learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns);
 
   const std::string id_;
@@ -78,11 +82,13 @@ class ReplicaTracker {
   LogRatio tpot_ratio_;
   LogRatio total_ratio_;
   Health health_;
-  std::atomic<int64_t> round_trip_ns_;
+  std::atomic<double> round_trip_ns_;
   std::atomic<int64_t> queued_prompt_tokens_ = 0;
   std::atomic<int64_t> streams_ = 0;
   std::atomic<int64_t> output_tokens_left_ = 0;
   std::atomic<int64_t> learnt_ns_ = 0;  // when a speed was last learnt
+  std::atomic<bool> slow_ = false;      // then: well below what its Speed says
+  std::atomic<double> recent_ttft_ns_ = 0.0;
   // As the engine said it last.
   std::atomic<int64_t> heard_ns_ = 0;  // 0: never
   std::atomic<int64_t> engine_streams_ = 0;
