@@ -431,11 +431,6 @@ std::string changed_body(std::string_view body, const RelayedRequest& request,
   std::string front;
   if (changes.extension != nullptr)
     front.append("\"sluice\":").append(extension_json(*changes.extension)).append(",");
-  if (!changes.cache_salt.empty()) {
-    front.append("\"cache_salt\":");
-    append_json_string(&front, changes.cache_salt);
-    front.append(",");
-  }
   if (request.stream && !request.stream_options.found())
     front.append("\"stream_options\":{\"include_usage\":true},");
   if (!front.empty())

@@ -87,7 +87,6 @@ struct RelayedExtension {
 struct BodyChanges {
   std::string_view model = {};                  // another name; empty: the client's
   const RelayedExtension* extension = nullptr;  // null: not a Sluice engine
-  std::string_view cache_salt = {};  // for other engines that know the field; empty: none
 };
 // `body` with the changes; where it streams, include_usage is on. The client's object "sluice" is
 // out.
