@@ -58,6 +58,13 @@ Error context_too_long(std::string_view param, std::string_view message) {
 Error invalid_api_key(std::string_view message) {
   return make(401, kInvalidRequest, "invalid_api_key", "", message);
 }
+Error not_the_gateway(std::string_view message) {
+  return make(401, kInvalidRequest, "invalid_gateway_key", "sluice", message);
+}
+Error deadline_exceeded() {
+  return make(504, "timeout_error", "deadline_exceeded", "",
+              "the request's deadline passed while it waited for its turn");
+}
 Error model_not_found(std::string_view model) {
   return make(404, kInvalidRequest, "model_not_found", "model",
               fmt::format("the model '{}' does not exist; GET /v1/models lists what does", model));
