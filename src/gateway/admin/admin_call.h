@@ -31,9 +31,9 @@ struct AdminCall {
   const net::Request& request;  // until the handler returns
   net::Responder responder;
   contract::ObjectKind kind = contract::ObjectKind::kSnapshot;
-  std::string id;          // of the path; decoded
-  std::string actor_id;    // the key's id
-  std::string own_tenant;  // of a key that is no administrator's; "" of one that is
+  std::string id = {};          // of the path; decoded
+  std::string actor_id = {};    // the key's id
+  std::string own_tenant = {};  // of a key that is no administrator's; "" of one that is
 };
 
 using AdminHandler = void (*)(AdminContext&, AdminCall&);
