@@ -2,12 +2,16 @@
 // number changes keeps what is used and what is reserved.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "contract/snapshot.h"
@@ -49,8 +53,8 @@ class LimitTable {
 
   // A prepaid tenant's balance, by a top-up or an adjustment (negative). False: not prepaid.
   bool top_up(std::string_view tenant, contract::NanoMoney amount);
-  // What is left of it: without what is reserved.
-  contract::NanoMoney balance(std::string_view tenant) const;
+  // What is left of it, without what is reserved; nullopt: not prepaid.
+  std::optional<contract::NanoMoney> balance(std::string_view tenant) const;
 
   // The limits of a key with its project's and its tenant's; of a model. Those that the last
   // apply() knew: call again for each snapshot.
@@ -59,11 +63,16 @@ class LimitTable {
   std::shared_ptr<const LimitSet> model_limits(const contract::Model& model) const;
 
  private:
-  using States = std::map<LimitName, std::shared_ptr<LimitState>>;
+  using ObjectName = std::pair<LimitObject, std::string>;
+  using Objects = std::map<ObjectName, std::array<std::shared_ptr<LimitState>, kDimensions>>;
+  class Applying;
+
+  std::shared_ptr<LimitState> find(const LimitName& name) const;
+  std::shared_ptr<const LimitSet> set_of(std::span<const ObjectName> names) const;
 
   const core::Clock& clock_;
-  mutable std::mutex mutex_;  // of states_; no request takes it
-  States states_;
+  mutable std::mutex mutex_;  // of objects_; no request takes it
+  Objects objects_;           // those that have a limit, by dimension; null: none
 };
 
 }  // namespace sluice::gateway

@@ -9,44 +9,57 @@
 
 namespace sluice::gateway {
 
-// Counts in buckets a quarter of an octave wide; halved when kSamplesMax are in, so that the last
-// thousand or so decide. Any thread; two that halve at once may lose a few counts, no more.
+// Counts in buckets of a quarter of an octave, halved when kSamplesMax are in: the last thousand
+// or so answers decide. Any thread; nothing is lost when several learn at once.
 class OutputHistogram {
  public:
-  static constexpr int kBuckets = 80;         // up to 2^20 tokens
+  static constexpr int kOctaves = 20;  // answers of 2^20 tokens and more count as that less 1
   static constexpr int64_t kSamplesMin = 20;  // fewer say nothing of a 95th percentile
   static constexpr int64_t kSamplesMax = 1024;
 
   void learn(int64_t output_tokens);
-  // The upper end of the bucket in which 95 % are reached: at most 19 % above the true one, never
-  // below it. nullopt: too few samples.
+  // The upper end of the bucket in which 95 % of the answers are reached: not below the true
+  // percentile and less than 25 % above. nullopt: fewer than kSamplesMin answers.
   std::optional<int64_t> p95() const;
   void clear();
 
  private:
+  static constexpr int kParts = 4;  // of an octave
+  static constexpr int kBuckets = 1 + kOctaves * kParts;
+
+  static size_t bucket_of(int64_t output_tokens);
+  static int64_t upper_end(size_t bucket);
+  void halve();
+
   std::array<std::atomic<uint16_t>, kBuckets> counts_ = {};
+  std::atomic<int32_t> samples_ = 0;
 };
 
-// Histograms of the keys and models used most lately, in memory of a fixed size: 4 places for each
-// hash, of which the one used longest ago makes room. A pair that lost its place starts anew.
+// Histograms of the pairs of key and model that answered most lately, in memory of a fixed size.
+// A pair has 4 places to go to; of those, the one used longest ago makes room, and who lost its
+// place starts anew. A thread that learns for the old pair just then adds its answer to the new.
 class OutputEstimates {
  public:
-  explicit OutputEstimates(int64_t pairs_max);  // rounded up to a power of two; ~200 bytes each
+  // Rounded up to a power of two; 192 bytes each.
+  explicit OutputEstimates(int64_t pairs_max);
+  ~OutputEstimates();
 
-  // `pair`: a hash of the ids of key and model that outlives snapshots.
-  std::optional<int64_t> p95(uint64_t pair) const;
-  void learn(uint64_t pair, int64_t output_tokens);
-
-  // What to reserve per minute: min(max_tokens, p95) of each of n choices.
+  // What to reserve per minute for one choice: min(output_tokens_max, p95), or output_tokens_max
+  // while too little is known. `pair`: a hash of the ids of key and model.
   int64_t likely(uint64_t pair, int64_t output_tokens_max) const;
+  // The tokens of one choice (of several: their mean).
+  void learn(uint64_t pair, int64_t output_tokens);
 
  private:
   struct Place;
-  static constexpr int64_t kWays = 4;
+  static constexpr size_t kWays = 4;
 
-  int64_t sets_ = 0;
+  Place* first_way(uint64_t pair) const;
+  Place& place_for(uint64_t pair);
+
+  size_t groups_ = 1;  // a power of two, kWays places each
   std::unique_ptr<Place[]> places_;
-  std::atomic<uint32_t> age_ = 0;
+  std::atomic<uint32_t> uses_ = 0;
 };
 
 }  // namespace sluice::gateway

@@ -18,16 +18,17 @@ struct TokenRange {
   int64_t most = 0;  // what to reserve
 };
 
-// One per model; all threads share it. Prompts are told apart by their size (powers of two), since
-// what a chat template adds weighs more in short ones. Each size keeps the largest and the smallest
-// tokens per byte seen, which move towards the usual by 1/256 a request, so that one odd prompt
-// is forgotten after some hundreds.
+// One per model; all threads share it. A prompt's extent is its bytes and kTemplateTokens for each
+// message; prompts are told apart by extent (powers of two), since what a template adds weighs more
+// in short ones. Each size keeps the largest and the smallest tokens per extent that were seen;
+// both move towards every other prompt's by 1/256 of the difference, so that one odd prompt is
+// forgotten after some hundreds.
 //
-// Errors. Until kSamplesMin prompts of a size were seen: most = a token for each byte and
-// kTemplateTokens a message (a byte-level vocabulary cannot need more; only a longer template
-// can), least = 0. After that, most is the largest seen and an eighth: a prompt denser than any
-// of the last hundreds of its size is under-estimated, its limits are told when it settles, and
-// the bound is raised at once.
+// Errors. Until kSamplesMin prompts of a size were seen: most is the extent (a byte-level
+// vocabulary needs no more than a token for a byte; only a longer template can), least is 0. After
+// that most is the largest seen and an eighth, least the smallest less an eighth. A prompt denser
+// than those is under-estimated by what it is denser: its limits are told when it settles, as debt,
+// and the bound rises at once.
 class PromptEstimate {
  public:
   static constexpr int64_t kSamplesMin = 32;
@@ -37,8 +38,8 @@ class PromptEstimate {
   void learn(const PromptSize& prompt, int64_t tokens);
 
  private:
-  static constexpr int kSizes = 28;  // up to 2^27 bytes
-  std::array<std::atomic<uint64_t>, kSizes> bounds_ = {};
+  static constexpr int kSizes = 32;
+  std::array<std::atomic<uint64_t>, kSizes> bounds_ = {};  // see Bounds in the .cpp
 };
 
 }  // namespace sluice::gateway
