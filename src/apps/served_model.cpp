@@ -51,7 +51,7 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
                               .end_token_ids = served.vocabulary.end_of_generation()},
                              &config));
   config.cache_namespace = contract::model_namespace(served.opened.checkpoint->manifest().digest,
-                                               static_cast<uint64_t>(model.kv_format()));
+                                                     static_cast<uint64_t>(model.kv_format()));
   config.tpot_target_ns = static_cast<int64_t>(options.tpot_target_ms * 1e6);
   return config;
 }

@@ -2,12 +2,19 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include "core/rng.h"
 
 namespace sluice::contract {
 
 uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format) {
   return XXH3_64bits_withSeed(weights_digest.data(), weights_digest.size(), kv_format);
+}
+
+uint64_t salt_number(std::string_view salt) {
+  if (salt.empty()) return 0;
+  return std::max<uint64_t>(XXH3_64bits(salt.data(), salt.size()), 1);
 }
 
 uint64_t combine_namespace(uint64_t name_space, uint64_t salt) {

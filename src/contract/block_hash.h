@@ -14,7 +14,13 @@ namespace sluice::contract {
 // What a salt adds: combine_namespace().
 uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format);
 
-// The namespace of the requests that share prefixes only among those with the same salt.
+// The number of a salt; 0 of none. Of the salts that a gateway sends with its key: whoever may
+// choose such a salt must not be a client, who could look for one with another's number.
+uint64_t salt_number(std::string_view salt);
+
+// The namespace of the requests that share prefixes only among those with the same salt. A prompt's
+// pages at an engine whose /internal/events says `namespace` and `page_tokens` are
+//   extend_page_hashes(combine_namespace(namespace, salt_number(salt)), ids, page_tokens, &hashes)
 uint64_t combine_namespace(uint64_t name_space, uint64_t salt);
 
 // Hash of a path of pages: the hash of the path before it (of the namespace for a first page) and

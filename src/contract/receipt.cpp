@@ -143,6 +143,11 @@ std::string receipt_text(const UsageEvent& event) {
   return text + fmt::format("total_nano: {}\n", total);
 }
 
+std::string receipt_header(const Receipt& receipt) {
+  const std::span<const unsigned char> text(bytes_of(receipt.text), receipt.text.size());
+  return fmt::format("{}.{}.{}", receipt.key_id, base64(text), receipt.signature);
+}
+
 struct ReceiptSigner::Impl {
   Key key;
   std::string key_id;

@@ -29,7 +29,10 @@ struct Receipt {
   std::string key_id;     // first 16 hexadecimal digits of the SHA-256 of the public key
 };
 
-std::string receipt_text(const contract::UsageEvent& event);
+std::string receipt_text(const UsageEvent& event);
+
+// As it stands in a header: "<key id>.<text in base64>.<signature>".
+std::string receipt_header(const Receipt& receipt);
 
 class ReceiptSigner {
  public:
@@ -42,7 +45,7 @@ class ReceiptSigner {
   ~ReceiptSigner();
 
   // From any thread; 50 µs.
-  Receipt sign(const contract::UsageEvent& event) const;
+  Receipt sign(const UsageEvent& event) const;
 
   const std::string& key_id() const;
   const std::string& public_key_pem() const;  // for whoever verifies

@@ -6,8 +6,10 @@
 
 namespace sluice::kv {
 
-PageCache::PageCache(int64_t pages, int32_t page_tokens)
-    : pool_(pages), tree_(pages, page_tokens) {}
+PageCache::PageCache(int64_t pages, int32_t page_tokens) : pool_(pages), tree_(pages, page_tokens) {
+  // A step publishes a page at most once, and evicts one for each that it takes.
+  changes_.reserve(static_cast<size_t>(2 * pages));
+}
 
 std::optional<PageId> PageCache::take() {
   if (pool_.free_pages() == 0) {
@@ -53,6 +55,7 @@ void PageCache::publish(const PrefixKey& key, int64_t index, std::span<PageId> h
   const std::optional<PageId> same = tree_.find(node);
   if (!same) {
     tree_.insert(node, held[i]);
+    changes_.push_back({node.hash, PageChange::Kind::kAdded});
     return;
   }
   hold(*same);
@@ -134,6 +137,7 @@ void PageCache::hold(PageId page) {
 void PageCache::evict(PageId page) {
   tree_.revive(page);
   tree_.erase(page);
+  changes_.push_back({tree_.hash(page), PageChange::Kind::kRemoved});
   pool_.give_back(page);
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kv/page_change.h"
 #include "kv/page_pool.h"
 #include "kv/radix_tree.h"
 
@@ -54,6 +55,10 @@ class PageCache {
   // Forgets all that no sequence holds.
   void flush();
 
+  // What came and went since the last clear_changes(), in order.
+  std::span<const PageChange> changes() const { return changes_; }
+  void clear_changes() { changes_.clear(); }
+
   int64_t pages() const { return pool_.pages(); }
   int64_t available() const { return pool_.free_pages() + tree_.idle_nodes(); }
   int32_t page_tokens() const { return tree_.page_tokens(); }
@@ -71,6 +76,7 @@ class PageCache {
 
   PagePool pool_;
   RadixTree tree_;
+  std::vector<PageChange> changes_;
 };
 
 }  // namespace sluice::kv

@@ -37,6 +37,7 @@ class RadixTree {
 
   bool contains(PageId page) const { return node(page).in_tree; }
   bool is_idle(PageId page) const { return node(page).idle; }
+  uint64_t hash(PageId page) const { return node(page).hash; }  // as it was last inserted
   int32_t children(PageId page) const { return node(page).children; }
   std::optional<PageId> parent(PageId page) const;
   int64_t idle_nodes() const { return idle_nodes_; }

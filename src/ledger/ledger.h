@@ -37,11 +37,15 @@ class Ledger {
   int64_t events() const { return static_cast<int64_t>(ended_.size()); }
 
  private:
-  core::Result<void> post(const std::vector<Transfer>& transfers);
-  core::Result<Applied> apply_one(const contract::Reservation& reservation);
-  core::Result<Applied> apply_one(const contract::UsageEvent& event);
-  core::Result<Applied> apply_one(const contract::BalanceChange& change);
-  core::Result<Applied> apply_one(const contract::ChangeRecord& change);
+  using Transfers = std::vector<Transfer>;
+
+  core::Result<void> post(const Transfers& transfers);
+  core::Result<Applied> apply_one(const contract::Reservation& reservation,
+                                  const Transfers& transfers);
+  core::Result<Applied> apply_one(const contract::UsageEvent& event, const Transfers& transfers);
+  core::Result<Applied> apply_one(const contract::BalanceChange& change,
+                                  const Transfers& transfers);
+  core::Result<Applied> apply_one(const contract::ChangeRecord& change, const Transfers& transfers);
 
   Balances balances_;
   std::map<contract::RequestId, contract::Reservation> open_;

@@ -65,7 +65,8 @@ class Recoverer {
   explicit Recoverer(std::string folder) : folder_(std::move(folder)) {}
 
   core::Result<Recovered> run() {
-    for (const uint64_t number : TRY(segment_numbers(folder_))) {
+    const std::vector<uint64_t> numbers = TRY(segment_numbers(folder_));
+    for (const uint64_t number : numbers) {
       const std::string path = segment_path(folder_, number);
       found_.next_number = number + 1;
       if (lost_ || has_empty_head(path)) {

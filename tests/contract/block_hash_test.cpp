@@ -11,6 +11,9 @@ TEST(BlockHash, ANamespaceIsOfOneModelKvFormatAndSalt) {
   EXPECT_NE(model, model_namespace("0123456789abcdef1", 0)) << "the whole digest counts";
   EXPECT_NE(model, model_namespace("0123456789abcdef0", 1)) << "and the format";
   EXPECT_NE(combine_namespace(model, 1), combine_namespace(model, 2));
+  EXPECT_EQ(salt_number(""), 0u);
+  EXPECT_NE(salt_number("a"), 0u);
+  EXPECT_NE(salt_number("a"), salt_number("b"));
 }
 
 TEST(BlockHash, APageIsNamedByItsWholePath) {
@@ -31,6 +34,7 @@ TEST(BlockHash, APageIsNamedByItsWholePath) {
 TEST(BlockHash, TheNumbersAreThoseOfXxh3) {
   EXPECT_EQ(model_namespace("", 0), 0x2d06800538d394c2ull);
   EXPECT_EQ(hash_page(0, {}), 0x2d06800538d394c2ull);
+  EXPECT_EQ(salt_number("acme"), 0x44ad98655d8858e1ull);
 }
 
 }  // namespace
