@@ -58,6 +58,13 @@ Error context_too_long(std::string_view param, std::string_view message) {
 Error invalid_api_key(std::string_view message) {
   return make(401, kInvalidRequest, "invalid_api_key", "", message);
 }
+Error not_the_gateway(std::string_view message) {
+  return make(401, kInvalidRequest, "invalid_gateway_key", "sluice", message);
+}
+Error deadline_exceeded() {
+  return make(504, "timeout_error", "deadline_exceeded", "",
+              "the request's deadline passed while it waited for its turn");
+}
 Error model_not_found(std::string_view model) {
   return make(404, kInvalidRequest, "model_not_found", "model",
               fmt::format("the model '{}' does not exist; GET /v1/models lists what does", model));
@@ -77,6 +84,22 @@ Error overloaded(std::string_view message, int64_t retry_after_seconds) {
   Error error = make(503, "overloaded_error", "overloaded", "", message);
   error.retry_after_seconds = retry_after_seconds;
   return error;
+}
+
+Error permission_denied(std::string_view message) {
+  return make(403, kInvalidRequest, "permission_denied", "", message);
+}
+Error rate_limit_exceeded(std::string_view message) {
+  return make(429, "rate_limit_error", "rate_limit_exceeded", "", message);
+}
+Error insufficient_quota(std::string_view message) {
+  return make(429, "insufficient_quota", "insufficient_quota", "", message);
+}
+Error bad_upstream(std::string_view message) {
+  return make(502, "overloaded_error", "bad_upstream", "", message);
+}
+Error upstream_timeout(std::string_view message) {
+  return make(504, "server_error", "upstream_timeout", "", message);
 }
 
 Error from_status(int status, std::string_view message) {

@@ -137,6 +137,7 @@ Parsed<GenerationFields> parse_generation_fields(const Json& body, const Request
   out.n = TRY(fields.integer("n", {.least = 1, .most = limits.n_max})).value_or(1);
   out.skip_special_tokens = TRY(fields.boolean("skip_special_tokens")).value_or(true);
   out.cache_salt = TRY(fields.string("cache_salt")).value_or("");
+  out.gateway = TRY(parse_gateway_fields(body));
   return out;
 }
 

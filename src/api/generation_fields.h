@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/error.h"
+#include "api/gateway_fields.h"
 #include "api/json.h"
 
 namespace sluice::api {
@@ -61,6 +62,7 @@ struct GenerationFields {
   int64_t n = 1;
   bool skip_special_tokens = true;
   std::string cache_salt;  // a prefix is shared only by requests with the same salt
+  std::optional<GatewayFields> gateway;
 };
 
 Parsed<GenerationFields> parse_generation_fields(const Json& body, const RequestLimits& limits);

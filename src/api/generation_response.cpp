@@ -61,6 +61,13 @@ void write_chat_logprobs_field(JsonWriter* json, const Choice& choice) {
     json->null();
 }
 
+void write_token_ids(JsonWriter* json, const Choice& choice) {
+  if (!choice.token_ids) return;
+  json->key("token_ids").begin_array();
+  for (const int32_t id : *choice.token_ids) json->integer(id);
+  json->end_array();
+}
+
 std::string_view name_of(ReasoningField field) {
   return field == ReasoningField::kReasoning ? "reasoning" : "reasoning_content";
 }
@@ -78,6 +85,7 @@ void write_completion_choice(JsonWriter* json, const Choice& choice) {
     write_completion_logprobs(json, *choice.logprobs, choice.logprobs_offset);
   else
     json->null();
+  write_token_ids(json, choice);
   write_finish(json, choice.finish);
   json->end_object();
 }
@@ -107,6 +115,7 @@ std::string chat_json(const Answer& answer, ReasoningField field) {
     if (!choice.reasoning.empty()) json.key(name_of(field)).string(choice.reasoning);
     json.end_object();
     write_chat_logprobs_field(&json, choice);
+    write_token_ids(&json, choice);
     write_finish(&json, choice.finish);
     json.end_object();
   }
@@ -153,6 +162,7 @@ std::string chat_event(const AnswerHead& head, const Choice& choice, const Event
     json.key("content").string(choice.text);
   json.end_object();
   write_chat_logprobs_field(&json, choice);
+  write_token_ids(&json, choice);
   write_finish(&json, choice.finish);
   json.end_object().end_array();
   write_event_usage(&json, usage);

@@ -41,7 +41,8 @@ struct Choice {
   std::string reasoning = {};  // chat only
   std::optional<std::vector<TokenLogprobs>> logprobs = std::nullopt;
   int64_t logprobs_offset = 0;  // characters of the choice before the first of `logprobs`
-  std::optional<Finish> finish = std::nullopt;  // always set in a whole answer
+  std::optional<std::vector<int32_t>> token_ids = std::nullopt;  // that all of this came from
+  std::optional<Finish> finish = std::nullopt;                   // always set in a whole answer
 };
 
 // The name of the field with a model's thoughts: reasoning_content (DeepSeek, SGLang, Open WebUI)

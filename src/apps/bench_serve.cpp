@@ -21,6 +21,7 @@ namespace {
 
 struct Options {
   std::string url = "http://127.0.0.1:8000";
+  std::string authorities_file;
   std::string model;
   std::string key;
   std::vector<int> concurrency = {1, 4, 16};
@@ -158,8 +159,9 @@ class Collector final : public net::ResponseSink {
 
 class ServerBench {
  public:
-  ServerBench(const Options& options, const net::Url& url)
-      : options_(options), path_(url.path), client_(loop_, url.endpoint) {
+  ServerBench(const Options& options, const net::Url& url,
+              std::shared_ptr<const net::TlsClient> tls)
+      : options_(options), path_(url.path), client_(loop_, url.endpoint, {}, std::move(tls)) {
     headers_.push_back({"content-type", "application/json"});
     if (!options.key.empty()) {
       authorization_ = "Bearer " + options.key;
@@ -288,7 +290,9 @@ nlohmann::ordered_json to_json(const Row& row, const Options& options) {
 core::Result<int> bench(Options options) {
   net::Url url = TRY(net::parse_url(options.url));
   if (url.path.empty() || url.path == "/") url.path = "/v1";
-  ServerBench server(options, url);
+  std::shared_ptr<const net::TlsClient> tls;
+  if (url.scheme == net::Scheme::kHttps) tls = TRY(net::TlsClient::load(options.authorities_file));
+  ServerBench server(options, url, std::move(tls));
   if (options.model.empty()) options.model = TRY(server.find_model());
   const bool text = options.output == "text";
   if (text)
@@ -326,6 +330,8 @@ int run_bench_serve(int argc, char** argv) {
       "sluice bench serve"};
   app.add_option("--url", options.url, "of the server, /v1 is added if there is no path")
       ->capture_default_str();
+  app.add_option("--ca-file", options.authorities_file,
+                 "PEM: whose certificates an https server may show; none: the system's");
   app.add_option("--model", options.model, "the first that it lists if not given");
   app.add_option("--api-key", options.key, "sent as a bearer token");
   app.add_option("-c,--concurrency", options.concurrency, "streams at once, one row for each")

@@ -25,7 +25,8 @@
 namespace sluice::apps {
 namespace {
 
-constexpr int64_t kOtherDescriptors = 64;  // files of the model, the loop's
+constexpr int64_t kOtherDescriptors = 64;     // files of the model, the loop's
+constexpr int64_t kPageChangesMax = 1 << 16;  // kept for gateways that are behind
 
 int64_t resident_bytes() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
@@ -89,6 +90,7 @@ core::Result<int> serve(const ServeOptions& options) {
 
   net::EventLoop loop;
   server::EventBridge bridge(loop);
+  server::PageJournal pages(kPageChangesMax);
   engine::ModelRunner runner(*served.opened.model);
   engine::Engine engine(served.engine,
                         {.runner = &runner,
@@ -96,8 +98,11 @@ core::Result<int> serve(const ServeOptions& options) {
                          .ops = &served.opened.model->ops(),
                          .clock = &clock,
                          .sink = [&](const engine::StepEvents& events) { bridge.on_step(events); },
+                         .pages = [&](auto changes) { pages.add(changes); },
                          .observer = {}});
   server::ApiServerConfig config = TRY(make_server_config(options, served));
+  const std::shared_ptr<net::TlsServer> tls = TRY(make_tls(options));
+  config.tls = tls;
   config.id_seed = random_seed();
   config.secret_seed = random_seed();
   server::ApiServer server(
@@ -105,6 +110,7 @@ core::Result<int> serve(const ServeOptions& options) {
       {.loop = loop,
        .engine = engine,
        .bridge = bridge,
+       .pages = pages,
        .prompt_model = {.vocabulary = &served.vocabulary,
                         .chat_template = served.chat_template ? &*served.chat_template : nullptr,
                         .thinks = served.thinks && options.reasoning == "auto",
@@ -113,14 +119,15 @@ core::Result<int> serve(const ServeOptions& options) {
        .clock = clock,
        .resident_bytes = resident_bytes});
   const uint16_t port = TRY(server.listen(options.host, static_cast<uint16_t>(options.port)));
-  loop.handle_signals({SIGTERM, SIGINT}, [&, seen = 0](int) mutable {
+  loop.handle_signals(handled_signals(tls), [&, seen = 0](int number) mutable {
+    if (number == SIGHUP) return reload_tls(tls.get(), log);
     if (++seen > 1) return loop.stop();
     log.info("draining: new requests get 503, running ones have {} s; a second signal ends at once",
              options.drain_timeout_s);
     server.drain([&] { loop.stop(); });
   });
   const MinuteLog minute_log(loop, log, engine);
-  fmt::print("listening on http://{}:{}\n", options.host, port);
+  fmt::print("listening on {}://{}:{}\n", tls ? "https" : "http", options.host, port);
   std::fflush(stdout);
   loop.run();
   engine.stop();

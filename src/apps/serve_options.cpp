@@ -1,6 +1,7 @@
 #include "apps/serve_options.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -8,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/byte_size.h"
+#include "formats/byte_source.h"
 
 namespace sluice::apps {
 namespace {
@@ -79,6 +81,20 @@ std::vector<api::Setting> settings_of(const ServeOptions& options, const ServedM
           {"reasoning", served.thinks ? options.reasoning : "off"}};
 }
 
+// The first line: editors end a file with a newline.
+core::Result<std::string> read_gateway_key(const std::string& path) {
+  if (path.empty()) return std::string();
+  const auto file = TRY(formats::map_file(path));
+  const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()),
+                              file->bytes().size());
+  std::string key(text.substr(0, text.find_first_of("\r\n")));
+  constexpr size_t kKeyBytesMin = 16;
+  if (key.size() < kKeyBytesMin)
+    return core::invalid("--gateway-key-file '{}': the key has {} bytes, at least {} are needed",
+                         path, key.size(), kKeyBytesMin);
+  return key;
+}
+
 }  // namespace
 
 void add_serve_options(CLI::App& app, ServeOptions* options) {
@@ -94,6 +110,19 @@ void add_serve_options(CLI::App& app, ServeOptions* options) {
                  "a key that requests may carry, may be repeated, also from SLUICE_API_KEY; none: "
                  "everybody may ask")
       ->allow_extra_args(false);
+  app.add_option("--gateway-key-file", options->gateway_key_file,
+                 "file with the key of the gateway that may send the object \"sluice\" and read "
+                 "/internal/events; none: nobody may")
+      ->check(CLI::ExistingFile);
+  auto* certificate =
+      app.add_option("--tls-cert", options->tls.certificate_file,
+                     "PEM: the server's certificate, then those that lead to the root; read again "
+                     "on SIGHUP; none: plain HTTP")
+          ->check(CLI::ExistingFile);
+  auto* key = app.add_option("--tls-key", options->tls.key_file, "PEM: its private key")
+                  ->check(CLI::ExistingFile);
+  certificate->needs(key);
+  key->needs(certificate);
   app.add_option("--allowed-origin", options->allowed_origin,
                  "for browsers (CORS); an empty text: none")
       ->capture_default_str();
@@ -113,6 +142,25 @@ void add_serve_options(CLI::App& app, ServeOptions* options) {
       ->capture_default_str()
       ->check(CLI::Range(0.01, 1e6));
   add_limits(app, options);
+}
+
+core::Result<std::shared_ptr<net::TlsServer>> make_tls(const ServeOptions& options) {
+  if (options.tls.certificate_file.empty()) return std::shared_ptr<net::TlsServer>();
+  return net::TlsServer::load(options.tls);
+}
+
+std::vector<int> handled_signals(const std::shared_ptr<net::TlsServer>& tls) {
+  std::vector<int> signals = {SIGTERM, SIGINT};
+  if (tls) signals.push_back(SIGHUP);
+  return signals;
+}
+
+void reload_tls(net::TlsServer* tls, const core::Logger& log) {
+  const auto reloaded = tls->reload();
+  if (reloaded.ok())
+    log.info("the certificate was read again");
+  else
+    log.error("the certificate stays as it was: {}", reloaded.error().message);
 }
 
 core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options) {
@@ -166,6 +214,7 @@ core::Result<server::ApiServerConfig> make_server_config(const ServeOptions& opt
   config.model_digest = manifest.digest;
   config.version = SLUICE_VERSION;
   config.api_keys = keys_of(options);
+  config.gateway_key = TRY(read_gateway_key(options.gateway_key_file));
   config.allowed_origin = options.allowed_origin;
   const engine::EngineLimits& limits = served.engine.limits;
   config.request_limits.choices_max =

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "apps/served_model.h"
+#include "core/log.h"
 #include "core/result.h"
 #include "server/api_server.h"
 
@@ -17,6 +19,8 @@ struct ServeOptions {
   int port = 8000;
   std::vector<std::string> model_names;  // none: the file's name
   std::vector<std::string> api_keys;
+  std::string gateway_key_file;  // empty: no gateway is known
+  net::TlsServerFiles tls;       // empty: plain HTTP
   std::string allowed_origin = "*";
   std::string reasoning = "auto";                     // or off
   std::string reasoning_field = "reasoning_content";  // or reasoning
@@ -36,6 +40,12 @@ struct ServeOptions {
 void add_serve_options(CLI::App& app, ServeOptions* options);
 
 core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options);
+// Null where no certificate is given.
+core::Result<std::shared_ptr<net::TlsServer>> make_tls(const ServeOptions& options);
+// SIGTERM and SIGINT; with TLS also SIGHUP, on which new connections show the certificate that the
+// files hold then.
+std::vector<int> handled_signals(const std::shared_ptr<net::TlsServer>& tls);
+void reload_tls(net::TlsServer* tls, const core::Logger& log);
 // SLUICE_API_KEY keeps a key out of the list of processes.
 std::vector<std::string> keys_of(const ServeOptions& options);
 // Of the system: nobody can guess it.

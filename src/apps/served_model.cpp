@@ -5,9 +5,9 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/byte_size.h"
+#include "contract/block_hash.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
-#include "kv/page_cache.h"
 #include "tokenizer/gguf_vocabulary.h"
 
 namespace sluice::apps {
@@ -50,8 +50,8 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
                               .logit_columns = model.spec().vocab,
                               .end_token_ids = served.vocabulary.end_of_generation()},
                              &config));
-  config.cache_namespace = kv::model_namespace(served.opened.checkpoint->manifest().digest,
-                                               static_cast<uint64_t>(model.kv_format()));
+  config.cache_namespace = contract::model_namespace(served.opened.checkpoint->manifest().digest,
+                                                     static_cast<uint64_t>(model.kv_format()));
   config.tpot_target_ns = static_cast<int64_t>(options.tpot_target_ms * 1e6);
   return config;
 }

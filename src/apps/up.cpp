@@ -30,9 +30,9 @@ struct UpOptions {
 
 // Options of this process: the engine's does not get them. (It must not close idle connections
 // before we do.)
-constexpr std::string_view kOwnOptions[] = {"--host",       "--port",         "--hold-timeout",
-                                            "--held-max",   "--idle-timeout", "--header-max",
-                                            "--headers-max"};
+constexpr std::string_view kOwnOptions[] = {"--host",        "--port",         "--hold-timeout",
+                                            "--held-max",    "--idle-timeout", "--header-max",
+                                            "--headers-max", "--tls-cert",     "--tls-key"};
 // A request reaches the engine with headers of ours.
 constexpr int64_t kAddedHeaderBytes = 1024;
 constexpr int32_t kAddedHeaders = 8;
@@ -94,6 +94,7 @@ core::Result<int> up(const UpOptions& options, const CLI::App& app) {
        .api_keys = keys_of(options.serve),
        .id_seed = random_seed()});
   const net::ServerLimits limits = TRY(make_http_limits(options.serve));
+  const std::shared_ptr<net::TlsServer> tls = TRY(make_tls(options.serve));
   net::HttpServer http(
       {.loop = loop,
        .limits = limits,
@@ -101,10 +102,11 @@ core::Result<int> up(const UpOptions& options, const CLI::App& app) {
                       net::Responder responder) { proxy.handle(request, std::move(responder)); },
        .check_head = [&](const net::Request& head) { return proxy.check_head(head); },
        .refusal = [&](int status,
-                      std::string_view message) { return proxy.refusal(status, message); }});
+                      std::string_view message) { return proxy.refusal(status, message); },
+       .tls = tls});
   const std::string& host = options.serve.host;
   const uint16_t port = TRY(http.listen(host, static_cast<uint16_t>(options.serve.port)));
-  const std::string url = fmt::format("http://{}:{}", host, port);
+  const std::string url = fmt::format("{}://{}:{}", tls ? "https" : "http", host, port);
 
   constexpr int64_t kLastWordsNs = 2'000'000'000;  // for clients to take their answers
   net::Timer last_words(loop);
@@ -128,7 +130,9 @@ core::Result<int> up(const UpOptions& options, const CLI::App& app) {
                                http.on_idle([&] { loop.stop(); });
                                last_words.start(kLastWordsNs, [&] { loop.stop(); });
                              }});
-  loop.handle_signals({SIGTERM, SIGINT}, [&, seen = 0](int) mutable {
+  const core::Logger log;
+  loop.handle_signals(handled_signals(tls), [&, seen = 0](int number) mutable {
+    if (number == SIGHUP) return reload_tls(tls.get(), log);
     if (++seen > 1) return loop.stop();
     supervisor.stop();
   });

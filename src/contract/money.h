@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <string_view>
 
 namespace sluice::contract {
 
@@ -22,6 +23,7 @@ enum class Unit : uint8_t {
   kComputeMicrosecond,  // of own compute
 };
 inline constexpr int kUnits = 5;
+std::string_view to_text(Unit unit);  // "prompt_token"
 
 // Nano-units of money for one million of a unit: 0.15 a million tokens is 150'000'000.
 struct Rate {

@@ -11,7 +11,8 @@
 
 namespace sluice::contract {
 
-// Unique for ever: which gateway, and its count. Text "req_<gateway>_<sequence>", both hexadecimal.
+// Unique for ever: which gateway, and its count (contract/request_id.h). Text
+// "req_<gateway>_<sequence>", both 16 hexadecimal digits.
 struct RequestId {
   uint64_t gateway = 0;
   uint64_t sequence = 0;
@@ -51,17 +52,22 @@ enum class ValveDecision : uint8_t {
   kRefused,
 };
 
+// Whom a line charges. A stream that went on elsewhere has prompt tokens for which the pool's owner
+// is paid but not the tenant charged (docs/billing.md).
+enum class LineSide : uint8_t { kBoth, kSaleOnly, kCostOnly };
+
 // One thing that was used, at one replica. A survived stream has lines of both replicas.
 struct UsageLine {
   std::string replica;
   std::string pool;
   std::string owner;  // of the pool; "" the platform
   Unit unit = Unit::kPromptToken;
+  LineSide side = LineSide::kBoth;
   int64_t quantity = 0;
   int64_t sale_version = 0;  // of the Price; 0: none matched
   int64_t cost_version = 0;
-  NanoMoney amount;  // amount_of(quantity, sale rate)
-  NanoMoney cost;    // amount_of(quantity, cost rate)
+  NanoMoney amount;  // amount_of(quantity, sale rate); 0 of kCostOnly
+  NanoMoney cost;    // amount_of(quantity, cost rate); 0 of kSaleOnly
   bool operator==(const UsageLine&) const = default;
 };
 

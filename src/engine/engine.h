@@ -16,6 +16,7 @@
 #include "core/thread_pool.h"
 #include "engine/request.h"
 #include "engine/stats.h"
+#include "kv/page_change.h"
 
 namespace sluice::kernels {
 struct Ops;
@@ -48,9 +49,9 @@ struct EngineConfig {
   EngineLimits limits;
   int32_t vocab_tokens = 0;            // ids that may be sampled; rows of logits may be longer
   std::vector<int32_t> end_token_ids;  // of the model
-  uint64_t cache_namespace = 0;        // kv::model_namespace(): no page of another model is found
-  int64_t tpot_target_ns = 0;          // 0: none; else prefill chunks shrink to keep decodes at it
-  MachineLimits machine{};             // for the share of it that steps reach
+  uint64_t cache_namespace = 0;  // contract::model_namespace(): no page of another model is found
+  int64_t tpot_target_ns = 0;    // 0: none; else prefill chunks shrink to keep decodes at it
+  MachineLimits machine{};       // for the share of it that steps reach
 };
 
 // What a file says of its ids.
@@ -67,6 +68,8 @@ core::Result<void> set_vocabulary(const VocabularyInfo& info, EngineConfig* conf
 
 // Called on the loop thread once a step; must not block and must not call back into stop().
 using EventSink = std::function<void(const StepEvents&)>;
+// What the prefix cache gained and lost in a step, in order; the same rules.
+using PageSink = std::function<void(std::span<const kv::PageChange>)>;
 using StepObserver = std::function<void(const StepRecord&)>;
 
 // Everything outlives the engine. The pool is used by the loop thread only.
@@ -76,6 +79,7 @@ struct EngineParts {
   const kernels::Ops* ops = nullptr;  // of rows of logits
   const core::Clock* clock = nullptr;
   EventSink sink;
+  PageSink pages{};       // may be empty
   StepObserver observer;  // may be empty
 };
 

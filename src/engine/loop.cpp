@@ -2,21 +2,20 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <limits>
 
+#include "contract/block_hash.h"
 #include "core/assert.h"
 #include "core/math.h"
 
 namespace sluice::engine {
 namespace {
 
-constexpr double kSecond = 1e9;
 // Fewer logits are sampled sooner by one thread than others wake up.
 constexpr int64_t kSharedLogitsMin = 1 << 16;
 
 double seconds(int64_t ns) {
-  return static_cast<double>(ns) / kSecond;
+  return static_cast<double>(ns) * 1e-9;
 }
 
 template <typename T>
@@ -47,12 +46,12 @@ void check_limits(const EngineConfig& c, const RunnerShape& shape) {
     ASSERT(id >= 0 && id < c.vocab_tokens, "end token {} of {} ids", id, c.vocab_tokens);
 }
 
-bool by_arrival(int64_t arrival, const std::unique_ptr<Sequence>& s) {
-  return arrival < s->arrival;
+bool by_rank(int64_t rank, const std::unique_ptr<Sequence>& s) {
+  return rank < s->rank();
 }
 
-void insert_by_arrival(std::vector<std::unique_ptr<Sequence>>* into, std::unique_ptr<Sequence> s) {
-  const auto place = std::upper_bound(into->begin(), into->end(), s->arrival, by_arrival);
+void insert_by_rank(std::vector<std::unique_ptr<Sequence>>* into, std::unique_ptr<Sequence> s) {
+  const auto place = std::upper_bound(into->begin(), into->end(), s->rank(), by_rank);
   into->insert(place, std::move(s));
 }
 
@@ -128,7 +127,10 @@ void Loop::clear_events() {
 // ---- receive
 
 void Loop::receive(Messages* messages) {
-  for (Owned& s : messages->arrivals) waiting_.push_back(std::move(s));
+  for (Owned& s : messages->arrivals) {
+    if (s->deadline_ns > 0) earliest_deadline_ns_ = std::min(earliest_deadline_ns_, s->deadline_ns);
+    insert_by_rank(&waiting_, std::move(s));
+  }
   for (const EndMessage& end : messages->ends) {
     const auto is_it = [&](const Owned& s) { return s->id == end.id; };
     const auto running = std::find_if(running_.begin(), running_.end(), is_it);
@@ -143,6 +145,24 @@ void Loop::receive(Messages* messages) {
     waiting_.erase(waiting);
   }
   if (messages->flush == FlushCache::kYes) cache_.flush();
+  end_overdue();
+}
+
+// What has begun is worth its end.
+void Loop::end_overdue() {
+  const int64_t now_ns = parts_.clock->now_ns();
+  if (now_ns < earliest_deadline_ns_) return;
+  earliest_deadline_ns_ = kNever;
+  for (Owned& s : waiting_) {
+    if (s->deadline_ns == 0 || s->started_ns) continue;
+    if (now_ns < s->deadline_ns) {
+      earliest_deadline_ns_ = std::min(earliest_deadline_ns_, s->deadline_ns);
+      continue;
+    }
+    finish(s.get(), FinishReason::kDeadline);
+    s.reset();
+  }
+  std::erase(waiting_, nullptr);
 }
 
 // ---- schedule
@@ -161,7 +181,7 @@ void Loop::schedule() {
                          .budget = {.tokens = l.step_tokens_max,
                                     .pages = cache_.available(),
                                     .logit_rows = l.logit_rows_max,
-                                    .device_ns = static_cast<double>(config_.tpot_target_ns)},
+                                    .device_ns = step_time_ns()},
                          .limits = {.sequences_max = l.sequences_max,
                                     .chunk_tokens_max = l.chunk_tokens_max,
                                     .prefill_tokens_min = l.prefill_tokens_min,
@@ -177,6 +197,14 @@ void Loop::schedule() {
   for (Part& part : step_parts_) take_pages(&part);
   ASSERT(!step_parts_.empty() || !has_work(), "{} running and {} waiting sequences stand still",
          running_.size(), waiting_.size());
+}
+
+// The strictest TPOT of those that run; 0: none has one.
+double Loop::step_time_ns() const {
+  int64_t least_ns = config_.tpot_target_ns > 0 ? config_.tpot_target_ns : kNever;
+  for (const Owned& s : running_)
+    if (s->target.tpot_ns > 0) least_ns = std::min(least_ns, s->target.tpot_ns);
+  return least_ns == kNever ? 0.0 : static_cast<double>(least_ns);
 }
 
 void Loop::describe() {
@@ -201,7 +229,7 @@ void Loop::look_up(const Sequence& s, schedule::SequenceState* state) const {
 }
 
 schedule::SequenceState Loop::state_of(const Sequence& s) const {
-  return {.arrival = s.arrival,
+  return {.rank = s.rank(),
           .known_tokens = s.known(),
           .computed_tokens = s.computed,
           .pages = static_cast<int64_t>(s.pages.size()),
@@ -218,7 +246,7 @@ void Loop::preempt(int64_t index) {
   ++s.preemptions;
   ++stats_.preemptions;
   ++record_.preempted;
-  insert_by_arrival(&waiting_, std::move(*victim));
+  insert_by_rank(&waiting_, std::move(*victim));
   running_.erase(victim);
 }
 
@@ -235,9 +263,9 @@ void Loop::start_admitted() {
     ++record_.admitted;
     if (!s.started_ns) {
       s.started_ns = now_ns;
-      s.cached_tokens = s.computed;
+      s.cached_tokens = std::min(s.computed, s.prompt_tokens);
       if (state.rows == schedule::LogitRows::kLast) stats_.prefix_query_tokens += s.prompt_tokens;
-      stats_.prefix_hit_tokens += s.computed;
+      stats_.prefix_hit_tokens += s.cached_tokens;
       s.ids.reserve(static_cast<size_t>(s.tokens_max));
       s.pages.reserve(static_cast<size_t>(core::div_ceil(s.tokens_max, shape_.page_tokens)));
       s.page_hashes.reserve(s.pages.capacity());
@@ -246,7 +274,7 @@ void Loop::start_admitted() {
     step_parts_.push_back({&s, p.tokens});
   }
   for (const schedule::PlannedPart& p : plan_.admitted)
-    insert_by_arrival(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
+    insert_by_rank(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
   std::erase(waiting_, nullptr);
 }
 
@@ -276,23 +304,6 @@ void Loop::launch() {
                      logits_.data());
   record_.forward_ns = parts_.clock->now_ns() - begin_ns;
   count_work();
-}
-
-// What the step had to move and compute, beside what the machine could do in its time.
-void Loop::count_work() {
-  const StepWork& work = shape_.work;
-  int64_t context = 0;
-  for (const StepPart& part : record_parts_) context += part.context_before + part.tokens;
-  const double bytes = work.step_bytes + work.context_token_bytes * static_cast<double>(context);
-  const double operations = work.token_operations * static_cast<double>(token_ids_.size()) +
-                            work.logit_row_operations * static_cast<double>(logit_rows_.size());
-  stats_.step_s += static_cast<double>(record_.forward_ns) * 1e-9;
-  stats_.step_read_bytes += bytes;
-  stats_.step_operations += operations;
-  const MachineLimits& machine = config_.machine;
-  if (machine.read_bytes_per_s > 0 && machine.operations_per_s > 0)
-    stats_.step_limit_s +=
-        std::max(bytes / machine.read_bytes_per_s, operations / machine.operations_per_s);
 }
 
 void Loop::add_rows(Part* part) {
@@ -345,6 +356,7 @@ void Loop::process() {
     advance(part);
   }
   cost_.add(size, record_.forward_ns + record_.sampling_ns);
+  measure_speed(size.tokens);
   stats_.iteration_tokens.add(static_cast<double>(size.tokens));
   ++stats_.steps;
   std::erase_if(running_, [](const Owned& s) { return s->finished; });
@@ -430,7 +442,7 @@ void Loop::advance(const Part& part) {
 
 void Loop::publish_pages(Sequence* s) {
   const int64_t full = s->computed / shape_.page_tokens;
-  kv::extend_page_hashes(s->name_space, s->ids, shape_.page_tokens, &s->page_hashes);
+  contract::extend_page_hashes(s->name_space, s->ids, shape_.page_tokens, &s->page_hashes);
   for (; s->published < full; ++s->published) cache_.publish(s->key(), s->published, s->pages);
 }
 
@@ -479,51 +491,15 @@ void Loop::finish(Sequence* s, FinishReason reason) {
   count_finished(*s, finish_events_.back(), now_ns);
 }
 
-void Loop::count_finished(const Sequence& s, const FinishEvent& event, int64_t now_ns) {
-  ++record_.ended;
-  ++stats_.finished[static_cast<size_t>(event.reason)];
-  // A place gets free as often as a request ends.
-  constexpr double kSmoothing = 0.1;
-  if (last_finish_ns_) {
-    const auto interval = static_cast<double>(now_ns - *last_finish_ns_);
-    const auto mean =
-        stats_.retry_after_ns > 0 ? static_cast<double>(stats_.retry_after_ns) : interval;
-    stats_.retry_after_ns = std::llround(mean + kSmoothing * (interval - mean));
-  }
-  last_finish_ns_ = now_ns;
-  if (event.reason != FinishReason::kStop && event.reason != FinishReason::kLength) return;
-  stats_.e2e_s.add(seconds(now_ns - s.submitted_ns));
-  stats_.queue_s.add(seconds(event.queue_ns));
-  stats_.prefill_s.add(seconds(event.prefill_ns));
-  stats_.decode_s.add(seconds(event.decode_ns));
-  stats_.inference_s.add(seconds(event.prefill_ns + event.decode_ns));
-  if (event.completion_tokens > 1)
-    stats_.time_per_output_token_s.add(seconds(event.decode_ns) /
-                                       static_cast<double>(event.completion_tokens - 1));
-  stats_.request_prompt_tokens.add(static_cast<double>(event.prompt_tokens));
-  stats_.request_generation_tokens.add(static_cast<double>(event.completion_tokens));
-  stats_.request_max_tokens.add(static_cast<double>(s.tokens_max - s.prompt_tokens));
-}
-
 // ---- emit
 
 void Loop::emit() {
   update_gauges();
+  if (parts_.pages && !cache_.changes().empty()) parts_.pages(cache_.changes());
+  cache_.clear_changes();
   if (prompt_events_.empty() && token_events_.empty() && finish_events_.empty()) return;
   parts_.sink(
       {.prompt_tokens = prompt_events_, .tokens = token_events_, .finished = finish_events_});
-}
-
-void Loop::update_gauges() {
-  const kv::PageCounts pages = cache_.counts();
-  stats_.waiting = static_cast<int64_t>(waiting_.size());
-  stats_.running = static_cast<int64_t>(running_.size());
-  stats_.pages_used = pages.used;
-  stats_.pages_cached = pages.cached;
-  record_.parts = record_parts_;
-  record_.pages_free = pages.free;
-  record_.pages_cached = pages.cached;
-  record_.pages_used = pages.used;
 }
 
 }  // namespace sluice::engine

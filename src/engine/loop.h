@@ -35,6 +35,7 @@ class Loop {
 
  private:
   using Owned = std::unique_ptr<Sequence>;
+  static constexpr int64_t kNever = INT64_MAX;
 
   // A sequence's share of the step under way.
   struct Part {
@@ -52,6 +53,7 @@ class Loop {
   };
 
   void receive(Messages* messages);
+  void end_overdue();
   void schedule();
   void launch();
   void process();
@@ -60,6 +62,7 @@ class Loop {
   void clear_events();
   void rest();  // nothing is left to do
   void describe();
+  double step_time_ns() const;
   void look_up(const Sequence& s, schedule::SequenceState* state) const;
   schedule::SequenceState state_of(const Sequence& s) const;
   void preempt(int64_t index);
@@ -68,11 +71,13 @@ class Loop {
   void add_rows(Part* part);
   void count_work();
   void sample_rows();
+  void measure_speed(int64_t tokens);
   void run_job(Job* job, std::span<const float> logits, Sampler* sampler);
   void advance(const Part& part);
   void accept_token(Sequence* s, const Job& job);
   void publish_pages(Sequence* s);
   void finish(Sequence* s, FinishReason reason);
+  void count_target(const Sequence& s, int64_t now_ns);
   void count_finished(const Sequence& s, const FinishEvent& event, int64_t now_ns);
   void update_gauges();
 
@@ -82,8 +87,9 @@ class Loop {
 
   // Owned by the loop thread.
   kv::PageCache cache_;
-  std::vector<Owned> running_;  // by arrival
-  std::vector<Owned> waiting_;  // by arrival
+  std::vector<Owned> running_;             // by rank
+  std::vector<Owned> waiting_;             // by rank
+  int64_t earliest_deadline_ns_ = kNever;  // of the waiting ones, or earlier
   schedule::CostFit cost_;
   EngineStats stats_;
   StepRecord record_;

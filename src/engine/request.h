@@ -44,13 +44,31 @@ struct SamplingParams {
   int32_t logprobs_top = -1;  // −1 none; 0 the sampled token's only; n also the n best (limited)
 };
 
+// What a request should reach; 0: nothing is asked for. Whether it did is counted. A TPOT of a
+// running request bounds what a step prefills beside it.
+struct Target {
+  int64_t ttft_ns = 0;
+  int64_t tpot_ns = 0;
+  int64_t total_ns = 0;
+};
+
+inline constexpr int32_t kPriorityMax = 1000;
+
 // One continuation of one prompt. `n` continuations are n requests, submitted together: the engine
 // computes a prefix that several live requests share once.
 struct Request {
   RequestId id{};
   std::vector<int32_t> prompt_ids{};  // at least one
+  // Of prompt_ids, at the end: output of this request that another engine has made. The request
+  // goes on behind it as if it had been made here: positions, penalties, max_tokens, usage.
+  int64_t resumed_tokens = 0;
   SamplingParams sampling{};
   uint64_t cache_salt = 0;  // a prefix is shared only by requests with the same salt
+  // ± kPriorityMax; the higher goes first, equal ones by arrival. When pages run out the lowest
+  // gives its own up.
+  int32_t priority = 0;
+  int64_t deadline_ns = 0;  // of the engine's clock: not started by then, it ends; 0: none
+  Target target{};
   // ≥ 0: a PromptTokenEvent for each prompt id with that many best alternatives. Such a request
   // computes all of its prompt: it does not use a cached prefix (but leaves one).
   int32_t prompt_logprobs_top = -1;
@@ -97,15 +115,16 @@ enum class FinishReason : uint8_t {
   kLength,     // max_tokens, or the context is full
   kCancelled,  // cancel(), or the engine was stopped
   kError,      // the model gave logits that are not finite
+  kDeadline,   // it passed while the request waited
 };
-inline constexpr int kFinishReasons = 4;
+inline constexpr int kFinishReasons = 5;
 
 struct FinishEvent {
   RequestId id{};
   FinishReason reason = FinishReason::kStop;
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;      // of the prompt, found in the prefix cache at the first start
-  int64_t completion_tokens = 0;  // TokenEvents emitted
+  int64_t completion_tokens = 0;  // TokenEvents emitted, and resumed_tokens
   int64_t queue_ns = 0;           // from submit() to the first step that it is part of
   int64_t prefill_ns = 0;         // from there to its first token
   int64_t decode_ns = 0;          // from there to the end

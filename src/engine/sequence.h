@@ -15,10 +15,15 @@
 namespace sluice::engine {
 
 struct Sequence {
+  static constexpr int64_t kRanksOfPriority = int64_t{1} << 52;
+
   RequestId id;
   SamplingParams sampling;
   int32_t prompt_logprobs_top = -1;
-  int64_t arrival = 0;  // order of arrival, and of being served
+  int64_t arrival = 0;  // order of arrival
+  int32_t priority = 0;
+  int64_t deadline_ns = 0;  // 0: none
+  Target target;
 
   std::vector<int32_t> ids;  // the prompt and what was sampled
   int64_t prompt_tokens = 0;
@@ -43,6 +48,8 @@ struct Sequence {
   int64_t cached_tokens = 0;
   int64_t preemptions = 0;
 
+  // Order of being served: by priority, then by arrival.
+  int64_t rank() const { return arrival - priority * kRanksOfPriority; }
   int64_t known() const { return static_cast<int64_t>(ids.size()); }
   int64_t outputs() const { return known() - prompt_tokens; }
   kv::PrefixKey key() const { return {name_space, page_hashes, ids}; }

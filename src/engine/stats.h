@@ -35,8 +35,9 @@ class Histogram {
 struct EngineStats {
   EngineStats();
 
-  int64_t waiting = 0;  // accepted, and in no step yet or preempted
-  int64_t running = 0;  // hold pages
+  int64_t queued_tokens = 0;  // known and not computed yet, of all accepted requests
+  int64_t waiting = 0;        // accepted, and in no step yet or preempted
+  int64_t running = 0;        // hold pages
   bool draining = false;
   int64_t pages = 0;
   int64_t pages_used = 0;      // held by running sequences
@@ -49,11 +50,17 @@ struct EngineStats {
   int64_t prompt_cached_tokens = 0;
   int64_t generation_tokens = 0;
   int64_t preemptions = 0;
+  int64_t targets_met = 0;  // requests with a target that reached all of its parts
+  int64_t targets_missed = 0;
   int64_t steps = 0;
   double step_s = 0;           // of forward passes
   double step_read_bytes = 0;  // that they had to read: weights once a step, KV
   double step_operations = 0;  // that they had to do: products with weights
   double step_limit_s = 0;     // the least that this takes at the machine's limits; 0: not known
+  // Of late steps, as they come now; 0: not measured yet.
+  double prefill_tokens_per_s = 0;  // of steps that computed prompts
+  double decode_tokens_per_s = 0;   // of steps that only decoded, all sequences together
+  double decode_step_s = 0;         // time of such a step: what a sequence waits for its next token
   std::array<int64_t, kFinishReasons> finished{};  // by FinishReason
 
   Histogram time_to_first_token_s;

@@ -1,33 +1,15 @@
 #include "kv/page_cache.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 
 #include "core/assert.h"
-#include "core/rng.h"
 
 namespace sluice::kv {
 
-uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format) {
-  return XXH3_64bits_withSeed(weights_digest.data(), weights_digest.size(), kv_format);
+PageCache::PageCache(int64_t pages, int32_t page_tokens) : pool_(pages), tree_(pages, page_tokens) {
+  // A step publishes a page at most once, and evicts one for each that it takes.
+  changes_.reserve(static_cast<size_t>(2 * pages));
 }
-
-uint64_t combine_namespace(uint64_t name_space, uint64_t salt) {
-  return core::random_bits(name_space, salt);
-}
-
-void extend_page_hashes(uint64_t name_space, std::span<const int32_t> ids, int32_t page_tokens,
-                        std::vector<uint64_t>* hashes) {
-  const auto width = static_cast<size_t>(page_tokens);
-  while ((hashes->size() + 1) * width <= ids.size()) {
-    const uint64_t before = hashes->empty() ? name_space : hashes->back();
-    hashes->push_back(hash_page(before, ids.subspan(hashes->size() * width, width)));
-  }
-}
-
-PageCache::PageCache(int64_t pages, int32_t page_tokens)
-    : pool_(pages), tree_(pages, page_tokens) {}
 
 std::optional<PageId> PageCache::take() {
   if (pool_.free_pages() == 0) {
@@ -73,6 +55,7 @@ void PageCache::publish(const PrefixKey& key, int64_t index, std::span<PageId> h
   const std::optional<PageId> same = tree_.find(node);
   if (!same) {
     tree_.insert(node, held[i]);
+    changes_.push_back({node.hash, PageChange::Kind::kAdded});
     return;
   }
   hold(*same);
@@ -154,6 +137,7 @@ void PageCache::hold(PageId page) {
 void PageCache::evict(PageId page) {
   tree_.revive(page);
   tree_.erase(page);
+  changes_.push_back({tree_.hash(page), PageChange::Kind::kRemoved});
   pool_.give_back(page);
 }
 

@@ -5,31 +5,20 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <vector>
 
+#include "kv/page_change.h"
 #include "kv/page_pool.h"
 #include "kv/radix_tree.h"
 
 namespace sluice::kv {
 
-// A sequence's token ids with the hash of every full page (hash_page, starting at the namespace).
+// A sequence's token ids with the hash of every full page (contract/block_hash.h).
 struct PrefixKey {
   uint64_t name_space = 0;
   std::span<const uint64_t> page_hashes;
   std::span<const int32_t> ids;  // at least page_hashes.size() · page_tokens
 };
-
-// The namespace of one model's pages: XXH3 of its weights' digest, seeded by the number of the KV
-// format. What a salt adds: combine_namespace().
-uint64_t model_namespace(std::string_view weights_digest, uint64_t kv_format);
-
-// The namespace of the requests that share prefixes only among those with the same salt.
-uint64_t combine_namespace(uint64_t name_space, uint64_t salt);
-
-// Appends the hashes of the full pages of `ids` that `hashes` does not have yet.
-void extend_page_hashes(uint64_t name_space, std::span<const int32_t> ids, int32_t page_tokens,
-                        std::vector<uint64_t>* hashes);
 
 struct PageCounts {
   int64_t free = 0;
@@ -66,6 +55,10 @@ class PageCache {
   // Forgets all that no sequence holds.
   void flush();
 
+  // What came and went since the last clear_changes(), in order.
+  std::span<const PageChange> changes() const { return changes_; }
+  void clear_changes() { changes_.clear(); }
+
   int64_t pages() const { return pool_.pages(); }
   int64_t available() const { return pool_.free_pages() + tree_.idle_nodes(); }
   int32_t page_tokens() const { return tree_.page_tokens(); }
@@ -83,6 +76,7 @@ class PageCache {
 
   PagePool pool_;
   RadixTree tree_;
+  std::vector<PageChange> changes_;
 };
 
 }  // namespace sluice::kv

@@ -1,17 +1,11 @@
 #include "kv/radix_tree.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 
 #include "core/assert.h"
 
 namespace sluice::kv {
-
-uint64_t hash_page(uint64_t before, std::span<const int32_t> page_ids) {
-  return XXH3_64bits_withSeed(page_ids.data(), page_ids.size_bytes(), before);
-}
 
 RadixTree::RadixTree(int64_t pages, int32_t page_tokens)
     : page_tokens_(page_tokens),

@@ -12,14 +12,10 @@
 
 namespace sluice::kv {
 
-// Hash of a path of pages: the hash of the path before it (of the namespace for a first page) and
-// the page's token ids. XXH3, 64 bits.
-uint64_t hash_page(uint64_t before, std::span<const int32_t> page_ids);
-
 // Where a page hangs in the tree and what it holds. The hash only finds candidates: a lookup
 // compares namespace, parent and ids.
 struct NodeKey {
-  uint64_t hash = 0;             // hash_page(...) of the whole path
+  uint64_t hash = 0;             // contract::hash_page(...) of the whole path
   uint64_t name_space = 0;       // of weights, adapter, salt and KV format
   std::optional<PageId> parent;  // none: the first page of a sequence
   std::span<const int32_t> ids;  // page_tokens of them
@@ -41,6 +37,7 @@ class RadixTree {
 
   bool contains(PageId page) const { return node(page).in_tree; }
   bool is_idle(PageId page) const { return node(page).idle; }
+  uint64_t hash(PageId page) const { return node(page).hash; }  // as it was last inserted
   int32_t children(PageId page) const { return node(page).children; }
   std::optional<PageId> parent(PageId page) const;
   int64_t idle_nodes() const { return idle_nodes_; }

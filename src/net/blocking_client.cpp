@@ -44,8 +44,9 @@ class Collector final : public ResponseSink {
 
 }  // namespace
 
-BlockingClient::BlockingClient(Endpoint endpoint, ClientLimits limits)
-    : client_(loop_, std::move(endpoint), limits) {}
+BlockingClient::BlockingClient(Endpoint endpoint, ClientLimits limits,
+                               std::shared_ptr<const TlsClient> tls)
+    : client_(loop_, std::move(endpoint), limits, std::move(tls)) {}
 
 core::Result<Response> BlockingClient::request(const ClientRequest& request) {
   return this->request(request, nullptr);

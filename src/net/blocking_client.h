@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string_view>
 
 #include "core/result.h"
@@ -13,7 +14,8 @@ namespace sluice::net {
 // One request at a time, from one thread; the connection is kept between requests.
 class BlockingClient {
  public:
-  explicit BlockingClient(Endpoint endpoint, ClientLimits limits = {});
+  explicit BlockingClient(Endpoint endpoint, ClientLimits limits = {},
+                          std::shared_ptr<const TlsClient> tls = nullptr);
 
   // The whole response, whatever its status. An Error where none came, with the endpoint.
   core::Result<Response> request(const ClientRequest& request);

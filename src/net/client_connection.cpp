@@ -13,13 +13,15 @@ using boost::system::error_code;
 
 constexpr size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerEvent = 16;  // then the other connections have their turn
+constexpr int64_t kTrustedIdleNs = 500'000;
 
 }  // namespace
 
 ClientConnection::ClientConnection(ClientCore& core)
     : core_(core),
       resolver_(core.loop.impl().context),
-      socket_(core.loop.impl().context),
+      connecting_(core.loop.impl().context),
+      socket_(core.loop.impl().poller, *this, -1),
       parser_(&core.message_limits) {}
 
 void ClientConnection::open() {
@@ -40,7 +42,7 @@ void ClientConnection::open() {
 }
 
 void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
-  asio::async_connect(socket_, addresses,
+  asio::async_connect(connecting_, addresses,
                       [self = shared_from_this()](const error_code& failed, const tcp::endpoint&) {
                         if (self->phase_ != Phase::kConnecting) return;
                         if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
@@ -50,13 +52,36 @@ void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
 
 void ClientConnection::connected() {
   error_code error;
-  keep_from_children(socket_.native_handle());
-  socket_.non_blocking(true, error);
-  if (!error) socket_.set_option(tcp::no_delay(true), error);
+  keep_from_children(connecting_.native_handle());
+  connecting_.non_blocking(true, error);
+  if (!error) connecting_.set_option(tcp::no_delay(true), error);
   if (error) return fail(CallEnd::kNotConnected, error.message());
+  socket_.open(connecting_.release());
+  if (!core_.tls) return ready();
+  tls_ = TlsStream::connect(core_.tls->source(), socket_.native_handle(), core_.endpoint.host);
+  shake_hands();
+}
+
+void ClientConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  if (state == TlsStream::Handshake::kDone) return ready();
+  if (state == TlsStream::Handshake::kFailed) return fail(CallEnd::kNotConnected, tls_->failure());
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
+}
+
+// Sends what begin() was given meanwhile.
+void ClientConnection::ready() {
   enter(Phase::kWaiting);
   wait_readable();
   wait_writable();
+}
+
+IoResult ClientConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ClientConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ClientConnection::begin(Method method, std::string_view head, std::string_view body,
@@ -72,7 +97,7 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
   }
   enter(Phase::kWaiting);
   const std::string_view pieces[] = {head, body};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed)
     return fail_soon(CallEnd::kCut, "the connection was closed");
   output_.append(head.substr(std::min(result.bytes, head.size())));
@@ -83,11 +108,13 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
 
 void ClientConnection::close() {
   if (phase_ == Phase::kClosed) return;
-  phase_ = Phase::kClosed;
+  const Phase phase_before = std::exchange(phase_, Phase::kClosed);
   const std::shared_ptr<ClientConnection> self = shared_from_this();
   error_code ignored;
   resolver_.cancel();
-  socket_.close(ignored);
+  if (tls_ && phase_before == Phase::kIdle) tls_->end();
+  connecting_.close(ignored);
+  socket_.close();
   input_.release();
   output_.release();
   sink_.reset();
@@ -108,40 +135,40 @@ void ClientConnection::fail_soon(CallEnd end, std::string what) {
 }
 
 void ClientConnection::wait_readable() {
-  if (read_waiting_ || phase_ == Phase::kClosed) return;
-  read_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
-    self->read_waiting_ = false;
-    if (self->phase_ == Phase::kClosed) return;
-    if (error) return self->fail(CallEnd::kCut, error.message());
-    self->on_readable();
+  if (phase_ == Phase::kClosed || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  core_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    if (self->phase_ != Phase::kClosed) self->on_socket_readable();
   });
 }
 
 void ClientConnection::wait_writable() {
-  if (write_waiting_ || phase_ == Phase::kClosed) return;
-  write_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_write, [self = shared_from_this()](const error_code& error) {
-    self->write_waiting_ = false;
-    if (self->phase_ == Phase::kClosed) return;
-    if (error) return self->fail(CallEnd::kCut, error.message());
-    const std::string_view pieces[] = {self->output_.view()};
-    const IoResult result = send_pieces(self->socket_.native_handle(), pieces);
-    // A peer that takes no more may have said why: the reading side finds out.
-    self->output_.consume(result.status == IoStatus::kClosed ? self->output_.size() : result.bytes);
-    if (!self->output_.empty()) return self->wait_writable();
-    self->output_.release();
-    if (self->phase_ == Phase::kWaiting) self->phase_begin_ns_ = self->core_.loop.now_ns();
-  });
+  if (phase_ != Phase::kClosed) socket_.wait_writable();
 }
 
-void ClientConnection::on_readable() {
+void ClientConnection::on_socket_writable() {
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
+  const std::string_view pieces[] = {output_.view()};
+  const IoResult result = send_pieces(pieces);
+  // A peer that takes no more may have said why: the reading side finds out.
+  output_.consume(result.status == IoStatus::kClosed ? output_.size() : result.bytes);
+  if (!output_.empty()) return wait_writable();
+  output_.release();
+  if (phase_ == Phase::kWaiting) phase_begin_ns_ = core_.loop.now_ns();
+}
+
+void ClientConnection::on_socket_readable() {
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
   ByteBuffer& input = input_.empty() ? core_.input : input_;
   bool running = true;
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
     input.reserve(kReadBytes);
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed || phase_ == Phase::kIdle) {
       core_.input.consume(core_.input.size());
@@ -158,7 +185,8 @@ void ClientConnection::on_readable() {
 
 void ClientConnection::on_end_of_input() {
   if (phase_ == Phase::kIdle) return close();
-  if (parser_.ends_with_connection()) return complete();
+  const bool cut = tls_ && !tls_->ended_cleanly();
+  if (parser_.ends_with_connection() && !cut) return complete();
   fail(CallEnd::kCut, parser_.begun() ? "the connection was closed in the middle of a response"
                                       : "the connection was closed before a response");
 }
@@ -230,6 +258,12 @@ void ClientConnection::resume() {
     if (!self->input_.empty() && !self->deliver(self->input_)) return;
     if (!self->paused_) self->wait_readable();
   });
+}
+
+// Asking the kernel costs as much as a small message: a connection that was just used stands.
+bool ClientConnection::still_usable() const {
+  const bool just_used = core_.loop.now_ns() - phase_begin_ns_ < kTrustedIdleNs;
+  return just_used || (tls_ ? tls_->has_no_news() : has_no_news(socket_.native_handle()));
 }
 
 void ClientConnection::enter(Phase phase) {

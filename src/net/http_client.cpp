@@ -46,16 +46,23 @@ void append_request_head(const ClientRequest& request, std::string_view host, st
 
 core::Result<Url> parse_url(std::string_view text) {
   const std::string_view whole = text;
-  constexpr std::string_view kScheme = "http://";
-  if (!text.starts_with(kScheme))
-    return core::invalid("URL '{}' does not begin with http://", whole);
-  text.remove_prefix(kScheme.size());
+  constexpr std::string_view kPlain = "http://";
+  constexpr std::string_view kTls = "https://";
+  Url url;
+  if (text.starts_with(kTls)) {
+    url.scheme = Scheme::kHttps;
+    url.endpoint.port = 443;
+    text.remove_prefix(kTls.size());
+  } else if (text.starts_with(kPlain)) {
+    url.endpoint.port = 80;
+    text.remove_prefix(kPlain.size());
+  } else {
+    return core::invalid("URL '{}' begins neither with http:// nor with https://", whole);
+  }
   const size_t slash = std::min(text.find('/'), text.size());
   std::string_view authority = text.substr(0, slash);
-  Url url;
   url.path = text.substr(slash);
   if (url.path.ends_with('/')) url.path.pop_back();
-  url.endpoint.port = 80;
   size_t colon = authority.rfind(':');
   if (authority.ends_with(']')) colon = std::string_view::npos;
   if (colon != std::string_view::npos) {
@@ -74,11 +81,13 @@ core::Result<Url> parse_url(std::string_view text) {
   return url;
 }
 
-ClientCore::ClientCore(EventLoop& owner, Endpoint to, ClientLimits given)
+ClientCore::ClientCore(EventLoop& owner, Endpoint to, ClientLimits given,
+                       std::shared_ptr<const TlsClient> believes)
     : loop(owner),
       endpoint(std::move(to)),
       host_header(host_text(endpoint)),
       limits(given),
+      tls(std::move(believes)),
       message_limits(message_limits_of(given)),
       tick_timer(owner) {}
 
@@ -139,8 +148,9 @@ void ClientCall::resume() {
   if (const auto running = connection()) running->resume();
 }
 
-HttpClient::HttpClient(EventLoop& loop, Endpoint endpoint, ClientLimits limits)
-    : core_(std::make_shared<ClientCore>(loop, std::move(endpoint), limits)) {}
+HttpClient::HttpClient(EventLoop& loop, Endpoint endpoint, ClientLimits limits,
+                       std::shared_ptr<const TlsClient> tls)
+    : core_(std::make_shared<ClientCore>(loop, std::move(endpoint), limits, std::move(tls))) {}
 
 HttpClient::~HttpClient() {
   ASSERT(core_->loop.owned_by_caller(), "the client is destroyed by a foreign thread");

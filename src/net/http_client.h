@@ -12,6 +12,7 @@
 #include "net/event_loop.h"
 #include "net/http.h"
 #include "net/http_parser.h"
+#include "net/tls.h"
 
 namespace sluice::net {
 
@@ -20,15 +21,18 @@ struct Endpoint {
   uint16_t port = 0;
 };
 
+enum class Scheme : uint8_t { kHttp, kHttps };
+
 struct Url {
+  Scheme scheme = Scheme::kHttp;
   Endpoint endpoint;
   std::string path;  // "/v1" of "http://localhost:8080/v1", "" where there is none
 };
-// http:// only; an Error says what else was found.
+// http:// and https://; an Error says what else was found.
 core::Result<Url> parse_url(std::string_view text);
 
 struct ClientLimits {
-  int64_t connect_timeout_ns = 5'000'000'000;  // with the look-up of the name
+  int64_t connect_timeout_ns = 5'000'000'000;  // with the look-up of the name and TLS
   int64_t response_timeout_ns =
       600'000'000'000;                         // from the request to the first byte of the answer
   int64_t stall_timeout_ns = 600'000'000'000;  // between two pieces of the answer
@@ -49,7 +53,8 @@ struct ClientRequest {
 
 enum class CallEnd {
   kComplete,
-  kNotConnected,  // nothing was sent: refused, unreachable, unknown name, too many connections
+  kNotConnected,  // nothing was sent: refused, unreachable, unknown name, not believed (TLS), too
+                  // many connections
   kTimedOut,
   kCut,        // the peer went away before the response was complete
   kMalformed,  // what the peer sent is no HTTP response
@@ -100,7 +105,9 @@ struct ClientStats {
 
 class HttpClient {
  public:
-  HttpClient(EventLoop& loop, Endpoint endpoint, ClientLimits limits = {});
+  // `tls`: none for plain connections.
+  HttpClient(EventLoop& loop, Endpoint endpoint, ClientLimits limits = {},
+             std::shared_ptr<const TlsClient> tls = nullptr);
   // Cancels what runs.
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;

@@ -11,11 +11,13 @@
 #include "net/event_loop_impl.h"
 #include "net/http_client.h"
 #include "net/socket_io.h"
+#include "net/tls_stream.h"
 
 namespace sluice::net {
 
 // One connection, with one call at a time.
-class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
+class ClientConnection final : public std::enable_shared_from_this<ClientConnection>,
+                               private SocketUser {
  public:
   explicit ClientConnection(ClientCore& core);
 
@@ -34,7 +36,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   uint64_t serial() const { return serial_; }
   bool idle() const { return phase_ == Phase::kIdle; }
   // An idle connection whose end the loop has not seen yet is none.
-  bool still_usable() { return has_no_news(socket_.native_handle()); }
+  bool still_usable() const;
 
   size_t index = 0;  // in the client's list
 
@@ -43,9 +45,14 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 
   void connect(const boost::asio::ip::tcp::resolver::results_type& addresses);
   void connected();
+  void shake_hands();
+  void ready();
+  IoResult receive(ByteBuffer* buffer);
+  IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
-  void on_readable();
+  void on_socket_readable() override;
+  void on_socket_writable() override;
   void on_end_of_input();
   // Hands on what `input` holds; false when the call has ended.
   bool deliver(ByteBuffer& input);
@@ -55,7 +62,9 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 
   ClientCore& core_;
   asio::ip::tcp::resolver resolver_;
-  asio::ip::tcp::socket socket_;
+  asio::ip::tcp::socket connecting_;
+  WatchedSocket socket_;
+  std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
   ByteBuffer output_;  // what the socket did not take
@@ -65,12 +74,12 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   Phase phase_ = Phase::kConnecting;
   bool reusable_ = false;
   bool paused_ = false;
-  bool read_waiting_ = false;
-  bool write_waiting_ = false;
+  bool reading_soon_ = false;  // what TLS holds already
 };
 
 struct ClientCore {
-  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given);
+  ClientCore(EventLoop& owner, Endpoint to, ClientLimits given,
+             std::shared_ptr<const TlsClient> believes);
 
   void forget(ClientConnection& connection);
   // The last used idle connection that still stands; null where there is none.
@@ -82,6 +91,7 @@ struct ClientCore {
   const Endpoint endpoint;
   const std::string host_header;
   const ClientLimits limits;
+  const std::shared_ptr<const TlsClient> tls;
   const MessageLimits message_limits;
   ClientStats stats;
   std::vector<std::shared_ptr<ClientConnection>> connections;

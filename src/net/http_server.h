@@ -21,6 +21,7 @@
 #include "core/result.h"
 #include "net/event_loop.h"
 #include "net/http.h"
+#include "net/tls.h"
 
 namespace sluice::net {
 
@@ -34,13 +35,15 @@ struct ServerLimits {
   int64_t target_bytes_max = 8 << 10;      // over it: 414
   int32_t headers_max = 128;               // over it: 431
   int32_t connections_max = 1024;          // a further one gets 503 with Retry-After and is closed
+                                           // (with TLS: is closed)
   int64_t request_bytes_max = 48 << 20;    // of all requests' bytes that are being received or wait
                                            // for their answer to begin, the first
                                            // kRequestBytesFree of each left out; over it: 503
   int64_t pipelined_bytes_max = 64 << 10;  // read ahead of the answer in progress; then TCP waits
   int64_t send_buffer_bytes_max = 8 << 20;  // waiting for a slow reader; over it: closed
 
-  int64_t header_timeout_ns = 10'000'000'000;  // first to last byte of the headers; over it: 408
+  int64_t header_timeout_ns = 10'000'000'000;  // first to last byte of the headers; over it: 408;
+                                               // also for TLS to be agreed on; then closed
   int64_t body_timeout_ns = 30'000'000'000;    // for the body, plus the time that ...
   int64_t body_bytes_per_s_min = 16 << 10;     // ... its bytes so far take at this rate; over: 408
   int64_t idle_timeout_ns = 60'000'000'000;    // between requests; then closed
@@ -94,14 +97,15 @@ class Responder {
 using Handler = std::function<void(const Request&, Responder)>;
 
 struct ServerStats {
-  int64_t connections = 0;    // open now
-  int64_t running = 0;        // requests handed over and not answered yet
-  int64_t accepted = 0;       // connections since the start
-  int64_t refused = 0;        // over connections_max
-  int64_t requests = 0;       // handed to the handler
-  int64_t rejected = 0;       // answered with 4xx or 5xx by the server itself
-  int64_t cut = 0;            // answers that ended before they were complete
-  int64_t request_bytes = 0;  // held now of those that request_bytes_max is about
+  int64_t connections = 0;        // open now
+  int64_t running = 0;            // requests handed over and not answered yet
+  int64_t accepted = 0;           // connections since the start
+  int64_t refused = 0;            // over connections_max
+  int64_t requests = 0;           // handed to the handler
+  int64_t rejected = 0;           // answered with 4xx or 5xx by the server itself
+  int64_t handshakes_failed = 0;  // of TLS
+  int64_t cut = 0;                // answers that ended before they were complete
+  int64_t request_bytes = 0;      // held now of those that request_bytes_max is about
 };
 
 // Sees a request whose body has not arrived yet (it is empty here): an answer refuses it unread.
@@ -113,6 +117,7 @@ struct ServerOptions {
   Handler handler = {};
   HeadCheck check_head = {};  // none: every body is read
   RefusalFunction refusal = plain_refusal;
+  std::shared_ptr<const TlsServer> tls = nullptr;  // none: plain connections
 };
 
 class HttpServer {

@@ -7,8 +7,6 @@
 namespace sluice::net {
 namespace {
 
-using asio::ip::tcp;
-
 constexpr size_t kReadBytes = 64 << 10;       // one read of the shared buffer
 constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are sent together
 constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
@@ -35,16 +33,37 @@ size_t length_for_head(std::span<const Header> headers, std::string_view body) {
 
 }  // namespace
 
-ServerConnection::ServerConnection(ServerCore& server, tcp::socket socket,
-                                   std::string remote_address)
+ServerConnection::ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
+                                   std::unique_ptr<TlsStream> tls)
     : server_(server),
-      socket_(std::move(socket)),
+      socket_(server.loop.impl().poller, *this, descriptor),
+      tls_(std::move(tls)),
       remote_address_(std::move(remote_address)),
       parser_(&server.message_limits) {}
 
 void ServerConnection::start() {
   phase_begin_ns_ = server_.loop.now_ns();
-  wait_readable();
+  tls_ ? shake_hands() : wait_readable();
+}
+
+// Goes on until TLS is agreed on; the time limit is that of the first request's headers.
+void ServerConnection::shake_hands() {
+  const TlsStream::Handshake state = tls_->handshake();
+  shaking_hands_ = state != TlsStream::Handshake::kDone;
+  if (!shaking_hands_) return wait_readable();
+  if (state == TlsStream::Handshake::kFailed) {
+    ++server_.stats.handshakes_failed;
+    return close();
+  }
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
+}
+
+IoResult ServerConnection::receive(ByteBuffer* buffer) {
+  return tls_ ? tls_->receive(buffer) : net::receive(socket_.native_handle(), buffer);
+}
+
+IoResult ServerConnection::send_pieces(std::span<const std::string_view> pieces) {
+  return tls_ ? tls_->send(pieces) : net::send_pieces(socket_.native_handle(), pieces);
 }
 
 void ServerConnection::refuse() {
@@ -57,8 +76,8 @@ void ServerConnection::close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  if (tls_ && exchange_ == nullptr && output_.empty()) tls_->end();
+  socket_.close();
   input_.release();
   output_.release();
   handed_over_bytes_ = 0;
@@ -82,27 +101,17 @@ void ServerConnection::close_soon() {
 }
 
 void ServerConnection::wait_readable() {
-  if (read_waiting_ || !open()) return;
-  read_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_read,
-                     [self = shared_from_this()](const boost::system::error_code& error) {
-                       self->read_waiting_ = false;
-                       if (!self->open()) return;
-                       if (error) return self->close();
-                       self->on_readable();
-                     });
+  if (!open() || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  server_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    self->on_socket_readable();
+  });
 }
 
 void ServerConnection::wait_writable() {
-  if (write_waiting_ || !open()) return;
-  write_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_write,
-                     [self = shared_from_this()](const boost::system::error_code& error) {
-                       self->write_waiting_ = false;
-                       if (!self->open()) return;
-                       if (error) return self->close();
-                       self->on_writable();
-                     });
+  if (open()) socket_.wait_writable();
 }
 
 // The shared buffer while nothing is kept, else the connection's own with room for what is missing.
@@ -117,12 +126,15 @@ ByteBuffer& ServerConnection::choose_input() {
   return input_;
 }
 
-void ServerConnection::on_readable() {
+void ServerConnection::on_socket_readable() {
+  if (!open()) return;
+  const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   ByteBuffer& input = choose_input();
   for (int reads = 0; reads < kReadsPerEvent; ++reads) {
     if (&input == &input_) choose_input();
     const size_t room = input.free();
-    const IoResult got = receive(socket_.native_handle(), &input);
+    const IoResult got = receive(&input);
     if (got.status == IoStatus::kWouldBlock) break;
     if (got.status == IoStatus::kClosed) {
       if (&input != &input_) input.consume(input.size());
@@ -377,8 +389,8 @@ void ServerConnection::linger() {
   if (processing_ || !output_.empty() || half_closed_) return;
   half_closed_ = true;
   phase_begin_ns_ = server_.loop.now_ns();
-  boost::system::error_code ignored;
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  if (tls_) tls_->end();
+  socket_.shutdown_send();
   wait_readable();
 }
 
@@ -417,7 +429,7 @@ void ServerConnection::flush_corked() {
 void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   size_t sent = 0;
   if (output_.empty()) {
-    const IoResult result = send_pieces(socket_.native_handle(), pieces);
+    const IoResult result = send_pieces(pieces);
     if (result.status == IoStatus::kClosed) return close_soon();
     sent = result.bytes;
     output_since_ns_ = 0;
@@ -435,9 +447,12 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   wait_writable();
 }
 
-void ServerConnection::on_writable() {
+void ServerConnection::on_socket_writable() {
+  if (!open()) return;
+  const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   const std::string_view pieces[] = {output_.view()};
-  const IoResult result = send_pieces(socket_.native_handle(), pieces);
+  const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed) return close();
   if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
   output_taken_bytes_ += static_cast<int64_t>(result.bytes);
@@ -482,7 +497,8 @@ void ServerConnection::check_deadline(int64_t now_ns) {
   if (!open()) return;
   if (!output_.empty() && reads_too_slowly(now_ns)) return close();
   // While reading waits, nobody else would tell.
-  if (state_ == State::kAnswering && !read_waiting_ && has_hung_up(socket_.native_handle()))
+  if (state_ == State::kAnswering && !socket_.waits_readable() &&
+      has_hung_up(socket_.native_handle()))
     return close();
   if (!output_.empty()) return;
   if (now_ns - phase_begin_ns_ <= phase_timeout_ns()) return;

@@ -161,7 +161,7 @@ class Planner {
     if ((page + 1) * input_.limits.page_tokens >= s.known_tokens) return false;
     const auto computes_it = [&](const SequenceState& other) {
       const auto p = static_cast<size_t>(page);
-      return other.arrival < s.arrival && p < other.page_hashes.size() &&
+      return other.rank < s.rank && p < other.page_hashes.size() &&
              other.computed_tokens < (page + 1) * input_.limits.page_tokens &&
              other.page_hashes[p] == s.page_hashes[p];
     };

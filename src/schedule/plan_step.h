@@ -1,6 +1,6 @@
 // What one step computes: a pure function from the sequences' states, a budget and limits.
 //
-// Decodes come first, then prefills in the order of their arrival, in chunks, under one budget of
+// Decodes come first, then prefills in the order of their ranks, in chunks, under one budget of
 // tokens, pages, rows of logits and device time. When pages run out the youngest running sequence
 // is preempted: it gives up its pages and is computed again later from its token ids.
 //
@@ -32,7 +32,7 @@ enum class LogitRows : uint8_t {
 };
 
 struct SequenceState {
-  int64_t arrival = 0;          // rising; the smaller is the older
+  int64_t rank = 0;             // order of service: the smaller goes first and is called older
   int64_t known_tokens = 0;     // ids: the prompt and what was sampled
   int64_t computed_tokens = 0;  // in pages; of a waiting sequence: in cached pages it would get
   int64_t pages = 0;            // these pages

@@ -30,8 +30,8 @@ void Impl::generate(AnswerKind kind, Ticket ticket, const net::Request& request)
   if (draining) return refuse(ticket, shutting_down());
   prepare(
       std::move(ticket), request.body,
-      [this, kind](std::string_view body, PromptBuilder& builder) {
-        return prepare_generation(kind, body, context(builder));
+      [this, kind, key = gateway_key_of(request)](std::string_view body, PromptBuilder& builder) {
+        return prepare_generation(kind, body, context(builder, key));
       },
       [this](Ticket done, api::Parsed<PreparedGeneration> prepared) {
         if (!prepared.ok()) return refuse(done, prepared.error());
@@ -53,7 +53,10 @@ void Impl::admit(Ticket ticket, PreparedGeneration prepared) {
   plan.n = fields.n;
   plan.headers = common_headers(ticket.request_id, config.allowed_origin);
   plan.started_ns = ticket.started_ns;
-  const engine::Admission admission = parts.engine.submit(plan_choices(prepared, &plan));
+  std::vector<engine::Request> submission = plan_choices(prepared, ticket.started_ns, &plan);
+  if (fields.gateway && !fields.gateway->resume_ids.empty() && !resume(ticket, prepared, &plan))
+    return;
+  const engine::Admission admission = parts.engine.submit(std::move(submission));
   if (admission != engine::Admission::kAccepted)
     return refuse(ticket, refusal(admission, prepared.kind));
 
@@ -67,13 +70,36 @@ void Impl::admit(Ticket ticket, PreparedGeneration prepared) {
   });
 }
 
+bool Impl::resume(const Ticket& ticket, const PreparedGeneration& prepared, GenerationPlan* plan) {
+  const std::vector<int32_t>& ids = prepared.fields.gateway->resume_ids;
+  std::vector<int32_t> ends = parts.engine.config().end_token_ids;
+  const std::vector<int32_t>& asked = prepared.fields.stopping.stop_token_ids;
+  ends.insert(ends.end(), asked.begin(), asked.end());
+  const ChoiceText::Replayed replayed = plan->choices.front().replay(ids, ends);
+  if (replayed == ChoiceText::Replayed::kBroken) {
+    refuse(ticket, api::invalid_field("sluice.resume_ids",
+                                      "'sluice.resume_ids' goes on behind the end of the answer"));
+    return false;
+  }
+  plan->begun = true;
+  const bool ended = replayed == ChoiceText::Replayed::kEnded;
+  if (!ended && std::ssize(ids) < prepared.prompts.front().max_tokens) return true;
+  // Only its end was not sent.
+  const auto reason = ended ? engine::FinishReason::kStop : engine::FinishReason::kLength;
+  Generation generation(ticket.responder, std::move(*plan));
+  generation.add_finish(0, {.reason = reason});
+  generation.flush(parts.clock.now_ns());
+  return false;
+}
+
 std::vector<engine::Request> Impl::plan_choices(const PreparedGeneration& prepared,
-                                                GenerationPlan* plan) {
+                                                int64_t arrived_ns, GenerationPlan* plan) {
   const api::GenerationFields& fields = prepared.fields;
   const bool logprobs = prepared.logprobs_top >= 0;
   ChoiceTextOptions text{.stops = fields.stopping.stop,
                          .include_stop_text = fields.stopping.include_stop_text,
                          .logprobs = logprobs,
+                         .token_ids = fields.gateway && fields.gateway->token_ids,
                          .end_tokens = prepared.kind == AnswerKind::kChat
                                            ? EndTokenLogprobs::kOmit
                                            : EndTokenLogprobs::kReport,
@@ -93,7 +119,8 @@ std::vector<engine::Request> Impl::plan_choices(const PreparedGeneration& prepar
          .logprobs_top = prepared.logprobs_top,
          .prompt_logprobs_top = prepared.echo && logprobs ? prepared.logprobs_top : -1,
          .seed = seed,
-         .salt_key = config.secret_seed},
+         .salt_key = config.secret_seed,
+         .arrived_ns = arrived_ns},
         next_engine_id);
     next_engine_id += choices.size();
     for (engine::Request& choice : choices) {
@@ -129,6 +156,7 @@ api::Error Impl::shutting_down() const {
 
 void Impl::end_drain_if_idle() {
   if (!draining || !on_drained || preparing > 0 || !generations.empty()) return;
+  event_streams.finish_all();
   http.stop_accepting();
   http.on_idle([this] { finish_drain(); });
 }
@@ -149,6 +177,7 @@ void ApiServer::drain(net::Task on_drained) {
   impl.draining = true;
   impl.on_drained = std::move(on_drained);
   impl.parts.engine.drain();
+  impl.event_streams.drain();
   impl.drain_timer.start(impl.config.drain_timeout_ns, [&impl] { impl.give_up_drain(); });
   impl.end_drain_if_idle();
 }

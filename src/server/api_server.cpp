@@ -31,6 +31,7 @@ constexpr Route kRoutes[] = {
     {net::Method::kPost, "/tokenize", Access::kKey, &Impl::tokenize},
     {net::Method::kPost, "/detokenize", Access::kKey, &Impl::detokenize},
     {net::Method::kPost, "/flush_cache", Access::kKey, &Impl::flush_cache},
+    {net::Method::kGet, "/internal/events", Access::kOpen, &Impl::show_events},  // gateway's key
     {net::Method::kGet, "/server_info", Access::kKey, &Impl::show_server_info},
     {net::Method::kGet, "/health", Access::kOpen, &Impl::show_ready},
     {net::Method::kGet, "/readyz", Access::kOpen, &Impl::show_ready},
@@ -90,6 +91,10 @@ Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
       loop_builder(parts.prompt_model),
       worker_builder(parts.prompt_model),
       generations(parts.engine),
+      event_streams({.name_space = parts.engine.config().cache_namespace,
+                     .page_tokens = config.page_tokens,
+                     .epoch = random_hex(~config.id_seed, ~uint64_t{0})},
+                    {.loop = parts.loop, .engine = parts.engine, .pages = parts.pages}),
       ping_timer(parts.loop),
       drain_timer(parts.loop),
       http({.loop = parts.loop,
@@ -101,7 +106,8 @@ Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
                 [this](int status, std::string_view message) {
                   return replier.refusal(new_request_id(config.id_seed, &requests),
                                          api::from_status(status, message));
-                }}),
+                },
+            .tls = config.tls}),
       worker(config.prepare_queue_max) {
   parts.bridge.set_receiver([this](const EventBatch& batch) {
     generations.on_events(batch, parts.clock.now_ns());
@@ -132,8 +138,11 @@ void Impl::refuse(const Ticket& ticket, const api::Error& error) {
   replier.error(ticket, error, parts.clock.now_ns());
 }
 
-PrepareContext Impl::context(PromptBuilder& builder) const {
-  return {.limits = config.request_limits, .model_names = config.model_names, .builder = builder};
+PrepareContext Impl::context(PromptBuilder& builder, GatewayKey key) const {
+  return {.limits = config.request_limits,
+          .model_names = config.model_names,
+          .builder = builder,
+          .gateway_key = key};
 }
 
 api::ModelCard Impl::card(const std::string& name) const {
@@ -214,6 +223,28 @@ void Impl::show_server_info(Ticket ticket, const net::Request&) {
                                       .model_digest = config.model_digest,
                                       .settings = config.settings}),
                parts.clock.now_ns());
+}
+
+GatewayKey Impl::gateway_key_of(const net::Request& request) const {
+  if (config.gateway_key.empty()) return GatewayKey::kNotConfigured;
+  const auto given = request.header("x-sluice-key");
+  if (!given) return GatewayKey::kNone;
+  return equal_in_constant_time(*given, config.gateway_key) ? GatewayKey::kValid
+                                                            : GatewayKey::kWrong;
+}
+
+void Impl::show_events(Ticket ticket, const net::Request& request) {
+  switch (gateway_key_of(request)) {
+    case GatewayKey::kNotConfigured:
+      return refuse(ticket, api::not_found("this server was started without --gateway-key-file"));
+    case GatewayKey::kNone:
+    case GatewayKey::kWrong:
+      return refuse(ticket, api::not_the_gateway("send the gateway's key as x-sluice-key"));
+    case GatewayKey::kValid:
+      break;
+  }
+  const auto error = event_streams.open(ticket.responder, request.header("last-event-id"));
+  if (error) refuse(ticket, *error);
 }
 
 void Impl::flush_cache(Ticket ticket, const net::Request&) {

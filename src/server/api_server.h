@@ -19,6 +19,7 @@
 #include "net/event_loop.h"
 #include "net/http_server.h"
 #include "server/event_bridge.h"
+#include "server/page_journal.h"
 #include "server/prompt_builder.h"
 
 namespace sluice::server {
@@ -29,13 +30,15 @@ struct ApiServerConfig {
   std::string model_digest;
   std::string version;
   std::vector<std::string> api_keys;  // none: everybody may ask
+  std::string gateway_key;            // of the object "sluice" and /internal/events; empty: refused
   std::string allowed_origin = "*";   // CORS; empty: no such headers
   api::RequestLimits request_limits;
   net::ServerLimits http_limits;
-  int64_t inline_body_bytes_max = 32 << 10;  // larger ones are prepared on the worker
-  int64_t prepare_queue_max = 64;            // of these, waiting; then 503
-  int64_t ping_after_ns = 10'000'000'000;    // a silent stream gets a comment at the latest …
-  int64_t ping_period_ns = 4'000'000'000;    // … this much after that
+  std::shared_ptr<const net::TlsServer> tls;  // none: plain HTTP
+  int64_t inline_body_bytes_max = 32 << 10;   // larger ones are prepared on the worker
+  int64_t prepare_queue_max = 64;             // of these, waiting; then 503
+  int64_t ping_after_ns = 10'000'000'000;     // a silent stream gets a comment at the latest …
+  int64_t ping_period_ns = 4'000'000'000;     // … this much after that
   int64_t drain_timeout_ns = 30'000'000'000;
   api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
   int64_t page_tokens = 0;
@@ -44,11 +47,12 @@ struct ApiServerConfig {
   std::vector<api::Setting> settings;  // for /server_info
 };
 
-// Everything outlives the server; the engine's sink is the bridge.
+// Everything outlives the server; the engine's sinks are the bridge and the page journal.
 struct ApiServerParts {
   net::EventLoop& loop;
   engine::Engine& engine;
   EventBridge& bridge;
+  PageJournal& pages;  // the engine's page sink
   PromptModel prompt_model;
   const core::Clock& clock;
   std::function<int64_t()> resident_bytes;  // of this process

@@ -11,6 +11,7 @@
 #include <fmt/core.h>
 
 #include "server/api_server.h"
+#include "server/event_streams.h"
 #include "server/generation_table.h"
 #include "server/prepare.h"
 #include "server/reply.h"
@@ -35,6 +36,7 @@ struct ApiServer::Impl {
   void show_metrics(Ticket ticket, const net::Request& request);
   void show_version(Ticket ticket, const net::Request& request);
   void show_server_info(Ticket ticket, const net::Request& request);
+  void show_events(Ticket ticket, const net::Request& request);
   void flush_cache(Ticket ticket, const net::Request& request);
 
   // Runs `work(builder)` on the loop for a small body and on the worker for a large one, then
@@ -42,14 +44,17 @@ struct ApiServer::Impl {
   template <typename Work, typename Done>
   void prepare(Ticket ticket, std::string_view body, Work work, Done done);
   void generate(AnswerKind kind, Ticket ticket, const net::Request& request);
+  GatewayKey gateway_key_of(const net::Request& request) const;
   void admit(Ticket ticket, PreparedGeneration prepared);
+  // Replays what another server has sent. False: the request is answered.
+  bool resume(const Ticket& ticket, const PreparedGeneration& prepared, GenerationPlan* plan);
   // The engine's requests for all choices; their counterparts are added to `plan`.
-  std::vector<engine::Request> plan_choices(const PreparedGeneration& prepared,
+  std::vector<engine::Request> plan_choices(const PreparedGeneration& prepared, int64_t arrived_ns,
                                             GenerationPlan* plan);
   api::Error refusal(engine::Admission admission, AnswerKind kind) const;
   api::Error shutting_down() const;
   void refuse(const Ticket& ticket, const api::Error& error);
-  PrepareContext context(PromptBuilder& builder) const;
+  PrepareContext context(PromptBuilder& builder, GatewayKey key = GatewayKey::kNone) const;
   api::ModelCard card(const std::string& name) const;
 
   void start_ping_timer();
@@ -68,6 +73,7 @@ struct ApiServer::Impl {
   PromptBuilder loop_builder;    // the loop's thread only
   PromptBuilder worker_builder;  // the worker's thread only
   GenerationTable generations;
+  EventStreams event_streams;
   net::Timer ping_timer;
   net::Timer drain_timer;
   bool draining = false;

@@ -1,5 +1,6 @@
 #include "server/choice_text.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -30,6 +31,7 @@ ChoiceText::Next ChoiceText::add_token(const EventBatch::Token& token) {
   if (ended_) return Next::kMore;
   ++completion_tokens_;
   if (splitter_.in_reasoning()) ++reasoning_tokens_;
+  if (options_.token_ids) token_ids_.push_back(token.event.token_id);
   if (token.event.kind == engine::TokenKind::kEnd) {
     end_token_id_ = token.event.token_id;
     if (options_.end_tokens == EndTokenLogprobs::kReport) add_logprobs(token);
@@ -38,6 +40,23 @@ ChoiceText::Next ChoiceText::add_token(const EventBatch::Token& token) {
   add_logprobs(token);
   append_text(decoder_.push(token.event.token_id));
   return stop_text_ ? Next::kStopped : Next::kMore;
+}
+
+ChoiceText::Replayed ChoiceText::replay(std::span<const int32_t> ids,
+                                        std::span<const int32_t> ends) {
+  ASSERT(!options_.logprobs, "nobody knows the log probabilities of {} tokens", ids.size());
+  bool over = false;
+  for (const int32_t id : ids) {
+    if (over) return Replayed::kBroken;
+    EventBatch::Token token;
+    token.event.token_id = id;
+    const bool ends_text = std::find(ends.begin(), ends.end(), id) != ends.end();
+    if (ends_text) token.event.kind = engine::TokenKind::kEnd;
+    over = add_token(token) == Next::kStopped || ends_text;
+  }
+  new_ = {};
+  token_ids_.clear();
+  return over ? Replayed::kEnded : Replayed::kGoesOn;
 }
 
 void ChoiceText::append_text(std::string text) {
@@ -94,7 +113,8 @@ std::optional<api::Choice> ChoiceText::take() {
   }
   const bool nothing =
       new_.text.empty() && new_.reasoning.empty() && !new_.logprobs && !new_.finish;
-  if (nothing) return std::nullopt;
+  if (nothing && token_ids_.empty()) return std::nullopt;
+  if (options_.token_ids) new_.token_ids = std::exchange(token_ids_, {});
   return std::exchange(new_, {});
 }
 

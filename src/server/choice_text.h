@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct ChoiceTextOptions {
   int64_t min_tokens = 0;  // stop strings are not looked for in the text of that many
   bool include_stop_text = false;
   bool logprobs = false;
+  bool token_ids = false;  // what is taken says which ids it came from
   EndTokenLogprobs end_tokens = EndTokenLogprobs::kOmit;
   tokenizer::SpecialOutput special = tokenizer::SpecialOutput::kSkip;
   ReasoningSplitter::Start reasoning = ReasoningSplitter::Start::kOff;
@@ -43,11 +45,21 @@ class ChoiceText {
   // kStopped: a stop string is complete, the engine need not go on. Tokens after it are dropped.
   Next add_token(const EventBatch::Token& token);
 
+  // What another server made of this choice, whose client has its text already: read as
+  // add_token() reads and not given out. Not with logprobs. `ends` are the ids that end a text.
+  enum class Replayed : uint8_t {
+    kGoesOn,
+    kEnded,   // by the last id
+    kBroken,  // before the last id: no server has sent this
+  };
+  Replayed replay(std::span<const int32_t> ids, std::span<const int32_t> ends);
+
   // The engine has ended the choice. `reason` is kStop or kLength.
   void end(engine::FinishReason reason);
 
   // What is new since the last call, `finish` set after end(). Nullopt when there is nothing to
-  // send. A log probability is given out with (or after) the first byte of its token's text.
+  // send. Its token ids are all that came since: the text of some may follow with a later part.
+  // A log probability is given out with (or after) the first byte of its token's text.
   std::optional<api::Choice> take();
 
   int64_t completion_tokens() const { return completion_tokens_; }
@@ -73,6 +85,7 @@ class ChoiceText {
 
   api::Choice new_;  // its logprobs: those of the prompt
   std::vector<PendingLogprobs> pending_logprobs_;
+  std::vector<int32_t> token_ids_;  // since the last take()
   int64_t decoded_bytes_ = 0;       // of the text so far
   int64_t certain_bytes_ = 0;       // of these, not held back for a stop string
   int64_t logprob_characters_ = 0;  // of the log probabilities given out

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contract/block_hash.h"
 #include "core/rng.h"
 
 namespace sluice::server {
@@ -29,6 +30,22 @@ engine::SamplingParams to_sampling(const EngineRequestInput& input) {
   return params;
 }
 
+static_assert(api::kPriorityMax == engine::kPriorityMax);
+
+void add_gateway_fields(const api::GatewayFields& gateway, int64_t arrived_ns,
+                        engine::Request* request) {
+  request->prompt_ids.insert(request->prompt_ids.end(), gateway.resume_ids.begin(),
+                             gateway.resume_ids.end());
+  request->resumed_tokens = std::ssize(gateway.resume_ids);
+  request->priority = static_cast<int32_t>(gateway.priority);
+  if (gateway.deadline_ns)
+    request->deadline_ns = std::max<int64_t>(arrived_ns + *gateway.deadline_ns, 1);
+  request->target = {.ttft_ns = gateway.target.ttft_ns,
+                     .tpot_ns = gateway.target.tpot_ns,
+                     .total_ns = gateway.target.total_ns};
+  if (!gateway.cache_salt.empty()) request->cache_salt = contract::salt_number(gateway.cache_salt);
+}
+
 }  // namespace
 
 std::vector<engine::Request> make_engine_requests(const EngineRequestInput& input,
@@ -43,6 +60,7 @@ std::vector<engine::Request> make_engine_requests(const EngineRequestInput& inpu
     request.sampling.seed = input.seed + static_cast<uint64_t>(choice);
     request.cache_salt = cache_salt_of(input.fields.cache_salt, input.salt_key);
     request.prompt_logprobs_top = input.prompt_logprobs_top;
+    if (input.fields.gateway) add_gateway_fields(*input.fields.gateway, input.arrived_ns, &request);
     requests.push_back(std::move(request));
   }
   return requests;

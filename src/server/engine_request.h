@@ -19,14 +19,15 @@ struct EngineRequestInput {
   int32_t prompt_logprobs_top = -1;  // as engine::Request has it
   uint64_t seed = 0;                 // of choice 0; choice i has seed + i
   uint64_t salt_key = 0;             // see cache_salt_of()
+  int64_t arrived_ns = 0;            // of the engine's clock
 };
 
 // The `n` choices of one prompt, ids counted on from `first_id`.
 std::vector<engine::Request> make_engine_requests(const EngineRequestInput& input,
                                                   uint64_t first_id);
 
-// A number for a text; 0 for none. Keyed by this process's own secret, so that nobody can look for
-// a text with the number of somebody else's.
+// The number of a client's own salt; 0 for none. Keyed by this process's secret, so that nobody can
+// look for a text with the number of somebody else's.
 uint64_t cache_salt_of(std::string_view salt, uint64_t key);
 
 }  // namespace sluice::server

@@ -20,7 +20,7 @@ std::vector<net::Header> views_of(const std::vector<net::OwnedHeader>& headers) 
 Generation::Generation(net::Responder responder, GenerationPlan plan)
     : responder_(std::move(responder)),
       plan_(std::move(plan)),
-      role_sent_(plan_.choices.size(), false),
+      role_sent_(plan_.choices.size(), plan_.begun),
       cached_tokens_(plan_.prompt_tokens.size(), 0),
       last_write_ns_(plan_.started_ns) {
   if (!plan_.streaming.stream) return;
@@ -47,6 +47,8 @@ void Generation::add_finish(size_t choice, const engine::FinishEvent& event) {
     error_ = api::server_error("the model gave values that are no numbers");
   else if (event.reason == engine::FinishReason::kCancelled)
     error_ = api::overloaded("the server is shutting down and ended this request", 1);
+  else if (event.reason == engine::FinishReason::kDeadline)
+    error_ = api::deadline_exceeded();
   else
     plan_.choices[choice].end(event.reason);
 }

@@ -24,6 +24,7 @@ struct GenerationPlan {
   api::ReasoningField reasoning_field = api::ReasoningField::kReasoningContent;
   int64_t n = 1;                              // choices of each prompt
   std::vector<int64_t> prompt_tokens;         // of each prompt
+  bool begun = false;                         // the client has the beginning from another server
   std::vector<ChoiceText> choices;            // prompts · n, those of a prompt together
   std::vector<engine::RequestId> engine_ids;  // of the choices
   std::vector<net::OwnedHeader> headers;      // of the answer

@@ -85,6 +85,10 @@ constexpr CounterRow kCounters[] = {
     {"vllm:generation_tokens_total", "Tokens generated.", &engine::EngineStats::generation_tokens},
     {"vllm:num_preemptions_total", "Sequences set back for want of pages.",
      &engine::EngineStats::preemptions},
+    {"sluice:targets_met_total", "Requests with a target that reached all of it.",
+     &engine::EngineStats::targets_met},
+    {"sluice:targets_missed_total", "Requests with a target that missed a part of it.",
+     &engine::EngineStats::targets_missed},
     {"sluice:steps_total", "Forward passes.", &engine::EngineStats::steps},
 };
 
@@ -122,7 +126,7 @@ constexpr HistogramRow kHistograms[] = {
 
 // By engine::FinishReason.
 constexpr std::string_view kFinishLabels[engine::kFinishReasons] = {"stop", "length", "abort",
-                                                                    "error"};
+                                                                    "error", "deadline"};
 
 double share(int64_t part, int64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
@@ -170,6 +174,8 @@ void write_http(MetricsWriter* out, const net::ServerStats& http) {
   out->counter("sluice:http_requests_total", "Requests read.", http.requests);
   out->counter("sluice:http_requests_rejected_total", "Requests that were no valid HTTP.",
                http.rejected);
+  out->counter("sluice:tls_handshakes_failed_total", "Connections on which TLS was not agreed.",
+               http.handshakes_failed);
   out->counter("sluice:http_answers_cut_total", "Answers that ended before they were complete.",
                http.cut);
 }

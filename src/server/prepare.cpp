@@ -20,19 +20,55 @@ api::Parsed<std::monostate> check_model(const std::string& model, const PrepareC
   return api::model_not_found(model);
 }
 
+api::Parsed<std::monostate> check_gateway(const api::GenerationFields& fields,
+                                          const PrepareContext& context) {
+  if (!fields.gateway) return std::monostate();
+  switch (context.gateway_key) {
+    case GatewayKey::kValid:
+      return std::monostate();
+    case GatewayKey::kNotConfigured:
+      return api::unsupported_field(
+          "sluice", "'sluice' is a gateway's: this server was started without --gateway-key-file");
+    case GatewayKey::kNone:
+    case GatewayKey::kWrong:
+      break;
+  }
+  return api::not_the_gateway(context.gateway_key == GatewayKey::kNone
+                                  ? "'sluice' is a gateway's: it sends its key as x-sluice-key"
+                                  : "x-sluice-key is not this server's gateway key");
+}
+
+// One text goes on where it was cut.
+api::Parsed<std::monostate> check_one_stream(const PreparedGeneration& prepared) {
+  const auto& gateway = prepared.fields.gateway;
+  if (!gateway) return std::monostate();
+  const bool one = prepared.fields.n == 1 && prepared.prompts.size() == 1;
+  if (!gateway->prompt_ids.empty() && prepared.prompts.size() > 1)
+    return api::invalid_field("sluice.prompt_ids", "'sluice.prompt_ids' is for one prompt");
+  if (gateway->resume_ids.empty()) return std::monostate();
+  if (!one || prepared.echo || prepared.logprobs_top >= 0)
+    return api::invalid_field("sluice.resume_ids",
+                              "'sluice.resume_ids' is for one prompt and one answer, without "
+                              "'echo' and 'logprobs'");
+  return std::monostate();
+}
+
 api::Parsed<PreparedGeneration> prepare_chat(std::string_view body, const PrepareContext& context) {
   const api::ChatRequest request = TRY(api::parse_chat_request(body, context.limits));
+  TRY(check_gateway(request.generation, context));
   TRY(check_model(request.generation.model, context));
   PreparedGeneration prepared{
       .kind = AnswerKind::kChat, .fields = request.generation, .prompts = {}};
   prepared.prompts.push_back(TRY(context.builder.chat(request)));
   if (request.logprobs) prepared.logprobs_top = static_cast<int32_t>(request.top_logprobs);
+  TRY(check_one_stream(prepared));
   return prepared;
 }
 
 api::Parsed<PreparedGeneration> prepare_completion(std::string_view body,
                                                    const PrepareContext& context) {
   const api::CompletionRequest request = TRY(api::parse_completion_request(body, context.limits));
+  TRY(check_gateway(request.generation, context));
   TRY(check_model(request.generation.model, context));
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.generation.n;
   if (choices > context.limits.choices_max)
@@ -44,6 +80,7 @@ api::Parsed<PreparedGeneration> prepare_completion(std::string_view body,
   prepared.prompts = TRY(context.builder.completions(request));
   prepared.echo = request.echo;
   if (request.logprobs) prepared.logprobs_top = static_cast<int32_t>(*request.logprobs);
+  TRY(check_one_stream(prepared));
   return prepared;
 }
 

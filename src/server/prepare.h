@@ -22,10 +22,14 @@ struct PreparedGeneration {
   int32_t logprobs_top = -1;  // -1: none are reported
 };
 
+// Whether a request comes from the gateway: it alone may send the object "sluice".
+enum class GatewayKey : uint8_t { kNone, kValid, kWrong, kNotConfigured };
+
 struct PrepareContext {
   api::RequestLimits limits;
   std::span<const std::string> model_names;  // that requests may ask for
   PromptBuilder& builder;
+  GatewayKey gateway_key = GatewayKey::kNone;
 };
 
 api::Parsed<PreparedGeneration> prepare_generation(AnswerKind kind, std::string_view body,

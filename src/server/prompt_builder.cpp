@@ -12,6 +12,9 @@ namespace {
 
 using tokenizer::SurroundingIds;
 
+constexpr std::string_view kPromptIds = "sluice.prompt_ids";
+constexpr std::string_view kResumeIds = "sluice.resume_ids";
+
 jinja::Value to_value(const api::Json& json) {
   if (const auto* boolean = json.as<bool>()) return jinja::Value::boolean(*boolean);
   if (const auto* integer = json.as<int64_t>()) return jinja::Value::integer(*integer);
@@ -58,31 +61,69 @@ api::Error outside_vocabulary(std::string_view param, int64_t id, int64_t size) 
 
 api::Parsed<BuiltPrompt> PromptBuilder::chat(const api::ChatRequest& request) {
   TRY(check_token_ids(request.generation));
+  const auto& gateway = request.generation.gateway;
+  const bool is_given = gateway && !gateway->prompt_ids.empty();
+  BuiltPrompt prompt = TRY(is_given ? given(*gateway) : rendered(request));
+  prompt.max_tokens =
+      TRY(resolve_max_tokens(std::ssize(prompt.ids), "messages", request.generation.stopping));
+  if (gateway) TRY(check_resumed(*gateway, prompt.max_tokens));
+  return prompt;
+}
+
+api::Parsed<BuiltPrompt> PromptBuilder::rendered(const api::ChatRequest& request) {
   const std::string text = TRY(render(request));
   BuiltPrompt prompt;
   prompt.ids = TRY(encode(text, "messages", SurroundingIds::kNone));
-  prompt.max_tokens = TRY(resolve_max_tokens(static_cast<int64_t>(prompt.ids.size()), "messages",
-                                             request.generation.stopping));
   if (model_.thinks) prompt.reasoning = start_after_prompt(text);
   return prompt;
+}
+
+api::Parsed<BuiltPrompt> PromptBuilder::given(const api::GatewayFields& gateway) const {
+  TRY(check_ids(gateway.prompt_ids, kPromptIds));
+  BuiltPrompt prompt{.ids = gateway.prompt_ids, .echo = {}};
+  if (!model_.thinks) return prompt;
+  constexpr size_t kEndIds = 16;  // hold "<think>" and the space behind it
+  const auto end = std::span(prompt.ids).last(std::min(prompt.ids.size(), kEndIds));
+  prompt.reasoning = start_after_prompt(
+      tokenizer::decode(*model_.vocabulary, end, {.special = tokenizer::SpecialOutput::kKeep}));
+  return prompt;
+}
+
+api::Parsed<std::monostate> PromptBuilder::check_ids(const std::vector<int32_t>& ids,
+                                                     std::string_view param) const {
+  for (const int32_t id : ids)
+    if (!model_.vocabulary->contains(id))
+      return outside_vocabulary(param, id, model_.vocabulary->size());
+  return std::monostate();
+}
+
+api::Parsed<std::monostate> PromptBuilder::check_resumed(const api::GatewayFields& gateway,
+                                                         int64_t max_tokens) const {
+  TRY(check_ids(gateway.resume_ids, kResumeIds));
+  if (std::ssize(gateway.resume_ids) <= max_tokens) return std::monostate();
+  return api::invalid_field(
+      kResumeIds, fmt::format("'{}' has {} ids, the answer may have {} tokens", kResumeIds,
+                              gateway.resume_ids.size(), max_tokens));
 }
 
 api::Parsed<std::vector<BuiltPrompt>> PromptBuilder::completions(
     const api::CompletionRequest& request) {
   TRY(check_token_ids(request.generation));
+  const auto& gateway = request.generation.gateway;
   std::vector<BuiltPrompt> prompts;
   for (const api::Prompt& source : request.prompts) {
     BuiltPrompt prompt;
-    if (const auto* text = std::get_if<std::string>(&source)) {
+    if (gateway && !gateway->prompt_ids.empty()) {
+      TRY(check_ids(gateway->prompt_ids, kPromptIds));
+      prompt.ids = gateway->prompt_ids;
+    } else if (const auto* text = std::get_if<std::string>(&source)) {
       prompt.ids =
           TRY(encode(*text, "prompt",
                      request.add_special_tokens ? SurroundingIds::kAdd : SurroundingIds::kNone));
       if (request.echo) prompt.echo = *text;
     } else {
       prompt.ids = std::get<std::vector<int32_t>>(source);
-      for (const int32_t id : prompt.ids)
-        if (!model_.vocabulary->contains(id))
-          return outside_vocabulary("prompt", id, model_.vocabulary->size());
+      TRY(check_ids(prompt.ids, "prompt"));
       if (request.echo)
         prompt.echo = tokenizer::decode(
             *model_.vocabulary, prompt.ids,
@@ -92,6 +133,7 @@ api::Parsed<std::vector<BuiltPrompt>> PromptBuilder::completions(
       return api::invalid_field("prompt", "'prompt' is empty: it has no token to go on from");
     prompt.max_tokens = TRY(resolve_max_tokens(static_cast<int64_t>(prompt.ids.size()), "prompt",
                                                request.generation.stopping));
+    if (gateway) TRY(check_resumed(*gateway, prompt.max_tokens));
     prompts.push_back(std::move(prompt));
   }
   return prompts;

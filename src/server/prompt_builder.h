@@ -44,6 +44,13 @@ class PromptBuilder {
   api::Parsed<std::vector<int32_t>> tokenize(const api::TokenizeRequest& request);
 
  private:
+  // A chat's prompt, without max_tokens: the gateway's ids, or from the messages.
+  api::Parsed<BuiltPrompt> given(const api::GatewayFields& gateway) const;
+  api::Parsed<BuiltPrompt> rendered(const api::ChatRequest& request);
+  api::Parsed<std::monostate> check_resumed(const api::GatewayFields& gateway,
+                                            int64_t max_tokens) const;
+  api::Parsed<std::monostate> check_ids(const std::vector<int32_t>& ids,
+                                        std::string_view param) const;
   api::Parsed<std::string> render(const api::ChatRequest& request) const;
   api::Parsed<std::vector<int32_t>> encode(std::string_view text, std::string_view param,
                                            tokenizer::SurroundingIds surrounding);

@@ -10,6 +10,14 @@
 namespace sluice::server {
 namespace {
 
+void append_processing_time(std::vector<net::OwnedHeader>* headers, const Ticket& ticket,
+                            int64_t now_ns) {
+  headers->push_back(
+      {"openai-processing-ms", fmt::format("{}", (now_ns - ticket.started_ns) / 1'000'000)});
+}
+
+}  // namespace
+
 bool equal_in_constant_time(std::string_view given, std::string_view key) {
   unsigned difference = given.size() == key.size() ? 0 : 1;
   for (size_t i = 0; i < given.size(); ++i) {
@@ -18,14 +26,6 @@ bool equal_in_constant_time(std::string_view given, std::string_view key) {
   }
   return difference == 0;
 }
-
-void append_processing_time(std::vector<net::OwnedHeader>* headers, const Ticket& ticket,
-                            int64_t now_ns) {
-  headers->push_back(
-      {"openai-processing-ms", fmt::format("{}", (now_ns - ticket.started_ns) / 1'000'000)});
-}
-
-}  // namespace
 
 bool is_valid_request_id(std::string_view text) {
   constexpr size_t kBytesMax = 128;

@@ -33,6 +33,9 @@ std::string random_hex(uint64_t seed, uint64_t counter);
 // differs. True where there are no keys.
 bool is_authorized(const net::Request& request, std::span<const std::string> keys);
 
+// Equal; the time does not depend on where a wrong key differs.
+bool equal_in_constant_time(std::string_view given, std::string_view key);
+
 // x-request-id, and access-control-allow-origin unless `allowed_origin` is empty.
 std::vector<net::OwnedHeader> common_headers(std::string_view request_id,
                                              std::string_view allowed_origin);

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "contract/block_hash.h"
 #include "core/rng.h"
 
 namespace sluice::kv {
@@ -24,7 +25,7 @@ struct Owned {
 
 Owned text(uint64_t name_space, std::vector<int32_t> ids) {
   Owned o{.name_space = name_space, .ids = std::move(ids), .hashes = {}, .pages = {}};
-  extend_page_hashes(name_space, o.ids, kWidth, &o.hashes);
+  contract::extend_page_hashes(name_space, o.ids, kWidth, &o.hashes);
   return o;
 }
 
@@ -65,14 +66,6 @@ TEST(PageCache, AHashThatCollidesIsNoMatch) {
   Owned other_parent = text(1, {2, 2, 2, 2, 9, 9, 9, 9});
   other_parent.hashes[1] = long_a.hashes[1];
   EXPECT_EQ(cache.match(other_parent.key(), 8).pages, 1);
-}
-
-TEST(PageCache, ANamespaceIsOfOneModelKvFormatAndSalt) {
-  const uint64_t model = model_namespace("0123456789abcdef0", 0);
-  EXPECT_EQ(model, model_namespace("0123456789abcdef0", 0));
-  EXPECT_NE(model, model_namespace("0123456789abcdef1", 0)) << "the whole digest counts";
-  EXPECT_NE(model, model_namespace("0123456789abcdef0", 1)) << "and the format";
-  EXPECT_NE(combine_namespace(model, 1), combine_namespace(model, 2));
 }
 
 TEST(PageCache, HeldPagesAreNotEvicted) {
@@ -216,7 +209,7 @@ class CacheProperty : public testing::TestWithParam<uint64_t> {
     content(l.o, l.computed) = l.o.ids[static_cast<size_t>(l.computed)];
     ++l.computed;
     if (l.computed % kWidth != 0) return;
-    extend_page_hashes(l.o.name_space, l.o.ids, kWidth, &l.o.hashes);
+    contract::extend_page_hashes(l.o.name_space, l.o.ids, kWidth, &l.o.hashes);
     cache_.publish(l.o.key(), l.published, l.o.pages);
     naive_.publish(l.o, l.published);
     ++l.published;

@@ -58,13 +58,15 @@ class LoopThread {
 class ServerThread {
  public:
   explicit ServerThread(Handler handler, ServerLimits limits = {},
-                        RefusalFunction refusal = plain_refusal, HeadCheck check_head = {}) {
+                        RefusalFunction refusal = plain_refusal, HeadCheck check_head = {},
+                        std::shared_ptr<const TlsServer> tls = nullptr) {
     thread_.run([&] {
       server_ = std::make_unique<HttpServer>(ServerOptions{.loop = thread_.loop(),
                                                            .limits = limits,
                                                            .handler = std::move(handler),
                                                            .check_head = std::move(check_head),
-                                                           .refusal = std::move(refusal)});
+                                                           .refusal = std::move(refusal),
+                                                           .tls = std::move(tls)});
       port_ = server_->listen("127.0.0.1", 0).value();
     });
   }

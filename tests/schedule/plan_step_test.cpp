@@ -48,8 +48,8 @@ class PlanStepTable : public testing::TestWithParam<Row> {};
 TEST_P(PlanStepTable, GivesTheBatchOfTheTable) {
   Row row = GetParam();
   int64_t arrival = 0;
-  for (SequenceState& s : row.running) s.arrival = arrival++;
-  for (SequenceState& s : row.waiting) s.arrival = arrival++;
+  for (SequenceState& s : row.running) s.rank = arrival++;
+  for (SequenceState& s : row.waiting) s.rank = arrival++;
   StepPlan plan;
   plan_step({.running = row.running,
              .waiting = row.waiting,
@@ -231,7 +231,7 @@ const Row kRows[] = {
 TEST(PlanStep, PrefixesAreLookedUpUpToTheFirstWhoCannotStart) {
   const std::vector<SequenceState> running = {at(100, 99)};
   std::vector<SequenceState> waiting = {wants(20), wants(500), wants(20), wants(20)};
-  for (size_t i = 0; i < waiting.size(); ++i) waiting[i].arrival = static_cast<int64_t>(1 + i);
+  for (size_t i = 0; i < waiting.size(); ++i) waiting[i].rank = static_cast<int64_t>(1 + i);
   std::vector<int64_t> asked;
   StepInput input;
   input.running = running;

@@ -88,7 +88,7 @@ class Simulation : public testing::TestWithParam<uint64_t> {
     const int64_t prompt = 1 + random_.below(random_.below(4) == 0 ? kContext - 1 : 60);
     const int64_t output = 1 + random_.below(80);
     s.state.known_tokens = prompt;
-    s.state.arrival = arrived_++;
+    s.state.rank = arrived_++;
     s.state.rows = random_.below(10) == 0 ? LogitRows::kAll : LogitRows::kLast;
     s.end_tokens = std::min(prompt + output, kContext);
     s.arrived_step = step_;
@@ -97,7 +97,7 @@ class Simulation : public testing::TestWithParam<uint64_t> {
     const int64_t shared = random_.below(2) == 0 ? random_.below(prompt + 1) / kWidth : 0;
     for (int64_t page = 0; page < core::div_ceil(kContext, kWidth); ++page)
       s.hashes.push_back(
-          static_cast<uint64_t>((page < shared ? text : 3 + s.state.arrival) * 1000 + page));
+          static_cast<uint64_t>((page < shared ? text : 3 + s.state.rank) * 1000 + page));
     s.wait_steps_max = steps_alone(s);
     for (const Sequence& older : running_) s.wait_steps_max += steps_alone(older);
     for (const Sequence& older : waiting_) s.wait_steps_max += steps_alone(older);
@@ -175,7 +175,7 @@ class Simulation : public testing::TestWithParam<uint64_t> {
     let_go(&s);
     ++preemptions_;
     const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence& w) {
-      return w.state.arrival > s.state.arrival;
+      return w.state.rank > s.state.rank;
     });
     waiting_.insert(place, s);
   }
@@ -234,7 +234,7 @@ class Simulation : public testing::TestWithParam<uint64_t> {
         const auto page = static_cast<size_t>(s.pages);
         ASSERT_LT(page, s.page_hashes.size()) << "overtaken with nothing to follow";
         ASSERT_TRUE(std::any_of(computing.begin(), computing.end(), [&](const SequenceState* o) {
-          return o->arrival < s.arrival && page < o->page_hashes.size() &&
+          return o->rank < s.rank && page < o->page_hashes.size() &&
                  o->page_hashes[page] == s.page_hashes[page] &&
                  o->computed_tokens / kWidth <= s.pages;
         })) << "overtaken while it follows nobody";
@@ -259,20 +259,20 @@ class Simulation : public testing::TestWithParam<uint64_t> {
     std::vector<int64_t> started;
     for (const PlannedPart& p : plan_.admitted) {
       Sequence s = waiting_[static_cast<size_t>(p.index)];
-      started.push_back(s.state.arrival);
+      started.push_back(s.state.rank);
       if (!s.started) {
-        ASSERT_LE(step_ - s.arrived_step, s.wait_steps_max) << "sequence " << s.state.arrival;
+        ASSERT_LE(step_ - s.arrived_step, s.wait_steps_max) << "sequence " << s.state.rank;
         wait_max_ = std::max(wait_max_, step_ - s.arrived_step);
       }
       s.started = true;
       compute(&s, p.tokens);
       const auto place = std::find_if(running_.begin(), running_.end(), [&](const Sequence& r) {
-        return r.state.arrival > s.state.arrival;
+        return r.state.rank > s.state.rank;
       });
       running_.insert(place, s);
     }
     std::erase_if(waiting_, [&](const Sequence& s) {
-      return std::find(started.begin(), started.end(), s.state.arrival) != started.end();
+      return std::find(started.begin(), started.end(), s.state.rank) != started.end();
     });
     std::erase_if(running_, [&](Sequence& s) {
       if (s.state.known_tokens < s.end_tokens) return false;

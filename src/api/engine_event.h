@@ -1,0 +1,40 @@
+// The events of GET /internal/events: what an engine's prefix cache holds and how busy it is.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sluice::api {
+
+struct EngineLoad {
+  int64_t running = 0;
+  int64_t waiting = 0;
+  int64_t queued_prompt_tokens = 0;  // known and not computed yet, of all requests
+  int64_t pages = 0;
+  int64_t pages_used = 0;  // by running requests
+  // Of late, as it comes now; 0: not measured yet.
+  double prefill_tokens_per_s = 0;
+  double decode_tokens_per_s = 0;  // of all requests together
+  double decode_step_ms = 0;       // what a request waits for its next token
+  bool operator==(const EngineLoad&) const = default;
+};
+
+struct EngineEvent {
+  std::string_view epoch;  // of this process: sequence numbers of another one mean nothing
+  uint64_t sequence = 0;
+  bool snapshot =
+      false;  // `added` are all pages that there are; else in addition to the last event
+  std::span<const uint64_t> added;  // contract/block_hash.h, 16 hexadecimal digits each
+  std::span<const uint64_t> removed;
+  uint64_t name_space = 0;  // of the model's pages, without a salt
+  int64_t page_tokens = 0;
+  bool draining = false;
+  EngineLoad load;
+};
+
+// {"epoch","sequence","snapshot","namespace","page_tokens","state","load":{…},"added","removed"}
+std::string to_json(const EngineEvent& event);
+
+}  // namespace sluice::api

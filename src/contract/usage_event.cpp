@@ -1,0 +1,27 @@
+#include "contract/usage_event.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+namespace sluice::contract {
+
+std::string to_text(RequestId id) {
+  return fmt::format("req_{:016x}_{:016x}", id.gateway, id.sequence);
+}
+
+std::string_view to_text(Outcome outcome) {
+  constexpr std::array<std::string_view, kOutcomes> kNames = {"complete",
+                                                              "complete_usage_missing",
+                                                              "client_abort_before_first_token",
+                                                              "client_abort",
+                                                              "timed_out",
+                                                              "upstream_error",
+                                                              "upstream_error_with_usage",
+                                                              "refused",
+                                                              "gateway_lost",
+                                                              "key_revoked"};
+  return kNames[static_cast<size_t>(outcome)];
+}
+
+}  // namespace sluice::contract
