@@ -86,6 +86,22 @@ Error overloaded(std::string_view message, int64_t retry_after_seconds) {
   return error;
 }
 
+Error permission_denied(std::string_view message) {
+  return make(403, kInvalidRequest, "permission_denied", "", message);
+}
+Error rate_limit_exceeded(std::string_view message) {
+  return make(429, "rate_limit_error", "rate_limit_exceeded", "", message);
+}
+Error insufficient_quota(std::string_view message) {
+  return make(429, "insufficient_quota", "insufficient_quota", "", message);
+}
+Error bad_upstream(std::string_view message) {
+  return make(502, "overloaded_error", "bad_upstream", "", message);
+}
+Error upstream_timeout(std::string_view message) {
+  return make(504, "server_error", "upstream_timeout", "", message);
+}
+
 Error from_status(int status, std::string_view message) {
   for (const StatusRow& row : kStatusRows)
     if (row.status == status) return make(status, row.type, row.code, "", message);

@@ -33,6 +33,11 @@ Error server_error(std::string_view message);
 Error not_the_gateway(std::string_view message);
 Error deadline_exceeded();
 Error overloaded(std::string_view message, int64_t retry_after_seconds);
+Error permission_denied(std::string_view message);
+Error rate_limit_exceeded(std::string_view message);  // 429: a later attempt can pass
+Error insufficient_quota(std::string_view message);   // 429: none does, until somebody pays
+Error bad_upstream(std::string_view message);         // 502
+Error upstream_timeout(std::string_view message);     // 504
 
 // What a bare HTTP status (a refusal by the HTTP parser: 400, 408, 413, 414, 431, 501, 505) says.
 Error from_status(int status, std::string_view message);

@@ -28,9 +28,9 @@ struct TargetPart {
 
 // What a request shall meet. total: from the first byte in to the last byte out.
 struct Target {
-  TargetPart ttft;
-  TargetPart tpot;  // mean over the tokens of one answer after the first
-  TargetPart total;
+  TargetPart ttft = {};
+  TargetPart tpot = {};  // mean over the tokens of one answer after the first
+  TargetPart total = {};
   bool operator==(const Target&) const = default;
 };
 
@@ -41,10 +41,10 @@ enum class DataClass : uint8_t { kPublic, kInternal, kPrivate };
 
 // What a request inherits where it says nothing itself: the key's, else the model's, else these.
 struct RequestDefaults {
-  std::optional<Target> target;
-  std::optional<Policy> policy;         // else kLocalFirst
-  std::optional<DataClass> data_class;  // else kInternal
-  std::optional<int32_t> priority;      // higher first; else 0
+  std::optional<Target> target = {};
+  std::optional<Policy> policy = {};         // else kLocalFirst
+  std::optional<DataClass> data_class = {};  // else kInternal
+  std::optional<int32_t> priority = {};      // higher first; else 0
   bool operator==(const RequestDefaults&) const = default;
 };
 
@@ -52,47 +52,47 @@ struct RequestDefaults {
 
 // nullopt: no limit. Each holds for the object it hangs on, beside those of the others.
 struct Limits {
-  std::optional<int64_t> requests_per_minute;
-  std::optional<int64_t> input_tokens_per_minute;
-  std::optional<int64_t> output_tokens_per_minute;
-  std::optional<int64_t> tokens_per_minute;  // input and output together
-  std::optional<int64_t> concurrent_streams;
-  std::optional<int64_t> tokens_per_day;    // UTC calendar day
-  std::optional<int64_t> tokens_per_month;  // UTC calendar month
-  std::optional<NanoMoney> money_per_day;
-  std::optional<NanoMoney> money_per_month;
+  std::optional<int64_t> requests_per_minute = {};
+  std::optional<int64_t> input_tokens_per_minute = {};
+  std::optional<int64_t> output_tokens_per_minute = {};
+  std::optional<int64_t> tokens_per_minute = {};  // input and output together
+  std::optional<int64_t> concurrent_streams = {};
+  std::optional<int64_t> tokens_per_day = {};    // UTC calendar day
+  std::optional<int64_t> tokens_per_month = {};  // UTC calendar month
+  std::optional<NanoMoney> money_per_day = {};
+  std::optional<NanoMoney> money_per_month = {};
   int64_t burst_ms = 60'000;  // of the per-minute limits: so long saved up may be spent at once
   bool operator==(const Limits&) const = default;
 };
 
 struct Tenant {
-  std::string id;  // "acme"; ids: [a-z0-9][a-z0-9._-]{0,62}
-  std::string name;
-  Limits limits;
+  std::string id = {};  // "acme"; ids: [a-z0-9][a-z0-9._-]{0,62}
+  std::string name = {};
+  Limits limits = {};
   bool prepaid = false;  // its balance of the ledger bounds what it may reserve
   bool operator==(const Tenant&) const = default;
 };
 
 struct Project {
-  std::string id;  // unique in the gateway
-  std::string tenant;
-  Limits limits;
+  std::string id = {};  // unique in the gateway
+  std::string tenant = {};
+  Limits limits = {};
   bool operator==(const Project&) const = default;
 };
 
 struct Key {
-  std::string id;  // "key_…", public: logs and usage name it
-  std::string project;
-  std::string hash;         // HMAC-SHA-256 of the secret, hexadecimal
-  std::string hash_key_id;  // which secret of the gateway made the HMAC
-  std::string hint;         // the secret's last four characters
+  std::string id = {};  // "key_…", public: logs and usage name it
+  std::string project = {};
+  std::string hash = {};         // HMAC-SHA-256 of the secret, hexadecimal
+  std::string hash_key_id = {};  // which secret of the gateway made the HMAC
+  std::string hint = {};         // the secret's last four characters
   int64_t created_unix_s = 0;
-  int64_t expires_unix_s = 0;         // 0: never
-  std::vector<std::string> models;    // empty: every model
-  std::vector<std::string> networks;  // "10.0.0.0/8", "::1/128"; empty: from everywhere
-  std::map<std::string, std::string> labels;
-  Limits limits;
-  RequestDefaults defaults;
+  int64_t expires_unix_s = 0;              // 0: never
+  std::vector<std::string> models = {};    // empty: every model
+  std::vector<std::string> networks = {};  // "10.0.0.0/8", "::1/128"; empty: from everywhere
+  std::map<std::string, std::string> labels = {};
+  Limits limits = {};
+  RequestDefaults defaults = {};
   bool admin = false;    // may call /admin/v1
   bool revoked = false;  // kept, so that usage can be read
   bool operator==(const Key&) const = default;
@@ -103,9 +103,9 @@ struct Key {
 enum class Place : uint8_t { kLocal, kRemote };
 
 struct Pool {
-  std::string id;
+  std::string id = {};
   Place place = Place::kLocal;
-  std::string owner;  // a supplier of compute; "" is the platform itself
+  std::string owner = {};  // a supplier of compute; "" is the platform itself
   std::vector<DataClass> data_classes = {DataClass::kPublic, DataClass::kInternal,
                                          DataClass::kPrivate};  // a remote never has kPrivate
   int64_t round_trip_ns = 0;                                    // added to what its replicas need
@@ -137,29 +137,30 @@ struct Speed {
 };
 
 struct Replica {
-  std::string id;
-  std::string pool;
-  std::string model;  // a Model's id
+  std::string id = {};
+  std::string pool = {};
+  std::string model = {};  // a Model's id
   ReplicaKind kind = ReplicaKind::kOpenAi;
-  std::string url;               // "https://api.example.com/v1": scheme, host, port, path prefix
-  std::string upstream_model;    // the name it knows the model by; "" the same
-  std::string secret;            // name of the secret that is sent as its key; "" none
-  std::string certificate_file;  // PEM of the authorities to trust; "" the system's
+  std::string url = {};             // "https://api.example.com/v1": scheme, host, port, path prefix
+  std::string upstream_model = {};  // the name it knows the model by; "" the same
+  std::string secret = {};          // name of the secret that is sent as its key; "" none
+  std::string certificate_file = {};  // PEM of the authorities to trust; "" the system's
   ReplicaState state = ReplicaState::kReady;
   int64_t ready_at_unix_ns = 0;  // predicted; kStarting, kStaging
-  Speed speed;
+  Speed speed = {};
   bool operator==(const Replica&) const = default;
 };
 
 struct Model {
-  std::string id;  // the name that clients send
-  std::string digest;
-  std::string vocabulary_file;  // a GGUF: exact counts and prefix blocks by token id; "" estimates
-  int64_t context_tokens = 0;   // 0: unknown
+  std::string id = {};  // the name that clients send
+  std::string digest = {};
+  std::string vocabulary_file =
+      {};                      // a GGUF: exact counts and prefix blocks by token id; "" estimates
+  int64_t context_tokens = 0;  // 0: unknown
   int64_t max_tokens_default = 0;  // reserved where a request names none; 0: the context
-  Limits limits;
-  RequestDefaults defaults;
-  std::vector<std::string> fallbacks;  // models, in order, when this one has no replica
+  Limits limits = {};
+  RequestDefaults defaults = {};
+  std::vector<std::string> fallbacks = {};  // models, in order, when this one has no replica
   int64_t created_unix_s = 0;
   bool operator==(const Model&) const = default;
 };
@@ -176,8 +177,8 @@ enum class PriceSide : uint8_t {
 struct Price {
   int64_t version = 0;  // unique; usage lines name it
   PriceSide side = PriceSide::kSale;
-  std::string model;  // "" any
-  std::string pool;   // "" any
+  std::string model = {};  // "" any
+  std::string pool = {};   // "" any
   int64_t valid_from_unix_s = 0;
   std::array<Rate, kUnits> rates = {};  // by Unit
   bool operator==(const Price&) const = default;
@@ -185,13 +186,13 @@ struct Price {
 
 struct Snapshot {
   int64_t generation = 0;  // an older one than the one in force is refused
-  std::vector<Tenant> tenants;
-  std::vector<Project> projects;
-  std::vector<Key> keys;
-  std::vector<Pool> pools;
-  std::vector<Replica> replicas;
-  std::vector<Model> models;
-  std::vector<Price> prices;
+  std::vector<Tenant> tenants = {};
+  std::vector<Project> projects = {};
+  std::vector<Key> keys = {};
+  std::vector<Pool> pools = {};
+  std::vector<Replica> replicas = {};
+  std::vector<Model> models = {};
+  std::vector<Price> prices = {};
   bool operator==(const Snapshot&) const = default;
 };
 

@@ -13,13 +13,15 @@ using boost::system::error_code;
 
 constexpr size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerEvent = 16;  // then the other connections have their turn
+constexpr int64_t kTrustedIdleNs = 500'000;
 
 }  // namespace
 
 ClientConnection::ClientConnection(ClientCore& core)
     : core_(core),
       resolver_(core.loop.impl().context),
-      socket_(core.loop.impl().context),
+      connecting_(core.loop.impl().context),
+      socket_(core.loop.impl().poller, *this, -1),
       parser_(&core.message_limits) {}
 
 void ClientConnection::open() {
@@ -40,7 +42,7 @@ void ClientConnection::open() {
 }
 
 void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
-  asio::async_connect(socket_, addresses,
+  asio::async_connect(connecting_, addresses,
                       [self = shared_from_this()](const error_code& failed, const tcp::endpoint&) {
                         if (self->phase_ != Phase::kConnecting) return;
                         if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
@@ -50,10 +52,11 @@ void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
 
 void ClientConnection::connected() {
   error_code error;
-  keep_from_children(socket_.native_handle());
-  socket_.non_blocking(true, error);
-  if (!error) socket_.set_option(tcp::no_delay(true), error);
+  keep_from_children(connecting_.native_handle());
+  connecting_.non_blocking(true, error);
+  if (!error) connecting_.set_option(tcp::no_delay(true), error);
   if (error) return fail(CallEnd::kNotConnected, error.message());
+  socket_.open(connecting_.release());
   if (!core_.tls) return ready();
   tls_ = TlsStream::connect(core_.tls->source(), socket_.native_handle(), core_.endpoint.host);
   shake_hands();
@@ -63,13 +66,7 @@ void ClientConnection::shake_hands() {
   const TlsStream::Handshake state = tls_->handshake();
   if (state == TlsStream::Handshake::kDone) return ready();
   if (state == TlsStream::Handshake::kFailed) return fail(CallEnd::kNotConnected, tls_->failure());
-  const auto next =
-      state == TlsStream::Handshake::kWantsRead ? tcp::socket::wait_read : tcp::socket::wait_write;
-  socket_.async_wait(next, [self = shared_from_this()](const error_code& error) {
-    if (self->phase_ != Phase::kConnecting) return;
-    if (error) return self->fail(CallEnd::kNotConnected, error.message());
-    self->shake_hands();
-  });
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
 }
 
 // Sends what begin() was given meanwhile.
@@ -116,7 +113,8 @@ void ClientConnection::close() {
   error_code ignored;
   resolver_.cancel();
   if (tls_ && phase_before == Phase::kIdle) tls_->end();
-  socket_.close(ignored);
+  connecting_.close(ignored);
+  socket_.close();
   input_.release();
   output_.release();
   sink_.reset();
@@ -137,39 +135,34 @@ void ClientConnection::fail_soon(CallEnd end, std::string what) {
 }
 
 void ClientConnection::wait_readable() {
-  if (read_waiting_ || phase_ == Phase::kClosed) return;
-  read_waiting_ = true;
-  if (tls_ && tls_->has_pending())
-    return core_.loop.post([self = shared_from_this()] {
-      self->read_waiting_ = false;
-      if (self->phase_ != Phase::kClosed) self->on_readable();
-    });
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
-    self->read_waiting_ = false;
-    if (self->phase_ == Phase::kClosed) return;
-    if (error) return self->fail(CallEnd::kCut, error.message());
-    self->on_readable();
+  if (phase_ == Phase::kClosed || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  core_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    if (self->phase_ != Phase::kClosed) self->on_socket_readable();
   });
 }
 
 void ClientConnection::wait_writable() {
-  if (write_waiting_ || phase_ == Phase::kClosed) return;
-  write_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_write, [self = shared_from_this()](const error_code& error) {
-    self->write_waiting_ = false;
-    if (self->phase_ == Phase::kClosed) return;
-    if (error) return self->fail(CallEnd::kCut, error.message());
-    const std::string_view pieces[] = {self->output_.view()};
-    const IoResult result = self->send_pieces(pieces);
-    // A peer that takes no more may have said why: the reading side finds out.
-    self->output_.consume(result.status == IoStatus::kClosed ? self->output_.size() : result.bytes);
-    if (!self->output_.empty()) return self->wait_writable();
-    self->output_.release();
-    if (self->phase_ == Phase::kWaiting) self->phase_begin_ns_ = self->core_.loop.now_ns();
-  });
+  if (phase_ != Phase::kClosed) socket_.wait_writable();
 }
 
-void ClientConnection::on_readable() {
+void ClientConnection::on_socket_writable() {
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
+  const std::string_view pieces[] = {output_.view()};
+  const IoResult result = send_pieces(pieces);
+  // A peer that takes no more may have said why: the reading side finds out.
+  output_.consume(result.status == IoStatus::kClosed ? output_.size() : result.bytes);
+  if (!output_.empty()) return wait_writable();
+  output_.release();
+  if (phase_ == Phase::kWaiting) phase_begin_ns_ = core_.loop.now_ns();
+}
+
+void ClientConnection::on_socket_readable() {
+  const std::shared_ptr<ClientConnection> self = shared_from_this();
+  if (phase_ == Phase::kConnecting) return shake_hands();
   ByteBuffer& input = input_.empty() ? core_.input : input_;
   bool running = true;
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {
@@ -265,6 +258,12 @@ void ClientConnection::resume() {
     if (!self->input_.empty() && !self->deliver(self->input_)) return;
     if (!self->paused_) self->wait_readable();
   });
+}
+
+// Asking the kernel costs as much as a small message: a connection that was just used stands.
+bool ClientConnection::still_usable() const {
+  const bool just_used = core_.loop.now_ns() - phase_begin_ns_ < kTrustedIdleNs;
+  return just_used || (tls_ ? tls_->has_no_news() : has_no_news(socket_.native_handle()));
 }
 
 void ClientConnection::enter(Phase phase) {

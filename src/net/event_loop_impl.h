@@ -8,6 +8,7 @@
 #include <boost/asio/signal_set.hpp>
 
 #include "net/event_loop.h"
+#include "net/watched_socket.h"
 
 namespace sluice::net {
 
@@ -15,6 +16,7 @@ namespace asio = boost::asio;
 
 struct EventLoop::Impl {
   asio::io_context context{1};  // one thread runs it, any thread posts
+  SocketPoller poller{context};
   asio::signal_set signals{context};
   UniqueFunction<void(int)> on_signal;
   std::atomic<std::thread::id> runner{};  // nobody: a default id

@@ -16,7 +16,8 @@
 namespace sluice::net {
 
 // One connection, with one call at a time.
-class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
+class ClientConnection final : public std::enable_shared_from_this<ClientConnection>,
+                               private SocketUser {
  public:
   explicit ClientConnection(ClientCore& core);
 
@@ -35,7 +36,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   uint64_t serial() const { return serial_; }
   bool idle() const { return phase_ == Phase::kIdle; }
   // An idle connection whose end the loop has not seen yet is none.
-  bool still_usable() { return tls_ ? tls_->has_no_news() : has_no_news(socket_.native_handle()); }
+  bool still_usable() const;
 
   size_t index = 0;  // in the client's list
 
@@ -50,7 +51,8 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
-  void on_readable();
+  void on_socket_readable() override;
+  void on_socket_writable() override;
   void on_end_of_input();
   // Hands on what `input` holds; false when the call has ended.
   bool deliver(ByteBuffer& input);
@@ -60,7 +62,8 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
 
   ClientCore& core_;
   asio::ip::tcp::resolver resolver_;
-  asio::ip::tcp::socket socket_;
+  asio::ip::tcp::socket connecting_;
+  WatchedSocket socket_;
   std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
@@ -71,8 +74,7 @@ class ClientConnection : public std::enable_shared_from_this<ClientConnection> {
   Phase phase_ = Phase::kConnecting;
   bool reusable_ = false;
   bool paused_ = false;
-  bool read_waiting_ = false;
-  bool write_waiting_ = false;
+  bool reading_soon_ = false;  // what TLS holds already
 };
 
 struct ClientCore {

@@ -1,9 +1,11 @@
 #include "net/http_server.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include <boost/asio/ip/v6_only.hpp>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "core/clock.h"
 #include "net/http_server_impl.h"
@@ -114,38 +116,37 @@ void ServerCore::wait_accept(size_t index) {
 void ServerCore::accept_waiting(size_t index) {
   for (int accepted = 0; accepted < kAcceptsPerEvent; ++accepted) {
     tcp::endpoint remote;
-    error_code error;
-    tcp::socket socket = acceptors[index].accept(remote, error);
-    if (error == asio::error::would_block || error == asio::error::try_again) break;
-    if (error == asio::error::connection_aborted) continue;
-    if (error) {
-      accept_retry_timer.start(kAcceptRetryNs, [this, index] { accept_waiting(index); });
-      return;
+    socklen_t bytes = static_cast<socklen_t>(remote.capacity());
+    const int descriptor = ::accept4(acceptors[index].native_handle(), remote.data(), &bytes,
+                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+      remote.resize(bytes);
+      admit(descriptor, remote);
+      continue;
     }
-    admit(std::move(socket), remote);
+    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == ECONNABORTED || errno == EINTR) continue;
+    accept_retry_timer.start(kAcceptRetryNs, [this, index] { accept_waiting(index); });
+    return;
   }
   wait_accept(index);
 }
 
-void ServerCore::admit(tcp::socket socket, const tcp::endpoint& remote) {
-  error_code error;
-  keep_from_children(socket.native_handle());
-  socket.non_blocking(true, error);
-  if (!error) socket.set_option(tcp::no_delay(true), error);
+void ServerCore::admit(int descriptor, const tcp::endpoint& remote) {
+  const int on = 1;
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   // A client that vanished without a word is found out by what it does not acknowledge.
-  using UserTimeout = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
   const auto stall_ms = static_cast<int>(limits.write_stall_timeout_ns / 1'000'000);
-  if (!error) socket.set_option(UserTimeout(stall_ms), error);
-  if (error) return;
+  ::setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof(stall_ms));
+  std::unique_ptr<TlsStream> stream;
+  if (tls) stream = TlsStream::accept(*tls->source(), descriptor);
+  auto connection = std::make_shared<ServerConnection>(
+      *this, descriptor, address_text(remote.address()), std::move(stream));
   if (!tick_timer.running()) tick();
   const bool refused = stats.connections >= limits.connections_max;
   const size_t refused_now = connections.size() - static_cast<size_t>(stats.connections);
   if (refused) ++stats.refused;
   if (refused && (tls || refused_now >= kRefusedMax)) return;
-  std::unique_ptr<TlsStream> stream;
-  if (tls) stream = TlsStream::accept(*tls->source(), socket.native_handle());
-  auto connection = std::make_shared<ServerConnection>(
-      *this, std::move(socket), address_text(remote.address()), std::move(stream));
   connection->index = connections.size();
   connection->refused = refused;
   connections.push_back(connection);

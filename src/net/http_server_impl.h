@@ -36,10 +36,11 @@ struct Exchange {
 // One client. Requests are taken one at a time: the next is parsed when the answer is complete, so
 // that answers keep their order. An idle connection holds no buffer: bytes are read into one of the
 // server's and move into the connection's own only when a message is incomplete.
-class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
+class ServerConnection final : public std::enable_shared_from_this<ServerConnection>,
+                               private SocketUser {
  public:
-  // `tls`: null for a plain connection.
-  ServerConnection(ServerCore& server, asio::ip::tcp::socket socket, std::string remote_address,
+  // descriptor: of a connected, non-blocking socket. `tls`: null for a plain connection.
+  ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
                    std::unique_ptr<TlsStream> tls);
 
   void start();
@@ -84,8 +85,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   IoResult send_pieces(std::span<const std::string_view> pieces);
   void wait_readable();
   void wait_writable();
-  void on_readable();
-  void on_writable();
+  void on_socket_readable() override;
+  void on_socket_writable() override;
   void on_end_of_input();
   bool backed_up() const;                         // further requests wait for the reader
   bool far_ahead(const ByteBuffer& input) const;  // reading waits for the answers
@@ -114,7 +115,7 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   void send_now(std::span<const std::string_view> pieces);
 
   ServerCore& server_;
-  asio::ip::tcp::socket socket_;
+  WatchedSocket socket_;
   const std::unique_ptr<TlsStream> tls_;  // null: plain
   const std::string remote_address_;
   RequestParser parser_;
@@ -138,8 +139,8 @@ class ServerConnection : public std::enable_shared_from_this<ServerConnection> {
   bool processing_ = false;  // answers are collected in the server's buffer
   bool closing_soon_ = false;
   bool half_closed_ = false;
-  bool read_waiting_ = false;
-  bool write_waiting_ = false;
+  bool shaking_hands_ = false;
+  bool reading_soon_ = false;  // what TLS holds already
 };
 
 struct ServerCore : std::enable_shared_from_this<ServerCore> {
@@ -148,7 +149,8 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   core::Result<uint16_t> listen(std::string_view host, uint16_t port);
   void wait_accept(size_t acceptor);
   void accept_waiting(size_t acceptor);
-  void admit(asio::ip::tcp::socket socket, const asio::ip::tcp::endpoint& remote);
+  // Takes the descriptor.
+  void admit(int descriptor, const asio::ip::tcp::endpoint& remote);
   void forget(ServerConnection& connection);
   void close_all();
   void stop_accepting();

@@ -7,8 +7,6 @@
 namespace sluice::net {
 namespace {
 
-using asio::ip::tcp;
-
 constexpr size_t kReadBytes = 64 << 10;       // one read of the shared buffer
 constexpr size_t kCorkedBytesMax = 64 << 10;  // answers of one event that are sent together
 constexpr int kReadsPerEvent = 16;            // then the other connections have their turn
@@ -35,10 +33,10 @@ size_t length_for_head(std::span<const Header> headers, std::string_view body) {
 
 }  // namespace
 
-ServerConnection::ServerConnection(ServerCore& server, tcp::socket socket,
-                                   std::string remote_address, std::unique_ptr<TlsStream> tls)
+ServerConnection::ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
+                                   std::unique_ptr<TlsStream> tls)
     : server_(server),
-      socket_(std::move(socket)),
+      socket_(server.loop.impl().poller, *this, descriptor),
       tls_(std::move(tls)),
       remote_address_(std::move(remote_address)),
       parser_(&server.message_limits) {}
@@ -51,17 +49,13 @@ void ServerConnection::start() {
 // Goes on until TLS is agreed on; the time limit is that of the first request's headers.
 void ServerConnection::shake_hands() {
   const TlsStream::Handshake state = tls_->handshake();
-  if (state == TlsStream::Handshake::kDone) return wait_readable();
+  shaking_hands_ = state != TlsStream::Handshake::kDone;
+  if (!shaking_hands_) return wait_readable();
   if (state == TlsStream::Handshake::kFailed) {
     ++server_.stats.handshakes_failed;
     return close();
   }
-  const auto next =
-      state == TlsStream::Handshake::kWantsRead ? tcp::socket::wait_read : tcp::socket::wait_write;
-  socket_.async_wait(next, [self = shared_from_this()](const boost::system::error_code& error) {
-    if (!self->open()) return;
-    error ? self->close() : self->shake_hands();
-  });
+  state == TlsStream::Handshake::kWantsRead ? socket_.wait_readable() : socket_.wait_writable();
 }
 
 IoResult ServerConnection::receive(ByteBuffer* buffer) {
@@ -82,9 +76,8 @@ void ServerConnection::close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
-  boost::system::error_code ignored;
   if (tls_ && exchange_ == nullptr && output_.empty()) tls_->end();
-  socket_.close(ignored);
+  socket_.close();
   input_.release();
   output_.release();
   handed_over_bytes_ = 0;
@@ -108,32 +101,17 @@ void ServerConnection::close_soon() {
 }
 
 void ServerConnection::wait_readable() {
-  if (read_waiting_ || !open()) return;
-  read_waiting_ = true;
-  if (tls_ && tls_->has_pending())
-    return server_.loop.post([self = shared_from_this()] {
-      self->read_waiting_ = false;
-      if (self->open()) self->on_readable();
-    });
-  socket_.async_wait(tcp::socket::wait_read,
-                     [self = shared_from_this()](const boost::system::error_code& error) {
-                       self->read_waiting_ = false;
-                       if (!self->open()) return;
-                       if (error) return self->close();
-                       self->on_readable();
-                     });
+  if (!open() || reading_soon_) return;
+  if (tls_ == nullptr || !tls_->has_pending()) return socket_.wait_readable();
+  reading_soon_ = true;  // the socket will not say so
+  server_.loop.post([self = shared_from_this()] {
+    self->reading_soon_ = false;
+    self->on_socket_readable();
+  });
 }
 
 void ServerConnection::wait_writable() {
-  if (write_waiting_ || !open()) return;
-  write_waiting_ = true;
-  socket_.async_wait(tcp::socket::wait_write,
-                     [self = shared_from_this()](const boost::system::error_code& error) {
-                       self->write_waiting_ = false;
-                       if (!self->open()) return;
-                       if (error) return self->close();
-                       self->on_writable();
-                     });
+  if (open()) socket_.wait_writable();
 }
 
 // The shared buffer while nothing is kept, else the connection's own with room for what is missing.
@@ -148,7 +126,10 @@ ByteBuffer& ServerConnection::choose_input() {
   return input_;
 }
 
-void ServerConnection::on_readable() {
+void ServerConnection::on_socket_readable() {
+  if (!open()) return;
+  const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   ByteBuffer& input = choose_input();
   for (int reads = 0; reads < kReadsPerEvent; ++reads) {
     if (&input == &input_) choose_input();
@@ -408,9 +389,8 @@ void ServerConnection::linger() {
   if (processing_ || !output_.empty() || half_closed_) return;
   half_closed_ = true;
   phase_begin_ns_ = server_.loop.now_ns();
-  boost::system::error_code ignored;
   if (tls_) tls_->end();
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  socket_.shutdown_send();
   wait_readable();
 }
 
@@ -467,7 +447,10 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   wait_writable();
 }
 
-void ServerConnection::on_writable() {
+void ServerConnection::on_socket_writable() {
+  if (!open()) return;
+  const std::shared_ptr<ServerConnection> self = shared_from_this();
+  if (shaking_hands_) return shake_hands();
   const std::string_view pieces[] = {output_.view()};
   const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed) return close();
@@ -514,7 +497,8 @@ void ServerConnection::check_deadline(int64_t now_ns) {
   if (!open()) return;
   if (!output_.empty() && reads_too_slowly(now_ns)) return close();
   // While reading waits, nobody else would tell.
-  if (state_ == State::kAnswering && !read_waiting_ && has_hung_up(socket_.native_handle()))
+  if (state_ == State::kAnswering && !socket_.waits_readable() &&
+      has_hung_up(socket_.native_handle()))
     return close();
   if (!output_.empty()) return;
   if (now_ns - phase_begin_ns_ <= phase_timeout_ns()) return;

@@ -1,0 +1,42 @@
+// What a gateway reads of an answer that it passes on: usage, whether a token came, how it ended.
+// By json_scan.h, not by a parser: an answer is looked at once and passed on as it came.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sluice::api {
+
+struct RelayedUsage {
+  int64_t prompt_tokens = 0;  // with the cached
+  int64_t cached_tokens = 0;
+  int64_t completion_tokens = 0;  // with the reasoning
+  int64_t reasoning_tokens = 0;
+};
+
+struct RelayedAnswer {
+  std::optional<RelayedUsage> usage;
+  bool has_choices = false;   // not the chunk that brings the usage alone
+  bool has_output = false;    // text, reasoning, a tool call, a vector
+  bool is_error = false;      // {"error": …}
+  std::string finish_reason;  // of the first choice that says one; "" none yet
+};
+
+// A whole answer or one event's data. Token ids that a Sluice engine says the first choice came
+// from are appended to `token_ids`.
+RelayedAnswer read_relayed_answer(std::string_view json, std::vector<int32_t>* token_ids);
+
+// The values of "id" and "created" as they stand in a chunk: what all chunks of a stream share.
+struct StreamIdentity {
+  std::string id;  // with its quotes
+  std::string created;
+  bool known() const { return !id.empty(); }
+};
+StreamIdentity stream_identity(std::string_view json);
+// The chunk with another identity.
+std::string with_identity(std::string_view json, const StreamIdentity& identity);
+
+}  // namespace sluice::api

@@ -1,0 +1,96 @@
+// What a gateway reads of a request that it passes on, and the few bytes of it that it changes. All
+// other fields pass as they are, also those that nobody here knows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/error.h"
+
+namespace sluice::api {
+
+enum class RelayedKind : uint8_t { kChat, kCompletion, kEmbedding };
+
+// A part of the body. begin == end == 0: it is not there.
+struct ByteRange {
+  size_t begin = 0;
+  size_t end = 0;
+  bool found() const { return end != 0; }
+};
+
+// What a client may ask of the gateway in its object "sluice" (docs/api.md). Times in nanoseconds.
+struct RelayedWishes {
+  std::optional<int64_t> ttft_ns;
+  std::optional<int64_t> tpot_ns;
+  std::optional<int64_t> total_ns;
+  std::optional<int64_t> deadline_ns;  // from its arrival; then it is refused
+  std::optional<int32_t> priority;
+  std::optional<std::string> policy;      // "local_only" …: the gateway knows the names
+  std::optional<std::string> data_class;  // "private" …
+  std::string session;
+};
+
+struct RelayedRequest {
+  std::string model;
+  bool stream = false;
+  bool include_usage = false;
+  std::optional<int64_t> output_tokens_max;  // of one choice
+  int64_t choices = 1;                       // n, at least best_of
+  int64_t prompts = 1;                       // of a completion or embedding: a list's length
+  int64_t messages = 0;
+  // UTF-8 bytes of all texts that a prompt may be made of, tools and schemas too; a token id counts
+  // as one.
+  int64_t text_bytes = 0;
+  std::optional<RelayedWishes> wishes;
+
+  ByteRange model_value;     // with its quotes
+  ByteRange stream_options;  // the value: an object or null
+  ByteRange include_usage_value;
+  ByteRange wishes_member;  // key, value and one comma
+  ByteRange prompt_value;   // messages, prompt or input
+  size_t object_begin = 0;  // behind the first '{'
+  bool object_empty = false;
+};
+
+// Reads bodies of one kind of request after another with buffers that are kept. One thread.
+class RelayedRequestParser {
+ public:
+  RelayedRequestParser();
+  ~RelayedRequestParser();
+
+  // An Error names the field. Refused too: a key given twice where it is read here, anything that
+  // is not JSON, nesting over 64.
+  Parsed<RelayedRequest> parse(RelayedKind kind, std::string_view body);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What the gateway tells a Sluice engine with a request (docs/gateway.md).
+struct RelayedExtension {
+  int64_t ttft_ns = 0;  // 0: nothing is asked
+  int64_t tpot_ns = 0;
+  int64_t total_ns = 0;
+  int32_t priority = 0;
+  int64_t deadline_ns = 0;  // from now; 0: none
+  std::string_view session = {};
+  std::string_view cache_salt = {};
+  std::span<const int32_t> resume_ids = {};
+};
+
+struct BodyChanges {
+  std::string_view model = {};                  // another name; empty: the client's
+  const RelayedExtension* extension = nullptr;  // null: not a Sluice engine
+};
+// `body` with the changes; where it streams, include_usage is on. The client's object "sluice" is
+// out.
+std::string changed_body(std::string_view body, const RelayedRequest& request,
+                         const BodyChanges& changes);
+
+}  // namespace sluice::api

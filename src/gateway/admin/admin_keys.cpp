@@ -1,0 +1,179 @@
+// Keys: their secrets are made here, shown in the answer that makes them and nowhere else.
+#include <fmt/format.h>
+
+#include "api/json_writer.h"
+#include "contract/snapshot_json.h"
+#include "gateway/admin/admin_call.h"
+#include "gateway/admin/snapshot_objects.h"
+
+namespace sluice::gateway {
+namespace {
+
+using contract::ObjectKind;
+
+constexpr size_t kHintCharacters = 4;
+constexpr size_t kIdRandomBytes = 8;
+constexpr std::string_view kAdmin = "admin";  // the id of the first tenant, project and key
+
+// What the gateway says of a key, and nobody else.
+constexpr std::string_view kOwnMembers[] = {"hash", "hash_key_id", "hint", "created_unix_s",
+                                            "revoked"};
+
+struct NewSecret {
+  std::string text;
+  std::string hash;
+  std::string hash_key_id;
+  std::string hint;
+};
+
+using Random = std::function<void(std::span<uint8_t>)>;
+
+NewSecret new_secret(KeyHasher& hasher, const Random& random) {
+  std::array<uint8_t, kSecretRandomBytes> bytes;
+  random(bytes);
+  NewSecret secret{.text = make_secret(bytes), .hash = "", .hash_key_id = "", .hint = ""};
+  secret.hash = to_hex(hasher.digest(0, secret.text));
+  secret.hash_key_id = hasher.id(0);
+  secret.hint = secret.text.substr(secret.text.size() - kHintCharacters);
+  return secret;
+}
+
+void set_secret(const NewSecret& secret, contract::Key* key) {
+  key->hash = secret.hash;
+  key->hash_key_id = secret.hash_key_id;
+  key->hint = secret.hint;
+}
+
+std::string new_key_id(const Random& random) {
+  std::array<uint8_t, kIdRandomBytes> bytes;
+  random(bytes);
+  std::string id = "key_";
+  for (const uint8_t byte : bytes) id += fmt::format("{:02x}", byte);
+  return id;
+}
+
+int64_t unix_s(const core::Clock& clock) {
+  return clock.unix_ns() / 1'000'000'000;
+}
+
+// {"key":{…},"secret":"sk-sluice-…"}
+void reply_with_secret(const AdminCall& call, int status, const contract::Key& key,
+                       const NewSecret& secret) {
+  std::string body = "{\"key\":" + contract::to_json(key) + ",\"secret\":";
+  api::append_json_string(&body, secret.text);
+  reply_json(call.responder, status, body + "}", etag_of(contract::to_json(key)));
+}
+
+bool refuses_own_members(const AdminCall& call, const contract::Value& body) {
+  for (const std::string_view name : kOwnMembers) {
+    if (body.find(name) == nullptr) continue;
+    reply(call, AdminError{400, "invalid", fmt::format("{}: is set by the gateway", name)});
+    return true;
+  }
+  return false;
+}
+
+// The key of the path, changed by `change`; answers what went wrong and returns nullopt.
+std::optional<contract::Key> change_key(AdminContext& context, AdminCall& call,
+                                        std::string_view verb,
+                                        const std::function<void(contract::Key*)>& change) {
+  contract::Key changed;
+  const auto done = context.options.keeper.apply(
+      {call.actor_id, fmt::format("keys.{}", verb), ObjectKind::kKey, call.id,
+       [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
+         contract::Key* key = find_object(snapshot->keys, call.id);
+         if (key == nullptr)
+           return ChangeError{ChangeError::Code::kNotFound,
+                              fmt::format("there is no key '{}'", call.id)};
+         change(key);
+         changed = *key;
+         return {};
+       }});
+  if (done.ok()) return changed;
+  reply(call, done.error());
+  return std::nullopt;
+}
+
+}  // namespace
+
+void create_key(AdminContext& context, AdminCall& call) {
+  const auto body = read_body(call);
+  if (!body || refuses_own_members(call, *body)) return;
+  contract::Key key;
+  key.id = new_key_id(context.options.random);
+  contract::Problems problems;
+  contract::read_into(*body, "", &key, &problems);
+  if (!problems.empty())
+    return reply(call, AdminError{400, "invalid", contract::to_text(problems), problems});
+  const NewSecret secret = new_secret(context.hasher, context.options.random);
+  set_secret(secret, &key);
+  key.created_unix_s = unix_s(context.options.clock);
+  const auto done = context.options.keeper.apply(
+      {call.actor_id, "keys.create", ObjectKind::kKey, key.id,
+       [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
+         if (find_object(snapshot->keys, key.id) != nullptr)
+           return ChangeError{ChangeError::Code::kExists, fmt::format("key '{}' exists", key.id)};
+         snapshot->keys.push_back(key);
+         return {};
+       }});
+  if (!done.ok()) return reply(call, done.error());
+  reply_with_secret(call, 201, key, secret);
+}
+
+void update_key(AdminContext& context, AdminCall& call) {
+  auto body = read_body(call);
+  if (!body || refuses_own_members(call, *body)) return;
+  update_with(context, call, std::move(*body));
+}
+
+void rotate_key(AdminContext& context, AdminCall& call) {
+  if (context.options.keeper.owned_by_file(ObjectKind::kKey, call.id))
+    return reply(call, AdminError{409, "owned_by_file",
+                                  "the key's secret is named by the configuration file; change it "
+                                  "there"});
+  const auto* before = context.options.keeper.directory()->key_by_id(call.id);
+  if (before != nullptr && before->key->revoked)
+    return reply(call, AdminError{409, "revoked", "a revoked key stays revoked; create another"});
+  const NewSecret secret = new_secret(context.hasher, context.options.random);
+  const auto key = change_key(context, call, "rotate",
+                              [&](contract::Key* changed) { set_secret(secret, changed); });
+  if (key) reply_with_secret(call, 200, *key, secret);
+}
+
+void revoke_key(AdminContext& context, AdminCall& call) {
+  const auto key =
+      change_key(context, call, "revoke", [](contract::Key* changed) { changed->revoked = true; });
+  if (!key) return;
+  const std::string json = contract::to_json(*key);
+  reply_json(call.responder, 200, json, etag_of(json));
+}
+
+core::Result<std::string, ChangeError> make_first_admin_key(SnapshotKeeper& keeper,
+                                                            const core::Clock& clock,
+                                                            KeyHasher& hasher,
+                                                            const Random& random) {
+  const contract::Snapshot& now = keeper.snapshot();
+  if (std::any_of(now.keys.begin(), now.keys.end(),
+                  [](const contract::Key& key) { return key.admin && !key.revoked; }))
+    return std::string();
+  const NewSecret secret = new_secret(hasher, random);
+  const std::string id(kAdmin);
+  contract::Key key{.id = new_key_id(random), .project = id};
+  set_secret(secret, &key);
+  key.created_unix_s = unix_s(clock);
+  key.admin = true;
+  const auto done =
+      keeper.apply({"command-line", "keys.create", ObjectKind::kKey, key.id,
+                    [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
+                      if (find_object(snapshot->tenants, id) == nullptr)
+                        snapshot->tenants.push_back({.id = id, .name = "administration"});
+                      if (find_object(snapshot->projects, id) == nullptr)
+                        snapshot->projects.push_back({.id = id, .tenant = id});
+                      snapshot->keys.push_back(key);
+                      return {};
+                    }});
+  if (!done.ok()) return done.error();
+  return secret.text;
+}
+
+}  // namespace sluice::gateway

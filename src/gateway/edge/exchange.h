@@ -1,0 +1,125 @@
+// One request from its head to its last byte: the nouns that the filters work on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/relayed_answer.h"
+#include "api/relayed_request.h"
+#include "gateway/edge/upstreams.h"
+#include "gateway/limits/limit_set.h"
+#include "gateway/metrics/trace.h"
+#include "gateway/routing/routing_table.h"
+#include "ledger/billing.h"
+#include "net/http_client.h"
+#include "net/http_server.h"
+
+namespace sluice::gateway {
+
+class Gateway;
+
+// The work of one replica at a request.
+struct Attempt {
+  std::shared_ptr<const RoutingTable> table;  // keeps what `replica` points to
+  const ReplicaEntry* replica = nullptr;
+  ledger::AttemptStart start = ledger::AttemptStart::kFresh;
+  ledger::AttemptEnd end = ledger::AttemptEnd::kWithRequest;
+  std::optional<api::RelayedUsage> usage;  // as it said
+  int64_t output_tokens = 0;               // that reached the client, as far as can be counted
+};
+
+struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange> {
+  Exchange(Gateway& owner, net::Responder to) : gateway(owner), responder(std::move(to)) {}
+
+  // Of the upstream's answer (answer.cpp).
+  void on_head(const net::ResponseHead& head) override;
+  void on_body(std::string_view bytes) override;
+  void on_whole(const net::ResponseHead& head, std::string_view body) override;
+  void on_end(net::CallEnd end, std::string_view message) override;
+
+  enum class State : uint8_t {
+    kFiltering,  // on its way forwards
+    kWaiting,    // the valve holds it back
+    kSent,       // an upstream works on it
+    kEnded,      // its event is in the journal
+  };
+
+  Gateway& gateway;
+  net::Responder responder;
+  State state = State::kFiltering;
+  size_t index = 0;                       // in the gateway's table
+  uint64_t handle = 0;                    // in the waiting queue
+  size_t next_filter = 0;                 // where a request that waited goes on
+  const net::Request* request = nullptr;  // while its handler runs, then null
+
+  // ---- who and what
+  contract::RequestId id;
+  std::string client_request_id;  // a valid one, else ""
+  std::string remote_address;
+  Span span;
+  std::string trace_state;
+  bool wants_receipt = false;
+  contract::EventKind kind = contract::EventKind::kChatCompletion;
+  std::shared_ptr<const RoutingTable> table;  // what `key` and `model` are of
+  const KeyEntry* key = nullptr;
+  const ModelEntry* model = nullptr;  // that answers: the one asked for or a fallback
+  api::RelayedRequest asked;
+  std::string body;                         // as the client sent it
+  std::vector<net::OwnedHeader> forwarded;  // of the client's headers
+
+  // ---- times
+  int64_t arrived_ns = 0;
+  int64_t arrived_unix_ns = 0;
+  int64_t first_token_ns = 0;  // 0: none yet
+  int64_t last_token_ns = 0;
+  int64_t last_write_ns = 0;  // to a client that waits, for heartbeats
+
+  // ---- limits and money
+  LimitSets limit_sets;
+  LimitReservation limits;
+  Demand demand;
+  int64_t prompt_tokens_guess = 0;  // where nobody says better
+  uint64_t output_pair = 0;         // of OutputEstimates
+  bool recorded = false;            // its reservation is in the journal
+
+  // ---- where
+  RouteFacts facts;
+  std::vector<uint64_t> chain;
+  uint64_t session = 0;
+  std::string cache_salt;
+  std::vector<std::string> tried;
+  contract::ValveDecision decision = contract::ValveDecision::kNone;
+  Flight flight;
+  std::vector<Attempt> attempts;
+  net::ClientCall call;
+  bool waited = false;
+
+  // ---- the answer
+  bool head_sent = false;  // 200 and headers of a stream: heartbeats may come before the rest
+  bool begun = false;      // a part of the answer has been passed on
+  bool is_events = false;  // the upstream answers in events
+  bool paused = false;
+  int upstream_status = 0;
+  std::vector<net::OwnedHeader> upstream_headers;
+  std::string collected;  // an answer that is no stream; of a stream the event that is incomplete
+  api::StreamIdentity identity;
+  std::vector<int32_t> emitted_ids;
+  bool ids_complete = true;  // emitted_ids are all of the answer so far
+  std::string finish_reason;
+  int resumes = 0;
+
+  Attempt& attempt() { return attempts.back(); }
+  const Attempt& attempt() const { return attempts.back(); }
+  int64_t output_tokens() const {
+    int64_t sum = 0;
+    for (const Attempt& one : attempts) sum += one.output_tokens;
+    return sum;
+  }
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,499 @@
+#include "gateway/edge/filters.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "contract/block_hash.h"
+#include "gateway/edge/answer.h"
+#include "gateway/edge/gateway.h"
+#include "gateway/edge/replies.h"
+
+namespace sluice::gateway {
+namespace {
+
+using contract::NanoMoney;
+using contract::Unit;
+
+constexpr size_t kClientRequestIdBytesMax = 128;
+constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
+constexpr int64_t kBytesPerToken = 4;
+constexpr int64_t kSecondNs = 1'000'000'000;
+
+Forward refuse(Exchange& exchange, const api::Error& error,
+               std::span<const net::OwnedHeader> more = {}) {
+  exchange.gateway.refuse(exchange, error, more);
+  return Forward::kAnswered;
+}
+
+// ---- request id ---------------------------------------------------------------------------------
+
+bool is_request_id(std::string_view text) {
+  return !text.empty() && text.size() <= kClientRequestIdBytesMax &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+Forward identify(Exchange& exchange) {
+  const net::Request& request = *exchange.request;
+  Gateway& gateway = exchange.gateway;
+  exchange.id = gateway.options().request_ids.next();
+  exchange.remote_address = request.remote_address;
+  std::optional<TraceContext> caller;
+  for (const net::Header& header : request.headers) {
+    if (net::equal_ignoring_case(header.name, "x-request-id") && is_request_id(header.value))
+      exchange.client_request_id = header.value;
+    else if (net::equal_ignoring_case(header.name, "traceparent"))
+      caller = parse_traceparent(header.value);
+    else if (net::equal_ignoring_case(header.name, "tracestate"))
+      exchange.trace_state = header.value;
+    else if (net::equal_ignoring_case(header.name, "x-sluice-receipt"))
+      exchange.wants_receipt = true;
+  }
+  exchange.span = begin_span(caller, gateway.random(), gateway.random());
+  for (const net::Header& header : net::end_to_end(request.headers))
+    if (passes_on(header.name))
+      exchange.forwarded.push_back({std::string(header.name), std::string(header.value)});
+  return Forward::kNext;
+}
+
+void name_request(const Exchange& exchange, HeaderList* headers) {
+  const std::string own_id = to_text(exchange.id);
+  const bool named = !exchange.client_request_id.empty();
+  headers->add("x-request-id", named ? exchange.client_request_id : own_id);
+  headers->add("x-sluice-request", own_id);
+}
+
+// ---- auth ---------------------------------------------------------------------------------------
+
+Forward authenticate(Exchange& exchange) {
+  const Gateway::Caller caller = exchange.gateway.authenticate(*exchange.request);
+  if (caller.refusal) return refuse(exchange, *caller.refusal);
+  exchange.table = exchange.gateway.table();
+  exchange.key = caller.key;
+  return Forward::kNext;
+}
+
+// ---- body ---------------------------------------------------------------------------------------
+
+constexpr std::pair<std::string_view, contract::Policy> kPolicies[] = {
+    {"local_only", contract::Policy::kLocalOnly},
+    {"local_first", contract::Policy::kLocalFirst},
+    {"cheapest", contract::Policy::kCheapest},
+    {"fastest", contract::Policy::kFastest},
+};
+constexpr std::pair<std::string_view, contract::DataClass> kDataClasses[] = {
+    {"public", contract::DataClass::kPublic},
+    {"internal", contract::DataClass::kInternal},
+    {"private", contract::DataClass::kPrivate},
+};
+
+template <typename Value, size_t n>
+std::optional<Value> named(const std::pair<std::string_view, Value> (&table)[n],
+                           std::string_view name) {
+  for (const auto& [known, value] : table)
+    if (known == name) return value;
+  return std::nullopt;
+}
+
+// A request may ask for more care than its key, never for less: local stays local, private stays
+// private, and it does not push itself forward.
+std::optional<api::Error> apply_wishes(const api::RelayedWishes& wishes, Exchange* exchange) {
+  RouteFacts& facts = exchange->facts;
+  const auto part = [](const std::optional<int64_t>& wished, contract::TargetPart* own) {
+    if (wished) own->limit_ns = *wished;
+  };
+  part(wishes.ttft_ns, &facts.target.ttft);
+  part(wishes.tpot_ns, &facts.target.tpot);
+  part(wishes.total_ns, &facts.target.total);
+  if (wishes.policy) {
+    const auto policy = named(kPolicies, *wishes.policy);
+    if (!policy)
+      return api::invalid_field("sluice.policy",
+                                "'sluice.policy' must be local_only, local_first, cheapest or "
+                                "fastest");
+    if (facts.policy != contract::Policy::kLocalOnly) facts.policy = *policy;
+  }
+  if (wishes.data_class) {
+    const auto data_class = named(kDataClasses, *wishes.data_class);
+    if (!data_class)
+      return api::invalid_field("sluice.data_class",
+                                "'sluice.data_class' must be public, internal or private");
+    facts.data_class = std::max(facts.data_class, *data_class);
+  }
+  if (wishes.deadline_ns) facts.deadline_ns = exchange->arrived_ns + *wishes.deadline_ns;
+  return std::nullopt;
+}
+
+constexpr api::RelayedKind relayed(contract::EventKind kind) {
+  return kind == contract::EventKind::kChatCompletion ? api::RelayedKind::kChat
+         : kind == contract::EventKind::kCompletion   ? api::RelayedKind::kCompletion
+                                                      : api::RelayedKind::kEmbedding;
+}
+
+Forward read_body(Exchange& exchange) {
+  const net::Request& request = *exchange.request;
+  if (const auto encoding = request.header("content-encoding");
+      encoding && !net::equal_ignoring_case(*encoding, "identity"))
+    return refuse(exchange, api::from_status(415, "compressed bodies are not taken here"));
+  auto parsed = exchange.gateway.parser().parse(relayed(exchange.kind), request.body);
+  if (!parsed.ok()) return refuse(exchange, parsed.error());
+  exchange.asked = std::move(parsed).value();
+  exchange.model = exchange.table->directory().find_model(exchange.asked.model);
+  // Whether a model exists is nobody's business who may not call it.
+  if (exchange.model == nullptr || !exchange.key->may_use_model(*exchange.model))
+    return refuse(exchange, api::model_not_found(exchange.asked.model));
+  const EffectiveDefaults defaults = effective_defaults(*exchange.key->key, *exchange.model->model);
+  exchange.facts.target = defaults.target;
+  exchange.facts.policy = defaults.policy;
+  exchange.facts.data_class = defaults.data_class;
+  exchange.facts.deadline_ns = exchange.arrived_ns + exchange.gateway.options().edge.wait_max_ns;
+  if (exchange.asked.wishes) {
+    const auto error = apply_wishes(*exchange.asked.wishes, &exchange);
+    if (error) return refuse(exchange, *error);
+  }
+  exchange.body = request.body;
+  return Forward::kNext;
+}
+
+// ---- limits -------------------------------------------------------------------------------------
+
+int64_t output_tokens_max(const Exchange& exchange) {
+  if (exchange.kind == contract::EventKind::kEmbedding) return 0;
+  const contract::Model& model = *exchange.model->model;
+  int64_t each = exchange.asked.output_tokens_max.value_or(
+      model.max_tokens_default > 0 ? model.max_tokens_default
+      : model.context_tokens > 0   ? model.context_tokens
+                                   : kOutputTokensUnknown);
+  if (model.context_tokens > 0) each = std::min(each, model.context_tokens);
+  return each * exchange.asked.choices * exchange.asked.prompts;
+}
+
+// What the dearest pool that the model has would take.
+NanoMoney money_max(const Exchange& exchange, const Demand& demand) {
+  const Directory& directory = exchange.table->directory();
+  NanoMoney most;
+  const auto add_model = [&](const ModelEntry& model) {
+    const PoolEntry* pool = nullptr;
+    for (const ReplicaEntry* replica : model.replicas) {
+      if (std::exchange(pool, replica->pool) == replica->pool) continue;
+      const contract::Price* price = directory.price(
+          model, *replica->pool, contract::PriceSide::kSale, exchange.arrived_unix_ns / kSecondNs);
+      if (price == nullptr) continue;
+      const auto rate = [&](Unit unit) { return price->rates[static_cast<size_t>(unit)]; };
+      const NanoMoney here =
+          amount_of(demand.input_tokens,
+                    std::max(rate(Unit::kPromptToken), rate(Unit::kCachedPromptToken))) +
+          amount_of(demand.output_tokens_max,
+                    std::max(rate(Unit::kOutputToken), rate(Unit::kReasoningToken)));
+      most = std::max(most, here);
+    }
+  };
+  add_model(*exchange.model);
+  for (const ModelEntry* fallback : exchange.model->fallbacks) add_model(*fallback);
+  return most;
+}
+
+Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
+  LoopMetrics& metrics = exchange.gateway.options().metrics;
+  metrics.limits_refused[static_cast<size_t>(refusal.dimension)].add();
+  const bool may_pass = refusal.kind == LimitRefusal::Kind::kRateLimitExceeded;
+  std::vector<net::OwnedHeader> headers;
+  if (refusal.retry_after_ns) add_retry_after(*refusal.retry_after_ns, &headers);
+  return refuse(exchange,
+                may_pass ? api::rate_limit_exceeded(refusal.message)
+                         : api::insufficient_quota(refusal.message),
+                headers);
+}
+
+Forward reserve_limits(Exchange& exchange) {
+  Gateway& gateway = exchange.gateway;
+  exchange.limit_sets = gateway.limit_sets(*exchange.key, *exchange.model);
+  const PromptSize size = {.text_bytes = exchange.asked.text_bytes,
+                           .messages = std::max(exchange.asked.messages, exchange.asked.prompts)};
+  const TokenRange range = gateway.prompt_estimate(*exchange.model).range(size);
+  exchange.output_pair =
+      contract::combine_namespace(contract::model_namespace(exchange.key->key->id, 0),
+                                  contract::model_namespace(exchange.model->model->id, 1));
+  Demand& demand = exchange.demand;
+  demand.input_tokens = range.most;
+  demand.output_tokens_max = output_tokens_max(exchange);
+  demand.output_tokens_likely =
+      gateway.options().estimates.outputs.likely(exchange.output_pair, demand.output_tokens_max);
+  demand.money_max = money_max(exchange, demand);
+  exchange.prompt_tokens_guess =
+      range.least > 0 ? (range.least + range.most) / 2 : size.text_bytes / kBytesPerToken + 1;
+  auto reserved = reserve(exchange.limit_sets, demand);
+  if (!reserved.ok()) return refuse_by_limit(exchange, reserved.error());
+  gateway.options().metrics.limits_allowed.add();
+  exchange.limits = std::move(reserved).value();
+  return Forward::kNext;
+}
+
+void add_limit(const RateLimitState& state, std::span<const std::string_view, 3> names,
+               HeaderList* headers) {
+  headers->add(names[0], state.limit);
+  headers->add(names[1], state.remaining);
+  headers->add(names[2], duration_text(state.reset_ns));
+}
+
+void tell_limits(const Exchange& exchange, HeaderList* headers) {
+  constexpr std::string_view kRequests[] = {
+      "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"};
+  constexpr std::string_view kTokens[] = {
+      "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
+  if (exchange.limit_sets.key == nullptr) return;
+  const RateLimitHeaders limits = rate_limit_headers(exchange.limit_sets);
+  if (limits.requests) add_limit(*limits.requests, kRequests, headers);
+  if (limits.tokens) add_limit(*limits.tokens, kTokens, headers);
+}
+
+EventAction book_output(Exchange& exchange, EventView* event) {
+  if (event->output_tokens > 0) exchange.limits.outgrow(exchange.output_tokens());
+  return EventAction::kForward;
+}
+
+void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
+  if (!exchange.limits.held()) return;
+  if (exchange.attempts.empty()) return exchange.limits.refund();
+  Usage usage;
+  for (const contract::UsageLine& line : event.lines) {
+    if (line.side == contract::LineSide::kCostOnly) continue;
+    const bool input = line.unit == Unit::kPromptToken || line.unit == Unit::kCachedPromptToken;
+    const bool output = line.unit == Unit::kOutputToken || line.unit == Unit::kReasoningToken;
+    if (input) usage.input_tokens += line.quantity;
+    if (output) usage.output_tokens += line.quantity;
+    usage.money = usage.money + line.amount;
+  }
+  exchange.limits.settle(usage);
+  Gateway& gateway = exchange.gateway;
+  const int64_t stated_prompt =
+      exchange.attempt().usage ? exchange.attempt().usage->prompt_tokens : 0;
+  if (stated_prompt > 0)
+    gateway.prompt_estimate(*exchange.model)
+        .learn({.text_bytes = exchange.asked.text_bytes,
+                .messages = std::max(exchange.asked.messages, exchange.asked.prompts)},
+               stated_prompt);
+  if (event.outcome == contract::Outcome::kComplete && usage.output_tokens > 0)
+    gateway.options().estimates.outputs.learn(exchange.output_pair,
+                                              usage.output_tokens / exchange.asked.choices);
+}
+
+// ---- route and valve ----------------------------------------------------------------------------
+
+void prepare_route(Exchange& exchange) {
+  RouteFacts& facts = exchange.facts;
+  facts.tokens = {.prompt_tokens = exchange.prompt_tokens_guess,
+                  .output_tokens = std::max<int64_t>(1, exchange.demand.output_tokens_likely),
+                  .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max)};
+  // No tenant sees another's cache, by timing or by cached_tokens.
+  const uint64_t salt = contract::model_namespace(exchange.key->tenant().tenant->id, 0);
+  exchange.cache_salt = fmt::format("{:016x}", salt);
+  const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
+  const uint64_t name_space = contract::combine_namespace(geometry.name_space, salt);
+  if (geometry.kind != PrefixGeometry::Kind::kNone) {
+    const api::ByteRange prompt = exchange.asked.prompt_value;
+    append_byte_blocks(
+        name_space, std::string_view(exchange.body).substr(prompt.begin, prompt.end - prompt.begin),
+        &exchange.chain);
+  }
+  if (exchange.asked.wishes && !exchange.asked.wishes->session.empty())
+    exchange.session = contract::combine_namespace(
+        name_space, contract::model_namespace(exchange.asked.wishes->session, 0));
+}
+
+Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
+  exchange.decision = contract::ValveDecision::kRefused;
+  std::vector<net::OwnedHeader> headers;
+  if (valve.refusal != Refusal::kForbidden && valve.refusal != Refusal::kBudget)
+    add_retry_after(std::max(valve.retry_after_ns, kSecondNs), &headers);
+  switch (valve.refusal) {
+    case Refusal::kForbidden:
+      return refuse(exchange, api::permission_denied(
+                                  "no replica of this model may take this request: its policy or "
+                                  "the class of its data forbid it"));
+    case Refusal::kBudget:
+      return refuse(exchange, api::insufficient_quota(
+                                  "only replicas that cost more than is left could answer"));
+    case Refusal::kNone:
+    case Refusal::kNoReplica:
+    case Refusal::kSaturated:
+      break;
+  }
+  const bool saturated = valve.refusal == Refusal::kSaturated;
+  return refuse(exchange,
+                api::overloaded(saturated ? "all replicas of this model are busy"
+                                          : "no replica of this model can answer now",
+                                0),
+                headers);
+}
+
+Forward choose_route(Exchange& exchange) {
+  Gateway& gateway = exchange.gateway;
+  const int64_t now_ns = gateway.now_ns();
+  if (exchange.cache_salt.empty()) prepare_route(exchange);
+  if (exchange.attempts.empty()) {
+    const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
+    if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
+  }
+  RouteAnswer answer =
+      exchange.table->route({.model = exchange.model,
+                             .facts = exchange.facts,
+                             .arrived_ns = exchange.arrived_ns,
+                             .chain = exchange.chain,
+                             .session = exchange.session,
+                             .tried = exchange.tried},
+                            {.now_ns = now_ns,
+                             .unix_s = gateway.options().clock.unix_ns() / kSecondNs,
+                             .random = gateway.random()});
+  switch (answer.valve.kind) {
+    case ValveAnswer::Kind::kWait:
+      exchange.waited = true;
+      gateway.wait(exchange, now_ns + answer.valve.retry_after_ns);
+      return Forward::kWaits;
+    case ValveAnswer::Kind::kRefuse:
+      if (!exchange.attempts.empty()) {
+        give_up(exchange);
+        return Forward::kAnswered;
+      }
+      return refuse_by_valve(exchange, answer.valve);
+    case ValveAnswer::Kind::kSend:
+      break;
+  }
+  exchange.flight = std::move(answer.flight);
+  if (exchange.attempts.empty())
+    exchange.decision = exchange.waited && answer.valve.reason == contract::ValveDecision::kLocal
+                            ? contract::ValveDecision::kWaited
+                            : answer.valve.reason;
+  const bool resumed = exchange.output_tokens() > 0;
+  exchange.attempts.push_back(
+      {.table = exchange.table,
+       .replica = exchange.flight.replica().entry,
+       .start = resumed ? ledger::AttemptStart::kResumed : ledger::AttemptStart::kFresh});
+  return Forward::kNext;
+}
+
+// By contract::ValveDecision.
+constexpr std::string_view kDecisions[] = {
+    "none",          "local",           "local-forced", "remote-target", "remote-saturated",
+    "remote-policy", "remote-no-local", "waited",       "refused",
+};
+
+void tell_route(const Exchange& exchange, HeaderList* headers) {
+  if (exchange.decision != contract::ValveDecision::kNone)
+    headers->add("x-sluice-decision", kDecisions[static_cast<size_t>(exchange.decision)]);
+  if (exchange.attempts.empty()) return;
+  const ReplicaEntry& replica = *exchange.attempt().replica;
+  headers->add("x-sluice-replica", replica.replica->id);
+  headers->add("x-sluice-pool", replica.pool->pool->id);
+  headers->add("x-sluice-model", replica.model->model->id);
+}
+
+EventAction time_tokens(Exchange& exchange, EventView* event) {
+  if (!event->answer.has_output) return EventAction::kForward;
+  const int64_t now_ns = exchange.gateway.now_ns();
+  if (exchange.first_token_ns == 0) exchange.first_token_ns = now_ns;
+  if (exchange.attempt().output_tokens == 0) exchange.flight.first_token(now_ns);
+  exchange.attempt().output_tokens += event->output_tokens;
+  exchange.flight.token(now_ns);
+  exchange.last_token_ns = now_ns;
+  return EventAction::kForward;
+}
+
+// ---- record -------------------------------------------------------------------------------------
+
+Forward record_reservation(Exchange& exchange) {
+  if (exchange.recorded) return Forward::kNext;
+  const contract::Reservation reservation = {
+      .id = exchange.id,
+      .tenant = exchange.key->tenant().tenant->id,
+      .key = exchange.key->key->id,
+      .model = exchange.model->model->id,
+      .started_unix_ns = exchange.arrived_unix_ns,
+      .amount = exchange.demand.money_max,
+      .tokens = exchange.demand.input_tokens + exchange.demand.output_tokens_max};
+  exchange.recorded = exchange.gateway.options().records.append(reservation);
+  if (exchange.recorded) return Forward::kNext;
+  exchange.gateway.options().metrics.journal_refused.add();
+  exchange.flight.end(0, UpstreamOutcome::kClientGone, exchange.gateway.now_ns());
+  exchange.attempts.clear();
+  return refuse(exchange, api::overloaded("requests cannot be recorded at the moment", 5));
+}
+
+// The chunk that brings the usage alone is for those who asked for it.
+EventAction take_usage(Exchange& exchange, EventView* event) {
+  if (!event->answer.finish_reason.empty()) exchange.finish_reason = event->answer.finish_reason;
+  if (!event->answer.usage) return EventAction::kForward;
+  exchange.attempt().usage = event->answer.usage;
+  const bool alone = !event->answer.has_choices;
+  return alone && !exchange.asked.include_usage ? EventAction::kHold : EventAction::kForward;
+}
+
+void observe_end(Exchange& exchange, const contract::UsageEvent& event) {
+  const GatewayOptions& options = exchange.gateway.options();
+  options.metrics.count(event);
+  if (!options.on_end) return;
+  const std::string trace = to_text(exchange.span.self).substr(3, 32);
+  options.on_end(event,
+                 {.remote_address = exchange.remote_address,
+                  .client_request_id = exchange.client_request_id,
+                  .trace_id = trace},
+                 exchange.span);
+}
+
+// ---- the table ----------------------------------------------------------------------------------
+
+constexpr std::array<Filter, 7> kFilters = {{
+    {.name = "request id", .forward = identify, .on_start = name_request},
+    {.name = "auth", .forward = authenticate},
+    {.name = "body", .forward = read_body},
+    {.name = "limits",
+     .forward = reserve_limits,
+     .on_start = tell_limits,
+     .on_event = book_output,
+     .on_end = settle_limits},
+    {.name = "route", .forward = choose_route, .on_start = tell_route, .on_event = time_tokens},
+    {.name = "record",
+     .forward = record_reservation,
+     .on_event = take_usage,
+     .on_end = observe_end},
+    {.name = "proxy", .forward = send_upstream, .on_event = keep_one_stream},
+}};
+constexpr size_t kRouteFilter = 4;
+static_assert(kFilters[kRouteFilter].name == "route");
+
+}  // namespace
+
+std::span<const Filter> filters() {
+  return kFilters;
+}
+
+size_t route_filter() {
+  return kRouteFilter;
+}
+
+void run_forward(Exchange& exchange) {
+  while (exchange.next_filter < kFilters.size()) {
+    const Forward verdict = kFilters[exchange.next_filter].forward(exchange);
+    if (verdict != Forward::kNext) return;
+    ++exchange.next_filter;
+  }
+}
+
+void run_start(const Exchange& exchange, HeaderList* headers) {
+  for (const Filter& filter : kFilters)
+    if (filter.on_start != nullptr) filter.on_start(exchange, headers);
+}
+
+EventAction run_backward(Exchange& exchange, EventView* event) {
+  EventAction decided = EventAction::kForward;
+  for (size_t i = kFilters.size(); i-- > 0;) {
+    if (kFilters[i].on_event == nullptr) continue;
+    const EventAction action = kFilters[i].on_event(exchange, event);
+    if (decided == EventAction::kForward) decided = action;
+  }
+  return decided;
+}
+
+}  // namespace sluice::gateway

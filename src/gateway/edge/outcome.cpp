@@ -1,0 +1,84 @@
+#include "gateway/edge/outcome.h"
+
+#include <algorithm>
+
+namespace sluice::gateway {
+namespace {
+
+using contract::PriceSide;
+using contract::Unit;
+
+int64_t& quantity(ledger::Quantities* quantities, Unit unit) {
+  return (*quantities)[static_cast<size_t>(unit)];
+}
+
+// Of the prompt as it was sent: an engine that goes on with a stream computed what others had said.
+ledger::Quantities stated(const api::RelayedUsage& usage, int64_t resumed_tokens) {
+  ledger::Quantities out = {};
+  quantity(&out, Unit::kPromptToken) = usage.prompt_tokens - usage.cached_tokens + resumed_tokens;
+  quantity(&out, Unit::kCachedPromptToken) = usage.cached_tokens;
+  quantity(&out, Unit::kReasoningToken) = usage.reasoning_tokens;
+  quantity(&out, Unit::kOutputToken) =
+      std::max<int64_t>(0, usage.completion_tokens - usage.reasoning_tokens - resumed_tokens);
+  return out;
+}
+
+// What any of its replicas said of the prompt, else a guess by its bytes.
+int64_t prompt_tokens(const Exchange& exchange) {
+  for (const Attempt& attempt : exchange.attempts)
+    if (attempt.usage) return attempt.usage->prompt_tokens;
+  return exchange.prompt_tokens_guess;
+}
+
+ledger::Attempt billed(const Exchange& exchange, const Attempt& attempt, int64_t resumed_tokens) {
+  const Directory& directory = attempt.table->directory();
+  const ReplicaEntry& replica = *attempt.replica;
+  const int64_t unix_s = exchange.arrived_unix_ns / 1'000'000'000;
+  ledger::Attempt out = {
+      .replica = replica.replica->id,
+      .pool = replica.pool->pool->id,
+      .owner = replica.pool->pool->owner,
+      .sale = directory.price(*replica.model, *replica.pool, PriceSide::kSale, unix_s),
+      .cost = directory.price(*replica.model, *replica.pool, PriceSide::kCost, unix_s),
+      .start = attempt.start,
+      .end = attempt.end};
+  if (attempt.usage) out.usage = stated(*attempt.usage, resumed_tokens);
+  quantity(&out.counted, Unit::kPromptToken) = prompt_tokens(exchange) + resumed_tokens;
+  quantity(&out.counted, Unit::kOutputToken) = attempt.output_tokens;
+  return out;
+}
+
+}  // namespace
+
+void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageEvent* event) {
+  event->id = exchange.id;
+  event->kind = exchange.kind;
+  event->outcome = ending.outcome;
+  event->decision = exchange.decision;
+  event->target_met = ending.target_met;
+  event->status = static_cast<int16_t>(ending.status);
+  event->tenant = exchange.key->tenant().tenant->id;
+  event->project = exchange.key->project->project->id;
+  event->key = exchange.key->key->id;
+  event->model = exchange.model != nullptr ? exchange.model->model->id : "";
+  event->model_digest = exchange.model != nullptr ? exchange.model->model->digest : "";
+  event->finish_reason = exchange.finish_reason;
+  event->started_unix_ns = exchange.arrived_unix_ns;
+  const int64_t tokens = exchange.output_tokens();
+  event->ttft_ns = exchange.first_token_ns == 0 ? 0 : exchange.first_token_ns - exchange.arrived_ns;
+  event->tpot_ns =
+      tokens < 2 ? 0 : (exchange.last_token_ns - exchange.first_token_ns) / (tokens - 1);
+  event->total_ns = ending.now_ns - exchange.arrived_ns;
+  event->reserved = exchange.recorded ? exchange.demand.money_max : contract::NanoMoney{};
+  event->lines.clear();
+  if (exchange.attempts.empty()) return;
+  std::vector<ledger::Attempt> attempts;
+  int64_t said_before = 0;
+  for (const Attempt& attempt : exchange.attempts) {
+    attempts.push_back(billed(exchange, attempt, said_before));
+    said_before += attempt.output_tokens;
+  }
+  event->lines = ledger::lines_of(ending.outcome, attempts);
+}
+
+}  // namespace sluice::gateway

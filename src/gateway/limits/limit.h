@@ -1,0 +1,34 @@
+// What a limit hangs on and what it counts. docs/gateway-limits.md says what each promises.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace sluice::gateway {
+
+enum class LimitObject : uint8_t { kKey, kProject, kTenant, kModel };
+inline constexpr int kLimitObjects = 4;
+
+enum class Dimension : uint8_t {
+  // per minute: flows out evenly, so much saved up may be taken at once
+  kRequestsPerMinute,
+  kInputTokensPerMinute,
+  kOutputTokensPerMinute,
+  kTokensPerMinute,
+  // at one time
+  kConcurrentStreams,
+  // in a UTC calendar period; money in nano-units
+  kTokensPerDay,
+  kTokensPerMonth,
+  kMoneyPerDay,
+  kMoneyPerMonth,
+  // of a prepaid tenant: nano-units that are left
+  kBalance,
+};
+inline constexpr int kDimensions = 10;
+
+std::string_view to_text(LimitObject object);     // "key"
+std::string_view to_text(Dimension dimension);    // "tokens_per_minute", as in the snapshot
+std::string_view to_phrase(Dimension dimension);  // "tokens per minute", for people
+
+}  // namespace sluice::gateway

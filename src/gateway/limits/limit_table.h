@@ -1,0 +1,78 @@
+// The state of every limit by (object, id, dimension), which outlives snapshots: a limit whose
+// number changes keeps what is used and what is reserved.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "contract/snapshot.h"
+#include "core/clock.h"
+#include "gateway/limits/limit.h"
+#include "gateway/limits/limit_set.h"
+
+namespace sluice::gateway {
+
+struct LimitName {
+  LimitObject object = LimitObject::kKey;
+  std::string id;
+  Dimension dimension = Dimension::kRequestsPerMinute;
+  auto operator<=>(const LimitName&) const = default;
+};
+
+// What the records say of a calendar limit: so much was used in the period that `unix_ns` lies in.
+// Of kBalance: so much is left, and `unix_ns` means nothing.
+struct RecordedAmount {
+  LimitName name;
+  int64_t unix_ns = 0;
+  int64_t amount = 0;  // tokens or nano-units
+};
+
+// apply(), restore() and top_up() are the admin loop's; sets may be resolved and used by any
+// thread.
+class LimitTable {
+ public:
+  explicit LimitTable(const core::Clock& clock);  // must outlive the table and its sets
+  ~LimitTable();
+
+  // The limits in force from now on, also for LimitSets and reservations that are held. What a
+  // snapshot no longer limits is forgotten. Returns the calendar limits and balances that were not
+  // counted before: restore() them from the records, else they count from now, and a balance is 0.
+  std::vector<LimitName> apply(const contract::Snapshot& snapshot);
+
+  // Adds to what was counted since apply(). Names that hold no such limit are passed over.
+  void restore(const std::vector<RecordedAmount>& amounts);
+
+  // A prepaid tenant's balance, by a top-up or an adjustment (negative). False: not prepaid.
+  bool top_up(std::string_view tenant, contract::NanoMoney amount);
+  // What is left of it, without what is reserved; nullopt: not prepaid.
+  std::optional<contract::NanoMoney> balance(std::string_view tenant) const;
+
+  // The limits of a key with its project's and its tenant's; of a model. Those that the last
+  // apply() knew: call again for each snapshot.
+  std::shared_ptr<const LimitSet> key_limits(const contract::Key& key,
+                                             const contract::Project& project) const;
+  std::shared_ptr<const LimitSet> model_limits(const contract::Model& model) const;
+
+ private:
+  using ObjectName = std::pair<LimitObject, std::string>;
+  using Objects = std::map<ObjectName, std::array<std::shared_ptr<LimitState>, kDimensions>>;
+  class Applying;
+
+  std::shared_ptr<LimitState> find(const LimitName& name) const;
+  std::shared_ptr<const LimitSet> set_of(std::span<const ObjectName> names) const;
+
+  const core::Clock& clock_;
+  mutable std::mutex mutex_;  // of objects_; no request takes it
+  Objects objects_;           // those that have a limit, by dimension; null: none
+};
+
+}  // namespace sluice::gateway

@@ -1,0 +1,167 @@
+#include "gateway/routing/replica_tracker.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sluice::gateway {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// Spreads of ln(actual ÷ predicted) before anything was seen. A first token depends on who else
+// arrives; the pace of the others less.
+constexpr float kTtftSpread = 0.3F;
+constexpr float kTpotSpread = 0.05F;
+constexpr float kTotalSpread = 0.05F;
+
+constexpr int64_t kNewsFreshNs = 1'000'000'000;
+constexpr int64_t kTrialAfterNs = 60'000'000'000;
+constexpr int64_t kTrialCount = 4;  // answers after which its speed is known
+constexpr double kSlowRatio = 1.3;  // against its Speed
+constexpr double kRecentWeight = 0.1;
+constexpr double kRoundTripWeight = 0.2;
+constexpr double kStallTpots = 10.0;
+constexpr int64_t kStallLeastNs = 5'000'000'000;
+
+void blend(std::atomic<double>* average, double seen, double weight) {
+  const double before = average->load(kRelaxed);
+  average->store(before > 0.0 ? before + weight * (seen - before) : seen, kRelaxed);
+}
+
+}  // namespace
+
+ReplicaTracker::ReplicaTracker(const contract::Replica& replica, int64_t pool_round_trip_ns)
+    : id_(replica.id),
+      speed_(replica.speed),
+      surface_(replica.speed),
+      ttft_ratio_(kTtftSpread),
+      tpot_ratio_(kTpotSpread),
+      total_ratio_(kTotalSpread),
+      round_trip_ns_(static_cast<double>(pool_round_trip_ns)),
+      state_(contract::ReplicaState::kReady) {}
+
+SentRequest ReplicaTracker::begin(const TokenEstimate& tokens, int64_t cached_tokens,
+                                  const Latency& raw, int64_t now_ns) {
+  SentRequest sent;
+  sent.missing_tokens = std::max<int64_t>(tokens.prompt_tokens - cached_tokens, 1);
+  sent.output_tokens = tokens.output_tokens;
+  sent.sent_ns = now_ns;
+  sent.last_token_ns = now_ns;
+  sent.raw = raw;
+  sent.streams_at_start = streams_.fetch_add(1, kRelaxed) + 1;
+  if (sent.streams_at_start == 1 && on_trial(now_ns)) sent.kind = SentRequest::Kind::kTrial;
+  queued_prompt_tokens_.fetch_add(sent.missing_tokens, kRelaxed);
+  output_tokens_left_.fetch_add(sent.output_tokens, kRelaxed);
+  return sent;
+}
+
+void ReplicaTracker::first_token(SentRequest* request, int64_t now_ns) {
+  if (request->first_token_ns != 0) return;
+  request->first_token_ns = now_ns;
+  request->last_token_ns = now_ns;
+  queued_prompt_tokens_.fetch_sub(request->missing_tokens, kRelaxed);
+  const auto ttft_ns = static_cast<double>(now_ns - request->sent_ns);
+  if (request->kind == SentRequest::Kind::kTrial) ttft_ratio_.forget();
+  ttft_ratio_.add(ttft_ns, request->raw.ttft_ns);
+  blend(&recent_ttft_ns_, ttft_ns, kRecentWeight);
+}
+
+void ReplicaTracker::end(const SentRequest& request, int64_t output_tokens, UpstreamOutcome outcome,
+                         int64_t now_ns) {
+  if (request.first_token_ns == 0)
+    queued_prompt_tokens_.fetch_sub(request.missing_tokens, kRelaxed);
+  if (outcome == UpstreamOutcome::kComplete) learn(request, output_tokens, now_ns);
+  output_tokens_left_.fetch_sub(request.output_tokens, kRelaxed);
+  streams_.fetch_sub(1, kRelaxed);
+  health_.on_outcome(outcome, now_ns);
+}
+
+// What was predicted is held against what came with the surface as it is now: a speed that the
+// surface has taken in since then is not learnt twice.
+void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns) {
+  if (request.kind == SentRequest::Kind::kTrial) {
+    surface_.forget();
+    tpot_ratio_.forget();
+    total_ratio_.forget();
+  }
+  const auto streams_at_start = static_cast<double>(request.streams_at_start);
+  if (request.first_token_ns != 0 && output_tokens > 1) {
+    const double tpot_ns = static_cast<double>(request.last_token_ns - request.first_token_ns) /
+                           static_cast<double>(output_tokens - 1);
+    surface_.add(0.5 * (streams_at_start + static_cast<double>(streams())), tpot_ns);
+    tpot_ratio_.add(tpot_ns, surface_.at_ns(streams_at_start));
+  }
+  const double tpot_ns = surface_.at_ns(streams_at_start) * std::exp(tpot_ratio_.value().mean);
+  const double predicted_ns =
+      request.raw.ttft_ns * std::exp(ttft_ratio_.value().mean) +
+      static_cast<double>(std::max<int64_t>(request.output_tokens - 1, 0)) * tpot_ns;
+  total_ratio_.add(static_cast<double>(now_ns - request.sent_ns), predicted_ns);
+  const double slow = std::log(kSlowRatio);
+  slow_.store(ttft_ratio_.value().mean > slow || total_ratio_.value().mean > slow ||
+                  tpot_ns > kSlowRatio * TpotSurface(speed_).at_ns(streams_at_start),
+              kRelaxed);
+  learnt_ns_.store(now_ns, kRelaxed);
+}
+
+bool ReplicaTracker::on_trial(int64_t now_ns) const {
+  if (total_ratio_.count() < kTrialCount) return true;
+  return slow_.load(kRelaxed) && now_ns - learnt_ns_.load(kRelaxed) > kTrialAfterNs;
+}
+
+void ReplicaTracker::on_load(const EngineLoad& load, int64_t now_ns) {
+  engine_streams_.store(load.running + load.waiting, kRelaxed);
+  engine_prompt_tokens_.store(load.queued_prompt_tokens, kRelaxed);
+  kv_share_.store(
+      load.pages > 0 ? static_cast<float>(load.pages_used) / static_cast<float>(load.pages) : 0.0F,
+      kRelaxed);
+  ready_at_ns_.store(now_ns + load.ready_in_ns, kRelaxed);
+  state_.store(load.state, kRelaxed);
+  heard_ns_.store(now_ns, kRelaxed);
+}
+
+void ReplicaTracker::on_probe(ProbeResult result, int64_t round_trip_ns, int64_t now_ns) {
+  if (result == ProbeResult::kUp)
+    blend(&round_trip_ns_, static_cast<double>(round_trip_ns), kRoundTripWeight);
+  health_.on_probe(result, now_ns);
+}
+
+ReplicaView ReplicaTracker::view(int64_t now_ns) const {
+  ReplicaView view;
+  const int64_t heard_ns = heard_ns_.load(kRelaxed);
+  view.news_age_ns = heard_ns == 0 ? kNewsNever : now_ns - heard_ns;
+  view.round_trip_ns = static_cast<int64_t>(round_trip_ns_.load(kRelaxed));
+  view.prefill_tokens_per_s = std::max(speed_.prefill_tokens_per_s, 1e-3);
+  view.queued_prompt_tokens = std::max<int64_t>(queued_prompt_tokens_.load(kRelaxed), 0);
+  view.streams = std::max<int64_t>(streams(), 0);
+  view.streams_max = std::max<int64_t>(speed_.streams_max, 1);
+  view.output_tokens_left = std::max<int64_t>(output_tokens_left_.load(kRelaxed), 0);
+  if (view.news_age_ns < kNewsFreshNs) {  // other gateways send to it as well
+    view.streams = std::max(view.streams, engine_streams_.load(kRelaxed));
+    view.queued_prompt_tokens =
+        std::max(view.queued_prompt_tokens, engine_prompt_tokens_.load(kRelaxed));
+    view.kv_share = kv_share_.load(kRelaxed);
+  }
+  const contract::ReplicaState state = this->state();
+  if (state == contract::ReplicaState::kStarting || state == contract::ReplicaState::kStaging)
+    view.ready_in_ns = std::max<int64_t>(ready_at_ns_.load(kRelaxed) - now_ns, 1);
+  if (view.streams == 0 && on_trial(now_ns)) {
+    const TpotSurface line(speed_);
+    view.tpot_next_ns = line.at_ns(1.0);
+    view.tpot_full_ns = line.at_ns(static_cast<double>(view.streams_max));
+    return view;
+  }
+  view.tpot_next_ns = surface_.at_ns(static_cast<double>(view.streams + 1));
+  view.tpot_full_ns = surface_.at_ns(static_cast<double>(view.streams_max));
+  view.ttft = ttft_ratio_.value();
+  view.tpot = tpot_ratio_.value();
+  view.total = total_ratio_.value();
+  return view;
+}
+
+int64_t ReplicaTracker::stall_after_ns() const {
+  const double tpot_ns = surface_.at_ns(static_cast<double>(std::max<int64_t>(streams(), 1))) *
+                         std::exp(tpot_ratio_.value().mean);
+  return std::max(kStallLeastNs, static_cast<int64_t>(kStallTpots * tpot_ns));
+}
+
+}  // namespace sluice::gateway

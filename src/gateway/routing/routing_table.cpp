@@ -1,0 +1,299 @@
+#include "gateway/routing/routing_table.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "contract/block_hash.h"
+#include "contract/money.h"
+
+namespace sluice::gateway {
+namespace {
+
+using contract::PriceSide;
+using contract::ReplicaState;
+using contract::Unit;
+
+constexpr int64_t kBytesPerToken = 4;  // where only bytes are known
+
+bool may_serve(ReplicaState state) {
+  return state == ReplicaState::kReady || state == ReplicaState::kStarting ||
+         state == ReplicaState::kStaging;
+}
+
+// What is learnt of a replica stays its own while it is the same thing at the same place.
+bool same_replica(const ReplicaEntry& before, const ReplicaEntry& now) {
+  const contract::Replica& a = *before.replica;
+  const contract::Replica& b = *now.replica;
+  return a.url == b.url && a.model == b.model && a.upstream_model == b.upstream_model &&
+         a.speed == b.speed && a.pool == b.pool &&
+         before.pool->pool->round_trip_ns == now.pool->pool->round_trip_ns;
+}
+
+contract::NanoMoney price_of_tokens(const contract::Price* price, int64_t prompt_tokens,
+                                    int64_t cached_tokens, int64_t output_tokens) {
+  if (!price) return {};
+  const auto rate = [&](Unit unit) { return price->rates[static_cast<size_t>(unit)]; };
+  return contract::amount_of(prompt_tokens - cached_tokens, rate(Unit::kPromptToken)) +
+         contract::amount_of(cached_tokens, rate(Unit::kCachedPromptToken)) +
+         contract::amount_of(output_tokens, rate(Unit::kOutputToken));
+}
+
+}  // namespace
+
+// ---- Flight -------------------------------------------------------------------------------------
+
+void Flight::swap(Flight& other) noexcept {
+  std::swap(table_, other.table_);
+  std::swap(replica_, other.replica_);
+  std::swap(valve_, other.valve_);
+  std::swap(sent_, other.sent_);
+  std::swap(target_, other.target_);
+  std::swap(chance_, other.chance_);
+  std::swap(arrived_ns_, other.arrived_ns_);
+}
+
+Flight& Flight::operator=(Flight&& other) noexcept {
+  Flight taken(std::move(other));
+  swap(taken);
+  return *this;
+}
+
+Flight::~Flight() {
+  if (in_flight()) end(0, UpstreamOutcome::kClientGone, sent_.last_token_ns);
+}
+
+void Flight::first_token(int64_t now_ns) {
+  replica_->tracker->first_token(&sent_, now_ns);
+}
+
+int64_t Flight::stall_deadline_ns() const {
+  if (sent_.first_token_ns == 0) return sent_.sent_ns + kFirstTokenMaxNs;
+  return sent_.last_token_ns + replica_->tracker->stall_after_ns();
+}
+
+bool Flight::end(int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns) {
+  replica_->tracker->end(sent_, output_tokens, outcome, now_ns);
+  Latency actual;
+  actual.total_ns = static_cast<double>(now_ns - arrived_ns_);
+  actual.ttft_ns = sent_.first_token_ns == 0
+                       ? actual.total_ns
+                       : static_cast<double>(sent_.first_token_ns - arrived_ns_);
+  if (sent_.first_token_ns != 0 && output_tokens > 1)
+    actual.tpot_ns = static_cast<double>(sent_.last_token_ns - sent_.first_token_ns) /
+                     static_cast<double>(output_tokens - 1);
+  const bool complete = outcome == UpstreamOutcome::kComplete;
+  const bool met = complete && target_met(target_, actual);
+  if (complete && chance_) valve_->on_outcome(*chance_, met ? Met::kYes : Met::kNo);
+  replica_ = nullptr;
+  table_.reset();
+  return met || !has_target(target_);
+}
+
+// ---- making -------------------------------------------------------------------------------------
+
+std::shared_ptr<const RoutingTable> RoutingTable::make(std::shared_ptr<const Directory> directory,
+                                                       const RoutingTable* before,
+                                                       const RoutingOptions& options) {
+  std::shared_ptr<RoutingTable> table(new RoutingTable());
+  table->prefixes_ =
+      before ? before->prefixes_ : std::make_shared<PrefixIndex>(options.prefix_blocks_max);
+  if (before) {
+    for (const RoutedReplica& old : before->replicas_)
+      if (!directory->find_replica(old.entry->replica->id))
+        table->prefixes_->release(old.entry->replica->id);
+  }
+  for (const ReplicaEntry& entry : directory->replicas()) {
+    RoutedReplica routed{&entry, nullptr, table->prefixes_->slot_of(entry.replica->id)};
+    const ReplicaEntry* const old =
+        before ? before->directory_->find_replica(entry.replica->id) : nullptr;
+    if (old && same_replica(*old, entry))
+      routed.tracker = before->replicas_[static_cast<size_t>(old->index)].tracker;
+    else
+      routed.tracker =
+          std::make_shared<ReplicaTracker>(*entry.replica, entry.pool->pool->round_trip_ns);
+    table->replicas_.push_back(std::move(routed));
+  }
+  for (const ModelEntry& entry : directory->models()) {
+    const ModelEntry* const old =
+        before ? before->directory_->find_model(entry.model->id) : nullptr;
+    table->models_.push_back(old ? before->models_[static_cast<size_t>(old->index)]
+                                 : std::make_shared<ModelState>());
+  }
+  table->directory_ = std::move(directory);
+  return table;
+}
+
+// ---- deciding -----------------------------------------------------------------------------------
+
+std::vector<Candidate> RoutingTable::candidates(const RouteRequest& request, const Moment& moment,
+                                                std::vector<const RoutedReplica*>* replicas) const {
+  std::vector<Candidate> found;
+  for (const ReplicaEntry* entry : request.model->replicas) {
+    const RoutedReplica& routed = replicas_[static_cast<size_t>(entry->index)];
+    const contract::Replica& spec = *entry->replica;
+    if (!may_serve(spec.state) || !may_serve(routed.tracker->state())) continue;
+    if (std::ranges::find(request.tried, spec.id) != request.tried.end()) continue;
+    Candidate candidate;
+    candidate.pool = entry->pool->pool;
+    candidate.view = routed.tracker->view(moment.now_ns);
+    if (spec.state != ReplicaState::kReady) {
+      const int64_t ready_in_ns = spec.ready_at_unix_ns - moment.unix_s * 1'000'000'000;
+      candidate.view.ready_in_ns = std::max({candidate.view.ready_in_ns, ready_in_ns, int64_t{1}});
+    }
+    found.push_back(candidate);
+    replicas->push_back(&routed);
+  }
+  return found;
+}
+
+void RoutingTable::mark_out(Replicas replicas, int64_t now_ns,
+                            std::span<Candidate> candidates) const {
+  // Replicas of one pool stand side by side (ModelEntry::replicas).
+  std::vector<const Health*> pool;
+  std::vector<uint8_t> out;
+  for (size_t begin = 0, end = 0; begin < candidates.size(); begin = end) {
+    pool.clear();
+    for (; end < candidates.size() && candidates[end].pool == candidates[begin].pool; ++end)
+      pool.push_back(&replicas[end]->tracker->health());
+    if (std::ranges::none_of(pool, [&](const Health* health) { return health->out(now_ns); }))
+      continue;
+    out.assign(pool.size(), 0);
+    select_out(pool, now_ns, out);
+    for (size_t i = begin; i < end; ++i) candidates[i].out = out[i - begin] != 0;
+  }
+}
+
+void RoutingTable::add_cached_tokens(const RouteRequest& request, int64_t now_ns, Replicas replicas,
+                                     std::span<Candidate> candidates) const {
+  std::array<int32_t, PrefixIndex::kReplicasMax> blocks;
+  if (request.session != 0) {
+    prefixes_->match({&request.session, 1}, now_ns, blocks);
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const int32_t slot = replicas[i]->slot.value;
+      candidates[i].home = slot >= 0 && blocks[static_cast<size_t>(slot)] > 0;
+    }
+  }
+  if (request.chain.empty()) return;
+  prefixes_->match(request.chain, now_ns, blocks);
+  const ModelState& model = state_of(*request.model);
+  const int32_t page_tokens = model.page_tokens.load(std::memory_order_relaxed);
+  const int64_t block_tokens = page_tokens > 0 ? page_tokens : kByteBlock / kBytesPerToken;
+  const int64_t most = std::max<int64_t>(request.facts.tokens.prompt_tokens - 1, 0);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const int32_t slot = replicas[i]->slot.value;
+    if (slot < 0) continue;
+    candidates[i].cached_tokens = std::min(most, blocks[static_cast<size_t>(slot)] * block_tokens);
+  }
+}
+
+void RoutingTable::add_prices(const RouteRequest& request, const Moment& moment, Replicas replicas,
+                              std::span<Candidate> candidates) const {
+  const TokenEstimate& tokens = request.facts.tokens;
+  const PoolEntry* pool = nullptr;
+  const contract::Price* cost = nullptr;
+  const contract::Price* sale = nullptr;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    Candidate& candidate = candidates[i];
+    if (replicas[i]->entry->pool != pool) {
+      pool = replicas[i]->entry->pool;
+      cost = directory_->price(*request.model, *pool, PriceSide::kCost, moment.unix_s);
+      sale = directory_->price(*request.model, *pool, PriceSide::kSale, moment.unix_s);
+    }
+    candidate.cost =
+        price_of_tokens(cost, tokens.prompt_tokens, candidate.cached_tokens, tokens.output_tokens);
+    candidate.sale = price_of_tokens(sale, tokens.prompt_tokens, 0, tokens.output_tokens_max);
+  }
+}
+
+RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& moment) const {
+  std::vector<const RoutedReplica*> replicas;
+  std::vector<Candidate> found = candidates(request, moment, &replicas);
+  mark_out(replicas, moment.now_ns, found);
+  add_cached_tokens(request, moment.now_ns, replicas, found);
+  add_prices(request, moment, replicas, found);
+
+  ModelState& model = state_of(*request.model);
+  model.valve.on_saturation(local_saturation(found), moment.now_ns);
+  RouteFacts facts = request.facts;
+  facts.waited_ns = moment.now_ns - request.arrived_ns;
+  RouteAnswer answer;
+  answer.valve = decide({&facts, found, model.valve.view(), moment.now_ns, moment.random});
+  if (answer.valve.kind != ValveAnswer::Kind::kSend) return answer;
+
+  const auto chosen = static_cast<size_t>(answer.valve.candidate);
+  const Candidate& candidate = found[chosen];
+  Flight& flight = answer.flight;
+  flight.table_ = shared_from_this();
+  flight.replica_ = replicas[chosen];
+  flight.valve_ = &model.valve;
+  flight.target_ = facts.target;
+  flight.chance_ = answer.valve.local;
+  flight.arrived_ns_ = request.arrived_ns;
+  flight.sent_ = flight.replica_->tracker->begin(
+      facts.tokens, candidate.cached_tokens,
+      predict_raw(candidate.view, facts.tokens, candidate.cached_tokens), moment.now_ns);
+  prefixes_->guess(flight.replica_->slot, request.chain, moment.now_ns);
+  if (request.session != 0)
+    prefixes_->guess(flight.replica_->slot, {&request.session, 1}, moment.now_ns);
+  return answer;
+}
+
+const ModelEntry* RoutingTable::model_with_replica(const ModelEntry& model, int64_t now_ns) const {
+  const auto served = [&](const ModelEntry& entry) {
+    return std::ranges::any_of(entry.replicas, [&](const ReplicaEntry* replica) {
+      const ReplicaTracker& tracker = *replicas_[static_cast<size_t>(replica->index)].tracker;
+      return may_serve(replica->replica->state) && may_serve(tracker.state()) &&
+             !tracker.health().out(now_ns);
+    });
+  };
+  if (served(model)) return &model;
+  for (const ModelEntry* fallback : model.fallbacks)
+    if (served(*fallback)) return fallback;
+  return model.replicas.empty() ? nullptr : &model;
+}
+
+PrefixGeometry RoutingTable::prefix_geometry(const ModelEntry& model) const {
+  if (model.replicas.size() < 2) return {};
+  const ModelState& state = state_of(model);
+  const int32_t page_tokens = state.page_tokens.load(std::memory_order_acquire);
+  if (page_tokens == 0)
+    return {PrefixGeometry::Kind::kBytes, 0, contract::model_namespace(model.model->id, 0)};
+  return {PrefixGeometry::Kind::kTokens, page_tokens,
+          state.name_space.load(std::memory_order_relaxed)};
+}
+
+ValveView RoutingTable::valve_of(const ModelEntry& model) const {
+  return state_of(model).valve.view();
+}
+
+void RoutingTable::on_geometry(const ReplicaEntry& replica, const PrefixGeometry& geometry) const {
+  ModelState& state = state_of(*replica.model);
+  state.name_space.store(geometry.name_space, std::memory_order_relaxed);
+  state.page_tokens.store(geometry.page_tokens, std::memory_order_release);
+}
+
+void RoutingTable::sweep(int64_t now_ns) const {
+  std::vector<double> ttfts;
+  for (const ModelEntry& model : directory_->models()) {
+    for (size_t begin = 0, end = 0; begin < model.replicas.size(); begin = end) {
+      ttfts.clear();
+      for (;
+           end < model.replicas.size() && model.replicas[end]->pool == model.replicas[begin]->pool;
+           ++end) {
+        const double ttft_ns =
+            replicas_[static_cast<size_t>(model.replicas[end]->index)].tracker->recent_ttft_ns();
+        if (ttft_ns > 0.0) ttfts.push_back(ttft_ns);
+      }
+      if (ttfts.size() < 3) continue;  // of two nobody knows which one is odd
+      const auto middle = ttfts.begin() + static_cast<ptrdiff_t>(ttfts.size() / 2);
+      std::ranges::nth_element(ttfts, middle);
+      for (size_t i = begin; i < end; ++i) {
+        ReplicaTracker& tracker = *replicas_[static_cast<size_t>(model.replicas[i]->index)].tracker;
+        tracker.health().on_ttft(tracker.recent_ttft_ns(), *middle, now_ns);
+      }
+    }
+  }
+}
+
+}  // namespace sluice::gateway

@@ -1,0 +1,96 @@
+#include "net/watched_socket.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include <sys/socket.h>
+
+#include "core/assert.h"
+
+namespace sluice::net {
+
+SocketPoller::SocketPoller(boost::asio::io_context& context)
+    : epoll_(context, ::epoll_create1(EPOLL_CLOEXEC)) {
+  ASSERT(epoll_.native_handle() >= 0, "epoll_create1: error {}", errno);
+  wait();
+}
+
+void SocketPoller::wait() {
+  epoll_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                    [this](const boost::system::error_code& error) {
+                      if (error) return;
+                      dispatch();
+                      wait();
+                    });
+}
+
+void SocketPoller::dispatch() {
+  const int ready = ::epoll_wait(epoll_.native_handle(), events_.data(), kEventsMax, 0);
+  event_count_ = ready;
+  for (int i = 0; i < ready; ++i) {
+    const epoll_event& event = events_[static_cast<size_t>(i)];
+    // forget() takes out a socket that a user closes, here or for an event before.
+    const auto socket = [&event] { return static_cast<WatchedSocket*>(event.data.ptr); };
+    if (socket() == nullptr) continue;
+    constexpr uint32_t kEnd = EPOLLHUP | EPOLLERR;
+    const uint32_t found = (event.events & kEnd) != 0 ? EPOLLIN | EPOLLOUT : event.events;
+    const uint32_t answered = found & socket()->wanted_;
+    socket()->wanted_ &= ~answered;
+    if (answered == 0) {
+      socket()->watch(socket()->wanted_);
+      continue;
+    }
+    if ((answered & EPOLLIN) != 0) socket()->user_.on_socket_readable();
+    if ((answered & EPOLLOUT) != 0 && socket() != nullptr) socket()->user_.on_socket_writable();
+    if (socket() == nullptr) continue;
+    // Room for output is nearly always there: it is reported only while somebody asks.
+    if ((socket()->watched_ & ~socket()->wanted_ & EPOLLOUT) != 0)
+      socket()->watch(socket()->watched_ & ~static_cast<uint32_t>(EPOLLOUT));
+  }
+  event_count_ = 0;
+}
+
+void SocketPoller::forget(const WatchedSocket& socket) {
+  for (int i = 0; i < event_count_; ++i) {
+    epoll_event& event = events_[static_cast<size_t>(i)];
+    if (event.data.ptr == &socket) event.data.ptr = nullptr;
+  }
+}
+
+WatchedSocket::WatchedSocket(SocketPoller& poller, SocketUser& user, int descriptor)
+    : poller_(poller), user_(user), descriptor_(descriptor) {}
+
+void WatchedSocket::open(int descriptor) {
+  ASSERT(descriptor_ < 0, "opened twice: {} and {}", descriptor_, descriptor);
+  descriptor_ = descriptor;
+}
+
+void WatchedSocket::close() {
+  if (descriptor_ < 0) return;
+  watch(0);
+  poller_.forget(*this);
+  wanted_ = 0;
+  ::close(std::exchange(descriptor_, -1));
+}
+
+void WatchedSocket::shutdown_send() {
+  ::shutdown(descriptor_, SHUT_WR);
+}
+
+void WatchedSocket::wait_for(uint32_t event) {
+  wanted_ |= event;
+  if ((watched_ & event) == 0) watch(watched_ | event);
+}
+
+void WatchedSocket::watch(uint32_t events) {
+  if (events == watched_) return;
+  const int operation = watched_ == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  epoll_event event = {.events = events, .data = {.ptr = this}};
+  const int result = ::epoll_ctl(poller_.epoll_.native_handle(), operation, descriptor_, &event);
+  ASSERT(result == 0, "epoll_ctl {} of descriptor {}: error {}", operation, descriptor_, errno);
+  watched_ = events;
+}
+
+}  // namespace sluice::net

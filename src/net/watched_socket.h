@@ -1,0 +1,74 @@
+// A connected socket whose readiness the loop reports, for the .cpp files of this folder only.
+//
+// Readiness does not go through asio: its reactor asks the kernel anew for each wait (an epoll_ctl
+// for each message), while a socket here stays registered from one message to the next.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <sys/epoll.h>
+
+namespace sluice::net {
+
+class WatchedSocket;
+
+// Who uses a socket. Either may close or destroy it.
+class SocketUser {
+ public:
+  virtual ~SocketUser() = default;
+  virtual void on_socket_readable() = 0;  // bytes, the end, or an error to be read
+  virtual void on_socket_writable() = 0;
+};
+
+// The sockets of one loop: an epoll of its own, itself watched by asio.
+class SocketPoller {
+ public:
+  explicit SocketPoller(boost::asio::io_context& context);
+
+ private:
+  friend class WatchedSocket;
+  static constexpr int kEventsMax = 256;  // then asio's own have their turn
+  void wait();
+  void dispatch();
+  void forget(const WatchedSocket& socket);
+
+  boost::asio::posix::stream_descriptor epoll_;
+  std::array<epoll_event, kEventsMax> events_;
+  int event_count_ = 0;
+};
+
+// Owns the descriptor, which is non-blocking.
+class WatchedSocket {
+ public:
+  // descriptor −1: none yet, see open().
+  WatchedSocket(SocketPoller& poller, SocketUser& user, int descriptor);
+  ~WatchedSocket() { close(); }
+  WatchedSocket(const WatchedSocket&) = delete;
+  WatchedSocket& operator=(const WatchedSocket&) = delete;
+
+  void open(int descriptor);
+  void close();
+  void shutdown_send();
+  int native_handle() const { return descriptor_; }
+
+  // Each is answered by one call of the user, from the loop, as soon as it holds.
+  void wait_readable() { wait_for(EPOLLIN); }
+  void wait_writable() { wait_for(EPOLLOUT); }
+  bool waits_readable() const { return (wanted_ & EPOLLIN) != 0; }
+
+ private:
+  friend class SocketPoller;
+  void wait_for(uint32_t event);
+  void watch(uint32_t events);  // tells the kernel; 0: nothing, not even a hang-up
+
+  SocketPoller& poller_;
+  SocketUser& user_;
+  int descriptor_;
+  uint32_t wanted_ = 0;   // asked for and not answered
+  uint32_t watched_ = 0;  // what the kernel reports; input also while nobody asks, until some comes
+};
+
+}  // namespace sluice::net
