@@ -195,7 +195,7 @@ void write_loops(Writer* out, std::span<const LoopMetrics* const> loops) {
     for (const LoopMetrics* loop : loops) sum += (loop->*row.value).value();
     out->single(row.name, row.type, row.help, sum);
   }
-  std::array<int64_t, kLimitNames> limits = {};
+  std::array<int64_t, kDimensions> limits = {};
   std::array<int64_t, kAuthRefusals> refusals = {};
   Duration added;
   for (const LoopMetrics* loop : loops) {

@@ -16,7 +16,7 @@ inline constexpr std::string_view kUnitNames[contract::kUnits] = {
     "compute_microsecond"};
 inline constexpr std::string_view kEventKindNames[] = {"chat_completion", "completion",
                                                        "embedding"};
-inline constexpr std::string_view kLimitLabels[kLimitNames] = {
+inline constexpr std::string_view kLimitLabels[kDimensions] = {
     "requests_per_minute",      "input_tokens_per_minute",
     "output_tokens_per_minute", "tokens_per_minute",
     "concurrent_streams",       "tokens_per_day",
