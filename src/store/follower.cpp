@@ -19,9 +19,9 @@ void give_way_to_others() {
 
 }  // namespace
 
-Follower::Follower(StoreAddress address, Journal* journal, const core::Clock* clock,
+Follower::Follower(Options options, Journal* journal, const core::Clock* clock,
                    const core::Logger* log)
-    : address_(std::move(address)),
+    : options_(std::move(options)),
       journal_(journal),
       clock_(clock),
       log_(log),
@@ -80,7 +80,7 @@ void Follower::run() {
 Follower::Next Follower::step() {
   if (copier_ == nullptr) {
     auto opened = JournalCopier::open(
-        address_, {.folder = journal_->folder(), .gateway = journal_->gateway()});
+        options_.address, {.folder = options_.journal_folder, .gateway = journal_->gateway()});
     if (!opened.ok()) return failed(opened.error());
     copier_ = std::move(opened).value();
   }
@@ -111,7 +111,7 @@ Follower::Next Follower::failed(const core::Error& error) {
 void Follower::record(const CopiedBatch& batch) {
   retry_ns_ = kRetryMinNs;
   const std::lock_guard lock(mutex_);
-  if (!status_.trouble.empty()) log_->info("store: {} is back", to_text(address_));
+  if (!status_.trouble.empty()) log_->info("store: {} is back", to_text(options_.address));
   status_.trouble.clear();
   status_.store_open = true;
   status_.applied_sequence = batch.applied_sequence;

@@ -48,9 +48,13 @@ class Follower {
   static constexpr int64_t kBatchRecordsMin = 256;
   static constexpr int64_t kBatchRecordsMax = 16'384;
 
+  struct Options {
+    StoreAddress address;
+    std::string journal_folder;  // of `journal`
+  };
+
   // journal, clock and log outlive it. Starts at once; the store may be away.
-  Follower(StoreAddress address, Journal* journal, const core::Clock* clock,
-           const core::Logger* log);
+  Follower(Options options, Journal* journal, const core::Clock* clock, const core::Logger* log);
   ~Follower();  // stop()
 
   // From any thread.
@@ -76,7 +80,7 @@ class Follower {
   void adapt(int64_t took_ns, bool full);
   bool wait(int64_t ns);  // false: stop
 
-  const StoreAddress address_;
+  const Options options_;
   Journal* journal_;
   const core::Clock* clock_;
   const core::Logger* log_;

@@ -11,21 +11,11 @@ bool is_failure(contract::Outcome outcome) {
          outcome == Outcome::kUpstreamErrorWithUsage || outcome == Outcome::kGatewayLost;
 }
 
-int64_t& quantity_of(contract::Unit unit, UsageTotals& totals) {
-  switch (unit) {
-    case contract::Unit::kPromptToken:
-      return totals.prompt_tokens;
-    case contract::Unit::kCachedPromptToken:
-      return totals.cached_tokens;
-    case contract::Unit::kOutputToken:
-      return totals.output_tokens;
-    case contract::Unit::kReasoningToken:
-      return totals.reasoning_tokens;
-    case contract::Unit::kComputeMicrosecond:
-      return totals.compute_us;
-  }
-  ASSERT(false, "unit {}", static_cast<int>(unit));
-}
+constexpr int64_t UsageTotals::*kQuantities[contract::kUnits] = {
+    // by Unit
+    &UsageTotals::prompt_tokens,    &UsageTotals::cached_tokens, &UsageTotals::output_tokens,
+    &UsageTotals::reasoning_tokens, &UsageTotals::compute_us,
+};
 
 }  // namespace
 
@@ -35,7 +25,8 @@ void UsageTotals::add(const contract::UsageEvent& event) {
   failed += is_failure(event.outcome) ? 1 : 0;
   missed += event.target_met ? 0 : 1;
   for (const contract::UsageLine& line : event.lines) {
-    if (line.side != contract::LineSide::kCostOnly) quantity_of(line.unit, *this) += line.quantity;
+    if (line.side != contract::LineSide::kCostOnly)
+      this->*kQuantities[static_cast<size_t>(line.unit)] += line.quantity;
     amount = amount + line.amount;
     cost = cost + line.cost;
   }

@@ -97,7 +97,9 @@ void Verifier::take(const contract::UsageEvent& event) {
                                .tenant = event.tenant,
                                .key = event.key,
                                .model = event.model,
-                               .amount = event.reserved},
+                               .started_unix_ns = event.started_unix_ns,
+                               .amount = event.reserved,
+                               .tokens = 0},
          of);
   post(event, of);
 }
@@ -141,8 +143,9 @@ core::Result<void> Verifier::recompute_from_reservations() {
       "LEFT JOIN events ON events.request = reservations.request",
       {}, [&](const Row& row) {
         ++found_.open_reservations;
-        const contract::Reservation reservation{.tenant = std::string(row.text(0)),
-                                                .amount = {row.number(1)}};
+        contract::Reservation reservation;
+        reservation.tenant = row.text(0);
+        reservation.amount.nano = row.number(1);
         if (!row.text(3).empty())
           fault("request number {} has an event and an open reservation", row.number(2));
         open_[{ledger::AccountKind::kReserved, reservation.tenant}] += reservation.amount.nano;
@@ -154,11 +157,11 @@ core::Result<void> Verifier::recompute_from_balance_changes() {
   return database_->query("SELECT id, tenant, kind, amount FROM balance_changes", {},
                           [&](const Row& row) {
                             ++found_.balance_changes;
-                            const contract::BalanceChange change{
-                                .id = std::string(row.text(0)),
-                                .tenant = std::string(row.text(1)),
-                                .kind = static_cast<contract::BalanceChange::Kind>(row.number(2)),
-                                .amount = {row.number(3)}};
+                            contract::BalanceChange change;
+                            change.id = row.text(0);
+                            change.tenant = row.text(1);
+                            change.kind = static_cast<contract::BalanceChange::Kind>(row.number(2));
+                            change.amount.nano = row.number(3);
                             post(change, change.id);
                           });
 }
