@@ -152,8 +152,9 @@ core::Result<void> BatchWriter::translate(std::span<const SequencedRecord> recor
     } else if (const auto* change = std::get_if<contract::ChangeRecord>(&each.record)) {
       rows_.changes.emplace_back(each.sequence, change);
     } else {
-      rows_.balance_changes.push_back({.change = &std::get<contract::BalanceChange>(each.record),
-                                       .transfers = TRY(transfer_rows(kNoRequest, each.record))});
+      std::vector<TransferRow> transfers = TRY(transfer_rows(kNoRequest, each.record));
+      rows_.balance_changes.push_back(
+          {&std::get<contract::BalanceChange>(each.record), std::move(transfers)});
     }
   }
   return {};
@@ -173,7 +174,8 @@ core::Result<void> BatchWriter::add(const contract::Reservation& reservation,
                 OpenReservation{.row = {request, tenant, key, model, reservation.started_unix_ns,
                                         reservation.amount.nano, reservation.tokens}});
   rows_.opened.push_back(reservation.id);
-  post(TRY(transfer_rows(request, record)));
+  const std::vector<TransferRow> transfers = TRY(transfer_rows(request, record));
+  post(transfers);
   return {};
 }
 
@@ -190,11 +192,11 @@ core::Result<void> BatchWriter::add(const contract::UsageEvent& event,
     open_.erase(open);
   }
   const int64_t parent = TRY(requests_.number_of(event.parent));
-  const DayKey day = {.day = day_of(event.started_unix_ns),
-                      .tenant = TRY(names_.number_of(event.tenant)),
-                      .project = TRY(names_.number_of(event.project)),
-                      .key = TRY(names_.number_of(event.key)),
-                      .model = TRY(names_.number_of(event.model))};
+  DayKey day{.day = day_of(event.started_unix_ns)};
+  day.tenant = TRY(names_.number_of(event.tenant));
+  day.project = TRY(names_.number_of(event.project));
+  day.key = TRY(names_.number_of(event.key));
+  day.model = TRY(names_.number_of(event.model));
   const int64_t digest = TRY(names_.number_of(event.model_digest));
   const int64_t finish = TRY(names_.number_of(event.finish_reason));
   push(rows_.events,
@@ -205,7 +207,8 @@ core::Result<void> BatchWriter::add(const contract::UsageEvent& event,
   TRY(add_lines(request, event));
   rows_.days[day].add(event);
   ++rows_.written.events;
-  post(TRY(transfer_rows(request, record)));
+  const std::vector<TransferRow> transfers = TRY(transfer_rows(request, record));
+  post(transfers);
   return {};
 }
 
@@ -224,8 +227,9 @@ core::Result<void> BatchWriter::add_lines(int64_t request, const contract::Usage
 
 core::Result<std::vector<BatchWriter::TransferRow>> BatchWriter::transfer_rows(
     int64_t request, const contract::Record& record) {
+  const std::vector<ledger::Transfer> transfers = TRY(ledger::transfers_of(record));
   std::vector<TransferRow> rows;
-  for (const ledger::Transfer& transfer : TRY(ledger::transfers_of(record))) {
+  for (const ledger::Transfer& transfer : transfers) {
     const int64_t from = TRY(accounts_.number_of(transfer.from));
     const int64_t to = TRY(accounts_.number_of(transfer.to));
     rows.push_back({request, static_cast<int64_t>(transfer.kind), from, to, transfer.amount.nano});

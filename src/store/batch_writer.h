@@ -49,7 +49,11 @@ class BatchWriter {
 
  private:
   struct DayKey {
-    int64_t day, tenant, project, key, model;
+    int64_t day = 0;
+    int64_t tenant = 0;
+    int64_t project = 0;
+    int64_t key = 0;
+    int64_t model = 0;
     auto operator<=>(const DayKey&) const = default;
   };
   using TransferRow = std::array<int64_t, kTransfers.columns.size()>;

@@ -10,42 +10,57 @@
 namespace sluice::store {
 namespace {
 
-constexpr std::string_view kSums =
-    "SUM(requests), SUM(refused), SUM(failed), SUM(missed), SUM(prompt_tokens), "
-    "SUM(cached_tokens), SUM(output_tokens), SUM(reasoning_tokens), SUM(compute_us), SUM(amount), "
-    "SUM(cost)";
+constexpr std::string_view kGroupColumns[] = {  // by UsageGroup
+    "tenants.name", "projects.name", "keys.name", "models.name", "day"};
 
-std::string usage_query(UsageBy by) {
-  constexpr std::string_view kByName =
-      "SELECT name, {} FROM usage_days JOIN names ON number = {} WHERE day >= $1 AND day <= $2 "
-      "GROUP BY name ORDER BY name";
-  switch (by) {
-    case UsageBy::kKey:
-      return fmt::format(kByName, kSums, "access_key");
-    case UsageBy::kModel:
-      return fmt::format(kByName, kSums, "model");
-    case UsageBy::kTenant:
-      return fmt::format(kByName, kSums, "tenant");
-    case UsageBy::kDay:
-      break;
+// Of the groups' columns, the sums.
+constexpr std::string_view kUsage = R"(
+SELECT {0} COALESCE(SUM(requests), 0), COALESCE(SUM(refused), 0), COALESCE(SUM(failed), 0),
+       COALESCE(SUM(missed), 0), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(cached_tokens), 0),
+       COALESCE(SUM(output_tokens), 0), COALESCE(SUM(reasoning_tokens), 0),
+       COALESCE(SUM(compute_us), 0), COALESCE(SUM(amount), 0), COALESCE(SUM(cost), 0)
+FROM usage_days JOIN names AS tenants ON tenants.number = tenant
+     JOIN names AS projects ON projects.number = project
+     JOIN names AS keys ON keys.number = access_key JOIN names AS models ON models.number = model
+WHERE day >= $1 AND day <= $2 AND ($3 = '' OR tenants.name = $3) AND ($4 = '' OR projects.name = $4)
+      AND ($5 = '' OR keys.name = $5) AND ($6 = '' OR models.name = $6) {1})";
+
+std::string usage_query(const UsageQuery& query) {
+  std::string columns;
+  std::string grouping;
+  for (const UsageGroup group : query.group_by) {
+    const std::string_view shown = kGroupColumns[static_cast<size_t>(group)];
+    columns += fmt::format("{}, ", shown);
+    grouping += fmt::format("{}{}", grouping.empty() ? "" : ", ", shown);
   }
-  return fmt::format(
-      "SELECT day, {} FROM usage_days WHERE day >= $1 AND day <= $2 GROUP BY day ORDER BY day",
-      kSums);
+  if (!grouping.empty()) grouping = fmt::format("GROUP BY {0} ORDER BY {0}", grouping);
+  return fmt::format(kUsage, columns, grouping);
 }
 
-UsageTotals totals_in(const Row& row) {
-  return {.requests = row.number(1),
-          .refused = row.number(2),
-          .failed = row.number(3),
-          .missed = row.number(4),
-          .prompt_tokens = row.number(5),
-          .cached_tokens = row.number(6),
-          .output_tokens = row.number(7),
-          .reasoning_tokens = row.number(8),
-          .compute_us = row.number(9),
-          .amount = {row.number(10)},
-          .cost = {row.number(11)}};
+UsageTotals totals_in(const Row& row, int at) {
+  return {.requests = row.number(at),
+          .refused = row.number(at + 1),
+          .failed = row.number(at + 2),
+          .missed = row.number(at + 3),
+          .prompt_tokens = row.number(at + 4),
+          .cached_tokens = row.number(at + 5),
+          .output_tokens = row.number(at + 6),
+          .reasoning_tokens = row.number(at + 7),
+          .compute_us = row.number(at + 8),
+          .amount = {row.number(at + 9)},
+          .cost = {row.number(at + 10)}};
+}
+
+UsageRow usage_row(const Row& row, const std::vector<UsageGroup>& group_by) {
+  UsageRow usage;
+  int column = 0;
+  for (const UsageGroup group : group_by) {
+    usage.group.push_back(group == UsageGroup::kDay ? day_text(row.number(column))
+                                                    : std::string(row.text(column)));
+    ++column;
+  }
+  usage.totals = totals_in(row, column);
+  return usage;
 }
 
 bool parse_digits(std::string_view digits, int* value) {
@@ -58,11 +73,9 @@ bool parse_digits(std::string_view digits, int* value) {
 core::Result<std::vector<UsageRow>> usage(Database* database, const UsageQuery& query) {
   std::vector<UsageRow> rows;
   TRY(database->query(
-      usage_query(query.by), {query.first_day, query.last_day}, [&](const Row& row) {
-        rows.push_back(
-            {query.by == UsageBy::kDay ? day_text(row.number(0)) : std::string(row.text(0)),
-             totals_in(row)});
-      }));
+      usage_query(query),
+      {query.first_day, query.last_day, query.tenant, query.project, query.key, query.model},
+      [&](const Row& row) { rows.push_back(usage_row(row, query.group_by)); }));
   return rows;
 }
 

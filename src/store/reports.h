@@ -14,21 +14,24 @@
 
 namespace sluice::store {
 
-enum class UsageBy : uint8_t { kKey, kModel, kDay, kTenant };
+enum class UsageGroup : uint8_t { kTenant, kProject, kKey, kModel, kDay };
 
-// UTC days since 1970-01-01, both included.
 struct UsageQuery {
-  UsageBy by = UsageBy::kKey;
-  int64_t first_day = 0;
+  std::vector<UsageGroup> group_by;  // none: one row of everything
+  int64_t first_day = 0;             // UTC, days since 1970-01-01, both included
   int64_t last_day = 0;
+  std::string tenant = {};  // "": of all
+  std::string project = {};
+  std::string key = {};
+  std::string model = {};
 };
 
 struct UsageRow {
-  std::string name;  // of a day: "2026-11-22"
+  std::vector<std::string> group;  // by UsageQuery::group_by; a day is "2026-11-22"
   UsageTotals totals;
 };
 
-// In the order of their names.
+// In the order of their groups. From the sums of days, so that it takes as long as these are many.
 core::Result<std::vector<UsageRow>> usage(Database* database, const UsageQuery& query);
 
 // With its lines; nullopt: there is no such event.
