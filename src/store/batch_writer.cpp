@@ -132,7 +132,9 @@ core::Result<WrittenBatch> BatchWriter::apply(std::span<const SequencedRecord> r
   TRY(translate(records, Duplicates::kUnlikely));
   auto written = write(records.back().sequence);
   if (!written.ok() && written.error().code == core::ErrorCode::kInvalid) {
+    const uint64_t applied_before = applied_sequence_;
     TRY(load());
+    if (applied_sequence_ != applied_before) return followed_by_another(applied_before);
     TRY(translate(records, Duplicates::kLookedFor));
     written = write(records.back().sequence);
   }
@@ -327,11 +329,15 @@ core::Result<void> BatchWriter::move_mark(uint64_t last_sequence) {
       {static_cast<int64_t>(last_sequence), gateway_number_,
        static_cast<int64_t>(applied_sequence_)}));
   if (moved == 1) return {};
+  return followed_by_another(applied_sequence_);
+}
+
+core::Error BatchWriter::followed_by_another(uint64_t applied_sequence) const {
   return core::invalid(
       "record {} of gateway {:016x} is no longer the last one in the store: another process "
       "follows "
       "the same journal",
-      applied_sequence_, gateway_);
+      applied_sequence, gateway_);
 }
 
 }  // namespace sluice::store

@@ -105,6 +105,7 @@ class BatchWriter {
   core::Result<void> write_changes();
   core::Result<void> write_totals();
   core::Result<void> move_mark(uint64_t last_sequence);
+  core::Error followed_by_another(uint64_t applied_sequence) const;
 
   Database* database_;
   const uint64_t gateway_;

@@ -15,6 +15,18 @@ namespace sluice::store {
 namespace {
 
 using Balances = std::map<ledger::Account, int64_t>;
+struct Flow {
+  ledger::TransferKind kind;
+  ledger::Account from;
+  ledger::Account to;
+  auto operator<=>(const Flow&) const = default;
+};
+struct Moved {
+  int64_t transfers = 0;
+  int64_t amount = 0;
+  bool operator==(const Moved&) const = default;
+};
+using Flows = std::map<Flow, Moved>;
 // day, tenant, project, key, model
 using DayKey = std::tuple<int64_t, std::string, std::string, std::string, std::string>;
 using Days = std::map<DayKey, UsageTotals>;
@@ -29,7 +41,7 @@ class Verifier {
     TRY(recompute_from_events());
     TRY(recompute_from_reservations());
     TRY(recompute_from_balance_changes());
-    TRY(sum_transfers());
+    TRY(compare_transfers());
     TRY(compare_balances());
     TRY(compare_days());
     return std::move(found_);
@@ -47,7 +59,7 @@ class Verifier {
   core::Result<void> recompute_from_events();
   core::Result<void> recompute_from_reservations();
   core::Result<void> recompute_from_balance_changes();
-  core::Result<void> sum_transfers();
+  core::Result<void> compare_transfers();
   core::Result<void> compare_balances();
   core::Result<void> compare_days();
 
@@ -64,8 +76,7 @@ class Verifier {
   Database* database_;
   Verification found_;
   Rates rates_;
-  Balances recomputed_;
-  Balances transferred_;
+  Flows recomputed_;
   Balances open_;  // of reserved accounts
   Days days_;
 };
@@ -131,8 +142,9 @@ void Verifier::post(const contract::Record& record, std::string_view of) {
     return;
   }
   for (const ledger::Transfer& transfer : *transfers) {
-    recomputed_[transfer.from] -= transfer.amount.nano;
-    recomputed_[transfer.to] += transfer.amount.nano;
+    Moved& moved = recomputed_[{transfer.kind, transfer.from, transfer.to}];
+    moved.transfers += 1;
+    moved.amount += transfer.amount.nano;
   }
 }
 
@@ -166,38 +178,53 @@ core::Result<void> Verifier::recompute_from_balance_changes() {
                           });
 }
 
-core::Result<void> Verifier::sum_transfers() {
-  TRY(database_->query("SELECT COUNT(*) FROM transfers", {},
-                       [&](const Row& row) { found_.transfers = row.number(0); }));
-  return database_->query(
-      "SELECT kind, owner, SUM(moved) FROM ("
-      "SELECT from_account AS account, -SUM(amount) AS moved FROM transfers GROUP BY from_account "
-      "UNION ALL "
-      "SELECT to_account, SUM(amount) FROM transfers GROUP BY to_account) AS sums "
-      "JOIN accounts ON accounts.number = account GROUP BY kind, owner",
+core::Result<void> Verifier::compare_transfers() {
+  Flows kept;
+  TRY(database_->query(
+      "SELECT transfers.kind, f.kind, f.owner, t.kind, t.owner, COUNT(*), SUM(amount) "
+      "FROM transfers JOIN accounts AS f ON f.number = from_account "
+      "JOIN accounts AS t ON t.number = to_account "
+      "GROUP BY transfers.kind, f.kind, f.owner, t.kind, t.owner",
       {}, [&](const Row& row) {
-        transferred_[{static_cast<ledger::AccountKind>(row.number(0)), std::string(row.text(1))}] =
-            row.number(2);
-      });
+        const Flow flow{
+            static_cast<ledger::TransferKind>(row.number(0)),
+            {static_cast<ledger::AccountKind>(row.number(1)), std::string(row.text(2))},
+            {static_cast<ledger::AccountKind>(row.number(3)), std::string(row.text(4))}};
+        kept[flow] = {row.number(5), row.number(6)};
+        found_.transfers += row.number(5);
+      }));
+  for (const auto& [flow, moved] : recomputed_) kept.try_emplace(flow);
+  for (const auto& [flow, moved] : kept) {
+    const auto due = recomputed_.find(flow);
+    const Moved none;
+    const Moved& expected = due == recomputed_.end() ? none : due->second;
+    if (moved != expected)
+      fault("{} from {} to {}: {} transfers of {} together, the events come to {} of {}",
+            ledger::to_text(flow.kind), ledger::to_text(flow.from), ledger::to_text(flow.to),
+            moved.transfers, moved.amount, expected.transfers, expected.amount);
+  }
+  return {};
 }
 
 core::Result<void> Verifier::compare_balances() {
+  Balances due;
+  for (const auto& [flow, moved] : recomputed_) {
+    due[flow.from] -= moved.amount;
+    due[flow.to] += moved.amount;
+  }
   Balances kept;
   TRY(database_->query("SELECT kind, owner, balance FROM accounts", {}, [&](const Row& row) {
     kept[{static_cast<ledger::AccountKind>(row.number(0)), std::string(row.text(1))}] =
         row.number(2);
   }));
   found_.accounts = static_cast<int64_t>(kept.size());
-  // Accounts that only the events know are compared as well, with a balance of 0.
-  for (const auto& [account, amount] : recomputed_) kept.try_emplace(account, 0);
+  for (const auto& [account, amount] : due) kept.try_emplace(account, 0);
   int64_t sum = 0;
   for (const auto& [account, amount] : kept) {
     sum += amount;
-    const int64_t due = balance(recomputed_, account);
-    const int64_t moved = balance(transferred_, account);
-    if (amount != due || amount != moved)
-      fault("{}: the balance is {}, the events come to {}, the transfers to {}",
-            ledger::to_text(account), amount, due, moved);
+    if (amount != balance(due, account))
+      fault("{}: the balance is {}, the events come to {}", ledger::to_text(account), amount,
+            balance(due, account));
     if (account.kind == ledger::AccountKind::kReserved && amount != balance(open_, account))
       fault("{}: {} is reserved, open reservations come to {}", ledger::to_text(account), amount,
             balance(open_, account));

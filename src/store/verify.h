@@ -24,8 +24,9 @@ struct Verification {
 };
 
 // Recomputes, in one view of the database and with memory for its accounts, days and prices alone:
-// - each balance: from the events, open reservations and balance changes by the ledger's rules, and
-//   from the transfers; all three are equal and their sum is 0;
+// - from the events, open reservations and balance changes, by the ledger's rules: each balance,
+//   and number and sum of the transfers of each kind between each two accounts; all balances
+//   together are 0;
 // - reserved accounts: what is open for each tenant;
 // - each line's amounts from its quantity and the price of its version, where the history has it;
 // - each row of usage by day, key and model.

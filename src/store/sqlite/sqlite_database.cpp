@@ -46,7 +46,7 @@ using Connection = std::unique_ptr<sqlite3, Close>;
 using Statement = std::unique_ptr<sqlite3_stmt, Close>;
 
 core::Error error_of(sqlite3* connection, std::string_view doing) {
-  const int code = sqlite3_errcode(connection);
+  const int code = sqlite3_errcode(connection) & 0xff;  // without the extension
   const bool refused = code == SQLITE_CONSTRAINT || code == SQLITE_ERROR ||
                        code == SQLITE_MISMATCH || code == SQLITE_RANGE || code == SQLITE_TOOBIG;
   return {refused ? core::ErrorCode::kInvalid : core::ErrorCode::kIo,
