@@ -40,9 +40,11 @@ struct Clear {
 using Connection = std::unique_ptr<PGconn, Clear>;
 using Answer = std::unique_ptr<PGresult, Clear>;
 
-std::string_view trimmed(std::string_view message) {
-  while (!message.empty() && (message.back() == '\n' || message.back() == ' '))
-    message.remove_suffix(1);
+// libpq's messages have several lines and end with one.
+std::string one_line(std::string message) {
+  while (!message.empty() && message.back() == '\n') message.pop_back();
+  for (char& c : message)
+    if (c == '\n' || c == '\t') c = ' ';
   return message;
 }
 
@@ -178,9 +180,9 @@ class PostgresDatabase final : public Database {
   Answer owned(PGresult* result) const { return Answer(result, Clear{pq_}); }
 
   core::Error away(std::string_view doing) const {
-    return {
-        core::ErrorCode::kIo,
-        fmt::format("PostgreSQL: {} at: {}", trimmed(pq_.error_message(connection_.get())), doing)};
+    return {core::ErrorCode::kIo,
+            fmt::format("PostgreSQL: {} at: {}", one_line(pq_.error_message(connection_.get())),
+                        doing)};
   }
 
   core::Result<void> checked(const PGresult* answer, std::string_view sql) const {
@@ -201,7 +203,7 @@ class PostgresDatabase final : public Database {
         state.starts_with("22") || state.starts_with("23") || state.starts_with("42");
     return core::Error{refused ? core::ErrorCode::kInvalid : core::ErrorCode::kIo,
                        fmt::format("PostgreSQL: {} ({}) at: {}",
-                                   trimmed(pq_.result_error_message(answer)), state, sql)};
+                                   one_line(pq_.result_error_message(answer)), state, sql)};
   }
 
   core::Result<void> begin_copy(const BulkTable& table) {
@@ -242,7 +244,7 @@ core::Result<std::unique_ptr<Database>> open_postgres(const std::string& url) {
   if (connection == nullptr) return core::Error{core::ErrorCode::kIo, "PostgreSQL: out of memory"};
   if (pq.status(connection.get()) != CONNECTION_OK) {
     return core::Error{core::ErrorCode::kIo,
-                       fmt::format("PostgreSQL: {}", trimmed(pq.error_message(connection.get())))};
+                       fmt::format("PostgreSQL: {}", one_line(pq.error_message(connection.get())))};
   }
   pq.set_notice_processor(
       connection.get(), [](void*, const char*) {}, nullptr);
