@@ -13,5 +13,6 @@ int run_plan(int argc, char** argv);
 int run_serve(int argc, char** argv);
 int run_tokenize(int argc, char** argv);
 int run_up(int argc, char** argv);
+int run_usage(int argc, char** argv);
 
 }  // namespace sluice::apps

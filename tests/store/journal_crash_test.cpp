@@ -109,21 +109,20 @@ void write_bytes(const fs::path& path, const std::vector<char>& bytes) {
   std::ofstream(path, std::ios::binary).write(bytes.data(), std::ssize(bytes));
 }
 
-// The folder of a journal with kRecords records: closed, or killed before its first flush.
-enum class Ended : uint8_t { kClosed, kKilled };
-
-void make_journal(const std::string& folder, Ended ended) {
-  const auto append_all = [&] {
-    const core::SystemClock clock;
-    auto journal = Journal::open(small_segments(folder), &clock);
-    for (uint64_t i = 1; journal.ok() && i <= kRecords; ++i) (void)(*journal)->append(numbered(i));
-    if (ended == Ended::kKilled) ::_exit(0);
-  };
-  if (ended == Ended::kKilled) {
-    wait_for(in_child(append_all));
-  } else {
-    append_all();
+// The first segment of a journal with kRecords records that was closed.
+std::vector<char> closed_segment(const TestFolder& folder) {
+  const core::SystemClock clock;
+  {
+    const auto journal = open_journal(folder.journal(), &clock);
+    for (uint64_t i = 1; i <= kRecords; ++i) EXPECT_TRUE(journal->append(numbered(i)));
   }
+  return bytes_of(segment_path(folder.journal(), 1));
+}
+
+// As if nothing of it had been flushed.
+std::vector<char> without_marks(std::vector<char> segment) {
+  std::fill(segment.begin() + kMarkOffsets[0], segment.begin() + kMarkOffsets[1] + 64, 0);
+  return segment;
 }
 
 // What the first segment uses.
@@ -154,8 +153,7 @@ void expect_prefix(const Read& read, const std::string& where) {
 
 TEST(JournalDamage, ATornEndIsCutAtEveryLength) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kKilled);
-  const std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = without_marks(closed_segment(folder));
   const int64_t end = end_of(whole);
   size_t most = 0;
   for (int64_t keep = kSegmentHeadBytes; keep <= end; ++keep) {
@@ -178,8 +176,7 @@ TEST(JournalDamage, ATornEndIsCutAtEveryLength) {
 
 TEST(JournalDamage, WhatHadBeenDurableIsNeverCutSilently) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kClosed);
-  const std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = closed_segment(folder);
   const int64_t end = end_of(whole);
   int64_t refused = 0;
   for (int64_t at = 0; at < end + 16; ++at) {
@@ -201,8 +198,7 @@ TEST(JournalDamage, WhatHadBeenDurableIsNeverCutSilently) {
 
 TEST(JournalDamage, AFileThatWasCutShortIsRefusedWithTheOffset) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kClosed);
-  std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = closed_segment(folder);
   const int64_t end = end_of(whole);
   for (int64_t keep = 0; keep < end; keep += 13) {
     std::vector<char> cut = whole;
@@ -238,20 +234,18 @@ TEST(JournalDamage, AMissingSegmentInTheMiddleIsRefused) {
 // next one was not durable either and goes.
 TEST(JournalDamage, WhatStandsBehindATornEndWasNotDurableAndGoes) {
   const TestFolder folder;
-  wait_for(in_child([&] {
-    const core::SystemClock clock;
-    auto journal = Journal::open(small_segments(folder.journal()), &clock);
-    for (uint64_t i = 1; journal.ok() && i <= 1200; ++i) (void)(*journal)->append(numbered(i));
-  }));
+  const core::SystemClock clock;
+  {
+    const auto journal = open_journal(folder.journal(), &clock);
+    for (uint64_t i = 1; i <= 1200; ++i) ASSERT_TRUE(journal->append(numbered(i)));
+  }
   const auto segments = segments_of(folder.journal());
   ASSERT_GE(segments.size(), 2u);
-  for (const std::string& path : segments) {  // as if none had been flushed
-    std::vector<char> bytes = bytes_of(path);
-    std::fill(bytes.begin() + kMarkOffsets[0], bytes.begin() + kMarkOffsets[1] + 64, 0);
+  for (const std::string& path : segments) {
+    std::vector<char> bytes = without_marks(bytes_of(path));
     if (path == segments[0]) std::fill(bytes.begin() + 60'000, bytes.begin() + 64'096, 0);
     write_bytes(path, bytes);
   }
-  const core::SystemClock clock;
   const auto journal = open_journal(folder.journal(), &clock);
   ASSERT_NE(journal, nullptr);
   EXPECT_TRUE(journal->recovery().torn);
