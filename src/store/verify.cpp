@@ -59,6 +59,7 @@ class Verifier {
   core::Result<void> recompute_from_events();
   core::Result<void> recompute_from_reservations();
   core::Result<void> recompute_from_balance_changes();
+  core::Result<Flows> kept_flows();
   core::Result<void> compare_transfers();
   core::Result<void> compare_balances();
   core::Result<void> compare_days();
@@ -178,21 +179,31 @@ core::Result<void> Verifier::recompute_from_balance_changes() {
                           });
 }
 
+// Added up here and not by the database: SQLite would sort all of them in memory.
+core::Result<Flows> Verifier::kept_flows() {
+  std::map<std::array<int64_t, 3>, Moved> by_number;  // kind, from, to
+  TRY(database_->query("SELECT kind, from_account, to_account, amount FROM transfers", {},
+                       [&](const Row& row) {
+                         Moved& moved = by_number[{row.number(0), row.number(1), row.number(2)}];
+                         moved.transfers += 1;
+                         moved.amount += row.number(3);
+                       }));
+  std::map<int64_t, ledger::Account> accounts;
+  TRY(database_->query("SELECT number, kind, owner FROM accounts", {}, [&](const Row& row) {
+    accounts[row.number(0)] = {static_cast<ledger::AccountKind>(row.number(1)),
+                               std::string(row.text(2))};
+  }));
+  Flows flows;
+  for (const auto& [numbers, moved] : by_number) {
+    const auto [kind, from, to] = numbers;
+    flows[{static_cast<ledger::TransferKind>(kind), accounts[from], accounts[to]}] = moved;
+    found_.transfers += moved.transfers;
+  }
+  return flows;
+}
+
 core::Result<void> Verifier::compare_transfers() {
-  Flows kept;
-  TRY(database_->query(
-      "SELECT transfers.kind, f.kind, f.owner, t.kind, t.owner, COUNT(*), SUM(amount) "
-      "FROM transfers JOIN accounts AS f ON f.number = from_account "
-      "JOIN accounts AS t ON t.number = to_account "
-      "GROUP BY transfers.kind, f.kind, f.owner, t.kind, t.owner",
-      {}, [&](const Row& row) {
-        const Flow flow{
-            static_cast<ledger::TransferKind>(row.number(0)),
-            {static_cast<ledger::AccountKind>(row.number(1)), std::string(row.text(2))},
-            {static_cast<ledger::AccountKind>(row.number(3)), std::string(row.text(4))}};
-        kept[flow] = {row.number(5), row.number(6)};
-        found_.transfers += row.number(5);
-      }));
+  Flows kept = TRY(kept_flows());
   for (const auto& [flow, moved] : recomputed_) kept.try_emplace(flow);
   for (const auto& [flow, moved] : kept) {
     const auto due = recomputed_.find(flow);

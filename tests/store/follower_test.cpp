@@ -188,8 +188,12 @@ class FileSizeLimit {
   rlimit before_ = {};
 };
 
-TEST_P(FollowerTest, AFullDiskStopsTheStoreAndNotTheJournal) {
-  if (is_postgres()) return;  // its disk is another process's: a server that goes away, above
+// Of PostgreSQL both are the server's: to us it is a database that has gone away.
+class SqliteFollowerTest : public FollowerTest {};
+INSTANTIATE_TEST_SUITE_P(Stores, SqliteFollowerTest, testing::Values(StoreAddress::Kind::kSqlite),
+                         store_name);
+
+TEST_P(SqliteFollowerTest, AFullDiskStopsTheStoreAndNotTheJournal) {
   const auto journal = open_journal();
   RecordStream stream({.seed = 17});
   append_stream(journal.get(), stream, 10'000);
@@ -231,8 +235,7 @@ class Nobody {
   const bool root_;
 };
 
-TEST_P(FollowerTest, AFileThatMayNotBeWrittenIsTriedAgain) {
-  if (is_postgres()) return;  // there a right of the server's, not of ours
+TEST_P(SqliteFollowerTest, AFileThatMayNotBeWrittenIsTriedAgain) {
   database();
   const auto journal = open_journal();
   RecordStream stream({.seed = 18});
