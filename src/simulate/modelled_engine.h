@@ -56,9 +56,9 @@ class ModelledEngine {
  private:
   struct Sequence {
     Work work;
-    int64_t produced = 0;   // tokens sampled
-    int64_t computed = 0;   // tokens in KV, as of decode step `joined`
-    int64_t joined = 0;     // decoding since this decode step
+    int64_t produced = 0;  // tokens sampled
+    int64_t computed = 0;  // tokens in KV, as of decode step `joined`
+    int64_t joined = 0;    // decoding since this decode step
     bool decoding = false;
     bool first_told = false;
 
@@ -77,12 +77,12 @@ class ModelledEngine {
   double slowdown_ = 1.0;
   std::vector<Sequence> running_;  // in the order of admission
   std::deque<Sequence> waiting_;
-  int64_t used_ = 0;          // tokens in KV
-  int64_t decoding_ = 0;      // sequences that decode
+  int64_t used_ = 0;      // tokens in KV
+  int64_t decoding_ = 0;  // sequences that decode
   int64_t decode_step_ = 0;
-  int64_t step_tokens_ = 0;   // of prompts in the step in progress
+  int64_t step_tokens_ = 0;       // of prompts in the step in progress
   int64_t next_finish_ = kNever;  // decode step at which the first of them ends
-  bool preempted_ = false;    // in the step in progress
+  bool preempted_ = false;        // in the step in progress
   int64_t step_end_ns_ = kNever;
   int64_t preemptions_ = 0;
 };

@@ -30,10 +30,10 @@ struct Outcome {
 struct RunResult {
   std::vector<Outcome> outcomes;  // in the order of arrival; those before measure_from_s left out
   int64_t preemptions = 0;
-  int64_t limited = 0;            // refused by a limit of the snapshot
-  double q_last = 0.0;            // kValve: of the p99, at the end
-  contract::NanoMoney owed;       // by the ledger, of all requests
-  contract::NanoMoney billed;     // to tenants
+  int64_t limited = 0;         // refused by a limit of the snapshot
+  double q_last = 0.0;         // kValve: of the p99, at the end
+  contract::NanoMoney owed;    // by the ledger, of all requests
+  contract::NanoMoney billed;  // to tenants
 };
 
 // kInvalid: the ledger's proof does not hold (a bug, told with its lines).

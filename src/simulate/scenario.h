@@ -16,11 +16,11 @@ namespace sluice::simulate {
 
 // Who decides where a request goes.
 enum class Arm : uint8_t {
-  kLocalOnly,   // the local replica with the fewest streams, whatever comes
-  kOverflow,    // local until its engine says 429, then remote
+  kLocalOnly,  // the local replica with the fewest streams, whatever comes
+  kOverflow,   // local until its engine says 429, then remote
   kAllRemote,
-  kValve,       // gateway/routing, as the gateway runs it
-  kOracle,      // knows lengths and engines: local while a look ahead shows every target met
+  kValve,   // gateway/routing, as the gateway runs it
+  kOracle,  // knows lengths and engines: local while a look ahead shows every target met
 };
 inline constexpr int kArms = 5;
 std::string_view to_text(Arm arm);
@@ -34,8 +34,8 @@ struct Traffic {
   double from_s = 0.0;
   double to_s = 0.0;
   int64_t writers = 0;
-  double ramp_s = 5.0;         // kWriters: they begin within
-  double rate_per_s = 0.0;     // kOpen; kDay at noon
+  double ramp_s = 5.0;      // kWriters: they begin within
+  double rate_per_s = 0.0;  // kOpen; kDay at noon
   double rate_night_per_s = 0.0;
   int64_t prompt_tokens = 1;
   int64_t output_tokens = 1;
@@ -58,8 +58,8 @@ struct Slowdown {
 struct Scenario {
   std::string name;
   uint64_t seed = 1;
-  double wait_max_s = 0.0;  // how long a request may wait in the gateway
-  double bucket_s = 60.0;   // of the time series
+  double wait_max_s = 0.0;           // how long a request may wait in the gateway
+  double bucket_s = 60.0;            // of the time series
   contract::Snapshot snapshot;       // one tenant, one key, one model, everything else as told
   std::vector<EngineModel> engines;  // by index of snapshot.replicas
   std::vector<Slowdown> slowdowns;

@@ -229,6 +229,7 @@ TEST(routing_table, gives_a_slow_replica_another_trial) {
   RouteRequest request = request_of(*table);
   int64_t now_ns = 0;
   const auto ask = [&] {
+    request.arrived_ns = now_ns;
     return table->route(request, {.now_ns = now_ns, .unix_s = 0, .random = 0});
   };
   const double usual_ns = ask().valve.predicted.total_ns;

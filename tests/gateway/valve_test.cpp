@@ -95,7 +95,7 @@ TEST_F(Valve, q_decides_at_the_edge) {
   };
   while (goes_local(1.0)) ++streams;
   EXPECT_GT(streams, 2);
-  EXPECT_TRUE(goes_local(5.0)) << "q 0.95";
+  EXPECT_TRUE(goes_local(20.0)) << "q 0.8";
   --streams;
   EXPECT_FALSE(goes_local(0.1)) << "q 0.999";
 }
