@@ -61,6 +61,10 @@ std::optional<int32_t> cheapest_remote(const World& world, const Request& reques
       world, [&](int32_t i) { return usable(i) && cost_of(world, i, request) == *least; });
 }
 
+Choice ask_again_soon(const World& world) {
+  return {.kind = Choice::Kind::kWait, .again_ns = world.clock.now_ns() + 100'000'000};
+}
+
 bool any(int32_t /*replica*/) {
   return true;
 }
@@ -82,7 +86,7 @@ class Overflow final : public Chooser {
     if (world_.has_room(local)) return {.replica = local};
     const auto remote = cheapest_remote(world_, world_.requests[static_cast<size_t>(request)], any);
     if (remote) return {.replica = *remote};
-    return {.kind = Choice::Kind::kRefuse, .again_ns = 1'000'000'000};
+    return ask_again_soon(world_);
   }
 
  private:
@@ -95,7 +99,7 @@ class AllRemote final : public Chooser {
   Choice choose(int64_t request) override {
     const auto remote = cheapest_remote(world_, world_.requests[static_cast<size_t>(request)], any);
     if (remote) return {.replica = *remote};
-    return {.kind = Choice::Kind::kRefuse, .again_ns = 1'000'000'000};
+    return ask_again_soon(world_);
   }
 
  private:
@@ -117,7 +121,7 @@ class Oracle final : public Chooser {
     if (const auto remote = cheapest_remote(world_, asked, meets)) return {.replica = *remote};
     if (const int32_t late = *local_of(world_); world_.has_room(late)) return {.replica = late};
     if (const auto remote = cheapest_remote(world_, asked, any)) return {.replica = *remote};
-    return {.kind = Choice::Kind::kRefuse, .again_ns = 1'000'000'000};
+    return ask_again_soon(world_);
   }
 
  private:

@@ -50,7 +50,7 @@ class Run {
   Run(const Scenario& scenario, const Case& which, Arm arm)
       : scenario_(scenario),
         case_(which),
-        world_(make_world(scenario, which)),
+        world_(make_world(scenario, which, arm)),
         books_(world_),
         chooser_(make_chooser(arm, &world_)),
         waiting_(kWaitingMax) {
@@ -64,7 +64,7 @@ class Run {
   core::Result<RunResult> run();
 
  private:
-  static World make_world(const Scenario& scenario, const Case& which);
+  static World make_world(const Scenario& scenario, const Case& which, Arm arm);
   void push(Event event) {
     event.order = order_++;
     events_.push(event);
@@ -99,7 +99,7 @@ class Run {
   int64_t limited_ = 0;
 };
 
-World Run::make_world(const Scenario& scenario, const Case& which) {
+World Run::make_world(const Scenario& scenario, const Case& which, Arm arm) {
   contract::Snapshot snapshot = scenario.snapshot;
   World world;
   snapshot.replicas.clear();
@@ -107,8 +107,10 @@ World Run::make_world(const Scenario& scenario, const Case& which) {
     const contract::Replica& replica = scenario.snapshot.replicas[i];
     if (std::ranges::find(which.replicas, replica.id) == which.replicas.end()) continue;
     snapshot.replicas.push_back(replica);
-    world.models.push_back(scenario.engines[i]);
-    world.engines.emplace_back(scenario.engines[i]);
+    EngineModel model = scenario.engines[i];
+    if (arm == Arm::kLocalOnly) model.busy_at = 0;  // there is nowhere else to go
+    world.models.push_back(model);
+    world.engines.emplace_back(model);
   }
   // Prices begin with the run.
   for (contract::Price& price : snapshot.prices)
