@@ -247,11 +247,14 @@ void Run::step(int64_t index) {
   step_events_.clear();
   world_.engines[static_cast<size_t>(index)].end_step(&step_events_);
   const int64_t round_trip_ns = world_.round_trip_ns(static_cast<int32_t>(index));
-  for (const EngineEvent& event : step_events_)
-    push({.at_ns = event.at_ns + round_trip_ns,
-          .kind =
-              event.kind == EngineEvent::Kind::kEnd ? Event::Kind::kEnd : Event::Kind::kFirstToken,
+  for (const EngineEvent& event : step_events_) {
+    const int64_t seen_ns = event.at_ns + round_trip_ns;
+    const bool end = event.kind == EngineEvent::Kind::kEnd;
+    if (!end) world_.requests[static_cast<size_t>(event.request)].first_token_ns = seen_ns;
+    push({.at_ns = seen_ns,
+          .kind = end ? Event::Kind::kEnd : Event::Kind::kFirstToken,
           .index = event.request});
+  }
   stepping_[static_cast<size_t>(index)] = false;
   follow_steps(index);
 }
@@ -305,7 +308,6 @@ core::Result<void> Run::handle(const Event& event) {
       step(event.index);
       return {};
     case Event::Kind::kFirstToken:
-      world_.requests[static_cast<size_t>(event.index)].first_token_ns = event.at_ns;
       chooser_->first_token(event.index);
       return {};
     case Event::Kind::kEnd:

@@ -22,7 +22,7 @@ struct Request {
   int32_t writer = -1;  // of kWriters
   int32_t replica = -1;
   int64_t sent_ns = 0;
-  int64_t first_token_ns = 0;  // at the gateway; 0: none yet
+  int64_t first_token_ns = 0;  // when the gateway sees it; 0: the engine has none yet
 };
 
 struct World {
