@@ -12,7 +12,7 @@ import time
 import unittest
 
 from http_exchange import DEADLINE_S
-from running_server import RunningServer
+from running_server import RunningServer, binary
 
 KEY = "a key of sixteen bytes and more"
 SMALL = ("--kv-budget", "256MiB")
@@ -103,19 +103,20 @@ class Tls(unittest.TestCase):
         files = [f"{folder}/cert.pem", f"{folder}/key.pem"]
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-days", "1", "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{name}",
+             "-nodes", "-days", "1", "-subj", "/CN=test",
+             "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1",
              "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)  # fmt: skip
         return files
 
     def names(self, port: int, folder: str) -> list[str]:
         """Of the certificate that a new connection is shown, which is trusted; asks for health."""
         context = ssl.create_default_context(cafile=f"{folder}/cert.pem")
-        context.check_hostname = False
         connection = http.client.HTTPSConnection(
             "127.0.0.1", port, timeout=DEADLINE_S, context=context
         )
         connection.request("GET", "/health")
-        names = [name for _, name in connection.sock.getpeercert()["subjectAltName"]]
+        known = connection.sock.getpeercert()["subjectAltName"]
+        names = [name for kind, name in known if kind == "DNS"]
         self.assertEqual(connection.getresponse().status, 200)
         connection.close()
         return names
@@ -134,6 +135,18 @@ class Tls(unittest.TestCase):
                     while "read again" not in server.log():
                         self.assertLess(time.monotonic(), deadline)
                     self.assertEqual(self.names(server.port, folder), ["second.test"])
+
+    def bench(self, url: str, *options: str) -> int:
+        words = ["--url", url, "-c", "1", "-r", "1", "-p", "8", "-n", "2", *options]
+        command = [binary(), "bench", "serve", *words]
+        return subprocess.run(command, capture_output=True, timeout=DEADLINE_S).returncode
+
+    def test_bench_believes_whom_it_is_told_to(self):
+        with tempfile.TemporaryDirectory() as folder:
+            cert, key = self.certificate("first.test", folder)
+            with RunningServer(*SMALL, "--tls-cert", cert, "--tls-key", key) as server:
+                self.assertEqual(self.bench(server.url, "--ca-file", cert), 0)
+                self.assertNotEqual(self.bench(server.url), 0)
 
 
 if __name__ == "__main__":
