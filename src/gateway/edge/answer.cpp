@@ -27,9 +27,9 @@ bool is_event_stream(std::string_view content_type) {
 
 // ---- out ----------------------------------------------------------------------------------------
 
-std::string outgoing_body(const Exchange& exchange, const Upstream& upstream) {
+// Into memory that is used for the next one too.
+std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstream) {
   const contract::Replica& replica = *exchange.attempt().replica->replica;
-  const int64_t now_ns = exchange.gateway.now_ns();
   const contract::Target& target = exchange.facts.target;
   const bool wished_deadline = exchange.asked.wishes && exchange.asked.wishes->deadline_ns;
   const api::RelayedExtension extension = {
@@ -37,16 +37,19 @@ std::string outgoing_body(const Exchange& exchange, const Upstream& upstream) {
       .tpot_ns = target.tpot.limit_ns,
       .total_ns = target.total.limit_ns,
       .priority = effective_defaults(*exchange.key->key, *exchange.model->model).priority,
-      .deadline_ns =
-          wished_deadline ? std::max<int64_t>(1'000'000, exchange.facts.deadline_ns - now_ns) : 0,
+      .deadline_ns = wished_deadline ? std::max<int64_t>(1'000'000, exchange.facts.deadline_ns -
+                                                                        exchange.gateway.now_ns())
+                                     : 0,
       .session = exchange.asked.wishes ? std::string_view(exchange.asked.wishes->session) : "",
       .cache_salt = exchange.cache_salt,
       .resume_ids = exchange.emitted_ids};
   const std::string& served = exchange.model->model->id;
-  return api::changed_body(
-      exchange.body, exchange.asked,
-      {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
-       .extension = upstream.engine_key.empty() ? nullptr : &extension});
+  std::string& out = exchange.gateway.body_buffer();
+  api::change_body(exchange.body, exchange.asked,
+                   {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
+                    .extension = upstream.engine_key.empty() ? nullptr : &extension},
+                   &out);
+  return out;
 }
 
 // ---- failures -----------------------------------------------------------------------------------
