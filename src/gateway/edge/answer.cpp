@@ -94,14 +94,9 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
   const int tries = static_cast<int>(exchange.attempts.size());
   const bool retry = !begun && may_retry(outcome, FirstByte::kHeldBack, tries) == Retry::kElsewhere;
   const bool resume = begun && can_resume(exchange);
-  if (!retry && !resume)
-    return end_with_error(
-        exchange,
-        outcome == UpstreamOutcome::kTimeout || outcome == UpstreamOutcome::kStalled
-            ? Outcome::kTimedOut
-        : exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage
-                                   : Outcome::kUpstreamError,
-        failure_error(outcome, message));
+  exchange.failure = outcome;
+  exchange.failure_text = message;
+  if (!retry && !resume) return give_up(exchange);
   exchange.tried.push_back(exchange.attempt().replica->replica->id);
   if (resume) {
     ++exchange.resumes;
@@ -274,11 +269,6 @@ class EventForwarder {
       const std::string_view text = bytes.substr(at, length);
       at += length;
       EventView event = read_event(exchange_, text);
-      if (event.data == "[DONE]") {
-        flush();
-        finish_stream(exchange_);
-        return bytes.size();
-      }
       if (event.answer.is_error) {
         flush();
         exchange_.call.cancel();
@@ -287,7 +277,11 @@ class EventForwarder {
                         "the model's replica reports an error");
         return bytes.size();
       }
-      take(run_backward(exchange_, &event), event);
+      const EventAction action = run_backward(exchange_, &event);
+      take(action, event);
+      if (action != EventAction::kEnd) continue;
+      finish_stream(exchange_);
+      return bytes.size();
     }
     flush();
     return at;
@@ -405,11 +399,13 @@ void end_with_error(Exchange& exchange, Outcome outcome, const api::Error& error
 }
 
 void give_up(Exchange& exchange) {
-  end_with_error(
-      exchange,
-      exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage : Outcome::kUpstreamError,
-      exchange.begun ? api::bad_upstream("the model's replica failed and no other can go on")
-                     : api::overloaded("every replica of this model failed, try again", 1));
+  const bool late = exchange.failure == UpstreamOutcome::kTimeout ||
+                    exchange.failure == UpstreamOutcome::kStalled;
+  end_with_error(exchange,
+                 late                       ? Outcome::kTimedOut
+                 : exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage
+                                            : Outcome::kUpstreamError,
+                 failure_error(exchange.failure, exchange.failure_text));
 }
 
 void upstream_stalled(Exchange& exchange) {

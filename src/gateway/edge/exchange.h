@@ -98,6 +98,8 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   std::vector<Attempt> attempts;
   net::ClientCall call;
   bool waited = false;
+  UpstreamOutcome failure = UpstreamOutcome::kServerError;  // of the last attempt that failed
+  std::string failure_text;
 
   // ---- the answer
   bool head_sent = false;  // 200 and headers of a stream: heartbeats may come before the rest

@@ -423,8 +423,10 @@ Forward record_reservation(Exchange& exchange) {
   return refuse(exchange, api::overloaded("requests cannot be recorded at the moment", 5));
 }
 
-// The chunk that brings the usage alone is for those who asked for it.
+// The chunk that brings the usage alone is for those who asked for it; the last bytes wait until it
+// is written down what it came to.
 EventAction take_usage(Exchange& exchange, EventView* event) {
+  if (event->data == "[DONE]") return EventAction::kEnd;
   if (!event->answer.finish_reason.empty()) exchange.finish_reason = event->answer.finish_reason;
   if (!event->answer.usage) return EventAction::kForward;
   exchange.attempt().usage = event->answer.usage;
@@ -492,8 +494,7 @@ EventAction run_backward(Exchange& exchange, EventView* event) {
   EventAction decided = EventAction::kForward;
   for (size_t i = kFilters.size(); i-- > 0;) {
     if (kFilters[i].on_event == nullptr) continue;
-    const EventAction action = kFilters[i].on_event(exchange, event);
-    if (decided == EventAction::kForward) decided = action;
+    decided = std::max(decided, kFilters[i].on_event(exchange, event));
   }
   return decided;
 }
