@@ -12,41 +12,60 @@ int64_t count_of(std::string_view object, std::string_view name) {
   return text ? read_count(*text).value_or(0) : 0;
 }
 
-std::optional<RelayedUsage> read_usage(std::string_view json) {
-  // Most chunks have none, or null.
-  if (json.find("\"usage\"") == std::string_view::npos) return std::nullopt;
-  const std::string_view usage = find_member(json, "usage").value_or("");
-  if (!usage.starts_with('{')) return std::nullopt;
+RelayedUsage read_usage(std::string_view usage) {
   RelayedUsage out;
-  out.prompt_tokens = count_of(usage, "prompt_tokens");
-  out.completion_tokens = count_of(usage, "completion_tokens");
-  if (const auto details = find_member(usage, "prompt_tokens_details"))
-    out.cached_tokens = std::min(count_of(*details, "cached_tokens"), out.prompt_tokens);
-  if (const auto details = find_member(usage, "completion_tokens_details"))
-    out.reasoning_tokens = std::min(count_of(*details, "reasoning_tokens"), out.completion_tokens);
+  for_each_member(usage, [&](std::string_view key, std::string_view value) {
+    const std::string_view name = unquoted(key);
+    if (name == "prompt_tokens") out.prompt_tokens = read_count(value).value_or(0);
+    if (name == "completion_tokens") out.completion_tokens = read_count(value).value_or(0);
+    if (name == "prompt_tokens_details") out.cached_tokens = count_of(value, "cached_tokens");
+    if (name == "completion_tokens_details")
+      out.reasoning_tokens = count_of(value, "reasoning_tokens");
+    return true;
+  });
+  out.cached_tokens = std::min(out.cached_tokens, out.prompt_tokens);
+  out.reasoning_tokens = std::min(out.reasoning_tokens, out.completion_tokens);
   return out;
 }
 
-bool is_text(std::optional<std::string_view> value) {
-  return value && value->size() > 2 && value->front() == '"';
+bool is_text(std::string_view value) {
+  return value.size() > 2 && value.front() == '"';
 }
 
-bool has_output(std::string_view choice) {
-  const std::string_view delta =
-      find_member(choice, "delta").value_or(find_member(choice, "message").value_or(""));
-  if (delta.empty()) return is_text(find_member(choice, "text"));
-  for (std::string_view name : {"content", "reasoning_content", "reasoning", "refusal"})
-    if (is_text(find_member(delta, name))) return true;
-  return find_member(delta, "tool_calls").value_or("").starts_with("[{");
+bool has_text(std::string_view delta) {
+  bool found = false;
+  for_each_member(delta, [&](std::string_view key, std::string_view value) {
+    const std::string_view name = unquoted(key);
+    const bool is_said = name == "content" || name == "reasoning_content" || name == "reasoning" ||
+                         name == "refusal";
+    found = (is_said && is_text(value)) || (name == "tool_calls" && value.starts_with("[{"));
+    return !found;
+  });
+  return found;
 }
 
-void read_token_ids(std::string_view choice, std::vector<int32_t>* ids) {
-  if (choice.find("\"token_ids\"") == std::string_view::npos) return;
-  for_each_element(find_member(choice, "token_ids").value_or(""), [&](std::string_view element) {
+void read_token_ids(std::string_view array, std::vector<int32_t>* ids) {
+  for_each_element(array, [&](std::string_view element) {
     const auto id = read_count(element);
     if (id && *id <= INT32_MAX) ids->push_back(static_cast<int32_t>(*id));
     return id.has_value();
   });
+}
+
+void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int32_t>* ids) {
+  for_each_member(choice, [&](std::string_view key, std::string_view value) {
+    const std::string_view name = unquoted(key);
+    if (name == "delta" || name == "message")
+      answer->has_output = answer->has_output || has_text(value);
+    else if (name == "text")
+      answer->has_output = answer->has_output || is_text(value);
+    else if (name == "finish_reason" && answer->finish_reason.empty())
+      answer->finish_reason = unquoted(value);
+    else if (name == "token_ids" && !answer->has_choices)
+      read_token_ids(value, ids);
+    return true;
+  });
+  answer->has_choices = true;
 }
 
 void replace(std::string_view name, std::string_view value, std::string* out) {
@@ -59,23 +78,23 @@ void replace(std::string_view name, std::string_view value, std::string* out) {
 }  // namespace
 
 RelayedAnswer read_relayed_answer(std::string_view json, std::vector<int32_t>* token_ids) {
-  json = json.substr(skip_blanks(json, 0));
   RelayedAnswer answer;
-  answer.usage = read_usage(json);
-  const auto choices = find_member(json, "choices");
-  if (!choices) {
-    answer.is_error = find_member(json, "error").value_or("null") != "null";
-    answer.has_output = find_member(json, "data").has_value();
-    return answer;
-  }
-  for_each_element(*choices, [&](std::string_view choice) {
-    if (!answer.has_choices) read_token_ids(choice, token_ids);
-    answer.has_choices = true;
-    answer.has_output = answer.has_output || has_output(choice);
-    if (answer.finish_reason.empty())
-      answer.finish_reason = unquoted(find_member(choice, "finish_reason").value_or(""));
-    return true;
-  });
+  for_each_member(json.substr(skip_blanks(json, 0)),
+                  [&](std::string_view key, std::string_view value) {
+                    const std::string_view name = unquoted(key);
+                    if (name == "choices")
+                      for_each_element(value, [&](std::string_view choice) {
+                        read_choice(choice, &answer, token_ids);
+                        return true;
+                      });
+                    else if (name == "usage" && value.starts_with('{'))
+                      answer.usage = read_usage(value);
+                    else if (name == "error")
+                      answer.is_error = value != "null";
+                    else if (name == "data")
+                      answer.has_output = true;
+                    return true;
+                  });
   return answer;
 }
 

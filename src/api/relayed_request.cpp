@@ -424,8 +424,8 @@ Parsed<RelayedRequest> RelayedRequestParser::parse(RelayedKind kind, std::string
   return request;
 }
 
-std::string changed_body(std::string_view body, const RelayedRequest& request,
-                         const BodyChanges& changes) {
+void change_body(std::string_view body, const RelayedRequest& request, const BodyChanges& changes,
+                 std::string* out) {
   std::array<Splice, 4> splices;
   size_t count = 0;
   std::string front;
@@ -455,16 +455,13 @@ std::string changed_body(std::string_view body, const RelayedRequest& request,
     return a.range.begin != b.range.begin ? a.range.begin < b.range.begin
                                           : a.range.end < b.range.end;
   });
-  size_t bytes = body.size();
-  for (const Splice& splice : used) bytes += splice.text.size();
-  std::string out;
-  out.reserve(bytes);
+  out->clear();
   size_t at = 0;
   for (const Splice& splice : used) {
-    out.append(body.substr(at, splice.range.begin - at)).append(splice.text);
+    out->append(body.substr(at, splice.range.begin - at)).append(splice.text);
     at = splice.range.end;
   }
-  return out.append(body.substr(at));
+  out->append(body.substr(at));
 }
 
 }  // namespace sluice::api

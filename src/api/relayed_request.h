@@ -88,9 +88,9 @@ struct BodyChanges {
   std::string_view model = {};                  // another name; empty: the client's
   const RelayedExtension* extension = nullptr;  // null: not a Sluice engine
 };
-// `body` with the changes; where it streams, include_usage is on. The client's object "sluice" is
-// out.
-std::string changed_body(std::string_view body, const RelayedRequest& request,
-                         const BodyChanges& changes);
+// `out`: `body` with the changes; where it streams, include_usage is on. The client's object
+// "sluice" is out.
+void change_body(std::string_view body, const RelayedRequest& request, const BodyChanges& changes,
+                 std::string* out);
 
 }  // namespace sluice::api

@@ -2,12 +2,17 @@
 
 #include <array>
 
-#include <fmt/format.h>
+#include "core/hex.h"
 
 namespace sluice::contract {
 
 std::string to_text(RequestId id) {
-  return fmt::format("req_{:016x}_{:016x}", id.gateway, id.sequence);
+  std::string text = "req_";
+  text.reserve(37);
+  core::append_hex(id.gateway, &text);
+  text.push_back('_');
+  core::append_hex(id.sequence, &text);
+  return text;
 }
 
 std::string_view to_text(Outcome outcome) {

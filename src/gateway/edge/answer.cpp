@@ -27,9 +27,9 @@ bool is_event_stream(std::string_view content_type) {
 
 // ---- out ----------------------------------------------------------------------------------------
 
-std::string outgoing_body(const Exchange& exchange, const Upstream& upstream) {
+// Into memory that is used for the next one too.
+std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstream) {
   const contract::Replica& replica = *exchange.attempt().replica->replica;
-  const int64_t now_ns = exchange.gateway.now_ns();
   const contract::Target& target = exchange.facts.target;
   const bool wished_deadline = exchange.asked.wishes && exchange.asked.wishes->deadline_ns;
   const api::RelayedExtension extension = {
@@ -37,16 +37,19 @@ std::string outgoing_body(const Exchange& exchange, const Upstream& upstream) {
       .tpot_ns = target.tpot.limit_ns,
       .total_ns = target.total.limit_ns,
       .priority = effective_defaults(*exchange.key->key, *exchange.model->model).priority,
-      .deadline_ns =
-          wished_deadline ? std::max<int64_t>(1'000'000, exchange.facts.deadline_ns - now_ns) : 0,
+      .deadline_ns = wished_deadline ? std::max<int64_t>(1'000'000, exchange.facts.deadline_ns -
+                                                                        exchange.gateway.now_ns())
+                                     : 0,
       .session = exchange.asked.wishes ? std::string_view(exchange.asked.wishes->session) : "",
       .cache_salt = exchange.cache_salt,
       .resume_ids = exchange.emitted_ids};
   const std::string& served = exchange.model->model->id;
-  return api::changed_body(
-      exchange.body, exchange.asked,
-      {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
-       .extension = upstream.engine_key.empty() ? nullptr : &extension});
+  std::string& out = exchange.gateway.body_buffer();
+  api::change_body(exchange.body, exchange.asked,
+                   {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
+                    .extension = upstream.engine_key.empty() ? nullptr : &extension},
+                   &out);
+  return out;
 }
 
 // ---- failures -----------------------------------------------------------------------------------
@@ -91,14 +94,9 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
   const int tries = static_cast<int>(exchange.attempts.size());
   const bool retry = !begun && may_retry(outcome, FirstByte::kHeldBack, tries) == Retry::kElsewhere;
   const bool resume = begun && can_resume(exchange);
-  if (!retry && !resume)
-    return end_with_error(
-        exchange,
-        outcome == UpstreamOutcome::kTimeout || outcome == UpstreamOutcome::kStalled
-            ? Outcome::kTimedOut
-        : exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage
-                                   : Outcome::kUpstreamError,
-        failure_error(outcome, message));
+  exchange.failure = outcome;
+  exchange.failure_text = message;
+  if (!retry && !resume) return give_up(exchange);
   exchange.tried.push_back(exchange.attempt().replica->replica->id);
   if (resume) {
     ++exchange.resumes;
@@ -271,11 +269,6 @@ class EventForwarder {
       const std::string_view text = bytes.substr(at, length);
       at += length;
       EventView event = read_event(exchange_, text);
-      if (event.data == "[DONE]") {
-        flush();
-        finish_stream(exchange_);
-        return bytes.size();
-      }
       if (event.answer.is_error) {
         flush();
         exchange_.call.cancel();
@@ -284,7 +277,11 @@ class EventForwarder {
                         "the model's replica reports an error");
         return bytes.size();
       }
-      take(run_backward(exchange_, &event), event);
+      const EventAction action = run_backward(exchange_, &event);
+      take(action, event);
+      if (action != EventAction::kEnd) continue;
+      finish_stream(exchange_);
+      return bytes.size();
     }
     flush();
     return at;
@@ -402,11 +399,13 @@ void end_with_error(Exchange& exchange, Outcome outcome, const api::Error& error
 }
 
 void give_up(Exchange& exchange) {
-  end_with_error(
-      exchange,
-      exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage : Outcome::kUpstreamError,
-      exchange.begun ? api::bad_upstream("the model's replica failed and no other can go on")
-                     : api::overloaded("every replica of this model failed, try again", 1));
+  const bool late = exchange.failure == UpstreamOutcome::kTimeout ||
+                    exchange.failure == UpstreamOutcome::kStalled;
+  end_with_error(exchange,
+                 late                       ? Outcome::kTimedOut
+                 : exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage
+                                            : Outcome::kUpstreamError,
+                 failure_error(exchange.failure, exchange.failure_text));
 }
 
 void upstream_stalled(Exchange& exchange) {

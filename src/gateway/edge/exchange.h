@@ -98,6 +98,8 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   std::vector<Attempt> attempts;
   net::ClientCall call;
   bool waited = false;
+  UpstreamOutcome failure = UpstreamOutcome::kServerError;  // of the last attempt that failed
+  std::string failure_text;
 
   // ---- the answer
   bool head_sent = false;  // 200 and headers of a stream: heartbeats may come before the rest
@@ -120,6 +122,40 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
     for (const Attempt& one : attempts) sum += one.output_tokens;
     return sum;
   }
+};
+
+// Memory of exchanges that have ended, for those that come: they are large, and as many begin as
+// end. Kept alive by what was taken from it.
+class ExchangePool {
+ public:
+  static constexpr size_t kKeptMax = 1024;
+  ExchangePool() = default;
+  ~ExchangePool();
+  ExchangePool(const ExchangePool&) = delete;
+  ExchangePool& operator=(const ExchangePool&) = delete;
+
+  void* take(size_t bytes);
+  void give(void* block, size_t bytes);
+
+ private:
+  size_t block_bytes_ = 0;  // all are of one size
+  std::vector<void*> free_;
+};
+
+// For std::allocate_shared.
+template <typename T>
+struct ExchangeAllocator {
+  using value_type = T;
+  explicit ExchangeAllocator(std::shared_ptr<ExchangePool> from) : pool(std::move(from)) {}
+  template <typename U>
+  ExchangeAllocator(const ExchangeAllocator<U>& other) : pool(other.pool) {}
+  T* allocate(size_t count) { return static_cast<T*>(pool->take(count * sizeof(T))); }
+  void deallocate(T* block, size_t count) { pool->give(block, count * sizeof(T)); }
+  template <typename U>
+  bool operator==(const ExchangeAllocator<U>& other) const {
+    return pool == other.pool;
+  }
+  std::shared_ptr<ExchangePool> pool;
 };
 
 }  // namespace sluice::gateway

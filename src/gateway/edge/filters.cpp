@@ -4,9 +4,8 @@
 #include <array>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "contract/block_hash.h"
+#include "core/hex.h"
 #include "gateway/edge/answer.h"
 #include "gateway/edge/gateway.h"
 #include "gateway/edge/replies.h"
@@ -53,9 +52,15 @@ Forward identify(Exchange& exchange) {
       exchange.wants_receipt = true;
   }
   exchange.span = begin_span(caller, gateway.random(), gateway.random());
-  for (const net::Header& header : net::end_to_end(request.headers))
+  const auto pass = [&](const net::Header& header) {
     if (passes_on(header.name))
       exchange.forwarded.push_back({std::string(header.name), std::string(header.value)});
+  };
+  if (request.header("connection"))  // it may name others
+    for (const net::Header& header : net::end_to_end(request.headers)) pass(header);
+  else
+    for (const net::Header& header : request.headers)
+      if (!net::is_hop_by_hop(header.name)) pass(header);
   return Forward::kNext;
 }
 
@@ -63,7 +68,7 @@ void name_request(const Exchange& exchange, HeaderList* headers) {
   const std::string own_id = to_text(exchange.id);
   const bool named = !exchange.client_request_id.empty();
   headers->add("x-request-id", named ? exchange.client_request_id : own_id);
-  headers->add("x-sluice-request", own_id);
+  if (named) headers->add("x-sluice-request", own_id);
 }
 
 // ---- auth ---------------------------------------------------------------------------------------
@@ -290,7 +295,7 @@ void prepare_route(Exchange& exchange) {
                   .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max)};
   // No tenant sees another's cache, by timing or by cached_tokens.
   const uint64_t salt = contract::model_namespace(exchange.key->tenant().tenant->id, 0);
-  exchange.cache_salt = fmt::format("{:016x}", salt);
+  core::append_hex(salt, &exchange.cache_salt);
   const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
   const uint64_t name_space = contract::combine_namespace(geometry.name_space, salt);
   if (geometry.kind != PrefixGeometry::Kind::kNone) {
@@ -332,22 +337,23 @@ Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
 
 Forward choose_route(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
-  const int64_t now_ns = gateway.now_ns();
+  // A request that has just come has not waited at all.
+  const bool first = !exchange.waited && exchange.attempts.empty();
+  const int64_t now_ns = first ? exchange.arrived_ns : gateway.now_ns();
   if (exchange.cache_salt.empty()) prepare_route(exchange);
   if (exchange.attempts.empty()) {
     const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
     if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
   }
-  RouteAnswer answer =
-      exchange.table->route({.model = exchange.model,
-                             .facts = exchange.facts,
-                             .arrived_ns = exchange.arrived_ns,
-                             .chain = exchange.chain,
-                             .session = exchange.session,
-                             .tried = exchange.tried},
-                            {.now_ns = now_ns,
-                             .unix_s = gateway.options().clock.unix_ns() / kSecondNs,
-                             .random = gateway.random()});
+  RouteAnswer answer = exchange.table->route({.model = exchange.model,
+                                              .facts = exchange.facts,
+                                              .arrived_ns = exchange.arrived_ns,
+                                              .chain = exchange.chain,
+                                              .session = exchange.session,
+                                              .tried = exchange.tried},
+                                             {.now_ns = now_ns,
+                                              .unix_s = exchange.arrived_unix_ns / kSecondNs,
+                                              .random = gateway.random()});
   switch (answer.valve.kind) {
     case ValveAnswer::Kind::kWait:
       exchange.waited = true;
@@ -382,7 +388,8 @@ void tell_route(const Exchange& exchange, HeaderList* headers) {
   const ReplicaEntry& replica = *exchange.attempt().replica;
   headers->add("x-sluice-replica", replica.replica->id);
   headers->add("x-sluice-pool", replica.pool->pool->id);
-  headers->add("x-sluice-model", replica.model->model->id);
+  if (replica.model->model->id != exchange.asked.model)  // a fallback
+    headers->add("x-sluice-model", replica.model->model->id);
 }
 
 EventAction time_tokens(Exchange& exchange, EventView* event) {
@@ -416,8 +423,10 @@ Forward record_reservation(Exchange& exchange) {
   return refuse(exchange, api::overloaded("requests cannot be recorded at the moment", 5));
 }
 
-// The chunk that brings the usage alone is for those who asked for it.
+// The chunk that brings the usage alone is for those who asked for it; the last bytes wait until it
+// is written down what it came to.
 EventAction take_usage(Exchange& exchange, EventView* event) {
+  if (event->data == "[DONE]") return EventAction::kEnd;
   if (!event->answer.finish_reason.empty()) exchange.finish_reason = event->answer.finish_reason;
   if (!event->answer.usage) return EventAction::kForward;
   exchange.attempt().usage = event->answer.usage;
@@ -485,8 +494,7 @@ EventAction run_backward(Exchange& exchange, EventView* event) {
   EventAction decided = EventAction::kForward;
   for (size_t i = kFilters.size(); i-- > 0;) {
     if (kFilters[i].on_event == nullptr) continue;
-    const EventAction action = kFilters[i].on_event(exchange, event);
-    if (decided == EventAction::kForward) decided = action;
+    decided = std::max(decided, kFilters[i].on_event(exchange, event));
   }
   return decided;
 }

@@ -19,9 +19,9 @@ enum class Forward : uint8_t {
 
 enum class EventAction : uint8_t {
   kForward,
-  kHold,     // the client does not get it
-  kReplace,  // it gets EventView::replacement
-  kEnd,      // the last one: what follows is the gateway's
+  kReplace,  // the client gets EventView::replacement
+  kHold,     // it does not get it
+  kEnd,      // nor anything after it: the rest is the gateway's
 };
 
 // One event of a stream, on its way back.
@@ -49,7 +49,7 @@ size_t route_filter();
 void run_forward(Exchange& exchange);
 // The headers that the filters add to an answer.
 void run_start(const Exchange& exchange, HeaderList* headers);
-// The first action that is not kForward holds.
+// The last of the actions in the order of their list holds.
 EventAction run_backward(Exchange& exchange, EventView* event);
 
 }  // namespace sluice::gateway

@@ -23,8 +23,26 @@ std::shared_ptr<PromptEstimate> Estimates::prompts_of(std::string_view model) {
   return prompts_.emplace(model, std::make_shared<PromptEstimate>()).first->second;
 }
 
+ExchangePool::~ExchangePool() {
+  for (void* block : free_) ::operator delete(block);
+}
+
+void* ExchangePool::take(size_t bytes) {
+  if (bytes != block_bytes_ || free_.empty()) return ::operator new(bytes);
+  void* block = free_.back();
+  free_.pop_back();
+  return block;
+}
+
+void ExchangePool::give(void* block, size_t bytes) {
+  if (block_bytes_ == 0) block_bytes_ = bytes;
+  if (bytes != block_bytes_ || free_.size() >= kKeptMax) return ::operator delete(block);
+  free_.push_back(block);
+}
+
 Gateway::Gateway(GatewayOptions options)
     : options_(std::move(options)),
+      pool_(std::make_shared<ExchangePool>()),
       rng_(options_.seed),
       hasher_(options_.hash_keys),
       upstreams_(options_),
@@ -135,7 +153,8 @@ Gateway::Caller Gateway::authenticate(const net::Request& head) {
 
 void Gateway::begin(const net::Request& request, net::Responder responder,
                     contract::EventKind kind) {
-  auto exchange = std::make_shared<Exchange>(*this, std::move(responder));
+  auto exchange = std::allocate_shared<Exchange>(ExchangeAllocator<Exchange>(pool_), *this,
+                                                 std::move(responder));
   exchange->kind = kind;
   exchange->request = &request;
   exchange->arrived_ns = now_ns();

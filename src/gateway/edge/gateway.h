@@ -84,6 +84,8 @@ class Gateway {
   const LimitSets& limit_sets(const KeyEntry& key, const ModelEntry& model);
   PromptEstimate& prompt_estimate(const ModelEntry& model);
 
+  std::string& body_buffer() { return body_buffer_; }
+
   // Who asks, or why not.
   struct Caller {
     const KeyEntry* key = nullptr;
@@ -112,6 +114,7 @@ class Gateway {
   void forget(Exchange& exchange);
 
   const GatewayOptions options_;
+  const std::shared_ptr<ExchangePool> pool_;
   core::Rng rng_;
   KeyHasher hasher_;
   api::RelayedRequestParser parser_;
@@ -124,6 +127,7 @@ class Gateway {
   std::vector<std::shared_ptr<Exchange>> exchanges_;
   FairQueue waiting_;
   HeaderList headers_;
+  std::string body_buffer_;
   uint64_t handles_ = 0;
   int64_t wake_at_ns_ = 0;      // 0: nothing waits for a time
   contract::UsageEvent event_;  // its memory is used again

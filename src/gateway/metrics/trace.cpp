@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "api/json_writer.h"
+#include "core/hex.h"
 #include "gateway/metrics/names.h"
 
 namespace sluice::gateway {
@@ -126,8 +127,12 @@ std::optional<TraceContext> parse_traceparent(std::string_view header) {
 }
 
 std::string to_text(const TraceContext& context) {
-  return fmt::format("00-{}-{}-{}", hex(context.trace_id), hex(context.span_id),
-                     context.sampled ? "01" : "00");
+  std::string text = "00-";
+  text.reserve(55);
+  core::append_hex(context.trace_id, &text);
+  text.push_back('-');
+  core::append_hex(context.span_id, &text);
+  return text.append(context.sampled ? "-01" : "-00");
 }
 
 Span begin_span(const std::optional<TraceContext>& caller, uint64_t random_high,
