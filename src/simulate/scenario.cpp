@@ -5,11 +5,8 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <sstream>
 
 #include <fmt/format.h>
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
 #include "contract/snapshot_json.h"
@@ -323,16 +320,16 @@ std::string_view to_text(Arm arm) {
 }
 
 Result<Scenario> parse_scenario(std::string_view text, std::string_view name) {
-  const toml::parse_result parsed = toml::parse(text, name);
-  if (!parsed) {
-    std::ostringstream where;
-    where << parsed.error().source().begin;
-    return invalid("{}: {}: {}", name, where.str(), parsed.error().description());
+  toml::table parsed;
+  try {
+    parsed = toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    return invalid("{}: line {}: {}", name, error.source().begin.line, error.description());
   }
   Scenario scenario;
   std::vector<std::string> problems;
   {
-    Table table(parsed.table(), std::string(name), &problems);
+    Table table(parsed, std::string(name), &problems);
     read_scenario(&table, &scenario);
   }
   if (problems.empty()) check_references(scenario, &problems);
