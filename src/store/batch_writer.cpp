@@ -13,6 +13,16 @@ void push(std::vector<int64_t>& rows, std::initializer_list<int64_t> row) {
   rows.insert(rows.end(), row);
 }
 
+contract::Reservation reservation_in(const contract::UsageEvent& event) {
+  return {.id = event.id,
+          .tenant = event.tenant,
+          .key = event.key,
+          .model = event.model,
+          .started_unix_ns = event.started_unix_ns,
+          .amount = event.reserved,
+          .tokens = 0};
+}
+
 std::string_view insert_balance_change() {
   return "INSERT INTO balance_changes (id, tenant, kind, amount, actor, reason, unix_ns) "
          "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
@@ -192,6 +202,10 @@ core::Result<void> BatchWriter::add(const contract::UsageEvent& event,
   if (open != open_.end()) {
     if (open->second.stored) rows_.closed.push_back(request);
     open_.erase(open);
+  } else if (event.reserved.nano > 0) {
+    // A store that began after the journal did: the event says what had been reserved.
+    const std::vector<TransferRow> missed = TRY(transfer_rows(request, reservation_in(event)));
+    post(missed);
   }
   const int64_t parent = TRY(requests_.number_of(event.parent));
   DayKey day{.day = day_of(event.started_unix_ns)};

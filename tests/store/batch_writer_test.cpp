@@ -1,6 +1,7 @@
 #include "store/batch_writer.h"
 
 #include <map>
+#include <thread>
 
 #include <gmock/gmock.h>
 
@@ -170,6 +171,42 @@ TEST_P(BatchWriterTest, OfTwoFollowersOfOneJournalOneIsRefused) {
   const auto refused = other->apply(records);
   ASSERT_FALSE(refused.ok());
   EXPECT_THAT(refused.error().message, HasSubstr("another process follows the same journal"));
+  EXPECT_THAT(verify(store_->database()).value().first_faults, IsEmpty());
+}
+
+TEST_P(BatchWriterTest, GatewaysShareOneStore) {
+  constexpr uint64_t kGateways = 3;
+  const auto run_gateway = [this](uint64_t gateway) {
+    const auto store = Store::open(address(), OpenFor::kService).value();
+    const auto writer = BatchWriter::open(store->database(), gateway).value();
+    RecordStream stream({.seed = 8, .gateway = gateway});
+    const auto records = take(stream, 3000);
+    for (size_t at = 0; at < records.size(); at += 100) {
+      const auto written = writer->apply(std::span(records).subspan(at, 100));
+      ASSERT_TRUE(written.ok()) << written.error().message;
+    }
+  };
+  std::vector<std::thread> gateways;
+  for (uint64_t gateway = 1; gateway <= kGateways; ++gateway)
+    gateways.emplace_back(run_gateway, gateway);
+  for (std::thread& gateway : gateways) gateway.join();
+  ledger::Ledger recomputed;
+  for (uint64_t gateway = 1; gateway <= kGateways; ++gateway) {
+    RecordStream stream({.seed = 8, .gateway = gateway});
+    for (const SequencedRecord& each : take(stream, 3000))
+      ASSERT_TRUE(recomputed.apply(each.record).ok());
+  }
+  // The same ids of balance changes come from all of them: which one counts is chance.
+  const Verification proof = verify(store_->database()).value();
+  EXPECT_THAT(proof.first_faults, IsEmpty());
+  EXPECT_EQ(proof.events, recomputed.events());
+  EXPECT_EQ(proof.open_reservations, static_cast<int64_t>(recomputed.open_reservations().size()));
+}
+
+TEST_P(BatchWriterTest, AStoreMayBeginBehindTheJournal) {
+  RecordStream stream({.seed = 9, .gateway = kGateway});
+  const auto records = take(stream, 2000);
+  apply({records.begin() + 1000, records.end()});  // with events of earlier reservations
   EXPECT_THAT(verify(store_->database()).value().first_faults, IsEmpty());
 }
 

@@ -36,8 +36,9 @@ class Usage(unittest.TestCase):
         cls.folder.cleanup()
 
     def report(self, *arguments: str) -> str:
-        days = ("--from", "2025-11-01", "--to", "2025-12-01")
-        done = usage("--data", self.data, *days, *arguments)
+        if "--from" not in arguments:
+            arguments = ("--from", "2025-11-01", "--to", "2025-12-01", *arguments)
+        done = usage("--data", self.data, *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -68,8 +69,8 @@ class Usage(unittest.TestCase):
         self.assertEqual(sum(row["requests"] for row in rows), len(self.events))
         self.assertEqual({row["day"] for row in rows},
                          {"2025-11-22", "2025-11-23", "2025-11-24"})  # fmt: skip
-        one_day = json.loads(self.report("--from", "2025-11-23", "--to", "2025-11-23", "--by", "day",
-                                         "-o", "json"))  # fmt: skip
+        days = ("--from", "2025-11-23", "--to", "2025-11-23")
+        one_day = json.loads(self.report(*days, "--by", "day", "-o", "json"))
         self.assertEqual([row["day"] for row in one_day], ["2025-11-23"])
 
     def test_the_table_closes_with_the_sum(self):
@@ -112,9 +113,10 @@ class Usage(unittest.TestCase):
     def test_wrong_usage(self):
         for arguments in ((), ("--data", "a", "--store", "b"), ("--data", "a", "--by", "colour")):
             self.assertEqual(usage(*arguments).returncode, 2, arguments)
+        late = ("--from", "2025-12-01", "--to", "2025-11-01")
         for arguments in (("--data", "no-such-folder"), ("--store", "mysql://a"),
                           ("--data", self.data, "--from", "yesterday"),
-                          ("--data", self.data, "--from", "2025-12-01", "--to", "2025-11-01")):  # fmt: skip
+                          ("--data", self.data, *late)):  # fmt: skip
             done = usage(*arguments)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertTrue(done.stderr.startswith("sluice usage: "), done.stderr)
