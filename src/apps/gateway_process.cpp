@@ -15,6 +15,7 @@
 namespace sluice::apps {
 namespace {
 
+constexpr int32_t kConnectionsMax = 20'000;     // of each data loop
 constexpr int64_t kCatchUpNs = 10'000'000'000;  // at the start, for what the store has missed
 
 int64_t resident_bytes() {
@@ -100,19 +101,19 @@ core::Result<void> GatewayProcess::open_records() {
 }
 
 core::Result<void> GatewayProcess::make_loops() {
-  shared_ =
-      std::make_unique<DataLoopShared>(DataLoopShared{.clock = clock_,
-                                                      .log = log_,
-                                                      .records = *journal_,
-                                                      .request_ids = *request_ids_,
-                                                      .limits = *limits_,
-                                                      .estimates = estimates_,
-                                                      .signer = signer_.get(),
-                                                      .hash_keys = hash_keys_,
-                                                      .secrets = {secrets_.begin(), secrets_.end()},
-                                                      .tls = nullptr,
-                                                      .collector = std::nullopt,
-                                                      .http_limits = {}});
+  shared_ = std::make_unique<DataLoopShared>(
+      DataLoopShared{.clock = clock_,
+                     .log = log_,
+                     .records = *journal_,
+                     .request_ids = *request_ids_,
+                     .limits = *limits_,
+                     .estimates = estimates_,
+                     .signer = signer_.get(),
+                     .hash_keys = hash_keys_,
+                     .secrets = {secrets_.begin(), secrets_.end()},
+                     .tls = nullptr,
+                     .collector = std::nullopt,
+                     .http_limits = {.connections_max = kConnectionsMax}});
   if (!config_.certificate_file.empty())
     shared_->tls = TRY(net::TlsServer::load(
         {.certificate_file = config_.certificate_file, .key_file = config_.private_key_file}));
@@ -138,13 +139,7 @@ core::Result<void> GatewayProcess::make_admin() {
        .secrets = secrets_,
        .hash_keys = hash_keys_,
        .on_directory = [this](auto directory) { on_directory(std::move(directory)); },
-       .last_of_store = [this]() -> core::Result<std::optional<contract::Snapshot>> {
-         const auto store = TRY(store::Store::open(store_address_, store::OpenFor::kReports));
-         const auto last = TRY(store->latest_snapshot());
-         if (!last) return std::optional<contract::Snapshot>();
-         contract::Snapshot snapshot = TRY(contract::parse_snapshot(last->json));
-         return std::optional(std::move(snapshot));
-       },
+       .last_of_store = [this] { return last_of_store(); },
        .usage = std::make_shared<StoreUsageSource>(store_address_),
        .keep_also = [this](const contract::Snapshot& snapshot) -> core::Result<void> {
          if (archive_->run([this, snapshot] { archive(snapshot); })) return {};
@@ -156,6 +151,14 @@ core::Result<void> GatewayProcess::make_admin() {
              limits_->top_up(change.tenant, change.amount);
            }}));
   return {};
+}
+
+core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() const {
+  const auto store = TRY(store::Store::open(store_address_, store::OpenFor::kReports));
+  const auto last = TRY(store->latest_snapshot());
+  if (!last) return std::optional<contract::Snapshot>();
+  contract::Snapshot snapshot = TRY(contract::parse_snapshot(last->json));
+  return std::optional(std::move(snapshot));
 }
 
 void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {

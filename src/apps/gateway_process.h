@@ -42,6 +42,7 @@ class GatewayProcess {
   core::Result<void> open_records();
   core::Result<void> make_loops();
   core::Result<void> make_admin();
+  core::Result<std::optional<contract::Snapshot>> last_of_store() const;
   // On the admin loop.
   void on_directory(std::shared_ptr<const gateway::Directory> directory);
   std::string metrics_text() const;
