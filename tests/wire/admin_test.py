@@ -1,4 +1,4 @@
-"""The admin API and `sluice keys` against a running gateway; its configuration's check and reload."""
+"""The admin API and `sluice keys` against a running gateway; its configuration, read again."""
 
 import json
 import os
