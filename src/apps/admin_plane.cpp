@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "apps/admin_client.h"
+#include "gateway/admin/snapshot_objects.h"
 
 namespace sluice::apps {
 namespace {
@@ -37,7 +38,7 @@ core::Result<std::unique_ptr<AdminPlane>> AdminPlane::make(AdminPlaneOptions opt
 core::Result<void> AdminPlane::start() {
   const std::filesystem::path folder(options_.config.data_folder);
   const std::string path = (folder / "snapshot.json").string();
-  auto file = TRY(gateway::read_snapshot_file(path));
+  gateway::SnapshotFile first = TRY(first_snapshot(path));
   keeper_ = std::make_unique<gateway::SnapshotKeeper>(
       gateway::KeeperOptions{.clock = options_.clock,
                              .log = options_.log,
@@ -45,7 +46,7 @@ core::Result<void> AdminPlane::start() {
                              .path = path,
                              .hash_key_ids = ids_of(options_.hash_keys),
                              .keep_also = options_.keep_also},
-      file ? std::move(*file) : gateway::SnapshotFile{});
+      std::move(first));
   const auto applied =
       keeper_->apply_file(gateway::snapshot_of(options_.config, options_.secrets, hasher_));
   if (!applied.ok()) return core::invalid("{}", applied.error().message);
@@ -70,6 +71,26 @@ core::Result<void> AdminPlane::start() {
   const gateway::ListenAddress& address = options_.config.admin;
   url_ = url_of(address, TRY(server_->listen(address.host, address.port)));
   return make_first_key();
+}
+
+core::Result<gateway::SnapshotFile> AdminPlane::first_snapshot(const std::string& path) {
+  auto file = TRY(gateway::read_snapshot_file(path));
+  if (file) return std::move(*file);
+  gateway::SnapshotFile first;
+  if (!options_.last_of_store) return first;
+  auto last = options_.last_of_store();
+  if (!last.ok()) {
+    options_.log.warning("starting without an earlier snapshot: {}", last.error().message);
+  } else if (*last) {
+    first.snapshot = std::move(**last);
+    // Which of them were the file's is not in the store: those that it names.
+    gateway::for_each_list(options_.config.snapshot, [&](auto kind, const auto& list) {
+      for (const auto& object : list)
+        first.file_owned.insert(gateway::object_name(kind, gateway::id_of(object)));
+    });
+    options_.log.info("starting from generation {} of the store", first.snapshot.generation);
+  }
+  return first;
 }
 
 core::Result<void> AdminPlane::make_first_key() {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -23,6 +24,8 @@ struct AdminPlaneOptions {
   std::vector<gateway::HashKey> hash_keys;
   // What is in force, on the admin loop: once inside make(), then at each change.
   gateway::SnapshotKeeper::Subscriber on_directory;
+  // Where there is no snapshot file: the last generation that the store has.
+  std::function<core::Result<std::optional<contract::Snapshot>>()> last_of_store = {};
   std::shared_ptr<gateway::UsageSource> usage = nullptr;  // null: no store
   std::function<core::Result<void>(const contract::Snapshot&)> keep_also = {};
   std::function<std::string()> metrics_text = {};
@@ -50,6 +53,7 @@ class AdminPlane {
  private:
   explicit AdminPlane(AdminPlaneOptions options);
   core::Result<void> start();
+  core::Result<gateway::SnapshotFile> first_snapshot(const std::string& path);
   core::Result<void> make_first_key();
 
   const AdminPlaneOptions options_;

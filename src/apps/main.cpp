@@ -17,6 +17,9 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"up", "everything on this machine: an API server with a supervised engine", run_up},
     {"serve", "one engine with its OpenAI-compatible HTTP API", run_serve},
+    {"gateway", "a front end of engines and providers: keys, limits, routing, metering",
+     run_gateway},
+    {"keys", "API keys of a running gateway", run_keys},
     {"chat", "talk to a model in the terminal", run_chat},
     {"bench", "speed of a model, of one kernel, of a server, beside this machine's limit",
      run_bench},

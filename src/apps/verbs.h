@@ -6,7 +6,9 @@ namespace sluice::apps {
 
 int run_bench(int argc, char** argv);
 int run_chat(int argc, char** argv);
+int run_gateway(int argc, char** argv);
 int run_generate(int argc, char** argv);
+int run_keys(int argc, char** argv);
 int run_logits(int argc, char** argv);
 int run_perplexity(int argc, char** argv);
 int run_plan(int argc, char** argv);

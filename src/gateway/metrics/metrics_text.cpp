@@ -231,10 +231,6 @@ void write_places(Writer* out, const MetricsInput& input) {
   out->family("sluice_gateway_valve_open", "gauge", "1: remotes take what local pools cannot.");
   for (const ValveGauge& valve : input.valves)
     out->sample("sluice_gateway_valve_open", {{"model", valve.model}}, valve.open ? 1 : 0);
-  out->family("sluice_gateway_valve_saturation", "gauge",
-              "Of the local pools; the valve opens at 1.");
-  for (const ValveGauge& valve : input.valves)
-    out->sample("sluice_gateway_valve_saturation", {{"model", valve.model}}, valve.saturation);
 }
 
 void write_rest(Writer* out, const MetricsInput& input) {

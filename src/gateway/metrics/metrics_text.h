@@ -22,8 +22,7 @@ struct ReplicaGauge {
 
 struct ValveGauge {
   std::string model = {};
-  bool open = false;        // remotes take what local pools cannot
-  double saturation = 0.0;  // of the local pools; it opens at 1
+  bool open = false;  // remotes take what local pools cannot
 };
 
 // Gathered on the thread that answers the scrape.
