@@ -163,7 +163,6 @@ bool Journal::Impl::write(RecordHead head, std::span<const std::byte> bytes) {
     trouble.clear();
   }
   head.sequence = next_sequence++;
-  head.check = check_of(head);
   std::byte* at = current->at(end);
   std::memcpy(at + sizeof head, bytes.data(), bytes.size());
   std::memcpy(at + sizeof(uint64_t), reinterpret_cast<const std::byte*>(&head) + sizeof(uint64_t),

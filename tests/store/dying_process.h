@@ -39,6 +39,11 @@ class DyingProcess {
     ::_exit(0);
   }
 
+  bool running() const {
+    siginfo_t ended = {};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           ended.si_pid == 0;
+  }
   void kill() const {
     EXPECT_EQ(::kill(pid_, SIGKILL), 0);
     wait();

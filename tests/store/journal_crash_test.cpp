@@ -48,7 +48,9 @@ TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
         shared->returned = i;
       }
     });
-    while (shared->returned < wanted && !shared->failed) std::this_thread::yield();
+    while (shared->returned < wanted && !shared->failed && child.running())
+      std::this_thread::yield();
+    ASSERT_TRUE(child.running()) << "run " << run;
     child.kill();
     ASSERT_FALSE(shared->failed) << "run " << run;
 

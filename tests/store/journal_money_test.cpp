@@ -70,7 +70,8 @@ TEST(JournalMoney, WhatTheRecordsComeToIsWhatTheRequestsSaw) {
   for (int run = 0; run < kRuns; ++run) {
     const int64_t wanted = seen->events + random.below(400);
     const DyingProcess process([&] { serve(folder.journal(), random.bits(), seen.get()); });
-    while (seen->events < wanted && !seen->failed) std::this_thread::yield();
+    while (seen->events < wanted && !seen->failed && process.running()) std::this_thread::yield();
+    ASSERT_TRUE(process.running());
     process.kill();
     ASSERT_FALSE(seen->failed);
 
