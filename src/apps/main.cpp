@@ -21,6 +21,8 @@ constexpr Verb kVerbs[] = {
     {"bench", "speed of a model, of one kernel, of a server, beside this machine's limit",
      run_bench},
     {"plan", "memory and speed of a model on this machine, before it is loaded", run_plan},
+    {"usage", "what was used and what it came to; the proof that it adds up", run_usage},
+    {"simulate", "the gateway's decisions on a virtual clock, from a scenario file", run_simulate},
     {"tokenize", "text on standard input to token ids", run_tokenize},
     {"generate", "continue a list of token ids", run_generate},
     {"logits", "logits and hidden states after a list of token ids", run_logits},

@@ -11,7 +11,9 @@ int run_logits(int argc, char** argv);
 int run_perplexity(int argc, char** argv);
 int run_plan(int argc, char** argv);
 int run_serve(int argc, char** argv);
+int run_simulate(int argc, char** argv);
 int run_tokenize(int argc, char** argv);
 int run_up(int argc, char** argv);
+int run_usage(int argc, char** argv);
 
 }  // namespace sluice::apps

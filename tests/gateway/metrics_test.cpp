@@ -43,7 +43,7 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
   first.count(event());
   first.count(event());
   second.count(event());
-  second.limits_refused[static_cast<size_t>(LimitName::kTokensPerDay)].add();
+  second.limits_refused[static_cast<size_t>(Dimension::kTokensPerDay)].add();
   const LoopMetrics* loops[] = {&first, &second};
   const std::string text = metrics_text({.loops = loops, .ledger_lag_records = 12});
   for (const char* line : {

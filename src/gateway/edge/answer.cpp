@@ -89,7 +89,7 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
   exchange.call = {};
   exchange.collected.clear();
   const int tries = static_cast<int>(exchange.attempts.size());
-  const bool retry = !begun && may_retry(outcome, false, tries) == Retry::kElsewhere;
+  const bool retry = !begun && may_retry(outcome, FirstByte::kHeldBack, tries) == Retry::kElsewhere;
   const bool resume = begun && can_resume(exchange);
   if (!retry && !resume)
     return end_with_error(
@@ -140,7 +140,8 @@ void pass_refusal(Exchange& exchange, std::string_view body) {
   };
   const bool has_retry_after = std::any_of(exchange.upstream_headers.begin(),
                                            exchange.upstream_headers.end(), is_retry_after);
-  const UpstreamOutcome outcome = outcome_of_status(status, has_retry_after);
+  const UpstreamOutcome outcome =
+      outcome_of_status(status, has_retry_after ? RetryAfter::kGiven : RetryAfter::kMissing);
   if (outcome != UpstreamOutcome::kRefused)
     return upstream_failed(exchange, outcome,
                            fmt::format("the model's replica answers with status {}", status));
@@ -438,10 +439,10 @@ void Exchange::on_whole(const net::ResponseHead& head, std::string_view whole_bo
 
 void Exchange::on_body(std::string_view bytes) {
   if (state == State::kEnded) return;
-  const EdgeLimits& limits = gateway.options().edge;
+  const EdgeLimits& edge = gateway.options().edge;
   if (!is_events) {
     collected.append(bytes);
-    if (static_cast<int64_t>(collected.size()) <= limits.answer_bytes_max) return;
+    if (static_cast<int64_t>(collected.size()) <= edge.answer_bytes_max) return;
     call.cancel();
     return upstream_failed(*this, UpstreamOutcome::kServerError, "the answer is too large");
   }
@@ -454,7 +455,7 @@ void Exchange::on_body(std::string_view bytes) {
   const size_t used = EventForwarder(*this).forward(events);
   if (state == State::kEnded || attempts.size() != attempts_before) return;
   collected = events.substr(used);
-  if (static_cast<int64_t>(collected.size()) > limits.event_bytes_max) {
+  if (static_cast<int64_t>(collected.size()) > edge.event_bytes_max) {
     call.cancel();
     return upstream_failed(*this, UpstreamOutcome::kBroken, "an event is too large");
   }

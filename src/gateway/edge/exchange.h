@@ -29,8 +29,8 @@ struct Attempt {
   const ReplicaEntry* replica = nullptr;
   ledger::AttemptStart start = ledger::AttemptStart::kFresh;
   ledger::AttemptEnd end = ledger::AttemptEnd::kWithRequest;
-  std::optional<api::RelayedUsage> usage;  // as it said
-  int64_t output_tokens = 0;               // that reached the client, as far as can be counted
+  std::optional<api::RelayedUsage> usage = std::nullopt;  // as it said
+  int64_t output_tokens = 0;  // that reached the client, as far as can be counted
 };
 
 struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange> {

@@ -10,6 +10,7 @@
 #include "gateway/edge/answer.h"
 #include "gateway/edge/gateway.h"
 #include "gateway/edge/replies.h"
+#include "gateway/metrics/names.h"
 
 namespace sluice::gateway {
 namespace {
@@ -374,15 +375,9 @@ Forward choose_route(Exchange& exchange) {
   return Forward::kNext;
 }
 
-// By contract::ValveDecision.
-constexpr std::string_view kDecisions[] = {
-    "none",          "local",           "local-forced", "remote-target", "remote-saturated",
-    "remote-policy", "remote-no-local", "waited",       "refused",
-};
-
 void tell_route(const Exchange& exchange, HeaderList* headers) {
   if (exchange.decision != contract::ValveDecision::kNone)
-    headers->add("x-sluice-decision", kDecisions[static_cast<size_t>(exchange.decision)]);
+    headers->add("x-sluice-decision", name_of(kDecisionNames, exchange.decision));
   if (exchange.attempts.empty()) return;
   const ReplicaEntry& replica = *exchange.attempt().replica;
   headers->add("x-sluice-replica", replica.replica->id);

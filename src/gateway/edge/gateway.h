@@ -87,7 +87,7 @@ class Gateway {
   // Who asks, or why not.
   struct Caller {
     const KeyEntry* key = nullptr;
-    std::optional<api::Error> refusal;
+    std::optional<api::Error> refusal = std::nullopt;
   };
   Caller authenticate(const net::Request& head);
 

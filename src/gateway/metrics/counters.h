@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "contract/usage_event.h"
+#include "gateway/limits/limit.h"
 
 namespace sluice::gateway {
 
@@ -55,21 +56,6 @@ struct ModelMetrics {
   DurationHistogram total;
 };
 
-// Which limit said no, as a label.
-enum class LimitName : uint8_t {
-  kRequestsPerMinute,
-  kInputTokensPerMinute,
-  kOutputTokensPerMinute,
-  kTokensPerMinute,
-  kConcurrentStreams,
-  kTokensPerDay,
-  kTokensPerMonth,
-  kMoneyPerDay,
-  kMoneyPerMonth,
-  kBalance,
-};
-inline constexpr int kLimitNames = 10;
-
 // Why a request was turned away before limits were asked.
 enum class AuthRefusal : uint8_t { kNoKey, kUnknownKey, kRevoked, kExpired, kNetwork, kModel };
 inline constexpr int kAuthRefusals = 6;
@@ -82,7 +68,7 @@ class LoopMetrics {
   void count(const contract::UsageEvent& event);
 
   Counter limits_allowed;
-  std::array<Counter, kLimitNames> limits_refused;
+  std::array<Counter, kDimensions> limits_refused;  // by Dimension
   std::array<Counter, kAuthRefusals> auth_refused;
   Counter upstream_retries;
   Counter streams_resumed;  // handed over to another replica

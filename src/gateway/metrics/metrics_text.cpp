@@ -123,7 +123,8 @@ void write_models(Writer* out, const std::map<std::string, ModelSum>& models) {
   out->family("sluice_gateway_usage_total", "counter", "What was used, by unit.");
   for (const auto& [model, sum] : models)
     for (size_t i = 0; i < sum.quantities.size(); ++i)
-      out->sample("sluice_gateway_usage_total", {{"model", model}, {"unit", kUnitNames[i]}},
+      out->sample("sluice_gateway_usage_total",
+                  {{"model", model}, {"unit", to_text(static_cast<contract::Unit>(i))}},
                   sum.quantities[i]);
   out->family("sluice_gateway_valve_decisions_total", "counter",
               "Where requests went and why: remote_* are overflow reasons.");
@@ -195,7 +196,7 @@ void write_loops(Writer* out, std::span<const LoopMetrics* const> loops) {
     for (const LoopMetrics* loop : loops) sum += (loop->*row.value).value();
     out->single(row.name, row.type, row.help, sum);
   }
-  std::array<int64_t, kLimitNames> limits = {};
+  std::array<int64_t, kDimensions> limits = {};
   std::array<int64_t, kAuthRefusals> refusals = {};
   Duration added;
   for (const LoopMetrics* loop : loops) {
@@ -205,7 +206,8 @@ void write_loops(Writer* out, std::span<const LoopMetrics* const> loops) {
   }
   out->family("sluice_gateway_limits_refused_total", "counter", "Requests refused, by the limit.");
   for (size_t i = 0; i < limits.size(); ++i)
-    out->sample("sluice_gateway_limits_refused_total", {{"limit", kLimitLabels[i]}}, limits[i]);
+    out->sample("sluice_gateway_limits_refused_total",
+                {{"limit", to_text(static_cast<Dimension>(i))}}, limits[i]);
   out->family("sluice_gateway_auth_refused_total", "counter", "Requests without a valid key.");
   for (size_t i = 0; i < refusals.size(); ++i)
     out->sample("sluice_gateway_auth_refused_total", {{"reason", kAuthLabels[i]}}, refusals[i]);
