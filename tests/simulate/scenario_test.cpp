@@ -14,6 +14,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// With random arrivals and lengths the oracle has two advantages that no gateway can have: it knows
+// each length, and it sees in the engine's own state whether one more would break those that run.
+// Measured 1.31 in the surge, 1.43 over the day, 1.28 and 1.20 with two remotes.
+constexpr double kSurgeCostMax = 1.4;
+constexpr double kDayCostMax = 1.5;
+constexpr double kOpenCostMax = 1.35;
+
 Scenario shipped(const std::string& name) {
   std::ifstream file(std::string(SLUICE_TESTS_DIR) + "/../deploy/scenarios/" + name + ".toml");
   std::ostringstream text;
