@@ -135,8 +135,8 @@ Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits) {
 
 Edge::~Edge() {
   thread_.run([&] {
-    gateway_.reset();
     server_.reset();
+    gateway_.reset();
   });
 }
 

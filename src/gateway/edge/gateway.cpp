@@ -47,7 +47,8 @@ Gateway::Gateway(GatewayOptions options)
       hasher_(options_.hash_keys),
       upstreams_(options_),
       waiting_(options_.edge.waiting_max),
-      tick_timer_(options_.loop) {}
+      tick_timer_(options_.loop),
+      wake_timer_(options_.loop) {}
 
 Gateway::~Gateway() {
   for (const auto& exchange : exchanges_) {
@@ -268,9 +269,8 @@ void Gateway::wait(Exchange& exchange, int64_t at_ns) {
 
 // A place may be free: those who wait are asked about in their order until one has to wait on.
 void Gateway::wake_waiting() {
-  if (waiting_.size() == 0 || std::exchange(waking_, true)) return;
-  options_.loop.post([this] {
-    waking_ = false;
+  if (waiting_.size() == 0 || wake_timer_.running()) return;
+  wake_timer_.start(0, [this] {
     wake_at_ns_ = 0;
     for (int64_t left = waiting_.size(); left > 0; --left) {
       const std::optional<WaitingRequest> next = waiting_.pop();

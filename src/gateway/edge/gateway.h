@@ -12,7 +12,7 @@
 //                           }, .refusal = [&](int status, auto text) { return gateway.refusal(…);
 //                           }});
 //
-// All of it on the loop's thread.
+// All of it on the loop's thread. The server goes before the gateway.
 #pragma once
 
 #include <cstdint>
@@ -132,8 +132,8 @@ class Gateway {
   int64_t wake_at_ns_ = 0;      // 0: nothing waits for a time
   contract::UsageEvent event_;  // its memory is used again
   bool draining_ = false;
-  bool waking_ = false;
   net::Timer tick_timer_;  // runs while there are exchanges
+  net::Timer wake_timer_;  // a place may be free
 };
 
 }  // namespace sluice::gateway
