@@ -92,8 +92,10 @@ class Recoverer {
 
     const End end = TRY(find_end(segment, digest_));
     if (!end.sealed) TRY(segment.seal_and_cut(end.offset));
-    TRY(segment.sync());
-    segment.set_durable_offset(end.offset);
+    if (segment.durable_offset() < end.offset) {
+      TRY(segment.sync());
+      segment.set_durable_offset(end.offset);
+    }
     found_.gateway = head.gateway;
     found_.summary.torn |= end.torn;
     found_.summary.records += end.next_sequence - head.first_sequence;
