@@ -10,7 +10,7 @@ rounds="${2:-5}"
 seconds="${3:-4}"
 work=$(mktemp -d)
 mkdir "$work/backend" "$work/proxy"
-ulimit -n 65536
+ulimit -n "$(ulimit -Hn)"
 taskset -c 1 nginx -p "$work/backend" -c "$here/fixed_backend.nginx.conf"
 taskset -c 0 nginx -p "$work/proxy" -c "$here/nginx_proxy.conf"
 taskset -c 0 "$bin/edge_bench" 9300 http://127.0.0.1:9000/v1 "$work/journal" > "$work/log" & edge=$!

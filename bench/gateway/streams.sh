@@ -6,7 +6,7 @@ set -eu
 bin="$1/bin"
 streams="${2:-9000}"
 work=$(mktemp -d)
-ulimit -n 65536
+ulimit -n "$(ulimit -Hn)"
 taskset -c 1 "$bin/streams_bench" engine 9401 40 & engine=$!
 taskset -c 0 "$bin/edge_bench" 9400 http://127.0.0.1:9401/v1 "$work/journal" > "$work/log" & gateway=$!
 trap 'kill $engine $gateway; rm -rf "$work"' EXIT
