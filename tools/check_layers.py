@@ -16,7 +16,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 USES = re.compile(r"sluice_folder\(\s*(\w+)\s([^)]*)\)")
 HEAVY = re.compile(
     r"^(boost/|nlohmann/|simdjson|spdlog/|CLI/|prometheus/|pcre2|utf8proc|xxhash|gtest/|gmock/"
-    r"|cuda|cublas|nccl|[a-z]*mmintrin\.h|x86intrin\.h|cpuid\.h)"
+    r"|sqlite3|libpq-fe|cuda|cublas|nccl|[a-z]*mmintrin\.h|x86intrin\.h|cpuid\.h)"
 )
 INTRINSICS = re.compile(r"^([a-z]*mmintrin\.h|x86intrin\.h|cpuid\.h)")
 INTRINSICS_ALLOWED = ("kernels/", "core/")

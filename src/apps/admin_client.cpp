@@ -40,6 +40,8 @@ AdminClient::AdminClient(AdminAccess access, net::Endpoint endpoint)
 
 core::Result<AdminClient> AdminClient::make(AdminAccess access) {
   const net::Url url = TRY(net::parse_url(access.url));
+  if (url.scheme != net::Scheme::kHttp)
+    return core::invalid("{}: must be http://, the admin listener speaks no TLS", access.url);
   return AdminClient(std::move(access), url.endpoint);
 }
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "net/sse.h"
 #include "server/api_server_impl.h"
 #include "server/metrics_text.h"
 
@@ -243,6 +244,8 @@ void Impl::show_events(Ticket ticket, const net::Request& request) {
     case GatewayKey::kValid:
       break;
   }
+  if (request.method == net::Method::kHead)  // a stream without a body would have no end
+    return replier.text(ticket, net::kSseContentType, "", parts.clock.now_ns());
   const auto error = event_streams.open(ticket.responder, request.header("last-event-id"));
   if (error) refuse(ticket, *error);
 }

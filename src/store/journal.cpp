@@ -163,7 +163,6 @@ bool Journal::Impl::write(RecordHead head, std::span<const std::byte> bytes) {
     trouble.clear();
   }
   head.sequence = next_sequence++;
-  head.check = check_of(head);
   std::byte* at = current->at(end);
   std::memcpy(at + sizeof head, bytes.data(), bytes.size());
   std::memcpy(at + sizeof(uint64_t), reinterpret_cast<const std::byte*>(&head) + sizeof(uint64_t),
@@ -299,12 +298,18 @@ std::string Journal::trouble() const {
 }
 
 core::Result<void> Journal::remove_applied(uint64_t sequence) {
-  const std::lock_guard lock(impl_->mutex);
-  std::vector<FinishedSegment>& finished = impl_->finished;
-  while (!finished.empty() && finished.front().last_sequence <= sequence) {
-    if (::unlink(finished.front().path.c_str()) != 0) return io_error(finished.front().path);
-    finished.erase(finished.begin());
+  std::vector<std::string> paths;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    std::vector<FinishedSegment>& finished = impl_->finished;
+    while (!finished.empty() && finished.front().last_sequence <= sequence) {
+      paths.push_back(std::move(finished.front().path));
+      finished.erase(finished.begin());
+    }
   }
+  // Without the lock that append() takes: a large file goes slowly.
+  for (const std::string& path : paths)
+    if (::unlink(path.c_str()) != 0) return io_error(path);
   return {};
 }
 

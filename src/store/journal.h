@@ -1,7 +1,7 @@
 // The journal of one gateway: a folder of preallocated, mapped files to which records are copied.
 //
 // What append() has taken survives kill -9 (it is in the kernel's pages) and, after at most
-// kFlushIntervalNs, a power loss. A record is 64 bytes of head (store/journal_format.h), the
+// kFlushIntervalNs, a power loss. A record is 56 bytes of head (store/journal_format.h), the
 // canonical bytes of contract/record_codec.h, and their SHA-256: over kind, version, gateway and
 // bytes, each record for itself. Not chained: so that it is computed before the lock, and since a
 // chain proves nothing against somebody who could write it anew; order and completeness come from

@@ -60,9 +60,6 @@ uint64_t check_of(const SegmentHead& head) {
 uint64_t check_of(const DurableMark& mark) {
   return xxh3_before_check(mark);
 }
-uint64_t check_of(const RecordHead& head) {
-  return xxh3_before_check(head);
-}
 
 bool ends_at(std::span<const std::byte> segment, int64_t offset) {
   const int64_t left = static_cast<int64_t>(segment.size()) - offset;
@@ -82,9 +79,9 @@ RecordView read_record(std::span<const std::byte> segment, const RecordPlace& pl
 
   RecordHead head;
   std::memcpy(&head, segment.data() + place.offset, sizeof head);
-  if (head.check != check_of(head)) return damaged("the head's checksum is another");
   if (head.bytes == 0 || head.bytes > contract::kRecordBytesMax || record_bytes(head.bytes) > left)
     return damaged(fmt::format("a record of {} bytes, {} are left", head.bytes, left));
+  if (head.zero != 0) return damaged("the head is not one");
   if (head.gateway != place.gateway || head.sequence != place.sequence)
     return damaged(fmt::format("record {} of gateway {:016x}, expected {} of {:016x}",
                                head.sequence, head.gateway, place.sequence, place.gateway));

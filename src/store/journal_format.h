@@ -54,10 +54,10 @@ struct RecordHead {
   uint16_t zero = 0;
   uint64_t gateway = 0;
   uint64_t sequence = 0;
-  Sha256 sha256 = {};  // RecordDigest
-  uint64_t check = 0;  // XXH3 of what stands before
+  Sha256 sha256 = {};  // RecordDigest; with the sequence that must stand there it leaves no bit
+                       // of head and bytes unchecked
 };
-static_assert(sizeof(SegmentHead) == 48 && sizeof(DurableMark) == 24 && sizeof(RecordHead) == 64);
+static_assert(sizeof(SegmentHead) == 48 && sizeof(DurableMark) == 24 && sizeof(RecordHead) == 56);
 
 // SHA-256 of kind and version (a byte each), gateway (8 bytes) and the canonical bytes. Owns what
 // OpenSSL looks up once; from any thread.
@@ -77,7 +77,6 @@ class RecordDigest {
 // The XXH3 that belongs into `check`.
 uint64_t check_of(const SegmentHead& head);
 uint64_t check_of(const DurableMark& mark);
-uint64_t check_of(const RecordHead& head);
 
 constexpr int64_t record_bytes(int64_t canonical_bytes) {
   return static_cast<int64_t>(sizeof(RecordHead)) + (canonical_bytes + 7) / 8 * 8;

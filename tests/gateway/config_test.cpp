@@ -73,7 +73,7 @@ secret = "c"
 [[prices]]
 version = 1
 valid_from_unix_s = 2027-01-01T00:00:00Z
-input_per_million = "-1"
+compute_per_second = "-1"
 [surprise]
 )");
   EXPECT_EQ(to_text("f.toml", parsed.problems),
@@ -90,7 +90,7 @@ input_per_million = "-1"
             "remote\n"
             "f.toml:21: replicas[0].model: there is no model 'm'\n"
             "f.toml:23: replicas[0].secret: there is no secret 'c' in [secrets]\n"
-            "f.toml:27: prices[0].input_per_million: -1 is negative\n"
+            "f.toml:27: prices[0].compute_per_second: -1 is negative\n"
             "f.toml:28: surprise: unknown; known are gateway, tls, admin, telemetry, secrets, "
             "hash_keys, tenants, projects, keys, pools, replicas, models, prices\n");
 }
@@ -104,7 +104,7 @@ TEST(Config, SyntaxAndDatesAreNamedWithTheirLine) {
   EXPECT_THAT(first("[gateway]\ndata_folder = \"d\"\ndata_folder = \"e\"\n"), HasSubstr("f:3: "));
   EXPECT_THAT(first("[gateway]\ndata_folder = \"d\"\n[[prices]]\nvalid_from_unix_s = 2027-01-01\n"),
               HasSubstr("f:4: a date or time needs"));
-  EXPECT_THAT(first(""), HasSubstr("f: gateway.data_folder: must name a folder"));
+  EXPECT_THAT(first(""), HasSubstr("gateway.data_folder: must name a folder"));
   EXPECT_EQ(first("[gateway]\ndata_folder = \"d\"\n"), "");
 }
 

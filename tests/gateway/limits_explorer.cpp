@@ -1,6 +1,6 @@
 #include "tests/gateway/limits_explorer.h"
 
-namespace sluice::gateway {
+namespace sluice::gateway::exploring {
 
 std::string Explorer::key_of(const State& state) {
   std::string key;
@@ -84,4 +84,4 @@ void Explorer::run() {
   explore(start);
 }
 
-}  // namespace sluice::gateway
+}  // namespace sluice::gateway::exploring

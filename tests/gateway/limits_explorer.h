@@ -18,7 +18,7 @@
 
 #include "gateway/limits/rate_word.h"
 
-namespace sluice::gateway {
+namespace sluice::gateway::exploring {
 
 // What a thread keeps between its stages and tells the invariant.
 struct Local {
@@ -180,4 +180,4 @@ struct ExploredWordsAndParameters {
   using Parameter = ExploredWord<T>;
 };
 
-}  // namespace sluice::gateway
+}  // namespace sluice::gateway::exploring

@@ -6,7 +6,7 @@
 #include "gateway/limits/rate_word.h"
 #include "tests/gateway/limits_explorer.h"
 
-namespace sluice::gateway {
+namespace sluice::gateway::exploring {
 namespace {
 
 constexpr int64_t kNowNs = 1'000;
@@ -242,4 +242,4 @@ TEST(LimitsInterleaving, ABalanceThatIsToppedUpMeanwhile) {
 }
 
 }  // namespace
-}  // namespace sluice::gateway
+}  // namespace sluice::gateway::exploring

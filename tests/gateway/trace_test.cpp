@@ -84,7 +84,7 @@ class ExporterTest : public testing::Test {
     const uint16_t port = collector.listen("127.0.0.1", 0).value();
     SpanExporter exporter({.loop = loop_,
                            .log = log_,
-                           .collector = {{"127.0.0.1", port}, ""},
+                           .collector = {.endpoint = {"127.0.0.1", port}, .path = ""},
                            .service_version = "1",
                            .queue_spans_max = queue_max,
                            .batch_spans_max = 4,

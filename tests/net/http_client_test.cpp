@@ -329,8 +329,8 @@ TEST(Url, IsTakenApart) {
     EXPECT_EQ(url.endpoint.port, c.port);
     EXPECT_EQ(url.path, c.path);
   }
-  for (std::string_view broken : {"ftp://a", "a:80", "", "http://", "http://a:0",
-                                  "http://a:99999", "http://a:8x", "http://u@a", "http://a:"})
+  for (std::string_view broken : {"ftp://a", "a:80", "", "http://", "http://a:0", "http://a:99999",
+                                  "http://a:8x", "http://u@a", "http://a:"})
     EXPECT_FALSE(parse_url(broken).ok()) << broken;
 }
 

@@ -174,9 +174,8 @@ class Simulation : public testing::TestWithParam<uint64_t> {
     running_.pop_back();
     let_go(&s);
     ++preemptions_;
-    const auto place = std::find_if(waiting_.begin(), waiting_.end(), [&](const Sequence& w) {
-      return w.state.rank > s.state.rank;
-    });
+    const auto place = std::find_if(waiting_.begin(), waiting_.end(),
+                                    [&](const Sequence& w) { return w.state.rank > s.state.rank; });
     waiting_.insert(place, s);
   }
 

@@ -221,6 +221,11 @@ TEST(EngineEvents, AreTheGatewaysAlone) {
     return client.request({.target = "/internal/events", .headers = headers}).value().status;
   };
   const net::Header wrong[] = {{"x-sluice-key", "a key that a test may knox"}};
+  const net::Header right[] = {{"x-sluice-key", kGatewayKey}};
+  net::BlockingClient client({.host = "127.0.0.1", .port = api.port()});
+  const net::ClientRequest head{
+      .method = net::Method::kHead, .target = "/internal/events", .headers = right};
+  EXPECT_EQ(client.request(head).value().status, 200) << "and it ends";
   EXPECT_EQ(status(api, wrong), 401);
   EXPECT_EQ(status(api, {}), 401);
   EXPECT_EQ(status(without, wrong), 404);

@@ -1,5 +1,4 @@
 // What is left when a process dies at any instant, and when bytes of the files are lost or changed.
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,11 +7,10 @@
 #include <thread>
 
 #include <gmock/gmock.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "core/rng.h"
+#include "tests/store/dying_process.h"
 #include "tests/store/journal_harness.h"
 
 namespace sluice::store {
@@ -28,34 +26,6 @@ struct Shared {
   std::atomic<bool> failed{false};
 };
 
-class SharedMemory {
- public:
-  SharedMemory()
-      : shared_(new (::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared()) {}
-  ~SharedMemory() { ::munmap(shared_, sizeof(Shared)); }
-  Shared* operator->() { return shared_; }
-
- private:
-  Shared* shared_;
-};
-
-// Runs `body` in a child that ends without destructors.
-template <typename Body>
-pid_t in_child(Body body) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    body();
-    ::_exit(0);
-  }
-  return pid;
-}
-
-void wait_for(pid_t pid) {
-  int status = 0;
-  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
-}
-
 // A child appends in a loop until it is killed; then a journal is opened here. Everything whose
 // append had returned is there, in order, and appending goes on behind it, run after run.
 TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
@@ -63,13 +33,13 @@ TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
   const core::SystemClock clock;
   core::Rng random(static_cast<uint64_t>(clock.unix_ns()));
   RecordProperty("seed", std::to_string(clock.unix_ns()));
-  SharedMemory shared;
+  const SharedMemory<Shared> shared;
   uint64_t there = 0;
   for (int run = 0; run < 25; ++run) {
     const uint64_t wanted = there + static_cast<uint64_t>(random.below(1500));
     const uint64_t first = there + 1;
     shared->returned = there;
-    const pid_t child = in_child([&] {
+    const DyingProcess child([&] {
       const core::SystemClock child_clock;
       auto journal = Journal::open(small_segments(folder.journal()), &child_clock);
       shared->failed = !journal.ok();
@@ -78,9 +48,10 @@ TEST(JournalCrash, WhatWasTakenSurvivesKillAtAnyInstant) {
         shared->returned = i;
       }
     });
-    while (shared->returned < wanted && !shared->failed) std::this_thread::yield();
-    ASSERT_EQ(::kill(child, SIGKILL), 0);
-    wait_for(child);
+    while (shared->returned < wanted && !shared->failed && child.running())
+      std::this_thread::yield();
+    ASSERT_TRUE(child.running()) << "run " << run;
+    child.kill();
     ASSERT_FALSE(shared->failed) << "run " << run;
 
     const auto journal = open_journal(folder.journal(), &clock);
@@ -109,21 +80,20 @@ void write_bytes(const fs::path& path, const std::vector<char>& bytes) {
   std::ofstream(path, std::ios::binary).write(bytes.data(), std::ssize(bytes));
 }
 
-// The folder of a journal with kRecords records: closed, or killed before its first flush.
-enum class Ended : uint8_t { kClosed, kKilled };
-
-void make_journal(const std::string& folder, Ended ended) {
-  const auto append_all = [&] {
-    const core::SystemClock clock;
-    auto journal = Journal::open(small_segments(folder), &clock);
-    for (uint64_t i = 1; journal.ok() && i <= kRecords; ++i) (void)(*journal)->append(numbered(i));
-    if (ended == Ended::kKilled) ::_exit(0);
-  };
-  if (ended == Ended::kKilled) {
-    wait_for(in_child(append_all));
-  } else {
-    append_all();
+// The first segment of a journal with kRecords records that was closed.
+std::vector<char> closed_segment(const TestFolder& folder) {
+  const core::SystemClock clock;
+  {
+    const auto journal = open_journal(folder.journal(), &clock);
+    for (uint64_t i = 1; i <= kRecords; ++i) EXPECT_TRUE(journal->append(numbered(i)));
   }
+  return bytes_of(segment_path(folder.journal(), 1));
+}
+
+// As if nothing of it had been flushed.
+std::vector<char> without_marks(std::vector<char> segment) {
+  std::fill(segment.begin() + kMarkOffsets[0], segment.begin() + kMarkOffsets[1] + 64, 0);
+  return segment;
 }
 
 // What the first segment uses.
@@ -154,8 +124,7 @@ void expect_prefix(const Read& read, const std::string& where) {
 
 TEST(JournalDamage, ATornEndIsCutAtEveryLength) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kKilled);
-  const std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = without_marks(closed_segment(folder));
   const int64_t end = end_of(whole);
   size_t most = 0;
   for (int64_t keep = kSegmentHeadBytes; keep <= end; ++keep) {
@@ -178,8 +147,7 @@ TEST(JournalDamage, ATornEndIsCutAtEveryLength) {
 
 TEST(JournalDamage, WhatHadBeenDurableIsNeverCutSilently) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kClosed);
-  const std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = closed_segment(folder);
   const int64_t end = end_of(whole);
   int64_t refused = 0;
   for (int64_t at = 0; at < end + 16; ++at) {
@@ -199,10 +167,19 @@ TEST(JournalDamage, WhatHadBeenDurableIsNeverCutSilently) {
   EXPECT_GT(refused, (end - kSegmentHeadBytes) * 9 / 10) << "all but the filling of records";
 }
 
+TEST(JournalDamage, AReaderSeesWhatIsDurableAndNothingBehind) {
+  const TestFolder folder;
+  const std::vector<char> whole = closed_segment(folder);
+  EXPECT_EQ(read_all(folder.journal()).records.size(), kRecords);
+  write_bytes(segment_path(folder.journal(), 1), without_marks(whole));
+  const Read read = read_all(folder.journal());
+  EXPECT_EQ(read.error, "");
+  EXPECT_TRUE(read.records.empty());
+}
+
 TEST(JournalDamage, AFileThatWasCutShortIsRefusedWithTheOffset) {
   const TestFolder folder;
-  make_journal(folder.journal(), Ended::kClosed);
-  std::vector<char> whole = bytes_of(segment_path(folder.journal(), 1));
+  const std::vector<char> whole = closed_segment(folder);
   const int64_t end = end_of(whole);
   for (int64_t keep = 0; keep < end; keep += 13) {
     std::vector<char> cut = whole;
@@ -238,20 +215,18 @@ TEST(JournalDamage, AMissingSegmentInTheMiddleIsRefused) {
 // next one was not durable either and goes.
 TEST(JournalDamage, WhatStandsBehindATornEndWasNotDurableAndGoes) {
   const TestFolder folder;
-  wait_for(in_child([&] {
-    const core::SystemClock clock;
-    auto journal = Journal::open(small_segments(folder.journal()), &clock);
-    for (uint64_t i = 1; journal.ok() && i <= 1200; ++i) (void)(*journal)->append(numbered(i));
-  }));
+  const core::SystemClock clock;
+  {
+    const auto journal = open_journal(folder.journal(), &clock);
+    for (uint64_t i = 1; i <= 1200; ++i) ASSERT_TRUE(journal->append(numbered(i)));
+  }
   const auto segments = segments_of(folder.journal());
   ASSERT_GE(segments.size(), 2u);
-  for (const std::string& path : segments) {  // as if none had been flushed
-    std::vector<char> bytes = bytes_of(path);
-    std::fill(bytes.begin() + kMarkOffsets[0], bytes.begin() + kMarkOffsets[1] + 64, 0);
+  for (const std::string& path : segments) {
+    std::vector<char> bytes = without_marks(bytes_of(path));
     if (path == segments[0]) std::fill(bytes.begin() + 60'000, bytes.begin() + 64'096, 0);
     write_bytes(path, bytes);
   }
-  const core::SystemClock clock;
   const auto journal = open_journal(folder.journal(), &clock);
   ASSERT_NE(journal, nullptr);
   EXPECT_TRUE(journal->recovery().torn);
@@ -272,8 +247,8 @@ void limit_file_bytes(rlim_t bytes) {
 // A limit on the size of files stands for the disk's: the allocation of the next segment fails.
 TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
   const TestFolder folder;
-  SharedMemory shared;
-  wait_for(in_child([&] {
+  const SharedMemory<Shared> shared;
+  DyingProcess([&] {
     ::signal(SIGXFSZ, SIG_IGN);
     core::ManualClock clock;
     auto journal = Journal::open(small_segments(folder.journal()), &clock);
@@ -288,7 +263,7 @@ TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
     for (int k = 0; k < 10; ++k, ++i)
       if (!(*journal)->append(numbered(i)) || !(*journal)->trouble().empty()) shared->failed = true;
     shared->returned += 10;
-  }));
+  }).wait();
   EXPECT_FALSE(shared->failed);
   EXPECT_EQ(shared->refused, 100u);
   EXPECT_GT(shared->returned, 100u);
@@ -304,8 +279,8 @@ TEST(JournalFullDisk, AppendSaysNoAndGoesOnWhenThereIsRoom) {
 
 TEST(JournalFullDisk, OpenSaysWhatItNeeds) {
   const TestFolder folder;
-  SharedMemory shared;
-  wait_for(in_child([&] {
+  const SharedMemory<Shared> shared;
+  DyingProcess([&] {
     ::signal(SIGXFSZ, SIG_IGN);
     const core::SystemClock clock;
     limit_file_bytes(kSmallSegmentBytes / 2);
@@ -313,7 +288,7 @@ TEST(JournalFullDisk, OpenSaysWhatItNeeds) {
     shared->failed = journal.ok() ||
                      journal.error().message.find("131072 bytes") == std::string::npos ||
                      !segments_of(folder.journal()).empty();
-  }));
+  }).wait();
   EXPECT_FALSE(shared->failed);
 }
 

@@ -43,7 +43,7 @@ class RunningServer:
 
     def _read_url(self) -> str:
         for line in self.process.stdout:
-            found = re.search(r"listening on (http://[\w.:]+)", line)
+            found = re.search(r"listening on (https?://[\w.:]+)", line)
             if found:
                 return found.group(1)
         raise RuntimeError(f"the server ended with {self.process.wait()}: {self.log()}")

@@ -261,8 +261,7 @@ class ConfigReader {
       const auto* name = secret->value.as<std::string>();
       if (name == nullptr || !config().secrets.contains(*name))
         problems_.push_back({path + ".secret", "must be a name of [secrets]"});
-      else
-        config().key_secrets.push_back({i, *name, secret->value.line});
+      config().key_secrets.push_back({i, name == nullptr ? "" : *name, secret->value.line});
       members->erase(secret);
     }
   }

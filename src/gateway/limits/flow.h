@@ -9,8 +9,9 @@
 namespace sluice::gateway {
 
 struct RateLimit {
-  static constexpr int64_t kPerMinuteMax = 1'000'000'000'000;  // more is taken for this
-  static constexpr int64_t kBurstMax = int64_t{1} << 50;       // likewise
+  // More is taken for this. So much in each minute of 292 years still fits 63 bits.
+  static constexpr int64_t kPerMinuteMax = 50'000'000'000;
+  static constexpr int64_t kBurstMax = int64_t{1} << 50;
 
   int64_t per_minute = 0;
   int64_t burst = 0;  // what may be taken at once

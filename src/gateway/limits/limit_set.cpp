@@ -128,15 +128,15 @@ void LimitReservation::let_go() {
 }
 
 void LimitReservation::book_output(int64_t output_tokens) {
-  if (!held()) return;
-  const int64_t more = output_tokens - output_tokens_booked_;
+  const int64_t more = std::min(output_tokens, kTokensMax) - output_tokens_booked_;
+  if (!held() || more <= 0) return;
   const Instant instant = instant_of(sets_);
   for (int i = 0; i < taken_count_; ++i) {
     LimitState& state = state_at(sets_, i);
     if (!counts_output_per_minute(state.name.dimension)) continue;
     std::get<RateWord<>>(state.word).book(more, instant.now_ns);
   }
-  output_tokens_booked_ = output_tokens;
+  output_tokens_booked_ += more;
 }
 
 void LimitReservation::settle(const Usage& usage) {
@@ -147,10 +147,10 @@ void LimitReservation::settle(const Usage& usage) {
     LimitState& state = state_at(sets_, i);
     const LimitTaken& taken = taken_[static_cast<size_t>(i)];
     const bool outgrew = counts_output_per_minute(state.name.dimension);
-    end(state, taken,
-        {.booked = taken.cost + (outgrew ? outgrown : 0),
-         .used = cost_of(state.name.dimension, usage)},
-        instant);
+    finish(state, taken,
+           {.booked = taken.cost + (outgrew ? outgrown : 0),
+            .used = cost_of(state.name.dimension, usage)},
+           instant);
   }
   let_go();
 }
@@ -160,7 +160,7 @@ void LimitReservation::refund() {
   const Instant instant = instant_of(sets_);
   for (int i = 0; i < taken_count_; ++i) {
     const LimitTaken& taken = taken_[static_cast<size_t>(i)];
-    end(state_at(sets_, i), taken, {.booked = taken.cost, .used = 0}, instant);
+    finish(state_at(sets_, i), taken, {.booked = taken.cost, .used = 0}, instant);
   }
   let_go();
 }
@@ -172,8 +172,8 @@ core::Result<LimitReservation, LimitRefusal> reserve(const LimitSets& sets, cons
   const Instant instant = instant_of(sets);
   LimitReservation reservation;
   reservation.sets_ = sets;
-  reservation.output_tokens_reserved_ = demand.output_tokens_likely;
-  reservation.output_tokens_booked_ = demand.output_tokens_likely;
+  reservation.output_tokens_reserved_ = cost_of(Dimension::kOutputTokensPerMinute, demand);
+  reservation.output_tokens_booked_ = reservation.output_tokens_reserved_;
   for (int i = 0; i < limits_in(sets); ++i) {
     LimitState& state = state_at(sets, i);
     if (!take(state, cost_of(state.name.dimension, demand), instant,

@@ -6,9 +6,6 @@
 namespace sluice::gateway {
 namespace {
 
-// Foreign numbers (an upstream's usage) are held to this, which nothing honest comes near.
-constexpr int64_t kTokensMax = int64_t{1} << 40;
-
 int64_t tokens(int64_t count) {
   return std::clamp<int64_t>(count, 0, kTokensMax);
 }
@@ -159,7 +156,8 @@ bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& t
   return std::get<CalendarWord<>>(state.word).reserve(cost, taken.period);
 }
 
-void end(LimitState& state, const LimitTaken& taken, const LimitEnd& end, const Instant& instant) {
+void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
+            const Instant& instant) {
   if (auto* rate = std::get_if<RateWord<>>(&state.word)) {
     if (end.used >= end.booked) return rate->book(end.used - end.booked, instant.now_ns);
     const int64_t unused = std::min(end.booked - end.used, taken.cost);

@@ -14,6 +14,10 @@
 
 namespace sluice::gateway {
 
+// Foreign numbers of tokens (an upstream's usage) are held to this, which nothing honest comes
+// near.
+inline constexpr int64_t kTokensMax = int64_t{1} << 40;
+
 struct LimitState {
   using Word = std::variant<RateWord<>, CalendarWord<>, OpenWord<>, BalanceWord<>>;
 
@@ -63,7 +67,8 @@ struct LimitEnd {
   int64_t booked = 0;
   int64_t used = 0;
 };
-void end(LimitState& state, const LimitTaken& taken, const LimitEnd& end, const Instant& instant);
+void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
+            const Instant& instant);
 
 // The number of the limit: per minute, per period, streams, or what is left of the balance.
 int64_t limit_of(const LimitState& state);

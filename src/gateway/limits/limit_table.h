@@ -48,7 +48,8 @@ class LimitTable {
   // counted before: restore() them from the records, else they count from now, and a balance is 0.
   std::vector<LimitName> apply(const contract::Snapshot& snapshot);
 
-  // Adds to what was counted since apply(). Names that hold no such limit are passed over.
+  // Adds what the records held at apply() to what was counted since. Names that hold no such limit
+  // are passed over.
   void restore(const std::vector<RecordedAmount>& amounts);
 
   // A prepaid tenant's balance, by a top-up or an adjustment (negative). False: not prepaid.

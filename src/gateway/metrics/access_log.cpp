@@ -51,7 +51,7 @@ void append_access_line(const contract::UsageEvent& event, const AccessExtras& e
     amount = amount + used.amount;
   }
   for (size_t unit = 0; unit < quantities.size(); ++unit)
-    line.key(kUnitNames[unit]).integer(quantities[unit]);
+    line.key(to_text(static_cast<contract::Unit>(unit))).integer(quantities[unit]);
   line.key("amount").string(contract::to_text(amount));
   line.key("ttft_us").integer(event.ttft_ns / kNsPerUs);
   line.key("tpot_us").integer(event.tpot_ns / kNsPerUs);

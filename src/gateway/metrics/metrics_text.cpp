@@ -123,7 +123,8 @@ void write_models(Writer* out, const std::map<std::string, ModelSum>& models) {
   out->family("sluice_gateway_usage_total", "counter", "What was used, by unit.");
   for (const auto& [model, sum] : models)
     for (size_t i = 0; i < sum.quantities.size(); ++i)
-      out->sample("sluice_gateway_usage_total", {{"model", model}, {"unit", kUnitNames[i]}},
+      out->sample("sluice_gateway_usage_total",
+                  {{"model", model}, {"unit", to_text(static_cast<contract::Unit>(i))}},
                   sum.quantities[i]);
   out->family("sluice_gateway_valve_decisions_total", "counter",
               "Where requests went and why: remote_* are overflow reasons.");
@@ -205,7 +206,8 @@ void write_loops(Writer* out, std::span<const LoopMetrics* const> loops) {
   }
   out->family("sluice_gateway_limits_refused_total", "counter", "Requests refused, by the limit.");
   for (size_t i = 0; i < limits.size(); ++i)
-    out->sample("sluice_gateway_limits_refused_total", {{"limit", kLimitLabels[i]}}, limits[i]);
+    out->sample("sluice_gateway_limits_refused_total",
+                {{"limit", to_text(static_cast<Dimension>(i))}}, limits[i]);
   out->family("sluice_gateway_auth_refused_total", "counter", "Requests without a valid key.");
   for (size_t i = 0; i < refusals.size(); ++i)
     out->sample("sluice_gateway_auth_refused_total", {{"reason", kAuthLabels[i]}}, refusals[i]);
@@ -229,10 +231,6 @@ void write_places(Writer* out, const MetricsInput& input) {
   out->family("sluice_gateway_valve_open", "gauge", "1: remotes take what local pools cannot.");
   for (const ValveGauge& valve : input.valves)
     out->sample("sluice_gateway_valve_open", {{"model", valve.model}}, valve.open ? 1 : 0);
-  out->family("sluice_gateway_valve_saturation", "gauge",
-              "Of the local pools; the valve opens at 1.");
-  for (const ValveGauge& valve : input.valves)
-    out->sample("sluice_gateway_valve_saturation", {{"model", valve.model}}, valve.saturation);
 }
 
 void write_rest(Writer* out, const MetricsInput& input) {

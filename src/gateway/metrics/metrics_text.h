@@ -22,8 +22,7 @@ struct ReplicaGauge {
 
 struct ValveGauge {
   std::string model = {};
-  bool open = false;        // remotes take what local pools cannot
-  double saturation = 0.0;  // of the local pools; it opens at 1
+  bool open = false;  // remotes take what local pools cannot
 };
 
 // Gathered on the thread that answers the scrape.
@@ -31,7 +30,7 @@ struct MetricsInput {
   std::span<const LoopMetrics* const> loops;
   std::vector<ReplicaGauge> replicas = {};
   std::vector<ValveGauge> valves = {};
-  net::ServerStats http;  // summed over the loops' servers
+  net::ServerStats http = {};  // summed over the loops' servers
   int64_t snapshot_generation = 0;
   int64_t ledger_lag_records = 0;  // in the journal, not yet in the store
   int64_t ledger_lag_ns = 0;       // age of the oldest of them

@@ -33,22 +33,32 @@ void FairQueue::lift(Tenant* returning) {
     returning->served = std::max(returning->served, least);
 }
 
-std::optional<WaitingRequest> FairQueue::pop() {
-  Tenant* from = nullptr;
-  size_t at = 0;
-  for (auto& [id, tenant] : tenants_) {
+std::optional<FairQueue::Place> FairQueue::first_place() const {
+  using Rank = std::tuple<int32_t, double, int64_t, int64_t>;
+  std::optional<Rank> best;
+  Place place;
+  for (const auto& [id, tenant] : tenants_) {
     for (size_t i = 0; i < tenant.waiting.size(); ++i) {
-      const auto rank = [](const Tenant& of, const Waiting& waiting) {
-        return std::tuple(-waiting.request.priority, of.served, deadline_or_never(waiting.request),
-                          waiting.arrival);
-      };
-      if (from && rank(tenant, tenant.waiting[i]) >= rank(*from, from->waiting[at])) continue;
-      from = &tenant;
-      at = i;
+      const Waiting& waiting = tenant.waiting[i];
+      const Rank rank(-waiting.request.priority, tenant.served, deadline_or_never(waiting.request),
+                      waiting.arrival);
+      if (best && rank >= *best) continue;
+      best = rank;
+      place = {id, i};
     }
   }
-  if (!from) return std::nullopt;
-  return take(from, at);
+  return best ? std::optional(place) : std::nullopt;
+}
+
+const WaitingRequest* FairQueue::first() const {
+  const auto place = first_place();
+  return place ? &tenants_.at(place->tenant).waiting[place->index].request : nullptr;
+}
+
+std::optional<WaitingRequest> FairQueue::pop() {
+  const auto place = first_place();
+  if (!place) return std::nullopt;
+  return take(&tenants_.at(place->tenant), place->index);
 }
 
 WaitingRequest FairQueue::take(Tenant* tenant, size_t index) {

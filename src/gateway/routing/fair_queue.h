@@ -28,7 +28,9 @@ class FairQueue {
   explicit FairQueue(int64_t requests_max);
 
   [[nodiscard]] bool push(WaitingRequest request);  // false: full
-  std::optional<WaitingRequest> pop();
+  // Whose turn it is; null: nobody waits. Until the next call of anything else.
+  const WaitingRequest* first() const;
+  std::optional<WaitingRequest> pop();  // takes that one out
   bool remove(uint64_t handle);                        // its client has gone
   std::vector<WaitingRequest> expire(int64_t now_ns);  // whose deadline has come
   int64_t size() const { return size_; }
@@ -51,6 +53,11 @@ class FairQueue {
     std::vector<Waiting> waiting;  // unordered; pop() looks for the first
   };
 
+  struct Place {
+    std::string tenant;
+    size_t index = 0;
+  };
+  std::optional<Place> first_place() const;
   void lift(Tenant* returning);
   WaitingRequest take(Tenant* tenant, size_t index);
 

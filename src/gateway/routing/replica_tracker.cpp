@@ -49,7 +49,8 @@ SentRequest ReplicaTracker::begin(const TokenEstimate& tokens, int64_t cached_to
   sent.last_token_ns = now_ns;
   sent.raw = raw;
   sent.streams_at_start = streams_.fetch_add(1, kRelaxed) + 1;
-  if (sent.streams_at_start == 1 && on_trial(now_ns)) sent.kind = SentRequest::Kind::kTrial;
+  if (sent.streams_at_start == 1 && trial(now_ns) == Trial::kSlowLongAgo)
+    sent.learn = SentRequest::Learn::kAnew;
   queued_prompt_tokens_.fetch_add(sent.missing_tokens, kRelaxed);
   output_tokens_left_.fetch_add(sent.output_tokens, kRelaxed);
   return sent;
@@ -61,7 +62,7 @@ void ReplicaTracker::first_token(SentRequest* request, int64_t now_ns) {
   request->last_token_ns = now_ns;
   queued_prompt_tokens_.fetch_sub(request->missing_tokens, kRelaxed);
   const auto ttft_ns = static_cast<double>(now_ns - request->sent_ns);
-  if (request->kind == SentRequest::Kind::kTrial) ttft_ratio_.forget();
+  if (request->learn == SentRequest::Learn::kAnew) ttft_ratio_.forget();
   ttft_ratio_.add(ttft_ns, request->raw.ttft_ns);
   blend(&recent_ttft_ns_, ttft_ns, kRecentWeight);
 }
@@ -79,7 +80,7 @@ void ReplicaTracker::end(const SentRequest& request, int64_t output_tokens, Upst
 // What was predicted is held against what came with the surface as it is now: a speed that the
 // surface has taken in since then is not learnt twice.
 void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns) {
-  if (request.kind == SentRequest::Kind::kTrial) {
+  if (request.learn == SentRequest::Learn::kAnew) {
     surface_.forget();
     tpot_ratio_.forget();
     total_ratio_.forget();
@@ -103,9 +104,10 @@ void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, in
   learnt_ns_.store(now_ns, kRelaxed);
 }
 
-bool ReplicaTracker::on_trial(int64_t now_ns) const {
-  if (total_ratio_.count() < kTrialCount) return true;
-  return slow_.load(kRelaxed) && now_ns - learnt_ns_.load(kRelaxed) > kTrialAfterNs;
+ReplicaTracker::Trial ReplicaTracker::trial(int64_t now_ns) const {
+  if (slow_.load(kRelaxed))
+    return now_ns - learnt_ns_.load(kRelaxed) > kTrialAfterNs ? Trial::kSlowLongAgo : Trial::kNone;
+  return total_ratio_.count() < kTrialCount ? Trial::kHardlyKnown : Trial::kNone;
 }
 
 void ReplicaTracker::on_load(const EngineLoad& load, int64_t now_ns) {
@@ -144,7 +146,8 @@ ReplicaView ReplicaTracker::view(int64_t now_ns) const {
   const contract::ReplicaState state = this->state();
   if (state == contract::ReplicaState::kStarting || state == contract::ReplicaState::kStaging)
     view.ready_in_ns = std::max<int64_t>(ready_at_ns_.load(kRelaxed) - now_ns, 1);
-  if (view.streams == 0 && on_trial(now_ns)) {
+  const Trial now = view.streams == 0 ? trial(now_ns) : Trial::kNone;
+  if (now == Trial::kSlowLongAgo) {
     const TpotSurface line(speed_);
     view.tpot_next_ns = line.at_ns(1.0);
     view.tpot_full_ns = line.at_ns(static_cast<double>(view.streams_max));
@@ -155,6 +158,8 @@ ReplicaView ReplicaTracker::view(int64_t now_ns) const {
   view.ttft = ttft_ratio_.value();
   view.tpot = tpot_ratio_.value();
   view.total = total_ratio_.value();
+  if (now == Trial::kHardlyKnown)
+    view.ttft.variance = view.tpot.variance = view.total.variance = 0.0F;
   return view;
 }
 

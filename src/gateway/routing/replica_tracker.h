@@ -34,7 +34,7 @@ struct SentRequest {
   int64_t last_token_ns = 0;
   int64_t streams_at_start = 0;  // itself included
   Latency raw;                   // predicted, without the learnt ratios
-  enum class Kind : uint8_t { kUsual, kTrial } kind = Kind::kUsual;
+  enum class Learn : uint8_t { kFurther, kAnew } learn = Learn::kFurther;
 };
 
 class ReplicaTracker {
@@ -70,9 +70,10 @@ class ReplicaTracker {
   double recent_ttft_ns() const { return recent_ttft_ns_.load(std::memory_order_relaxed); }
 
  private:
-  // Its speed is not known yet, or it was bad when it was last seen, long ago. While nothing runs
-  // there, it is then believed to be as its Speed says, so that one request finds out.
-  bool on_trial(int64_t now_ns) const;
+  // While nothing runs there, one request may find out how fast it is: when its speed is hardly
+  // known, or was bad when it was last seen, long ago.
+  enum class Trial : uint8_t { kNone, kHardlyKnown, kSlowLongAgo };
+  Trial trial(int64_t now_ns) const;
   void learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns);
 
   const std::string id_;

@@ -1,6 +1,8 @@
 #include "gateway/routing/valve.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 namespace sluice::gateway {
@@ -11,6 +13,7 @@ using contract::Policy;
 using contract::ValveDecision;
 
 constexpr int64_t kAskAgainLeastNs = 10'000'000;
+constexpr double kLikelyMiss = 0.5;
 
 // A candidate that may take the request, with what is expected of it.
 struct Rated {
@@ -88,6 +91,7 @@ class Decision {
     } else if (const auto answer = local_first()) {
       return *answer;
     }
+    if (const auto answer = likely()) return *answer;
     if (const auto answer = late()) return *answer;
     return wait_or_refuse();
   }
@@ -130,6 +134,17 @@ class Decision {
         return index;
     }
     return std::nullopt;
+  }
+
+  // Nobody is sure to be in time; who is likely to be? (Replicas of which little is known yet.)
+  std::optional<ValveAnswer> likely() const {
+    const double most = kLikelyMiss / miss_share_allowed(statistic_, 0.0F);
+    const auto chosen = select(rated_, [&](const Rated& one) { return one.miss <= most; });
+    if (chosen.empty()) return std::nullopt;
+    const int32_t best = *std::ranges::min_element(chosen, {}, [&](int32_t index) {
+      return std::pair(rated(index).miss, !rated(index).local);
+    });
+    return send(best, ValveDecision::kRemoteTarget);
   }
 
   std::optional<ValveAnswer> late() const {

@@ -4,9 +4,10 @@
 //  1. Candidates whose place may not see the data (may_use), or that the policy forbids, are gone.
 //  2. Local if its expected miss is within what the valve allows now (P(all parts met) ≥ q).
 //  3. Else the cheapest remote that meets the target, with room, within the budget.
-//  4. Else, late: the local, then the remote with room that is predicted to end first.
-//  5. Else wait, when a place frees before the deadline.
-//  6. Else no, with the time after which asking again makes sense.
+//  4. Else, with room, what is likeliest to meet it, if it is likely at all.
+//  5. Else, late: the local, then the remote with room that is predicted to end first.
+//  6. Else wait, when a place frees before the deadline.
+//  7. Else no, with the time after which asking again makes sense.
 //
 // What has no target meets it: then 2 holds until the valve opens, at saturation.
 #pragma once

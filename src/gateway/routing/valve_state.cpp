@@ -11,7 +11,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // How far one miss moves the logarithm of what is allowed: to 37 % at 1.
 constexpr double kStep = 1.0;
 constexpr double kAllowedMin = 0.01;
-constexpr double kAllowedMax = 20.0;        // q of a p99 down to 0.8
+constexpr double kAllowedMax = 50.0;        // q of a p99 down to 0.5
 constexpr double kMissShareMax = 0.7;       // 1 − q, whatever was allowed
 constexpr double kHopelessMissShare = 0.5;  // local would rather not: says nothing about q
 

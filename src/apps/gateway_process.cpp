@@ -1,0 +1,246 @@
+#include "apps/gateway_process.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/restore_limits.h"
+#include "apps/serve_options.h"
+#include "apps/store_usage_source.h"
+#include "contract/snapshot_json.h"
+#include "gateway/metrics/metrics_text.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr int32_t kConnectionsMax = 20'000;     // of each data loop
+constexpr int64_t kCatchUpNs = 10'000'000'000;  // at the start, for what the store has missed
+
+int64_t resident_bytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) return 0;
+  long long total = 0;
+  long long resident = 0;
+  const int read = std::fscanf(file, "%lld %lld", &total, &resident);
+  std::fclose(file);
+  return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
+  const bool ipv6 = address.host.find(':') != std::string::npos;
+  return fmt::format("{}://{}{}{}:{}", tls ? "https" : "http", ipv6 ? "[" : "", address.host,
+                     ipv6 ? "]" : "", port);
+}
+
+net::ServerStats sum_of(const std::vector<std::unique_ptr<DataLoop>>& loops) {
+  net::ServerStats sum;
+  for (const auto& loop : loops) {
+    const net::ServerStats stats = loop->http_stats();
+    sum.connections += stats.connections;
+    sum.refused += stats.refused;
+    sum.rejected += stats.rejected;
+    sum.cut += stats.cut;
+  }
+  return sum;
+}
+
+}  // namespace
+
+GatewayProcess::GatewayProcess(gateway::GatewayConfig config, Secrets secrets)
+    : config_(std::move(config)), secrets_(std::move(secrets)) {}
+
+// The admin plane first: it posts to the loops. Then the loops, then what they write to.
+GatewayProcess::~GatewayProcess() {
+  admin_.reset();
+  loops_.clear();
+  archive_.reset();
+}
+
+core::Result<std::unique_ptr<GatewayProcess>> GatewayProcess::make(gateway::GatewayConfig config,
+                                                                   Secrets secrets) {
+  std::unique_ptr<GatewayProcess> process(
+      new GatewayProcess(std::move(config), std::move(secrets)));
+  if (const auto started = process->start(); !started.ok()) return started.error();
+  return process;
+}
+
+core::Result<void> GatewayProcess::start() {
+  std::error_code fault;
+  std::filesystem::create_directories(config_.data_folder, fault);
+  if (fault) return core::invalid("data_folder {}: {}", config_.data_folder, fault.message());
+  std::filesystem::permissions(config_.data_folder, std::filesystem::perms::owner_all, fault);
+  hash_keys_ = TRY(hash_keys_of(config_, secrets_));
+  for (const auto step :
+       {&GatewayProcess::open_records, &GatewayProcess::make_loops, &GatewayProcess::make_admin})
+    if (const auto done = (this->*step)(); !done.ok()) return done.error();
+  return {};
+}
+
+core::Result<void> GatewayProcess::open_records() {
+  const std::filesystem::path folder(config_.data_folder);
+  store_address_ = store::embedded_store(config_.data_folder);
+  if (!config_.store.empty()) store_address_ = TRY(store::parse_store_address(config_.store));
+  const std::string journal_folder = (folder / "journal").string();
+  journal_ = TRY(store::Journal::open(
+      {.folder = journal_folder, .gateway_if_new = random_seed() | 1}, &clock_));
+  signer_ = std::make_unique<contract::ReceiptSigner>(
+      TRY(contract::ReceiptSigner::open((folder / "receipt_key.pem").string())));
+  request_ids_ = std::make_unique<contract::RequestIds>(journal_->gateway(), journal_->start());
+  limits_ = std::make_unique<gateway::LimitTable>(clock_);
+  follower_ = std::make_unique<store::Follower>(
+      store::Follower::Options{.address = store_address_, .journal_folder = journal_folder},
+      journal_.get(), &clock_, &log_);
+  if (!follower_->wait_until_applied(journal_->last_sequence(), kCatchUpNs))
+    log_.warning(
+        "the store {} does not have all records yet: quotas of the day and month count "
+        "without them",
+        store::to_text(store_address_));
+  return {};
+}
+
+core::Result<void> GatewayProcess::make_loops() {
+  shared_ = std::make_unique<DataLoopShared>(
+      DataLoopShared{.clock = clock_,
+                     .log = log_,
+                     .records = *journal_,
+                     .request_ids = *request_ids_,
+                     .limits = *limits_,
+                     .estimates = estimates_,
+                     .signer = signer_.get(),
+                     .hash_keys = hash_keys_,
+                     .secrets = {secrets_.begin(), secrets_.end()},
+                     .tls = nullptr,
+                     .collector = std::nullopt,
+                     .http_limits = {.connections_max = kConnectionsMax}});
+  if (!config_.certificate_file.empty())
+    shared_->tls = TRY(net::TlsServer::load(
+        {.certificate_file = config_.certificate_file, .key_file = config_.private_key_file}));
+  if (!config_.access_log_file.empty())
+    shared_->access_log_descriptor = TRY(open_access_log(config_.access_log_file));
+  if (!config_.otlp_url.empty()) shared_->collector = TRY(net::parse_url(config_.otlp_url));
+  for (int32_t i = 0; i < config_.threads; ++i)
+    loops_.push_back(std::make_unique<DataLoop>(*shared_, random_seed()));
+  for (gateway::ListenAddress address : config_.listen) {
+    for (const auto& loop : loops_) address.port = TRY(loop->listen(address));
+    urls_.push_back(url_of(address, address.port, shared_->tls != nullptr));
+  }
+  return {};
+}
+
+core::Result<void> GatewayProcess::make_admin() {
+  archive_ = std::make_unique<gateway::QueryWorker>();
+  admin_ = TRY(AdminPlane::make(
+      {.clock = clock_,
+       .log = log_,
+       .records = *journal_,
+       .config = config_,
+       .secrets = secrets_,
+       .hash_keys = hash_keys_,
+       .on_directory = [this](auto directory) { on_directory(std::move(directory)); },
+       .last_of_store = [this] { return last_of_store(); },
+       .usage = std::make_shared<StoreUsageSource>(store_address_),
+       .keep_also = [this](const contract::Snapshot& snapshot) -> core::Result<void> {
+         if (archive_->run([this, snapshot] { archive(snapshot); })) return {};
+         return core::invalid("too many generations wait for it");
+       },
+       .metrics_text = [this] { return metrics_text(); },
+       .on_balance_change =
+           [this](const contract::BalanceChange& change) {
+             limits_->top_up(change.tenant, change.amount);
+           }}));
+  return {};
+}
+
+core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() const {
+  const auto store = TRY(store::Store::open(store_address_, store::OpenFor::kReports));
+  const auto last = TRY(store->latest_snapshot());
+  if (!last) return std::optional<contract::Snapshot>();
+  contract::Snapshot snapshot = TRY(contract::parse_snapshot(last->json));
+  return std::optional(std::move(snapshot));
+}
+
+void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
+  const auto uncounted = limits_->apply(directory->snapshot());
+  if (!uncounted.empty()) {
+    auto store = store::Store::open(store_address_, store::OpenFor::kReports);
+    const auto restored =
+        store.ok() ? restore_limits(store->get(), limits_.get(), uncounted, clock_.unix_ns())
+                   : core::Result<void>(store.error());
+    if (!restored.ok())
+      log_.warning("{} limits of the day, the month or a balance count from now: {}",
+                   uncounted.size(), restored.error().message);
+  }
+  table_ = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
+  for (const auto& loop : loops_) loop->update(table_);
+}
+
+void GatewayProcess::archive(const contract::Snapshot& snapshot) {
+  if (archive_store_ == nullptr) {
+    auto opened = store::Store::open(store_address_, store::OpenFor::kService);
+    if (!opened.ok())
+      return log_.warning("generation {} is not in the store: {}", snapshot.generation,
+                          opened.error().message);
+    archive_store_ = std::move(opened).value();
+  }
+  const auto published =
+      archive_store_->publish(snapshot, contract::to_json(snapshot), clock_.unix_ns());
+  if (!published.ok()) {
+    log_.warning("generation {} is not in the store: {}", snapshot.generation,
+                 published.error().message);
+    archive_store_.reset();
+  } else if (*published == store::Published::kStale) {
+    log_.warning("generation {} is not in the store: it has a later one", snapshot.generation);
+  }
+}
+
+std::string GatewayProcess::metrics_text() const {
+  std::vector<const gateway::LoopMetrics*> loops;
+  int64_t spans_dropped = 0;
+  for (const auto& loop : loops_) {
+    loops.push_back(&loop->metrics());
+    spans_dropped += loop->spans_dropped();
+  }
+  const store::FollowerStatus follower = follower_->status();
+  gateway::MetricsInput input{.loops = loops,
+                              .http = sum_of(loops_),
+                              .snapshot_generation = table_->directory().generation(),
+                              .ledger_lag_records = follower.lag_records,
+                              .ledger_lag_ns = follower.lag_ns,
+                              .spans_dropped = spans_dropped,
+                              .resident_bytes = resident_bytes()};
+  const int64_t now_ns = clock_.now_ns();
+  for (const gateway::RoutedReplica& replica : table_->replicas()) {
+    const gateway::ReplicaView view = replica.tracker->view(now_ns);
+    input.replicas.push_back({.replica = replica.entry->replica->id,
+                              .pool = replica.entry->pool->pool->id,
+                              .model = replica.entry->model->model->id,
+                              .healthy = !replica.tracker->health().out(now_ns),
+                              .requests_running = replica.tracker->streams(),
+                              .queued_tokens = view.queued_prompt_tokens});
+  }
+  for (const gateway::ModelEntry& model : table_->directory().models())
+    input.valves.push_back({.model = model.model->id, .open = table_->valve_of(model).open});
+  return gateway::metrics_text(input);
+}
+
+void GatewayProcess::run() {
+  for (const auto& loop : loops_) loop->run();
+  admin_->run();
+}
+
+void GatewayProcess::reload(const gateway::GatewayConfig& config, const Secrets& secrets) {
+  gateway::KeyHasher hasher(hash_keys_);
+  admin_->apply_file(gateway::snapshot_of(config, secrets, hasher));
+}
+
+void GatewayProcess::drain(std::function<void()> done) {
+  const auto left = std::make_shared<std::atomic<size_t>>(loops_.size());
+  for (const auto& loop : loops_)
+    loop->drain([left, done] {
+      if (left->fetch_sub(1) == 1) done();
+    });
+}
+
+}  // namespace sluice::apps

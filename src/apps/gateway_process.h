@@ -1,0 +1,73 @@
+// A whole gateway in this process, joined from its parts: journal and store, limits and routing,
+// the data loops, the admin plane. docs/gateway.md says which thread does what.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/admin_plane.h"
+#include "apps/data_loop.h"
+#include "gateway/admin/query_worker.h"
+#include "gateway/limits/limit_table.h"
+#include "store/follower.h"
+#include "store/journal.h"
+#include "store/store.h"
+
+namespace sluice::apps {
+
+class GatewayProcess {
+ public:
+  // Everything is ready and listens; nothing is served before run(). `config` and `secrets` are
+  // those of the start.
+  static core::Result<std::unique_ptr<GatewayProcess>> make(gateway::GatewayConfig config,
+                                                            Secrets secrets);
+  ~GatewayProcess();
+  GatewayProcess(const GatewayProcess&) = delete;
+  GatewayProcess& operator=(const GatewayProcess&) = delete;
+
+  void run();  // on threads of its own
+
+  const std::vector<std::string>& urls() const { return urls_; }
+  const AdminPlane& admin() const { return *admin_; }
+
+  // From any thread: the objects that the file names, as it says now.
+  void reload(const gateway::GatewayConfig& config, const Secrets& secrets);
+  // Running requests are answered, then `done`, on some loop's thread.
+  void drain(std::function<void()> done);
+
+ private:
+  GatewayProcess(gateway::GatewayConfig config, Secrets secrets);
+  core::Result<void> start();
+  core::Result<void> open_records();
+  core::Result<void> make_loops();
+  core::Result<void> make_admin();
+  core::Result<std::optional<contract::Snapshot>> last_of_store() const;
+  // On the admin loop.
+  void on_directory(std::shared_ptr<const gateway::Directory> directory);
+  std::string metrics_text() const;
+  // On the archive's thread.
+  void archive(const contract::Snapshot& snapshot);
+
+  const gateway::GatewayConfig config_;
+  const Secrets secrets_;
+  const core::SystemClock clock_;
+  const core::Logger log_;
+  std::vector<gateway::HashKey> hash_keys_;
+  store::StoreAddress store_address_;
+  std::unique_ptr<store::Journal> journal_;
+  std::unique_ptr<store::Follower> follower_;
+  std::unique_ptr<contract::RequestIds> request_ids_;
+  std::unique_ptr<contract::ReceiptSigner> signer_;
+  std::unique_ptr<gateway::LimitTable> limits_;
+  gateway::Estimates estimates_;
+  std::unique_ptr<DataLoopShared> shared_;
+  std::vector<std::unique_ptr<DataLoop>> loops_;
+  std::vector<std::string> urls_;
+  std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
+  std::unique_ptr<store::Store> archive_store_;         // of the archive's thread
+  std::unique_ptr<gateway::QueryWorker> archive_;
+  std::unique_ptr<AdminPlane> admin_;
+};
+
+}  // namespace sluice::apps

@@ -1,0 +1,159 @@
+#include "store/follower.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "ledger/ledger.h"
+
+namespace sluice::store {
+namespace {
+
+// The thread runs when nobody else wants the core. Where the system does not allow it, it is a
+// thread like the others.
+void give_way_to_others() {
+  const sched_param parameters = {};
+  sched_setscheduler(0, SCHED_IDLE, &parameters);
+}
+
+}  // namespace
+
+Follower::Follower(Options options, Journal* journal, const core::Clock* clock,
+                   const core::Logger* log)
+    : options_(std::move(options)),
+      journal_(journal),
+      clock_(clock),
+      log_(log),
+      sweep_behind_(journal->recovery().last_sequence),
+      level_at_ns_(clock->now_ns()),
+      thread_([this] { run(); }) {}
+
+Follower::~Follower() {
+  stop();
+}
+
+FollowerStatus Follower::status() const {
+  const std::lock_guard lock(mutex_);
+  FollowerStatus status = status_;
+  const uint64_t last = journal_->last_sequence();
+  if (last > status.applied_sequence && status.store_open)
+    status.lag_records = static_cast<int64_t>(last - status.applied_sequence);
+  if (last > status.applied_sequence) status.lag_ns = clock_->now_ns() - level_at_ns_;
+  return status;
+}
+
+bool Follower::wait_until_applied(uint64_t sequence, int64_t timeout_ns) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] {
+    return status_.store_open && status_.applied_sequence >= sequence;
+  });
+}
+
+bool Follower::wait_until_swept(int64_t timeout_ns) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns),
+                           [&] { return status_.swept; });
+}
+
+void Follower::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Follower::run() {
+  give_way_to_others();
+  while (true) {
+    const Next next = step();
+    const int64_t pause_ns = next == Next::kAtOnce      ? 0
+                             : next == Next::kAfterPoll ? kPollIntervalNs
+                                                        : retry_ns_;
+    if (next == Next::kAfterRetry) retry_ns_ = std::min(2 * retry_ns_, kRetryMaxNs);
+    if (!wait(pause_ns)) return;
+  }
+}
+
+Follower::Next Follower::step() {
+  if (copier_ == nullptr) {
+    auto opened = JournalCopier::open(
+        options_.address, {.folder = options_.journal_folder, .gateway = journal_->gateway()});
+    if (!opened.ok()) return failed(opened.error());
+    copier_ = std::move(opened).value();
+  }
+  const int64_t began_ns = clock_->now_ns();
+  const auto batch = copier_->copy(batch_records_);
+  if (!batch.ok()) return failed(batch.error());
+  const bool full = batch->records == batch_records_;
+  adapt(clock_->now_ns() - began_ns, full);
+  record(*batch);
+  if (const auto removed = journal_->remove_applied(batch->applied_sequence); !removed.ok())
+    log_->warning("journal: {}", removed.error().message);
+  if (const auto swept = sweep(); !swept.ok()) return failed(swept.error());
+  return full ? Next::kAtOnce : Next::kAfterPoll;
+}
+
+Follower::Next Follower::failed(const core::Error& error) {
+  copier_ = nullptr;
+  const std::lock_guard lock(mutex_);
+  if (status_.trouble != error.message)
+    log_->error("store: {}; the journal keeps the records, trying again", error.message);
+  status_.trouble = error.message;
+  status_.store_open = false;
+  ++status_.failures;
+  changed_.notify_all();
+  return Next::kAfterRetry;
+}
+
+void Follower::record(const CopiedBatch& batch) {
+  retry_ns_ = kRetryMinNs;
+  const std::lock_guard lock(mutex_);
+  if (!status_.trouble.empty()) log_->info("store: {} is back", to_text(options_.address));
+  status_.trouble.clear();
+  status_.store_open = true;
+  status_.applied_sequence = batch.applied_sequence;
+  status_.events += batch.written.events;
+  status_.duplicates += batch.written.duplicates;
+  if (batch.records < batch_records_) level_at_ns_ = clock_->now_ns();
+  changed_.notify_all();
+}
+
+core::Result<void> Follower::sweep() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (status_.swept || status_.applied_sequence < sweep_behind_) return {};
+  }
+  const auto left = TRY(copier_->left_open_before(journal_->start()));
+  for (const contract::Reservation& reservation : left) {
+    if (!journal_->append(ledger::lost_event(reservation, clock_->unix_ns()))) {
+      // Those that were taken must be in the store before it is asked again.
+      sweep_behind_ = journal_->last_sequence();
+      return core::Error{core::ErrorCode::kIo, journal_->trouble()};
+    }
+  }
+  if (!left.empty())
+    log_->warning("{} requests of an earlier start ended without an event: given back",
+                  left.size());
+  const std::lock_guard lock(mutex_);
+  status_.swept = true;
+  changed_.notify_all();
+  return {};
+}
+
+void Follower::adapt(int64_t took_ns, bool full) {
+  if (took_ns > kBatchTargetNs) {
+    batch_records_ = std::max(batch_records_ / 2, kBatchRecordsMin);
+  } else if (full && took_ns < kBatchTargetNs / 2) {
+    batch_records_ = std::min(batch_records_ * 2, kBatchRecordsMax);
+  }
+}
+
+bool Follower::wait(int64_t ns) {
+  std::unique_lock lock(mutex_);
+  return !changed_.wait_for(lock, std::chrono::nanoseconds(ns), [&] { return stopping_; });
+}
+
+}  // namespace sluice::store

@@ -1,0 +1,102 @@
+// Copies the journal into the store, off the path of requests: a thread of the lowest priority that
+// applies batches for as long as there are records, and looks again every kPollIntervalNs.
+//
+// A database that is away costs nobody anything: the records wait in the journal, the follower
+// tries again at growing intervals, and status() says so. What it has applied is durable in the
+// database, and only then the journal may forget it.
+//
+// At its start it also ends what an earlier start of this gateway has left open: once all of their
+// records are in the store, each reservation without an event gets one (ledger::lost_event) through
+// the journal.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/result.h"
+#include "store/journal.h"
+#include "store/journal_copier.h"
+#include "store/store_address.h"
+
+namespace sluice::store {
+
+struct FollowerStatus {
+  uint64_t applied_sequence = 0;  // of the journal's records: in the store
+  int64_t lag_records = 0;        // in the journal and not in the store
+  int64_t lag_ns = 0;             // since the store last had all that was durable; 0: it has
+  bool store_open = false;
+  bool swept = false;      // no reservation of an earlier start is open, as far as the journal says
+  int64_t events = 0;      // applied by this process
+  int64_t duplicates = 0;  // refused by their id
+  int64_t failures = 0;    // of connections and batches
+  std::string trouble;     // why nothing moves; "" while all is well
+};
+
+class Follower {
+ public:
+  static constexpr int64_t kPollIntervalNs = 50'000'000;
+  static constexpr int64_t kRetryMinNs = 100'000'000;
+  static constexpr int64_t kRetryMaxNs = 5'000'000'000;
+  // A batch takes as many records as fit into this time, between the two counts.
+  static constexpr int64_t kBatchTargetNs = 50'000'000;
+  static constexpr int64_t kBatchRecordsMin = 256;
+  static constexpr int64_t kBatchRecordsMax = 16'384;
+
+  struct Options {
+    StoreAddress address;
+    std::string journal_folder;  // of `journal`
+  };
+
+  // journal, clock and log outlive it. Starts at once; the store may be away.
+  Follower(Options options, Journal* journal, const core::Clock* clock, const core::Logger* log);
+  ~Follower();  // stop()
+
+  // From any thread.
+  FollowerStatus status() const;
+
+  // Waits until the record `sequence` is in the store, at most `timeout_ns`; whether it is. Records
+  // that are not durable yet do not come: Journal::flush() first.
+  bool wait_until_applied(uint64_t sequence, int64_t timeout_ns);
+  // The same for the sweep.
+  bool wait_until_swept(int64_t timeout_ns);
+
+  // Ends after the batch in progress. What is left comes at the next start.
+  void stop();
+
+ private:
+  enum class Next { kAtOnce, kAfterPoll, kAfterRetry };
+
+  void run();
+  Next step();
+  Next failed(const core::Error& error);
+  void record(const CopiedBatch& batch);
+  core::Result<void> sweep();
+  void adapt(int64_t took_ns, bool full);
+  bool wait(int64_t ns);  // false: stop
+
+  const Options options_;
+  Journal* journal_;
+  const core::Clock* clock_;
+  const core::Logger* log_;
+
+  // Of the thread.
+  std::unique_ptr<JournalCopier> copier_;
+  int64_t batch_records_ = kBatchRecordsMin;
+  int64_t retry_ns_ = kRetryMinNs;
+  uint64_t sweep_behind_ = 0;  // once this record is applied
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  FollowerStatus status_;
+  int64_t level_at_ns_ = 0;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace sluice::store

@@ -1,0 +1,142 @@
+"""The admin API and `sluice keys` against a running gateway; its configuration, read again."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.request
+
+from running_gateway import RunningGateway
+from running_server import binary
+
+OBJECTS = """
+[[tenants]]
+id = "acme"
+[[projects]]
+id = "web"
+tenant = "acme"
+"""
+EXAMPLE = pathlib.Path(__file__).parents[2] / "deploy" / "gateway.toml"
+SCHEMATHESIS_TIMEOUT_S = 240
+
+
+def run_gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [binary(), "gateway", *arguments],
+        capture_output=True, text=True, timeout=20, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+class CheckTest(unittest.TestCase):
+    def test_the_documented_example_is_good(self):
+        secrets = {"PROVIDER_API_KEY": "p", "WEB_API_KEY": "w", "SLUICE_HASH_KEY": "h" * 32}
+        done = run_gateway("--config", str(EXAMPLE), "--check", **secrets)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("1 tenants, 1 projects, 1 keys, 2 pools", done.stdout)
+
+    def test_every_problem_is_listed_with_its_line(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write('[gateway]\ndata_folder = "x"\nthreads = 0\n[[tenants]]\nid = "A"\n')
+            file.write('[secrets]\nkey = { environment = "SLUICE_TEST_UNSET" }\n')
+            file.flush()
+            done = run_gateway("--config", file.name, "--check")
+        self.assertEqual(done.returncode, 2)
+        lines = re.findall(rf"^{re.escape(file.name)}:(\d+): (\S+)", done.stderr, re.MULTILINE)
+        self.assertEqual(
+            lines, [("3", "gateway.threads:"), ("5", "tenants[0].id:"), ("7", "secrets.key:")]
+        )
+
+    def test_a_missing_file_is_said(self):
+        done = run_gateway("--config", "/nonexistent.toml", "--check")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("cannot be read", done.stderr)
+
+
+class KeysTest(unittest.TestCase):
+    def test_a_key_is_made_listed_rotated_and_revoked(self):
+        with RunningGateway(OBJECTS) as gateway:
+            self.assertEqual(gateway.first_key, gateway.admin_key)
+            made = gateway.keys("create", "--project", "web", "--label", "team=red")
+            self.assertEqual(made.returncode, 0, made.stderr)
+            secret = made.stdout.strip()
+            self.assertRegex(secret, r"^sk-sluice-\w{30}$")
+            listed = json.loads(gateway.keys("list", "-o", "json").stdout)
+            key = next(key for key in listed if key["labels"] == {"team": "red"})
+            self.assertEqual(key["hint"], secret[-4:])
+            rotated = gateway.keys("rotate", key["id"])
+            self.assertNotEqual(rotated.stdout.strip(), secret)
+            self.assertIn("revoked", gateway.keys("revoke", key["id"]).stdout)
+            self.assertIn("revoked", gateway.keys("list").stdout)
+            self.assertEqual(gateway.keys("rotate", key["id"]).returncode, 1)
+            wrong = gateway.keys("create", "--project", "nothing")
+            self.assertIn("there is no project 'nothing'", wrong.stderr)
+            for text in (gateway.log(), (gateway.folder / "data" / "snapshot.json").read_text()):
+                self.assertNotIn(secret, text)
+
+    def test_without_a_gateway_it_says_so(self):
+        with RunningGateway(OBJECTS) as gateway:
+            gateway.stop()
+            done = gateway.keys("list")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("no gateway answers", done.stderr)
+
+
+class SnapshotTest(unittest.TestCase):
+    def test_what_the_api_made_outlives_kill_and_the_first_key_is_made_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with RunningGateway(OBJECTS, folder) as gateway:
+                key = gateway.first_key
+                self.assertEqual(gateway.admin("POST", "tenants", {"id": "late"})[0], 201)
+                gateway.process.send_signal(signal.SIGKILL)
+                gateway.process.wait()
+                gateway.process.returncode = 0
+            with RunningGateway(OBJECTS, folder) as gateway:
+                self.assertIsNone(gateway.first_key)
+                self.assertEqual(gateway.admin("GET", "tenants/late", key=key)[0], 200)
+
+    def test_a_reload_takes_the_files_objects_over(self):
+        with RunningGateway(OBJECTS) as gateway:
+            generation = gateway.admin("GET", "snapshot")[1]["generation"]
+            gateway.write_config(OBJECTS + '[[pools]]\nid = "here"\n')
+            gateway.reload()
+            waited = f"pools?wait_s=20&after={generation}"
+            self.assertEqual(gateway.admin("GET", waited)[1]["data"][0]["id"], "here")
+            status, answer = gateway.admin("DELETE", "pools/here")
+            self.assertEqual((status, answer["error"]["code"]), (409, "owned_by_file"))
+
+
+class OpenApiTest(unittest.TestCase):
+    """Requests that schemathesis makes from the document, each answer held against it."""
+
+    def test_schemathesis(self):
+        with RunningGateway(OBJECTS) as gateway:
+            with urllib.request.urlopen(f"{gateway.admin_url}/metrics", timeout=20) as answer:
+                self.assertIn(b"sluice_gateway_snapshot_generation 2", answer.read())
+            done = subprocess.run(
+                [
+                    sys.executable, "-m", "schemathesis.cli", "run",
+                    f"{gateway.admin_url}/admin/v1/openapi.json",
+                    "--header", f"Authorization: Bearer {gateway.admin_key}",
+                    "--phases", "examples,coverage,fuzzing", "--max-examples", "5",
+                    "--seed", "1", "--no-color", "--no-shrink",
+                    "--checks", "not_a_server_error,status_code_conformance,"
+                    "content_type_conformance,response_schema_conformance,"
+                    "response_headers_conformance,unsupported_method",
+                    # The key that calls would be revoked, the whole replaced, and time waited away.
+                    "--exclude-operation-id", "revoke_key",
+                    "--exclude-operation-id", "put_snapshot",
+                ],
+                capture_output=True, text=True, timeout=SCHEMATHESIS_TIMEOUT_S,
+                cwd=gateway.folder,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-2000:])
+            self.assertEqual(gateway.admin("GET", "keys")[0], 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
