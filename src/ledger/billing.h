@@ -55,9 +55,10 @@ struct Attempt {
   const contract::Price* cost = nullptr;
   AttemptStart start = AttemptStart::kFresh;
   AttemptEnd end = AttemptEnd::kWithRequest;
-  std::optional<Quantities> usage = std::nullopt;  // as the replica stated it; prompt without the cached part
-  Quantities counted = {};          // by the gateway: what was sent to it, what of it reached the
-                                    // client
+  std::optional<Quantities> usage =
+      std::nullopt;         // as the replica stated it; prompt without the cached part
+  Quantities counted = {};  // by the gateway: what was sent to it, what of it reached the
+                            // client
 };
 
 // ---- rules ----------------------------------------------------------------------------------

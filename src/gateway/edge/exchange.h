@@ -129,17 +129,12 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
 class ExchangePool {
  public:
   static constexpr size_t kKeptMax = 1024;
-  ExchangePool() = default;
-  ~ExchangePool();
-  ExchangePool(const ExchangePool&) = delete;
-  ExchangePool& operator=(const ExchangePool&) = delete;
-
   void* take(size_t bytes);
   void give(void* block, size_t bytes);
 
  private:
   size_t block_bytes_ = 0;  // all are of one size
-  std::vector<void*> free_;
+  std::vector<std::unique_ptr<std::byte[]>> free_;
 };
 
 // For std::allocate_shared.

@@ -23,21 +23,18 @@ std::shared_ptr<PromptEstimate> Estimates::prompts_of(std::string_view model) {
   return prompts_.emplace(model, std::make_shared<PromptEstimate>()).first->second;
 }
 
-ExchangePool::~ExchangePool() {
-  for (void* block : free_) ::operator delete(block);
-}
-
 void* ExchangePool::take(size_t bytes) {
-  if (bytes != block_bytes_ || free_.empty()) return ::operator new(bytes);
-  void* block = free_.back();
+  if (bytes != block_bytes_ || free_.empty())
+    return std::make_unique_for_overwrite<std::byte[]>(bytes).release();
+  void* block = free_.back().release();
   free_.pop_back();
   return block;
 }
 
 void ExchangePool::give(void* block, size_t bytes) {
+  std::unique_ptr<std::byte[]> given(static_cast<std::byte*>(block));
   if (block_bytes_ == 0) block_bytes_ = bytes;
-  if (bytes != block_bytes_ || free_.size() >= kKeptMax) return ::operator delete(block);
-  free_.push_back(block);
+  if (bytes == block_bytes_ && free_.size() < kKeptMax) free_.push_back(std::move(given));
 }
 
 Gateway::Gateway(GatewayOptions options)
