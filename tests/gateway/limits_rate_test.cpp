@@ -152,6 +152,17 @@ TEST(LimitsRate, AChangedLimitKeepsWhatIsTaken) {
   EXPECT_EQ(word.level(0).remaining, 25);
 }
 
+// The tokens that have flowed are the old limit's up to the change and the new one's after it.
+TEST(LimitsRate, AChangeGoesOnFromWhatHasFlowed) {
+  RateWord<> word({60, 60}, 0);  // 1 a second
+  word.reserve(60, 0);
+  word.change({120, 60}, 30'000'000'000);
+  EXPECT_EQ(word.level(30'000'000'000).remaining, 30);
+  EXPECT_EQ(word.level(40'000'000'000).remaining, 50);
+  word.change({120, 60}, 40'000'000'000);
+  EXPECT_EQ(word.level(45'000'000'000).remaining, 60);
+}
+
 // ---- against a model --------------------------------------------------------------------------
 
 // The same limit, written down in full: every token that was admitted has a place of its own.
