@@ -59,6 +59,8 @@ TEST(LimitsRate, AClockAtItsEndOverflowsNothing) {
   word.give_back(last.place, 0, INT64_MAX);
   EXPECT_EQ(word.level(INT64_MAX).remaining, 1'000);
   EXPECT_EQ(word.level(0).remaining, 0) << "a clock that goes back gives nothing";
+  RateWord<> begun_later({60, 60}, kMinuteNs);
+  EXPECT_EQ(begun_later.level(0).remaining, 60) << "before its beginning a clock stands still";
 }
 
 TEST(LimitsRate, CostsAtTheEdges) {
