@@ -114,6 +114,9 @@ TEST(LimitsRate, DebtDelaysTheNextAndIsHeldToAMost) {
   EXPECT_EQ(word.reserve(1, 0).retry_at_ns, 11'000'000'000);
   for (int i = 0; i < 100; ++i) word.book(INT64_MAX, 0);
   EXPECT_EQ(word.reserve(1, 0).answer, RateAnswer::kLater);
+  RateWord<> slow({1, 1}, 0);
+  slow.book(INT64_MAX, 0);
+  EXPECT_EQ(slow.reserve(1, 0).retry_at_ns, Flow::kNeverNs);
 }
 
 // The whole of a refund comes back while nothing has flowed, in whatever order.
