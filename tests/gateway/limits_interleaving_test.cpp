@@ -164,6 +164,27 @@ TEST(LimitsInterleaving, ALimitThatChangesLosesNothingThatIsOpen) {
   EXPECT_GT(explorer.states(), 100);
 }
 
+// A reader that meets the writer waits; the orders in which it waits for ever are cut.
+TEST(LimitsInterleaving, AFlowIsNeverReadHalfWritten) {
+  constexpr Flow kOld = {.anchor_ns = 1, .anchor_tokens = 2, .per_minute = 3, .burst = 4};
+  constexpr Flow kNew = {.anchor_ns = 5, .anchor_tokens = 6, .per_minute = 7, .burst = 8};
+  Explorer explorer;
+  SharedFlow<ExploredWordsAndParameters> shared(kOld);
+  int64_t reads = 0;
+  explorer.add_thread({[&](Local&) {
+    const Flow flow = shared.read();
+    ++reads;
+    const Flow& whole = flow.anchor_ns == kOld.anchor_ns ? kOld : kNew;
+    ASSERT_EQ(flow.anchor_ns, whole.anchor_ns);
+    ASSERT_EQ(flow.anchor_tokens, whole.anchor_tokens);
+    ASSERT_EQ(flow.limit(), whole.limit());
+  }});
+  explorer.add_thread({[&](Local&) { shared.write(kNew); }});
+  explorer.run();
+  EXPECT_GT(reads, 0);
+  EXPECT_GT(explorer.ends(), 0);
+}
+
 // Two threads meet in a period whose slot still holds the one of four periods ago, while a third
 // settles in the period before.
 TEST(LimitsInterleaving, CalendarPeriodsRollOver) {

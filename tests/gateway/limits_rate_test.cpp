@@ -59,6 +59,8 @@ TEST(LimitsRate, AClockAtItsEndOverflowsNothing) {
   word.give_back(last.place, 0, INT64_MAX);
   EXPECT_EQ(word.level(INT64_MAX).remaining, 1'000);
   EXPECT_EQ(word.level(0).remaining, 0) << "a clock that goes back gives nothing";
+  RateWord<> begun_later({60, 60}, kMinuteNs);
+  EXPECT_EQ(begun_later.level(0).remaining, 60) << "before its beginning a clock stands still";
 }
 
 TEST(LimitsRate, CostsAtTheEdges) {
@@ -112,6 +114,9 @@ TEST(LimitsRate, DebtDelaysTheNextAndIsHeldToAMost) {
   EXPECT_EQ(word.reserve(1, 0).retry_at_ns, 11'000'000'000);
   for (int i = 0; i < 100; ++i) word.book(INT64_MAX, 0);
   EXPECT_EQ(word.reserve(1, 0).answer, RateAnswer::kLater);
+  RateWord<> slow({1, 1}, 0);
+  slow.book(INT64_MAX, 0);
+  EXPECT_EQ(slow.reserve(1, 0).retry_at_ns, Flow::kNeverNs);
 }
 
 // The whole of a refund comes back while nothing has flowed, in whatever order.
@@ -150,6 +155,17 @@ TEST(LimitsRate, AChangedLimitKeepsWhatIsTaken) {
   EXPECT_EQ(word.reserve(10, 0).retry_at_ns, kMinuteNs) << "30 must flow at 30 a minute";
   word.give_back(place, 5, 0);
   EXPECT_EQ(word.level(0).remaining, 25);
+}
+
+// The tokens that have flowed are the old limit's up to the change and the new one's after it.
+TEST(LimitsRate, AChangeGoesOnFromWhatHasFlowed) {
+  RateWord<> word({60, 60}, 0);  // 1 a second
+  word.reserve(60, 0);
+  word.change({120, 60}, 30'000'000'000);
+  EXPECT_EQ(word.level(30'000'000'000).remaining, 30);
+  EXPECT_EQ(word.level(40'000'000'000).remaining, 50);
+  word.change({120, 60}, 40'000'000'000);
+  EXPECT_EQ(word.level(45'000'000'000).remaining, 60);
 }
 
 // ---- against a model --------------------------------------------------------------------------

@@ -182,6 +182,18 @@ TEST(LimitsSet, RetryAfterIsThatOfTheLongestWait) {
   EXPECT_TRUE(world.reserve(tokens(25, 25)).ok());
 }
 
+TEST(LimitsSet, RetryAfterDoesNotCountTheRefusedRequestItself) {
+  World world;
+  world.key() = {.requests_per_minute = 2};
+  world.model() = {.tokens_per_minute = 60};
+  world.apply();
+  auto first = world.reserve(tokens(20, 20));
+  const auto refused = world.reserve(tokens(20, 25));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().object, LimitObject::kModel);
+  EXPECT_EQ(refused.error().retry_after_ns, 25 * kSecondNs);
+}
+
 TEST(LimitsSet, ConcurrencyKnowsNoTime) {
   World world;
   world.key() = {.concurrent_streams = 1};

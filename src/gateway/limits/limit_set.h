@@ -96,11 +96,13 @@ struct LimitSets {
   std::shared_ptr<const LimitSet> model;
 };
 
-// What a request took from one limit.
+// What a request took from one limit. Not initialised: a reservation has room for many.
 struct LimitTaken {
-  int64_t cost = 0;
-  RatePlace place = {};  // of limits per minute
-  int64_t period = 0;    // of calendar limits
+  int64_t cost;
+  uint64_t start;  // of limits per minute: RatePlace's
+  int64_t at;      // of limits per minute: what had flowed; of calendar limits: the period
+
+  RatePlace place() const { return {.cost = cost, .start = start, .flowed = at}; }
 };
 
 // What one request holds. Settled or given back exactly once: the destructor gives back what is
@@ -135,7 +137,7 @@ class LimitReservation {
   int64_t output_tokens_reserved_ = 0;
   int64_t output_tokens_booked_ = 0;  // with what it outgrew
   int taken_count_ = 0;  // of the first so many limits: the key's set, then the model's
-  std::array<LimitTaken, LimitSets::kLimitsMax> taken_;
+  std::array<LimitTaken, LimitSets::kLimitsMax> taken_;  // the first taken_count_ are written
 };
 
 core::Result<LimitReservation, LimitRefusal> reserve(const LimitSets& sets, const Demand& demand);

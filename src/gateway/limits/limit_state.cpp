@@ -146,14 +146,14 @@ LimitAnswer ask(const LimitState& state, int64_t cost, const Instant& instant) {
 bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& taken) {
   if (auto* rate = std::get_if<RateWord<>>(&state.word)) {
     const RateAttempt attempt = rate->reserve(cost, instant.now_ns);
-    taken = {.cost = cost, .place = attempt.place};
+    taken = {.cost = cost, .start = attempt.place.start, .at = attempt.place.flowed};
     return attempt.answer == RateAnswer::kTaken;
   }
-  taken = {.cost = cost};
+  taken = {.cost = cost, .start = 0, .at = 0};
   if (auto* open = std::get_if<OpenWord<>>(&state.word)) return open->reserve();
   if (auto* balance = std::get_if<BalanceWord<>>(&state.word)) return balance->reserve(cost);
-  taken.period = period_in(state, instant);
-  return std::get<CalendarWord<>>(state.word).reserve(cost, taken.period);
+  taken.at = period_in(state, instant);
+  return std::get<CalendarWord<>>(state.word).reserve(cost, taken.at);
 }
 
 void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
@@ -161,12 +161,12 @@ void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
   if (auto* rate = std::get_if<RateWord<>>(&state.word)) {
     if (end.used >= end.booked) return rate->book(end.used - end.booked, instant.now_ns);
     const int64_t unused = std::min(end.booked - end.used, taken.cost);
-    return rate->give_back(taken.place, taken.cost - unused, instant.now_ns);
+    return rate->give_back(taken.place(), taken.cost - unused, instant.now_ns);
   }
   if (auto* open = std::get_if<OpenWord<>>(&state.word)) return open->release();
   const int64_t excess = end.used - end.booked;
   if (auto* balance = std::get_if<BalanceWord<>>(&state.word)) return balance->add(-excess);
-  std::get<CalendarWord<>>(state.word).add(excess, taken.period);
+  std::get<CalendarWord<>>(state.word).add(excess, taken.at);
 }
 
 int64_t limit_of(const LimitState& state) {
