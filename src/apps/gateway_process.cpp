@@ -92,7 +92,7 @@ core::Result<void> GatewayProcess::open_records() {
   follower_ = std::make_unique<store::Follower>(
       store::Follower::Options{.address = store_address_, .journal_folder = journal_folder},
       journal_.get(), &clock_, &log_);
-  if (!follower_->wait_until_applied(journal_->last_sequence(), kCatchUpNs))
+  if (!follower_->wait_until_swept(kCatchUpNs))
     log_.warning(
         "the store {} does not have all records yet: quotas of the day and month count "
         "without them",

@@ -127,19 +127,18 @@ core::Result<void> Follower::sweep() {
     if (status_.swept || status_.applied_sequence < sweep_behind_) return {};
   }
   const auto left = TRY(copier_->left_open_before(journal_->start()));
-  for (const contract::Reservation& reservation : left) {
-    if (!journal_->append(ledger::lost_event(reservation, clock_->unix_ns()))) {
-      // Those that were taken must be in the store before it is asked again.
-      sweep_behind_ = journal_->last_sequence();
-      return core::Error{core::ErrorCode::kIo, journal_->trouble()};
-    }
+  if (left.empty()) {
+    const std::lock_guard lock(mutex_);
+    status_.swept = true;
+    changed_.notify_all();
+    return {};
   }
-  if (!left.empty())
-    log_->warning("{} requests of an earlier start ended without an event: given back",
-                  left.size());
-  const std::lock_guard lock(mutex_);
-  status_.swept = true;
-  changed_.notify_all();
+  log_->warning("{} requests of an earlier start have no event: given back", left.size());
+  for (const contract::Reservation& reservation : left) {
+    if (!journal_->append(ledger::lost_event(reservation, clock_->unix_ns()))) break;
+  }
+  // It looks again when these are in the store.
+  sweep_behind_ = journal_->last_sequence();
   return {};
 }
 

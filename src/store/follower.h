@@ -31,7 +31,7 @@ struct FollowerStatus {
   int64_t lag_records = 0;        // in the journal and not in the store
   int64_t lag_ns = 0;             // since the store last had all that was durable; 0: it has
   bool store_open = false;
-  bool swept = false;      // no reservation of an earlier start is open, as far as the journal says
+  bool swept = false;      // no reservation of an earlier start is open
   int64_t events = 0;      // applied by this process
   int64_t duplicates = 0;  // refused by their id
   int64_t failures = 0;    // of connections and batches
@@ -63,7 +63,8 @@ class Follower {
   // Waits until the record `sequence` is in the store, at most `timeout_ns`; whether it is. Records
   // that are not durable yet do not come: Journal::flush() first.
   bool wait_until_applied(uint64_t sequence, int64_t timeout_ns);
-  // The same for the sweep.
+  // The same for the sweep: all that earlier starts have left is in the store, so that balances and
+  // sums are what limits may start from.
   bool wait_until_swept(int64_t timeout_ns);
 
   // Ends after the batch in progress. What is left comes at the next start.

@@ -114,7 +114,6 @@ TEST_P(FollowerTest, RequestsOfAnEarlierStartAreGivenBack) {
   const auto follower = follow(journal.get());
   ASSERT_TRUE(journal->flush().ok());
   ASSERT_TRUE(follower->wait_until_swept(kPatienceNs)) << follower->status().trouble;
-  wait_for_all(journal.get(), follower.get());
   for (const auto& [id, reservation] : left)
     ASSERT_TRUE(recomputed_.apply(ledger::lost_event(reservation, 0)).ok());
   expect_books_right();
