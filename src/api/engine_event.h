@@ -5,6 +5,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "api/error.h"
 
 namespace sluice::api {
 
@@ -33,6 +36,21 @@ struct EngineEvent {
   bool draining = false;
   EngineLoad load;
 };
+
+// The same as a gateway receives it.
+struct HeardEngineEvent {
+  std::string epoch;
+  uint64_t sequence = 0;
+  bool snapshot = false;
+  std::vector<uint64_t> added;
+  std::vector<uint64_t> removed;
+  uint64_t name_space = 0;
+  int64_t page_tokens = 0;
+  bool draining = false;
+  EngineLoad load;
+};
+// Error: no JSON, or a member is missing or of another type.
+Parsed<HeardEngineEvent> parse_engine_event(std::string_view text);
 
 // {"epoch","sequence","snapshot","namespace","page_tokens","state","load":{…},"added","removed"}
 std::string to_json(const EngineEvent& event);

@@ -14,8 +14,8 @@ namespace {
 constexpr double kPanelWidth = 420.0;
 constexpr double kPanelHeight = 150.0;
 constexpr double kMargin = 60.0;
-constexpr std::array<std::string_view, kArms> kColours = {"#7f7f7f", "#d95f02", "#1b9e77", "#2c5fb3",
-                                                          "#000000"};
+constexpr std::array<std::string_view, kArms> kColours = {"#7f7f7f", "#d95f02", "#1b9e77",
+                                                          "#2c5fb3", "#000000"};
 
 struct Panel {
   double left = 0.0;
@@ -39,8 +39,8 @@ std::string panel_of(const Panel& panel, const std::vector<const Figures*>& figu
       "<text x='{:.0f}' y='{:.0f}' text-anchor='end'>{:.3g}</text>\n"
       "<text x='{:.0f}' y='{:.0f}' text-anchor='end'>{:.0f} s</text>\n",
       panel.left, panel.top, kPanelWidth, kPanelHeight, panel.left, panel.top - 6, panel.title,
-      panel.left - 4, panel.top + 10, most, panel.left + kPanelWidth,
-      panel.top + kPanelHeight + 14, until_s);
+      panel.left - 4, panel.top + 10, most, panel.left + kPanelWidth, panel.top + kPanelHeight + 14,
+      until_s);
   for (const Figures* f : figures) {
     std::string points;
     for (const Figures::Bucket& bucket : f->buckets)

@@ -194,7 +194,9 @@ TEST(routing_table, prefixes_pay_with_two_replicas) {
   const auto one = table_of(snapshot_of(1, 0));
   EXPECT_EQ(one->prefix_geometry(*one->directory().find_model("m")).kind,
             PrefixGeometry::Kind::kNone);
-  const auto two = table_of(snapshot_of(2, 0));
+  contract::Snapshot snapshot = snapshot_of(2, 0);
+  snapshot.models[0].vocabulary_file = "vocabulary.gguf";
+  const auto two = table_of(snapshot);
   const ModelEntry& model = *two->directory().find_model("m");
   EXPECT_EQ(two->prefix_geometry(model).kind, PrefixGeometry::Kind::kBytes);
   two->on_geometry(*two->directory().find_replica("local-0"),

@@ -30,7 +30,7 @@ class FairQueue {
   [[nodiscard]] bool push(WaitingRequest request);  // false: full
   // Whose turn it is; null: nobody waits. Until the next call of anything else.
   const WaitingRequest* first() const;
-  std::optional<WaitingRequest> pop();  // takes that one out
+  std::optional<WaitingRequest> pop();                 // takes that one out
   bool remove(uint64_t handle);                        // its client has gone
   std::vector<WaitingRequest> expire(int64_t now_ns);  // whose deadline has come
   int64_t size() const { return size_; }

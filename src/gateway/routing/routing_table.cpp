@@ -176,9 +176,10 @@ void RoutingTable::add_cached_tokens(const RouteRequest& request, int64_t now_ns
   }
   if (request.chain.empty()) return;
   prefixes_->match(request.chain, now_ns, blocks);
-  const ModelState& model = state_of(*request.model);
-  const int32_t page_tokens = model.page_tokens.load(std::memory_order_relaxed);
-  const int64_t block_tokens = page_tokens > 0 ? page_tokens : kByteBlock / kBytesPerToken;
+  const PrefixGeometry geometry = prefix_geometry(*request.model);
+  const int64_t block_tokens = geometry.kind == PrefixGeometry::Kind::kTokens
+                                   ? geometry.page_tokens
+                                   : kByteBlock / kBytesPerToken;
   const int64_t most = std::max<int64_t>(request.facts.tokens.prompt_tokens - 1, 0);
   for (size_t i = 0; i < candidates.size(); ++i) {
     const int32_t slot = replicas[i]->slot.value;
@@ -257,7 +258,7 @@ PrefixGeometry RoutingTable::prefix_geometry(const ModelEntry& model) const {
   if (model.replicas.size() < 2) return {};
   const ModelState& state = state_of(model);
   const int32_t page_tokens = state.page_tokens.load(std::memory_order_acquire);
-  if (page_tokens == 0)
+  if (page_tokens == 0 || model.model->vocabulary_file.empty())
     return {PrefixGeometry::Kind::kBytes, 0, contract::model_namespace(model.model->id, 0)};
   return {PrefixGeometry::Kind::kTokens, page_tokens,
           state.name_space.load(std::memory_order_relaxed)};
