@@ -5,6 +5,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "api/error.h"
 
 namespace sluice::api {
 
@@ -36,5 +39,19 @@ struct EngineEvent {
 
 // {"epoch","sequence","snapshot","namespace","page_tokens","state","load":{…},"added","removed"}
 std::string to_json(const EngineEvent& event);
+
+// The same as its reader has it.
+struct EngineNews {
+  std::string epoch;
+  uint64_t sequence = 0;
+  bool snapshot = false;
+  std::vector<uint64_t> added;
+  std::vector<uint64_t> removed;
+  uint64_t name_space = 0;
+  int64_t page_tokens = 0;
+  bool draining = false;
+  EngineLoad load;
+};
+Parsed<EngineNews> parse_engine_event(std::string_view json);
 
 }  // namespace sluice::api
