@@ -54,6 +54,7 @@ GatewayProcess::GatewayProcess(gateway::GatewayConfig config, Secrets secrets)
 // The admin plane first: it posts to the loops. Then the loops, then what they write to.
 GatewayProcess::~GatewayProcess() {
   admin_.reset();
+  watch_.reset();
   loops_.clear();
   archive_.reset();
 }
@@ -120,6 +121,7 @@ core::Result<void> GatewayProcess::make_loops() {
   if (!config_.access_log_file.empty())
     shared_->access_log_descriptor = TRY(open_access_log(config_.access_log_file));
   if (!config_.otlp_url.empty()) shared_->collector = TRY(net::parse_url(config_.otlp_url));
+  watch_ = std::make_unique<WatchLoop>(clock_, log_, shared_->secrets);
   for (int32_t i = 0; i < config_.threads; ++i)
     loops_.push_back(std::make_unique<DataLoop>(*shared_, random_seed()));
   for (gateway::ListenAddress address : config_.listen) {
@@ -174,6 +176,7 @@ void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> dire
   }
   table_ = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
   for (const auto& loop : loops_) loop->update(table_);
+  watch_->update(table_);
 }
 
 void GatewayProcess::archive(const contract::Snapshot& snapshot) {
@@ -227,6 +230,7 @@ std::string GatewayProcess::metrics_text() const {
 
 void GatewayProcess::run() {
   for (const auto& loop : loops_) loop->run();
+  watch_->run();
   admin_->run();
 }
 

@@ -8,6 +8,7 @@
 
 #include "apps/admin_plane.h"
 #include "apps/data_loop.h"
+#include "apps/watch_loop.h"
 #include "gateway/admin/query_worker.h"
 #include "gateway/limits/limit_table.h"
 #include "store/follower.h"
@@ -63,6 +64,7 @@ class GatewayProcess {
   gateway::Estimates estimates_;
   std::unique_ptr<DataLoopShared> shared_;
   std::vector<std::unique_ptr<DataLoop>> loops_;
+  std::unique_ptr<WatchLoop> watch_;
   std::vector<std::string> urls_;
   std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
   std::unique_ptr<store::Store> archive_store_;         // of the archive's thread
