@@ -114,9 +114,10 @@ struct PackArgs {
 
 // What linear() reads of its input, by the weights' type.
 enum class ActivationForm : uint8_t {
-  kF32,   // the float values as they are; the others want quantize_activations() first
-  kInt8,  // blocks of 32 int8 with one scale each
-  kBf16,  // bf16 values
+  kF32,     // the float values as they are; the others want quantize_activations() first
+  kInt8,    // blocks of 32 int8 with one scale each
+  kBf16,    // bf16 values
+  kPlanes,  // two int8 digits of each value and one scale a row: 15 bits and a sign
 };
 inline constexpr int32_t kActivationBlock = 32;
 
@@ -125,7 +126,7 @@ struct QuantizeArgs {
   ActivationForm form = ActivationForm::kInt8;  // not kF32
   const float* x = nullptr;                     // (rows, inputs)
   int64_t rows = 0;
-  int64_t inputs = 0;           // kInt8: whole blocks of 32
+  int64_t inputs = 0;           // kInt8, kPlanes: whole blocks of 32
   std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 
