@@ -147,7 +147,8 @@ struct LinearArgs {
 inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
 inline constexpr int32_t kHeadDimMax = 256;
 
-enum class KvFormat : uint8_t { kF16, kF32 };
+// kBf16 lies in pairs for tiles (kv_layout.h); only tables whose kv_format() says so read it.
+enum class KvFormat : uint8_t { kF16, kF32, kBf16 };
 
 // One layer's keys and values: page p lies at base + p · kv_page_bytes(format, heads, head_dim).
 // Layout inside a page: kernels/kv_layout.h.
@@ -220,6 +221,8 @@ struct Ops {
   void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
   void (*linear)(const LinearArgs& args, int thread, int threads);
 
+  // The 16-bit format that this table's attention reads best.
+  KvFormat (*kv_format)(int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
 

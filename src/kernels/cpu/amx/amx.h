@@ -36,6 +36,11 @@ void pack_planes(const PackArgs& args, int thread, int threads);
 void quantize_planes(const QuantizeArgs& args, int thread, int threads);
 void linear_planes(const LinearArgs& args, int thread, int threads);
 
+// bf16 in pairs for heads of whole blocks of 32, else f16. Pages of other formats go to avx512.
+KvFormat kv_format(int32_t head_dim);
+void kv_store(const KvStoreArgs& args, int thread, int threads);
+void attention(const AttentionArgs& args, int thread, int threads);
+
 // Probes: operations done in about `rounds` products of tiles.
 int64_t probe_int8(int64_t rounds, int32_t* sink);
 int64_t probe_bf16(int64_t rounds, int32_t* sink);
