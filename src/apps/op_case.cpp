@@ -91,8 +91,8 @@ std::shared_ptr<AttentionData> attention_data(const Ops& ops, const OpShape& sha
   const int64_t tokens = shape.depth + shape.rows;
   const int64_t pages = core::div_ceil(tokens, kernels::kPageTokens);
   for (int64_t p = 0; p < pages; ++p) data->pages.push_back(static_cast<int32_t>(p));
-  const int64_t page_bytes =
-      kernels::kv_page_bytes(kernels::KvFormat::kF16, shape.kv_heads, shape.head_dim);
+  const kernels::KvFormat format = ops.kv_format(shape.head_dim);
+  const int64_t page_bytes = kernels::kv_page_bytes(format, shape.kv_heads, shape.head_dim);
   data->copy_bytes = pages * page_bytes;
   data->copies = copies_for(shape, data->copy_bytes);
   data->arena = core::Buffer(data->copy_bytes * data->copies);
@@ -100,7 +100,7 @@ std::shared_ptr<AttentionData> attention_data(const Ops& ops, const OpShape& sha
   data->k = random_values(kSeed + 1, tokens * shape.kv_heads * shape.head_dim);
   data->v = random_values(kSeed + 2, tokens * shape.kv_heads * shape.head_dim);
   data->out.resize(data->q.size());
-  data->kv = {kernels::KvFormat::kF16, shape.kv_heads, shape.head_dim, data->arena.data()};
+  data->kv = {format, shape.kv_heads, shape.head_dim, data->arena.data()};
   const kernels::SequenceSpan all{0, static_cast<int32_t>(tokens), 0, data->pages.data()};
   ops.kv_store({data->kv, &all, 1, tokens, data->k.data(), data->v.data()}, 0, 1);
   for (int64_t c = 1; c < data->copies; ++c)
@@ -156,8 +156,9 @@ OpCase make_kv_store(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
       .result =
           [data] {
             std::vector<float> values_of(static_cast<size_t>(data->copy_bytes / 2));
-            kernels::decode(DType::kF16, data->arena.data(), data->copy_bytes / 2,
-                            values_of.data());
+            const bool is_bf16 = data->kv.format == kernels::KvFormat::kBf16;
+            kernels::decode(is_bf16 ? DType::kBF16 : DType::kF16, data->arena.data(),
+                            data->copy_bytes / 2, values_of.data());
             return values_of;
           },
   };

@@ -41,6 +41,12 @@ inline float float_of_bf16(uint16_t value) {
   return std::bit_cast<float>(uint32_t{value} << 16);
 }
 
+// Rounds to nearest, ties to even; finite values.
+inline uint16_t bf16_of_float(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 inline uint16_t load_u16(const void* from) {
   uint16_t value;
   std::memcpy(&value, from, sizeof value);

@@ -1,6 +1,9 @@
-// Where keys and values lie inside a page. Elements are f16 or f32 (KvFormat), for one layer:
+// Where keys and values lie inside a page. Elements are of KvFormat, for one layer:
 //   keys    (kv_heads, head_dim, kPageTokens)   transposed: lanes of a vector are tokens
 //   values  (kv_heads, kPageTokens, head_dim)
+// and of kBf16, in pairs along what attention sums over, as tiles want their second operand:
+//   keys    (kv_heads, head_dim / 2, kPageTokens, 2)
+//   values  (kv_heads, kPageTokens / 2, head_dim, 2)
 // with all keys of the page first.
 #pragma once
 
@@ -10,11 +13,20 @@ namespace sluice::kernels {
 namespace {
 
 inline int64_t kv_element_bytes(KvFormat format) {
-  return format == KvFormat::kF16 ? 2 : 4;
+  return format == KvFormat::kF32 ? 4 : 2;
 }
 // Elements of the keys (or the values) of one head in a page.
 inline int64_t kv_head_elements(const KvLayer& kv) {
   return int64_t{kPageTokens} * kv.head_dim;
+}
+// The element of a head's keys, and of its values.
+inline int64_t kv_key_at(const KvLayer& kv, int64_t d, int64_t token) {
+  if (kv.format == KvFormat::kBf16) return (d / 2 * kPageTokens + token) * 2 + d % 2;
+  return d * kPageTokens + token;
+}
+inline int64_t kv_value_at(const KvLayer& kv, int64_t token, int64_t d) {
+  if (kv.format == KvFormat::kBf16) return (token / 2 * kv.head_dim + d) * 2 + token % 2;
+  return token * kv.head_dim + d;
 }
 inline int64_t kv_bytes(const KvLayer& kv) {
   return 2 * kv.kv_heads * kv_head_elements(kv) * kv_element_bytes(kv.format);

@@ -114,9 +114,10 @@ struct PackArgs {
 
 // What linear() reads of its input, by the weights' type.
 enum class ActivationForm : uint8_t {
-  kF32,   // the float values as they are; the others want quantize_activations() first
-  kInt8,  // blocks of 32 int8 with one scale each
-  kBf16,  // bf16 values
+  kF32,     // the float values as they are; the others want quantize_activations() first
+  kInt8,    // blocks of 32 int8 with one scale each
+  kBf16,    // bf16 values
+  kPlanes,  // two int8 digits of each value and one scale a row: 15 bits and a sign
 };
 inline constexpr int32_t kActivationBlock = 32;
 
@@ -125,7 +126,7 @@ struct QuantizeArgs {
   ActivationForm form = ActivationForm::kInt8;  // not kF32
   const float* x = nullptr;                     // (rows, inputs)
   int64_t rows = 0;
-  int64_t inputs = 0;           // kInt8: whole blocks of 32
+  int64_t inputs = 0;           // kInt8, kPlanes: whole blocks of 32
   std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 
@@ -146,7 +147,8 @@ struct LinearArgs {
 inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
 inline constexpr int32_t kHeadDimMax = 256;
 
-enum class KvFormat : uint8_t { kF16, kF32 };
+// kBf16 lies in pairs for tiles (kv_layout.h); only tables whose kv_format() says so read it.
+enum class KvFormat : uint8_t { kF16, kF32, kBf16 };
 
 // One layer's keys and values: page p lies at base + p · kv_page_bytes(format, heads, head_dim).
 // Layout inside a page: kernels/kv_layout.h.
@@ -219,6 +221,8 @@ struct Ops {
   void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
   void (*linear)(const LinearArgs& args, int thread, int threads);
 
+  // The 16-bit format that this table's attention reads best.
+  KvFormat (*kv_format)(int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
 

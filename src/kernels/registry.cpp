@@ -27,6 +27,7 @@ constexpr Ops kAvx512Vnni = {
     .activation_bytes = cpu::activation_bytes,
     .quantize_activations = avx512::quantize_activations,
     .linear = avx512::linear,
+    .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx512::kv_store,
     .attention = avx512::attention,
     .argmax = avx512::argmax,
@@ -35,7 +36,7 @@ constexpr Ops kAvx512Vnni = {
     .top_k = avx512::top_k,
 };
 
-// AMX for linear layers, all else as avx512_vnni.
+// AMX for linear layers and attention, all else as avx512_vnni.
 constexpr Ops kAmx = [] {
   Ops ops = kAvx512Vnni;
   ops.name = "amx";
@@ -49,6 +50,9 @@ constexpr Ops kAmx = [] {
   ops.activation_bytes = amx::activation_bytes;
   ops.quantize_activations = amx::quantize_activations;
   ops.linear = amx::linear;
+  ops.kv_format = amx::kv_format;
+  ops.kv_store = amx::kv_store;
+  ops.attention = amx::attention;
   return ops;
 }();
 
@@ -66,6 +70,7 @@ constexpr Ops kAvx2 = {
     .activation_bytes = cpu::activation_bytes,
     .quantize_activations = avx2::quantize_activations,
     .linear = avx2::linear,
+    .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx2::kv_store,
     .attention = avx2::attention,
     .argmax = avx2::argmax,
@@ -88,6 +93,7 @@ constexpr Ops kReference = {
     .activation_bytes = ref::activation_bytes,
     .quantize_activations = ref::quantize_activations,
     .linear = ref::linear,
+    .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = ref::kv_store,
     .attention = ref::attention,
     .argmax = ref::argmax,

@@ -11,6 +11,8 @@ namespace {
 // With fewer rows than this, row-wise work costs less than waking the pool.
 constexpr int64_t kSharedRowsMin = 4;
 using kernels::ActivationForm;
+constexpr ActivationForm kPackedForms[] = {ActivationForm::kInt8, ActivationForm::kBf16,
+                                           ActivationForm::kPlanes};
 
 }  // namespace
 
@@ -42,10 +44,8 @@ void Forward::lay_out() {
     bytes = 0;
     place_rows(&hidden_, spec_.hidden);
     place_rows(&normed_, spec_.hidden);
-    if (uses(ActivationForm::kInt8))
-      place(&int8_, ops_.activation_bytes(ActivationForm::kInt8, rows_max_, inputs_max));
-    if (uses(ActivationForm::kBf16))
-      place(&bf16_, ops_.activation_bytes(ActivationForm::kBf16, rows_max_, inputs_max));
+    for (const ActivationForm form : kPackedForms)
+      if (uses(form)) place(&packed(form), ops_.activation_bytes(form, rows_max_, inputs_max));
     place_rows(&q_, spec_.q_columns());
     place_rows(&k_, spec_.kv_columns());
     place_rows(&v_, spec_.kv_columns());
@@ -69,8 +69,8 @@ bool Forward::uses(ActivationForm form) const {
   });
 }
 
-std::byte* Forward::packed(ActivationForm form) const {
-  return form == ActivationForm::kBf16 ? bf16_ : int8_;
+std::byte*& Forward::packed(ActivationForm form) {
+  return packed_[static_cast<size_t>(form)];
 }
 
 template <typename Work>
@@ -120,7 +120,7 @@ void Forward::turn(const Heads& heads, int thread, int threads) {
 
 void Forward::quantize(const float* x, std::span<const Matrix* const> users, int thread,
                        int threads) {
-  for (const ActivationForm form : {ActivationForm::kInt8, ActivationForm::kBf16}) {
+  for (const ActivationForm form : kPackedForms) {
     const auto wants = [&](const Matrix* user) { return ops_.activation_form(user->type) == form; };
     if (std::none_of(users.begin(), users.end(), wants)) continue;
     ops_.quantize_activations({.form = form,

@@ -1,6 +1,7 @@
 // The forward pass of a decoder: blocks over a step's rows, in buffers that last from load to end.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
@@ -42,7 +43,7 @@ class Forward {
 
   void lay_out();
   bool uses(kernels::ActivationForm form) const;
-  std::byte* packed(kernels::ActivationForm form) const;
+  std::byte*& packed(kernels::ActivationForm form);
   void prepare(const StepBatch& batch);
   void attend(const LayerWeights& w, const kernels::KvLayer& kv);
   void keep_rows(std::span<const int32_t> kept);
@@ -78,21 +79,20 @@ class Forward {
   const StepBatch* batch_ = nullptr;  // of the step that runs
   int64_t rows_ = 0;
 
-  core::Buffer storage_;       // what follows points into it
-  float* hidden_ = nullptr;    // (rows, hidden): the residual stream
-  float* normed_ = nullptr;    // (rows, hidden)
-  std::byte* int8_ = nullptr;  // the input of the products that come next, in these forms
-  std::byte* bf16_ = nullptr;
-  float* q_ = nullptr;            // (rows, heads, head_dim)
-  float* k_ = nullptr;            // (rows, kv_heads, head_dim)
-  float* v_ = nullptr;            // (rows, kv_heads, head_dim)
-  float* attended_ = nullptr;     // (rows, heads, head_dim)
-  float* gate_ = nullptr;         // (rows, ffn)
-  float* up_ = nullptr;           // (rows, ffn)
-  float* cosines_ = nullptr;      // (rows, rope dims / 2)
-  float* sines_ = nullptr;        // (rows, rope dims / 2)
-  int32_t* positions_ = nullptr;  // (rows)
-  int32_t* row_index_ = nullptr;  // (rows): 0, 1, 2, …: the row's row in cosines and sines
+  core::Buffer storage_;                // what follows points into it
+  float* hidden_ = nullptr;             // (rows, hidden): the residual stream
+  float* normed_ = nullptr;             // (rows, hidden)
+  std::array<std::byte*, 4> packed_{};  // by form: the input of the products that come next
+  float* q_ = nullptr;                  // (rows, heads, head_dim)
+  float* k_ = nullptr;                  // (rows, kv_heads, head_dim)
+  float* v_ = nullptr;                  // (rows, kv_heads, head_dim)
+  float* attended_ = nullptr;           // (rows, heads, head_dim)
+  float* gate_ = nullptr;               // (rows, ffn)
+  float* up_ = nullptr;                 // (rows, ffn)
+  float* cosines_ = nullptr;            // (rows, rope dims / 2)
+  float* sines_ = nullptr;              // (rows, rope dims / 2)
+  int32_t* positions_ = nullptr;        // (rows)
+  int32_t* row_index_ = nullptr;        // (rows): 0, 1, 2, …: the row's row in cosines and sines
 };
 
 }  // namespace sluice::model

@@ -28,9 +28,9 @@ struct Model::State {
 namespace {
 
 // One layer's keys and values without an arena yet.
-kernels::KvLayer kv_layer(const Spec& spec, Arithmetic arithmetic) {
-  return {.format =
-              arithmetic == Arithmetic::kExact ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
+kernels::KvLayer kv_layer(const Spec& spec, const kernels::Ops& ops, Arithmetic arithmetic) {
+  return {.format = arithmetic == Arithmetic::kExact ? kernels::KvFormat::kF32
+                                                     : ops.kv_format(spec.head_dim),
           .kv_heads = spec.kv_heads,
           .head_dim = spec.head_dim,
           .base = nullptr};
@@ -91,7 +91,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                                                .ops = *ops,
                                                .pool = state->pool,
                                                .step_tokens_max = options.step_tokens_max});
-  const kernels::KvLayer kv = kv_layer(state->spec, options.arithmetic);
+  const kernels::KvLayer kv = kv_layer(state->spec, state->ops, options.arithmetic);
   state->kv.assign(static_cast<size_t>(state->spec.layers), kv);
   state->plan = make_plan(state->spec, state->weights, *state->forward, kv);
   return std::unique_ptr<Model>(new Model(std::move(state)));

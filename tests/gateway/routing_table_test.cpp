@@ -30,7 +30,7 @@ contract::Snapshot snapshot_of(int locals, int remotes) {
   rented.id = "rented";
   rented.place = Place::kRemote;
   rented.owner = "cloud";
-  rented.data_classes = {contract::DataClass::kPublic, contract::DataClass::kInternal};
+  rented.data_classes.pop_back();  // kPrivate
   snapshot.pools = {own, rented};
   contract::Model model;
   model.id = "m";

@@ -15,6 +15,7 @@ namespace {
 
 float load_element(KvFormat format, const std::byte* from, int64_t index) {
   if (format == KvFormat::kF16) return load_f16(from + index * 2);
+  if (format == KvFormat::kBf16) return float_of_bf16(load_u16(from + index * 2));
   float value;
   std::memcpy(&value, from + index * 4, sizeof value);
   return value;
@@ -22,6 +23,7 @@ float load_element(KvFormat format, const std::byte* from, int64_t index) {
 
 void store_element(KvFormat format, std::byte* to, int64_t index, float value) {
   if (format == KvFormat::kF16) return store_u16(to + index * 2, f16_of_float(value));
+  if (format == KvFormat::kBf16) return store_u16(to + index * 2, bf16_of_float(value));
   std::memcpy(to + index * 4, &value, sizeof value);
 }
 
@@ -33,8 +35,8 @@ void store_row(const KvStoreArgs& args, const SequenceSpan& span, int64_t row) {
   for (int32_t h = 0; h < kv.kv_heads; ++h) {
     const int64_t at = (row * kv.kv_heads + h) * kv.head_dim;
     for (int32_t d = 0; d < kv.head_dim; ++d) {
-      store_element(kv.format, page_keys(kv, page, h), d * kPageTokens + token, args.k[at + d]);
-      store_element(kv.format, page_values(kv, page, h), token * kv.head_dim + d, args.v[at + d]);
+      store_element(kv.format, page_keys(kv, page, h), kv_key_at(kv, d, token), args.k[at + d]);
+      store_element(kv.format, page_values(kv, page, h), kv_value_at(kv, token, d), args.v[at + d]);
     }
   }
 }
@@ -45,11 +47,13 @@ struct HeadCache {
   std::array<float, kPageTokens * kHeadDimMax> values;  // (kPageTokens, head_dim)
 
   void load(const KvLayer& kv, int32_t page, int32_t head) {
-    const int64_t count = kv_head_elements(kv);
-    for (int64_t i = 0; i < count; ++i) {
-      keys[static_cast<size_t>(i)] = load_element(kv.format, page_keys(kv, page, head), i);
-      values[static_cast<size_t>(i)] = load_element(kv.format, page_values(kv, page, head), i);
-    }
+    for (int64_t d = 0; d < kv.head_dim; ++d)
+      for (int64_t t = 0; t < kPageTokens; ++t) {
+        keys[static_cast<size_t>(d * kPageTokens + t)] =
+            load_element(kv.format, page_keys(kv, page, head), kv_key_at(kv, d, t));
+        values[static_cast<size_t>(t * kv.head_dim + d)] =
+            load_element(kv.format, page_values(kv, page, head), kv_value_at(kv, t, d));
+      }
   }
 };
 

@@ -5,6 +5,7 @@ namespace sluice::kernels::amx {
 
 void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
   if (args.form == ActivationForm::kBf16) return quantize_bf16(args, thread, threads);
+  if (args.form == ActivationForm::kPlanes) return quantize_planes(args, thread, threads);
   if (args.rows >= kTilesRowsMin) return quantize_int8(args, thread, threads);
   avx512::quantize_activations(args, thread, threads);
 }
@@ -13,6 +14,8 @@ void linear(const LinearArgs& args, int thread, int threads) {
   switch (activation_form(args.weights.type)) {
     case ActivationForm::kBf16:
       return linear_bf16(args, thread, threads);
+    case ActivationForm::kPlanes:
+      return linear_planes(args, thread, threads);
     case ActivationForm::kInt8:
       if (args.rows >= kTilesRowsMin) return linear_int8(args, thread, threads);
       break;

@@ -7,6 +7,7 @@
 #include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/amx/bf16_layout.h"
 #include "kernels/cpu/amx/int8_layout.h"
+#include "kernels/cpu/amx/planes_layout.h"
 #include "kernels/half.h"
 
 namespace sluice::kernels::amx {
@@ -18,12 +19,6 @@ bool becomes_bf16(DType type) {
   return type == DType::kF16 || type == DType::kBF16;
 }
 
-// Rounds to nearest, ties to even. An f16 is never so large that rounding meets infinity.
-uint16_t bf16_of_f16(uint16_t half) {
-  const auto bits = std::bit_cast<uint32_t>(float_of_f16(half));
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
 // The panel of outputs [first, first + 16): tiles, zeros where there is no weight.
 void pack_bf16_panel(const PackArgs& args, int64_t first, std::byte* panel) {
   const auto* weights = reinterpret_cast<const uint16_t*>(args.weights);
@@ -33,7 +28,7 @@ void pack_bf16_panel(const PackArgs& args, int64_t first, std::byte* panel) {
     for (int64_t lane = 0; lane < kPanel; ++lane) {
       uint16_t value = 0;
       if (lane < lanes && k < args.inputs) value = weights[(first + lane) * args.inputs + k];
-      if (args.type == DType::kF16) value = bf16_of_f16(value);
+      if (args.type == DType::kF16) value = bf16_of_float(float_of_f16(value));
       pairs[(k / 2 * kPanel + lane) * 2 + k % 2] = value;
     }
 }
@@ -41,11 +36,14 @@ void pack_bf16_panel(const PackArgs& args, int64_t first, std::byte* panel) {
 }  // namespace
 
 int64_t packed_bytes(DType type, int64_t outputs, int64_t inputs) {
+  if (has_planes(type))
+    return core::div_ceil(outputs, kPanel) * PlaneWeights{has_minima(type)}.panel_bytes(inputs);
   if (!becomes_bf16(type)) return cpu::packed_bytes(type, outputs, inputs);
   return core::div_ceil(outputs, kPanel) * bf16_panel_bytes(inputs);
 }
 
 void pack(const PackArgs& args, int thread, int threads) {
+  if (has_planes(args.type)) return pack_planes(args, thread, threads);
   if (!becomes_bf16(args.type)) return cpu::pack(args, thread, threads);
   const core::Range outputs = core::split(args.outputs, kPanel, thread, threads);
   for (int64_t first = outputs.begin; first < outputs.end; first += kPanel)
@@ -53,11 +51,16 @@ void pack(const PackArgs& args, int thread, int threads) {
 }
 
 ActivationForm activation_form(DType weights) {
+  if (has_planes(weights)) return ActivationForm::kPlanes;
   return becomes_bf16(weights) ? ActivationForm::kBf16 : cpu::activation_form(weights);
 }
 
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs) {
   if (form == ActivationForm::kBf16) return TileActivations{inputs, rows}.bytes();
+  if (form == ActivationForm::kPlanes) {
+    const int64_t few_rows = std::min(rows, kPlaneTileRowsMin - 1);
+    return std::max(TileRows{inputs, rows}.bytes(), FewRows{inputs, few_rows}.bytes());
+  }
   // A step of fewer rows may use the same memory.
   const int64_t few = std::min(rows, kTilesRowsMin - 1);
   return std::max(TileCodes{inputs, rows}.bytes(), cpu::activation_bytes(form, few, inputs));

@@ -10,7 +10,7 @@ void kv_store(const KvStoreArgs& args, int thread, int threads) {
   kv_store_rows(args, thread, threads);
 }
 void attention(const AttentionArgs& args, int thread, int threads) {
-  attention_items(args, thread, threads);
+  attention_items(args, thread, threads, attend);
 }
 
 }  // namespace sluice::kernels::avx512

@@ -39,14 +39,6 @@ std::optional<PackedFormat> packed_format(DType type) {
   }
 }
 
-// One block of one output: its lane of each code vector, and its scale and minimum (f16 bits, or
-// the u8 of a super-block).
-struct LaneBlock {
-  std::array<uint32_t, 8> words{};
-  uint16_t scale = 0;
-  uint16_t minimum = 0;
-};
-
 void copy_words(const void* from, int count, LaneBlock& lane) {
   std::memcpy(lane.words.data(), from, static_cast<size_t>(count) * sizeof(uint32_t));
 }
@@ -80,7 +72,8 @@ void read_scales_6bit(const uint8_t* packed, int j, LaneBlock& lane) {
   lane.minimum = static_cast<uint16_t>(j < 4 ? at(j + 4) & 63 : at(j + 4) >> 4 | at(j) >> 6 << 4);
 }
 
-// Block `index` of a row of the file, for types that keep their bits.
+}  // namespace
+
 LaneBlock read_block(DType type, const uint8_t* row, int64_t index) {
   LaneBlock lane;
   const auto sub = static_cast<int>(index % 8);
@@ -134,6 +127,8 @@ LaneBlock read_block(DType type, const uint8_t* row, int64_t index) {
   }
   return lane;
 }
+
+namespace {
 
 // 32 floats to a Q8_0 block.
 LaneBlock quantize_block(const float* values) {

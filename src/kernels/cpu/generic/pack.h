@@ -1,6 +1,8 @@
 // Repacking of weights for the vector kernels: the same bytes for every processor.
 #pragma once
 
+#include <array>
+
 #include "kernels/ops.h"
 
 namespace sluice::kernels::cpu {
@@ -13,5 +15,15 @@ void pack(const PackArgs& args, int thread, int threads);
 
 ActivationForm activation_form(core::DType weights);
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
+
+// One block of 32 of one output: its lane of each code vector (packed.h), and its scale and minimum
+// (f16 bits, or the u8 of a super-block).
+struct LaneBlock {
+  std::array<uint32_t, 8> words{};
+  uint16_t scale = 0;
+  uint16_t minimum = 0;
+};
+// Block `index` of a row of the file, for types that keep their bits.
+LaneBlock read_block(core::DType type, const uint8_t* row, int64_t index);
 
 }  // namespace sluice::kernels::cpu

@@ -1,0 +1,226 @@
+// Attention over bf16 pages on the tile unit: the online softmax of generic/attention.inc, whose
+// scores and weighted sums are products of tiles straight from the pages.
+//
+// A query meets its positions in blocks of kBlockTokens from position 0 on. Scores: tile products
+// over head_dim in order. One maximum, one rescaling; weights are rounded to bf16 and meet the
+// values page by page, on top of the sums so far. Rows of a tile do not meet, and a weight of zero
+// adds zero, so a query's bits depend on its own positions alone.
+#include "kernels/cpu/amx/amx.h"
+#include "kernels/cpu/amx/tiles.h"
+#include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/avx512/vector.h"
+// After the vector that it is written in.
+#include "kernels/cpu/generic/attention.inc"
+
+namespace sluice::kernels::amx {
+namespace {
+
+constexpr int32_t kTiles = kQueries / static_cast<int32_t>(kTileRows);
+constexpr int64_t kKeyRowBytes = kPageTokens * 4;  // a pair of dimensions of a page's tokens
+
+void configure(int32_t rows) {
+  static constexpr TileConfig kConfigs[] = {{1, 2},  {2, 2},  {3, 2},  {4, 2},  {5, 2},  {6, 2},
+                                            {7, 2},  {8, 2},  {9, 2},  {10, 2}, {11, 2}, {12, 2},
+                                            {13, 2}, {14, 2}, {15, 2}, {16, 2}};
+  _tile_loadconfig(&kConfigs[rows - 1]);
+}
+
+// One tile of queries of an item.
+struct QueryTile {
+  alignas(64) uint16_t q[kHeadDimMax / kBlock][kTileRows][kBlock];  // scaled, bf16
+  alignas(64) float values[kTileRows * kHeadDimMax];                // (rows, head_dim): sums
+  float max[kTileRows];
+  Vector::Floats sums[kTileRows];  // of weights, by lane
+  int32_t rows;
+  int32_t positions[kTileRows];  // of the rows
+};
+
+// The pages of a block of positions.
+struct BlockPages {
+  const std::byte* keys[kBlockPages];
+  const std::byte* values[kBlockPages];
+};
+
+const float* query_of(const AttentionArgs& args, const Item& item, int32_t index) {
+  const int32_t group = args.heads / args.kv.kv_heads, query = item.first + index;
+  const int64_t row = item.span->first_row + query / group;
+  return args.q + (row * args.heads + item.kv_head * group + query % group) * args.kv.head_dim;
+}
+
+void start_tile(const AttentionArgs& args, const Item& item, int32_t first, QueryTile& tile) {
+  const int32_t group = args.heads / args.kv.kv_heads, left = item.queries - first;
+  tile.rows = left < kTileRows ? left : static_cast<int32_t>(kTileRows);
+  const __m512 scale = _mm512_set1_ps(args.scale);
+  for (int32_t r = 0; r < tile.rows; ++r) {
+    const float* q = query_of(args, item, first + r);
+    for (int32_t d = 0; d < args.kv.head_dim; d += kBlock) {
+      const __m512 low = _mm512_mul_ps(_mm512_loadu_ps(q + d), scale);
+      const __m512 high = _mm512_mul_ps(_mm512_loadu_ps(q + d + 16), scale);
+      _mm512_store_si512(tile.q[d / kBlock][r], (__m512i)_mm512_cvtne2ps_pbh(high, low));
+      _mm512_store_ps(tile.values + r * args.kv.head_dim + d, _mm512_setzero_ps());
+      _mm512_store_ps(tile.values + r * args.kv.head_dim + d + 16, _mm512_setzero_ps());
+    }
+    tile.max[r] = kNever;
+    tile.sums[r] = Vector::zero();
+    tile.positions[r] = item.span->first_position + (item.first + first + r) / group;
+  }
+}
+
+// scores (rows, kBlockTokens) of the block's first kPages pages.
+template <int kPages>
+inline void multiply_keys(const QueryTile& tile, const BlockPages& pages, int32_t head_dim,
+                          float (*scores)[kBlockTokens]) {
+  _tile_zero(0);
+  _tile_zero(1);
+  if constexpr (kPages == 2) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int32_t d = 0; d < head_dim / kBlock; ++d) {
+    const int64_t at = d * kTileRows * kKeyRowBytes;
+    _tile_loadd(4, tile.q[d], kRowBytes);
+    _tile_loadd(6, pages.keys[0] + at, kKeyRowBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, pages.keys[0] + at + 64, kKeyRowBytes);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kPages == 2) {
+      _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
+      _tile_dpbf16ps(2, 4, 6);
+      _tile_loadd(7, pages.keys[1] + at + 64, kKeyRowBytes);
+      _tile_dpbf16ps(3, 4, 7);
+    }
+  }
+  constexpr int64_t kStride = kBlockTokens * 4;
+  _tile_stored(0, scores[0], kStride);
+  _tile_stored(1, scores[0] + 16, kStride);
+  if constexpr (kPages == 2) {
+    _tile_stored(2, scores[0] + 32, kStride);
+    _tile_stored(3, scores[0] + 48, kStride);
+  }
+}
+
+using Weights = uint16_t[kBlockPages][kTileRows][kPageTokens];
+
+// 32 columns of the sums += weights · values.
+template <int kPages>
+inline void multiply_values(const Weights& weights, const BlockPages& pages, int32_t head_dim,
+                            float* sums) {
+  const int64_t stride = head_dim * 4;
+  for (int64_t column = 0; column < stride; column += 2 * kRowBytes) {
+    std::byte* at = reinterpret_cast<std::byte*>(sums) + column;
+    _tile_loadd(0, at, stride);
+    _tile_loadd(1, at + kRowBytes, stride);
+    _tile_loadd(4, weights[0], kRowBytes);
+    _tile_loadd(6, pages.values[0] + column, stride);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, pages.values[0] + column + kRowBytes, stride);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kPages == 2) {
+      _tile_loadd(5, weights[1], kRowBytes);
+      _tile_loadd(6, pages.values[1] + column, stride);
+      _tile_dpbf16ps(0, 5, 6);
+      _tile_loadd(7, pages.values[1] + column + kRowBytes, stride);
+      _tile_dpbf16ps(1, 5, 7);
+    }
+    _tile_stored(0, at, stride);
+    _tile_stored(1, at + kRowBytes, stride);
+  }
+}
+
+// The tile's queries over `kPages` pages from position `from` on.
+template <int kPages>
+inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim, QueryTile& tile) {
+  constexpr int32_t kTokens = kPages * kPageTokens;
+  alignas(64) float scores[kTileRows][kBlockTokens];
+  alignas(64) Weights weights;
+  multiply_keys<kPages>(tile, pages, head_dim, scores);
+  memory_fence();
+  for (int32_t r = 0; r < tile.rows; ++r) {
+    const float shrink =
+        weigh(scores[r], kTokens, tile.positions[r] + 1 - from, tile.max[r], tile.sums[r]);
+    for (int p = 0; p < kPages; ++p) {
+      const float* s = scores[r] + p * kPageTokens;
+      _mm512_store_si512(weights[p][r],
+                         (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(s + 16), _mm512_load_ps(s)));
+    }
+    if (shrink == 1) continue;
+    for (int32_t d = 0; d < head_dim; d += 16) {
+      float* at = tile.values + r * head_dim + d;
+      _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_set1_ps(shrink)));
+    }
+  }
+  memory_fence();
+  multiply_values<kPages>(weights, pages, head_dim, tile.values);
+  memory_fence();
+}
+
+// The first `tokens` values of a page, zeros behind them: what lies there may not be a number.
+void copy_values(const std::byte* values, int32_t tokens, int32_t head_dim, std::byte* copy) {
+  const int64_t pair_bytes = head_dim * 4;
+  __builtin_memset(copy, 0, static_cast<size_t>(kPageTokens / 2 * pair_bytes));
+  __builtin_memcpy(copy, values, static_cast<size_t>(tokens / 2 * pair_bytes));
+  if (tokens % 2 == 0) return;
+  for (int64_t at = tokens / 2 * pair_bytes; at < (tokens / 2 + 1) * pair_bytes; at += 64)
+    _mm512_store_si512(
+        copy + at, _mm512_and_si512(_mm512_loadu_si512(values + at), _mm512_set1_epi32(0xffff)));
+}
+
+void finish_item(const AttentionArgs& args, const Item& item, int32_t first,
+                 const QueryTile& tile) {
+  for (int32_t r = 0; r < tile.rows; ++r) {
+    float* out = args.out + (query_of(args, item, first + r) - args.q);
+    const __m512 factor = _mm512_set1_ps(1.0f / Vector::sum_of(tile.sums[r]));
+    for (int32_t d = 0; d < args.kv.head_dim; d += 16)
+      _mm512_storeu_ps(
+          out + d, _mm512_mul_ps(_mm512_load_ps(tile.values + r * args.kv.head_dim + d), factor));
+  }
+}
+
+void attend_tiles(const AttentionArgs& args, const Item& item) {
+  const int32_t head_dim = args.kv.head_dim, group = args.heads / args.kv.kv_heads;
+  const int32_t positions = last_position(item, group) + 1;
+  QueryTile tiles[kTiles];
+  alignas(64) std::byte last_values[kPageTokens * kHeadDimMax * 2];
+  int32_t count = 0;
+  for (int32_t first = 0; first < item.queries; first += kTileRows)
+    start_tile(args, item, first, tiles[count++]);
+  int32_t configured = 0;
+  for (int32_t from = 0; from < positions; from += kBlockTokens) {
+    BlockPages pages;
+    for (int32_t p = 0; p < kBlockPages && from + p * kPageTokens < positions; ++p) {
+      const int32_t page = item.span->pages[from / kPageTokens + p];
+      const int32_t left = positions - from - p * kPageTokens;
+      pages.keys[p] = page_keys(args.kv, page, item.kv_head);
+      pages.values[p] = page_values(args.kv, page, item.kv_head);
+      if (left >= kPageTokens) continue;
+      copy_values(pages.values[p], left, head_dim, last_values);
+      pages.values[p] = last_values;
+    }
+    for (int32_t t = 0; t < count; ++t) {
+      QueryTile& tile = tiles[t];
+      const int32_t valid = tile.positions[tile.rows - 1] + 1 - from;
+      if (valid <= 0) continue;
+      if (configured != tile.rows) configure(configured = tile.rows);
+      if (valid > kPageTokens)
+        visit_pages<2>(pages, from, head_dim, tile);
+      else
+        visit_pages<1>(pages, from, head_dim, tile);
+    }
+  }
+  for (int32_t t = 0; t < count; ++t)
+    finish_item(args, item, t * static_cast<int32_t>(kTileRows), tiles[t]);
+}
+
+}  // namespace
+
+KvFormat kv_format(int32_t head_dim) {
+  return head_dim % kBlock == 0 ? KvFormat::kBf16 : KvFormat::kF16;
+}
+
+void attention(const AttentionArgs& args, int thread, int threads) {
+  if (args.kv.format != KvFormat::kBf16) return avx512::attention(args, thread, threads);
+  attention_items(args, thread, threads, attend_tiles);
+  _tile_release();
+}
+
+}  // namespace sluice::kernels::amx
