@@ -24,14 +24,13 @@ contract::Replica replica_of(const std::string& id, const std::string& pool) {
 
 contract::Snapshot snapshot_of(int locals, int remotes) {
   contract::Snapshot snapshot;
-  contract::Pool own;
-  own.id = "own";
-  contract::Pool rented;
+  snapshot.pools.resize(2);
+  snapshot.pools[0].id = "own";
+  contract::Pool& rented = snapshot.pools[1];
   rented.id = "rented";
   rented.place = Place::kRemote;
   rented.owner = "cloud";
   rented.data_classes.pop_back();  // kPrivate
-  snapshot.pools = {own, rented};
   contract::Model model;
   model.id = "m";
   snapshot.models = {model};
