@@ -9,6 +9,7 @@
 #include "core/buffer.h"
 #include "core/math.h"
 #include "core/rng.h"
+#include "kernels/kv_layout.h"
 
 namespace sluice::apps {
 namespace {
@@ -155,10 +156,22 @@ OpCase make_kv_store(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
           },
       .result =
           [data] {
-            std::vector<float> values_of(static_cast<size_t>(data->copy_bytes / 2));
-            const bool is_bf16 = data->kv.format == kernels::KvFormat::kBf16;
-            kernels::decode(is_bf16 ? DType::kBF16 : DType::kF16, data->arena.data(),
-                            data->copy_bytes / 2, values_of.data());
+            const kernels::KvLayer& kv = data->kv;
+            const DType type = kv.format == kernels::KvFormat::kBf16 ? DType::kBF16 : DType::kF16;
+            std::vector<float> stored(static_cast<size_t>(data->copy_bytes / 2));
+            kernels::decode(type, data->arena.data(), data->copy_bytes / 2, stored.data());
+            // In one order, whatever the layout.
+            std::vector<float> values_of;
+            const int64_t head = kernels::kv_head_elements(kv);
+            for (size_t at = 0; at < stored.size(); at += static_cast<size_t>(head)) {
+              const bool is_key = static_cast<int64_t>(at) / head / kv.kv_heads % 2 == 0;
+              for (int64_t token = 0; token < kernels::kPageTokens; ++token)
+                for (int64_t d = 0; d < kv.head_dim; ++d)
+                  values_of.push_back(
+                      stored[at + static_cast<size_t>(is_key
+                                                          ? kernels::kv_key_at(kv, d, token)
+                                                          : kernels::kv_value_at(kv, token, d))]);
+            }
             return values_of;
           },
   };

@@ -1,5 +1,8 @@
 #include "net/event_loop.h"
 
+#include <fcntl.h>
+
+#include <cerrno>
 #include <chrono>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -11,6 +14,22 @@
 #include "net/event_loop_impl.h"
 
 namespace sluice::net {
+
+EventLoop::Impl::Impl() {
+  const int copy = ::fcntl(poller.native_handle(), F_DUPFD_CLOEXEC, 0);
+  ASSERT(copy >= 0, "dup of an epoll: error {}", errno);
+  sockets_ready.assign(copy);
+  wait_for_sockets();
+}
+
+void EventLoop::Impl::wait_for_sockets() {
+  sockets_ready.async_wait(asio::posix::stream_descriptor::wait_read,
+                           [this](const boost::system::error_code& error) {
+                             if (error) return;
+                             poller.dispatch();
+                             wait_for_sockets();
+                           });
+}
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() {

@@ -11,23 +11,16 @@
 
 namespace sluice::net {
 
-SocketPoller::SocketPoller(boost::asio::io_context& context)
-    : epoll_(context, ::epoll_create1(EPOLL_CLOEXEC)) {
-  ASSERT(epoll_.native_handle() >= 0, "epoll_create1: error {}", errno);
-  wait();
+SocketPoller::SocketPoller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+  ASSERT(epoll_ >= 0, "epoll_create1: error {}", errno);
 }
 
-void SocketPoller::wait() {
-  epoll_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                    [this](const boost::system::error_code& error) {
-                      if (error) return;
-                      dispatch();
-                      wait();
-                    });
+SocketPoller::~SocketPoller() {
+  ::close(epoll_);
 }
 
 void SocketPoller::dispatch() {
-  const int ready = ::epoll_wait(epoll_.native_handle(), events_.data(), kEventsMax, 0);
+  const int ready = ::epoll_wait(epoll_, events_.data(), kEventsMax, 0);
   event_count_ = ready;
   for (int i = 0; i < ready; ++i) {
     const epoll_event& event = events_[static_cast<size_t>(i)];
@@ -88,7 +81,7 @@ void WatchedSocket::watch(uint32_t events) {
   if (events == watched_) return;
   const int operation = watched_ == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
   epoll_event event = {.events = events, .data = {.ptr = this}};
-  const int result = ::epoll_ctl(poller_.epoll_.native_handle(), operation, descriptor_, &event);
+  const int result = ::epoll_ctl(poller_.epoll_, operation, descriptor_, &event);
   ASSERT(result == 0, "epoll_ctl {} of descriptor {}: error {}", operation, descriptor_, errno);
   watched_ = events;
 }

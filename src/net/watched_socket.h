@@ -7,8 +7,6 @@
 #include <array>
 #include <cstdint>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <sys/epoll.h>
 
 namespace sluice::net {
@@ -23,19 +21,24 @@ class SocketUser {
   virtual void on_socket_writable() = 0;
 };
 
-// The sockets of one loop: an epoll of its own, itself watched by asio.
+// The sockets of one loop: an epoll of its own, itself watched by asio. It outlives the context:
+// tasks that are destroyed with that may hold the last sockets.
 class SocketPoller {
  public:
-  explicit SocketPoller(boost::asio::io_context& context);
+  SocketPoller();
+  ~SocketPoller();
+  SocketPoller(const SocketPoller&) = delete;
+  SocketPoller& operator=(const SocketPoller&) = delete;
+
+  int native_handle() const { return epoll_; }
+  void dispatch();
 
  private:
   friend class WatchedSocket;
   static constexpr int kEventsMax = 256;  // then asio's own have their turn
-  void wait();
-  void dispatch();
   void forget(const WatchedSocket& socket);
 
-  boost::asio::posix::stream_descriptor epoll_;
+  const int epoll_;
   std::array<epoll_event, kEventsMax> events_;
   int event_count_ = 0;
 };

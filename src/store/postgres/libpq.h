@@ -2,7 +2,7 @@
 // Only .cpp files of this folder include it.
 #pragma once
 
-#include <libpq-fe.h>
+#include <postgresql/libpq-fe.h>
 
 #include "core/result.h"
 
