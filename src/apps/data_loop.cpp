@@ -36,7 +36,8 @@ DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
       .check_head = [this](const net::Request& head) { return gateway_->check_head(head); },
       .refusal = [this](int status,
                         std::string_view message) { return gateway_->refusal(status, message); },
-      .tls = shared.tls});
+      .tls = shared.tls,
+      .port_use = shared.port_use});
 }
 
 DataLoop::~DataLoop() {

@@ -33,6 +33,7 @@ struct DataLoopShared {
   int access_log_descriptor = -1;             // -1: none
   std::optional<net::Url> collector;          // of spans
   net::ServerLimits http_limits;
+  net::PortUse port_use = net::PortUse::kAlone;
 };
 
 class DataLoop {

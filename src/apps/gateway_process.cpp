@@ -102,19 +102,20 @@ core::Result<void> GatewayProcess::open_records() {
 }
 
 core::Result<void> GatewayProcess::make_loops() {
-  shared_ = std::make_unique<DataLoopShared>(
-      DataLoopShared{.clock = clock_,
-                     .log = log_,
-                     .records = *journal_,
-                     .request_ids = *request_ids_,
-                     .limits = *limits_,
-                     .estimates = estimates_,
-                     .signer = signer_.get(),
-                     .hash_keys = hash_keys_,
-                     .secrets = {secrets_.begin(), secrets_.end()},
-                     .tls = nullptr,
-                     .collector = std::nullopt,
-                     .http_limits = {.connections_max = kConnectionsMax}});
+  shared_ = std::make_unique<DataLoopShared>(DataLoopShared{
+      .clock = clock_,
+      .log = log_,
+      .records = *journal_,
+      .request_ids = *request_ids_,
+      .limits = *limits_,
+      .estimates = estimates_,
+      .signer = signer_.get(),
+      .hash_keys = hash_keys_,
+      .secrets = {secrets_.begin(), secrets_.end()},
+      .tls = nullptr,
+      .collector = std::nullopt,
+      .http_limits = {.connections_max = kConnectionsMax},
+      .port_use = config_.threads > 1 ? net::PortUse::kShared : net::PortUse::kAlone});
   if (!config_.certificate_file.empty())
     shared_->tls = TRY(net::TlsServer::load(
         {.certificate_file = config_.certificate_file, .key_file = config_.private_key_file}));

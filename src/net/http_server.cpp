@@ -72,6 +72,7 @@ ServerCore::ServerCore(ServerOptions options)
       check_head(std::move(options.check_head)),
       refusal(std::move(options.refusal)),
       tls(std::move(options.tls)),
+      port_use(options.port_use),
       tick_timer(options.loop),
       accept_retry_timer(options.loop) {
   ASSERT(handler, "a server without a handler");
@@ -90,6 +91,8 @@ core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) 
   acceptor.open(endpoint.protocol(), error);
   if (!error) keep_from_children(acceptor.native_handle());
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  using SharedPort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+  if (!error && port_use == PortUse::kShared) acceptor.set_option(SharedPort(true), error);
   if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
     acceptor.set_option(asio::ip::v6_only(false), error);
   if (!error) acceptor.bind(endpoint, error);

@@ -111,6 +111,11 @@ struct ServerStats {
 // Sees a request whose body has not arrived yet (it is empty here): an answer refuses it unread.
 using HeadCheck = std::function<std::optional<Response>(const Request& head)>;
 
+enum class PortUse : uint8_t {
+  kAlone,
+  kShared,  // several servers, one a loop, listen on one port: the kernel spreads the connections
+};
+
 struct ServerOptions {
   EventLoop& loop;
   ServerLimits limits = {};
@@ -118,6 +123,7 @@ struct ServerOptions {
   HeadCheck check_head = {};  // none: every body is read
   RefusalFunction refusal = plain_refusal;
   std::shared_ptr<const TlsServer> tls = nullptr;  // none: plain connections
+  PortUse port_use = PortUse::kAlone;
 };
 
 class HttpServer {

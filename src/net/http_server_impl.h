@@ -165,6 +165,7 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const HeadCheck check_head;
   const RefusalFunction refusal;
   const std::shared_ptr<const TlsServer> tls;
+  const PortUse port_use;
   ServerStats stats;
   std::vector<asio::ip::tcp::acceptor> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too

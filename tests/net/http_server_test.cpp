@@ -36,6 +36,19 @@ TEST(HttpServer, AnswersAndKeepsTheConnection) {
   EXPECT_EQ(server.stats().requests, 3);
 }
 
+TEST(HttpServer, SharesAPortOnlyWithThoseWhoShareIt) {
+  EventLoop loop;
+  const auto server = [&loop](PortUse use) {
+    return HttpServer({.loop = loop, .handler = echo, .port_use = use});
+  };
+  HttpServer one = server(PortUse::kShared), two = server(PortUse::kShared),
+             alone = server(PortUse::kAlone);
+  const auto port = one.listen("127.0.0.1", 0);
+  ASSERT_TRUE(port.ok());
+  EXPECT_TRUE(two.listen("127.0.0.1", *port).ok());
+  EXPECT_FALSE(alone.listen("127.0.0.1", *port).ok());
+}
+
 TEST(HttpServer, TakesARequestByteByByte) {
   ServerThread server(echo);
   RawClient client(server.port());

@@ -297,7 +297,8 @@ void prepare_route(Exchange& exchange) {
   const uint64_t salt = contract::model_namespace(exchange.key->tenant().tenant->id, 0);
   core::append_hex(salt, &exchange.cache_salt);
   const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
-  const uint64_t name_space = contract::combine_namespace(geometry.name_space, salt);
+  const uint64_t name_space =
+      contract::combine_namespace(geometry.name_space, contract::salt_number(exchange.cache_salt));
   if (geometry.kind != PrefixGeometry::Kind::kNone) {
     const api::ByteRange prompt = exchange.asked.prompt_value;
     append_byte_blocks(
