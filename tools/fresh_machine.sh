@@ -46,8 +46,8 @@ say "git and make, nothing else"
 in_root 'apt-get update -qq && apt-get install -qq -y --no-install-recommends git make' \
   >>"$root.log" 2>&1
 say "$(in_root 'dpkg-query -f . -W | wc -c') packages; $(nproc) cores; $(uname -m)"
-rm -rf "$root/root/sluice"
-git clone -q --no-hardlinks "$project" "$root/root/sluice"
-say "commit $(git -C "$root/root/sluice" rev-parse --short HEAD): $command"
-in_root "cd /root/sluice && $command"
+rm -rf "$root/srv/sluice"
+git clone -q --no-hardlinks "$project" "$root/srv/sluice"
+say "commit $(git -C "$root/srv/sluice" rev-parse --short HEAD): $command"
+in_root "cd /srv/sluice && $command"
 say "done"

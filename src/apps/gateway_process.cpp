@@ -1,11 +1,9 @@
 #include "apps/gateway_process.h"
 
-#include <unistd.h>
-
 #include <atomic>
-#include <cstdio>
 #include <filesystem>
 
+#include "apps/resident_bytes.h"
 #include "apps/restore_limits.h"
 #include "apps/serve_options.h"
 #include "apps/store_usage_source.h"
@@ -17,16 +15,6 @@ namespace {
 
 constexpr int32_t kConnectionsMax = 20'000;     // of each data loop
 constexpr int64_t kCatchUpNs = 10'000'000'000;  // at the start, for what the store has missed
-
-int64_t resident_bytes() {
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr) return 0;
-  long long total = 0;
-  long long resident = 0;
-  const int read = std::fscanf(file, "%lld %lld", &total, &resident);
-  std::fclose(file);
-  return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
-}
 
 std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
   const bool ipv6 = address.host.find(':') != std::string::npos;

@@ -1,6 +1,5 @@
 // sluice serve: one engine with its HTTP API.
 #include <malloc.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -12,6 +11,7 @@
 
 #include "apps/byte_size.h"
 #include "apps/descriptors.h"
+#include "apps/resident_bytes.h"
 #include "apps/roof.h"
 #include "apps/serve_options.h"
 #include "apps/verbs.h"
@@ -27,16 +27,6 @@ namespace {
 
 constexpr int64_t kOtherDescriptors = 64;     // files of the model, the loop's
 constexpr int64_t kPageChangesMax = 1 << 16;  // kept for gateways that are behind
-
-int64_t resident_bytes() {
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr) return 0;
-  long long total = 0;
-  long long resident = 0;
-  const int read = std::fscanf(file, "%lld %lld", &total, &resident);
-  std::fclose(file);
-  return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
-}
 
 // Large bodies go back to the system when they are freed. Left to itself, glibc keeps blocks of the
 // size of the largest that was ever freed.

@@ -7,6 +7,7 @@
 #include "gateway/limits/limit_set.h"
 #include "gateway/limits/limit_table.h"
 #include "gateway/limits/period.h"
+#include "tests/gateway/one_key.h"
 
 namespace sluice::gateway {
 namespace {
@@ -20,18 +21,6 @@ constexpr int64_t kDayNs = 86'400 * kSecondNs;
 
 // One key of one project of one tenant, and one model.
 struct World {
-  World() {
-    snapshot.tenants.resize(1);
-    snapshot.tenants[0].id = "acme";
-    snapshot.projects.resize(1);
-    snapshot.projects[0].id = "web";
-    snapshot.projects[0].tenant = "acme";
-    snapshot.keys.resize(1);
-    snapshot.keys[0].id = "key_1";
-    snapshot.keys[0].project = "web";
-    snapshot.models.resize(1);
-    snapshot.models[0].id = "smol";
-  }
   Limits& key() { return snapshot.keys[0].limits; }
   Limits& project() { return snapshot.projects[0].limits; }
   Limits& tenant() { return snapshot.tenants[0].limits; }
@@ -48,7 +37,7 @@ struct World {
   int64_t tokens_left() { return rate_limit_headers(sets).tokens->remaining; }
 
   core::ManualClock clock;
-  contract::Snapshot snapshot;
+  contract::Snapshot snapshot = one_key();
   LimitTable table{clock};
   LimitSets sets;
 };

@@ -13,6 +13,7 @@
 #include "gateway/limits/limit_table.h"
 #include "gateway/limits/output_estimate.h"
 #include "gateway/limits/prompt_estimate.h"
+#include "tests/gateway/one_key.h"
 
 namespace sluice::gateway {
 namespace {
@@ -30,24 +31,14 @@ class SharedClock final : public core::Clock {
   std::atomic<int64_t> now_ns_ = 0;
 };
 
-contract::Snapshot one_key(const contract::Limits& limits) {
-  contract::Snapshot snapshot;
-  snapshot.tenants.resize(1);
-  snapshot.tenants[0].id = "acme";
-  snapshot.projects.resize(1);
-  snapshot.projects[0].id = "web";
-  snapshot.projects[0].tenant = "acme";
-  snapshot.keys.resize(1);
-  snapshot.keys[0].id = "key_1";
-  snapshot.keys[0].project = "web";
+contract::Snapshot one_key_with(const contract::Limits& limits) {
+  contract::Snapshot snapshot = one_key();
   snapshot.keys[0].limits = limits;
-  snapshot.models.resize(1);
-  snapshot.models[0].id = "smol";
   return snapshot;
 }
 
 struct World {
-  explicit World(const contract::Limits& limits) : snapshot(one_key(limits)) {
+  explicit World(const contract::Limits& limits) : snapshot(one_key_with(limits)) {
     table.apply(snapshot);
     sets = {table.key_limits(snapshot.keys[0], snapshot.projects[0]),
             table.model_limits(snapshot.models[0])};

@@ -1,0 +1,11 @@
+// Memory of this process.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::apps {
+
+// What of it lies in memory now; 0 where the kernel does not say.
+int64_t resident_bytes();
+
+}  // namespace sluice::apps
