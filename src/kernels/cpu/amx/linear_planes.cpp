@@ -16,7 +16,6 @@ namespace sluice::kernels::amx {
 namespace {
 
 constexpr int64_t kFewAtOnce = 4;
-constexpr int64_t kAheadBytes = 1536;
 constexpr int64_t kStripPairs = 9;                     // unpacked at once
 constexpr int64_t kGroupsAtOnce = 32;                  // of 16 rows
 constexpr int64_t kActivationCacheBytes = 1200 << 10;  // of their activations
@@ -46,7 +45,7 @@ template <bool kMinima, int kHalf, int kRows>
 inline void few_block(const uint8_t* pair, const std::byte* x, int64_t starts_at, Sums* sums) {
   constexpr PlaneWeights kWeights{kMinima};
   constexpr int64_t kHalfBytes = kWeights.pair_bytes() / 2;
-  prefetch_ahead<kAheadBytes>(pair + kHalf * kHalfBytes, kHalfBytes);
+  prefetch_ahead(pair + kHalf * kHalfBytes, kHalfBytes);
   const BlockCodes codes = Codes4::unpack(pair, kHalf, 0);
   const uint8_t* at = pair + kWeights.digits_at() + kHalf * 2 * kWeights.digit_bytes();
   const __m512i high_digits = digits<kMinima>(at);
