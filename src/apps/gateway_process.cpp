@@ -131,7 +131,7 @@ core::Result<void> GatewayProcess::make_admin() {
        .hash_keys = hash_keys_,
        .on_directory = [this](auto directory) { on_directory(std::move(directory)); },
        .last_of_store = [this] { return last_of_store(); },
-       .usage = std::make_shared<StoreUsageSource>(store_address_),
+       .usage = std::make_shared<StoreUsageSource>(store_address_, *follower_),
        .keep_also = [this](const contract::Snapshot& snapshot) -> core::Result<void> {
          if (archive_->run([this, snapshot] { archive(snapshot); })) return {};
          return core::invalid("too many generations wait for it");

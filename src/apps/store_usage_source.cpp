@@ -92,4 +92,18 @@ core::Result<std::vector<contract::ChangeRecord>> StoreUsageSource::changes(int6
   return out;
 }
 
+core::Result<std::vector<contract::BalanceChange>> StoreUsageSource::balance_changes(
+    const std::vector<std::string>& ids) {
+  if (!follower_.status().swept)
+    return core::invalid("the store does not have all records of the last run yet");
+  store::Store* store = TRY(open());
+  std::vector<contract::BalanceChange> out;
+  for (const std::string& id : ids) {
+    auto found = store->balance_change(id);
+    if (!found.ok()) return failed(found.error());
+    if (*found) out.push_back(std::move(**found));
+  }
+  return out;
+}
+
 }  // namespace sluice::apps

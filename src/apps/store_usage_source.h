@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "gateway/admin/usage_source.h"
+#include "store/follower.h"
 #include "store/store.h"
 #include "store/store_address.h"
 
@@ -12,12 +13,16 @@ namespace sluice::apps {
 
 class StoreUsageSource final : public gateway::UsageSource {
  public:
-  explicit StoreUsageSource(store::StoreAddress address) : address_(std::move(address)) {}
+  // The follower outlives it.
+  StoreUsageSource(store::StoreAddress address, const store::Follower& follower)
+      : address_(std::move(address)), follower_(follower) {}
 
   core::Result<std::vector<gateway::UsageRow>> usage(const gateway::UsageQuery& query) override;
   core::Result<std::vector<gateway::Balance>> balances(const std::string& tenant) override;
   core::Result<std::vector<contract::ChangeRecord>> changes(int64_t after,
                                                             int64_t count_max) override;
+  core::Result<std::vector<contract::BalanceChange>> balance_changes(
+      const std::vector<std::string>& ids) override;
 
  private:
   core::Result<store::Store*> open();
@@ -25,6 +30,7 @@ class StoreUsageSource final : public gateway::UsageSource {
   core::Error failed(const core::Error& error);
 
   const store::StoreAddress address_;
+  const store::Follower& follower_;
   std::unique_ptr<store::Store> store_;
 };
 

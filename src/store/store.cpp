@@ -165,6 +165,22 @@ core::Result<std::vector<Balance>> Store::balances() {
   return balances;
 }
 
+core::Result<std::optional<contract::BalanceChange>> Store::balance_change(std::string_view id) {
+  std::optional<contract::BalanceChange> found;
+  TRY(database_->query(
+      "SELECT id, tenant, kind, amount, actor, reason, unix_ns FROM balance_changes WHERE id = $1",
+      {id}, [&](const Row& row) {
+        found = {.id = std::string(row.text(0)),
+                 .tenant = std::string(row.text(1)),
+                 .kind = static_cast<contract::BalanceChange::Kind>(row.number(2)),
+                 .amount = {row.number(3)},
+                 .actor = std::string(row.text(4)),
+                 .reason = std::string(row.text(5)),
+                 .unix_ns = row.number(6)};
+      }));
+  return found;
+}
+
 core::Result<std::vector<contract::Reservation>> Store::open_reservations() {
   std::vector<contract::Reservation> open;
   TRY(database_->query(

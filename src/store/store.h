@@ -89,6 +89,8 @@ class Store {
 
   core::Result<std::vector<Balance>> balances();
 
+  core::Result<std::optional<contract::BalanceChange>> balance_change(std::string_view id);
+
   // Reservations without an event, of every gateway.
   core::Result<std::vector<contract::Reservation>> open_reservations();
 

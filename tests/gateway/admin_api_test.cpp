@@ -1,6 +1,8 @@
 // The admin API over HTTP, as its clients see it.
 #include "gateway/admin/admin_api.h"
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -38,7 +40,17 @@ class MemoryUsage final : public UsageSource {
   core::Result<std::vector<contract::ChangeRecord>> changes(int64_t, int64_t) override {
     return core::invalid("the store is away");
   }
+  core::Result<std::vector<contract::BalanceChange>> balance_changes(
+      const std::vector<std::string>& ids) override {
+    if (away) return core::invalid("the store is away");
+    std::vector<contract::BalanceChange> found;
+    for (const contract::BalanceChange& change : earlier_changes)
+      if (std::find(ids.begin(), ids.end(), change.id) != ids.end()) found.push_back(change);
+    return found;
+  }
   UsageQuery last_query;
+  std::vector<contract::BalanceChange> earlier_changes;
+  std::atomic<bool> away = false;
 };
 
 struct Answer {
@@ -334,6 +346,28 @@ TEST_F(AdminApiTest, ATopUpHappensOnceForItsId) {
       201);
   EXPECT_EQ(call(Method::kPost, "balances/nobody/top-ups", change).status, 404);
   EXPECT_EQ(call(Method::kGet, "balances/acme").body["available"], "2");
+}
+
+TEST_F(AdminApiTest, ATopUpOfAnEarlierLifeIsKnownByItsId) {
+  call(Method::kPost, "tenants", {{"id", "acme"}});
+  contract::BalanceChange& made = usage_->earlier_changes.emplace_back();
+  made.id = "t-1";
+  made.tenant = "acme";
+  made.amount = {12'500'000'000};
+  const json change = {{"id", "t-1"}, {"amount", "12.50"}};
+  EXPECT_EQ(call(Method::kPost, "balances/acme/top-ups", change).status, 200);
+  EXPECT_EQ(call(Method::kPost, "balances/acme/adjustments", change).status, 409);
+  // What cannot be looked up may have been made: it waits until it can.
+  usage_->away = true;
+  const json unknown = {{"id", "t-2"}, {"amount", "1"}};
+  EXPECT_EQ(call(Method::kPost, "balances/acme/top-ups", unknown).status, 503);
+  EXPECT_TRUE(records_.balances.empty());
+  on_loop([&] { EXPECT_TRUE(balance_changes_.empty()); });
+  usage_->away = false;
+  EXPECT_EQ(call(Method::kPost, "balances/acme/top-ups", unknown).status, 201);
+  const json two_lines = {{"id", "t\n3"}, {"amount", "1"}};
+  EXPECT_EQ(call(Method::kPost, "balances/acme/top-ups", two_lines).status, 400);
+  EXPECT_EQ(records_.balances.size(), 1u);
 }
 
 TEST_F(AdminApiTest, UsageIsGroupedAndAStoreThatIsAwayIsSaid) {

@@ -52,6 +52,24 @@ TEST_P(StoreTest, TheSnapshotInForceIsTheLastOnePublished) {
   EXPECT_FALSE(store->snapshot(2).value().has_value());
 }
 
+TEST_P(StoreTest, ABalanceChangeIsFoundByItsId) {
+  const auto store = open();
+  const auto writer = BatchWriter::open(store->database(), 7).value();
+  contract::BalanceChange change;
+  change.id = "invoice '7'";
+  change.tenant = "acme";
+  change.kind = contract::BalanceChange::Kind::kAdjustment;
+  change.amount = {-5};
+  change.actor = "key_1";
+  change.reason = "é";
+  change.unix_ns = 9;
+  EXPECT_EQ(store->balance_change(change.id).value(), std::nullopt);
+  const SequencedRecord records[] = {{1, change}};
+  ASSERT_TRUE(writer->apply(records).ok());
+  EXPECT_EQ(store->balance_change(change.id).value(), change);
+  EXPECT_EQ(store->balance_change("invoice").value(), std::nullopt);
+}
+
 TEST_P(StoreTest, OfTwoWritersOfOneGenerationOneIsStale) {
   const auto one = open();
   const auto other = open();

@@ -123,6 +123,23 @@ admin = true
 """
 
 
+class BalanceTest(unittest.TestCase):
+    def test_a_top_up_repeated_in_a_later_life_is_made_once(self):
+        change = {"id": "t-1", "amount": "2.50"}
+        with tempfile.TemporaryDirectory() as folder:
+            for status in (201, 200, 200):
+                gateway = RunningGateway(OBJECTS, folder)
+                top_up = gateway.admin("POST", "balances/acme/top-ups", change)
+                self.assertEqual((top_up[0], top_up[1]["amount"]), (status, "2.5"))
+                other = gateway.admin("POST", "balances/acme/top-ups", {**change, "amount": "3"})
+                self.assertEqual((other[0], other[1]["error"]["code"]), (409, "id_taken"))
+                gateway.process.kill()
+                gateway.process.wait()
+                gateway.process.stdout.close()
+            with RunningGateway(OBJECTS, folder) as gateway:
+                self.assertEqual(gateway.admin("GET", "balances/acme")[1]["available"], "2.5")
+
+
 class OpenApiTest(unittest.TestCase):
     """Requests that schemathesis makes from the document, each answer held against it."""
 

@@ -20,9 +20,10 @@ REQUEST_TIMEOUT_S = 20
 
 class RunningGateway:
     """From its last "listening on" line until SIGTERM. {folder} in the configuration is the data
-    folder's parent."""
+    folder's parent; `process_lines` stand in its section [gateway]."""
 
-    def __init__(self, config: str = "", folder: str | None = None):
+    def __init__(self, config: str = "", folder: str | None = None, process_lines: str = ""):
+        self.process_lines = process_lines
         self.temporary = tempfile.TemporaryDirectory() if folder is None else None
         self.folder = pathlib.Path(folder or self.temporary.name)
         self.config_path = self.folder / "gateway.toml"
@@ -42,6 +43,7 @@ class RunningGateway:
         """What stands around the objects is the same for every test."""
         head = (
             f'[gateway]\nlisten = ["127.0.0.1:0"]\ndata_folder = "{self.folder}/data"\n'
+            f"{self.process_lines}\n"
             '[admin]\nlisten = "127.0.0.1:0"\n'
         )
         self.config_path.write_text(head + objects.replace("{folder}", str(self.folder)))

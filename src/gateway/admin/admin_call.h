@@ -1,6 +1,7 @@
 // One call of the admin API while it is answered. Internal to this folder.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <string>
 #include <string_view>
@@ -21,7 +22,9 @@ struct AdminContext {
   AdminOptions options;
   KeyHasher hasher;
   Watchers watchers;
-  std::map<std::string, contract::BalanceChange, std::less<>> balance_changes;  // by their ids
+  // Of this process, by their ids, until the store is known to have them.
+  std::map<std::string, contract::BalanceChange, std::less<>> balance_changes;
+  std::deque<std::string> balance_change_ids;  // of them, oldest first
   // Emptied with the API: an answer that comes later from the worker finds nobody.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   QueryWorker worker;  // last: its thread ends first

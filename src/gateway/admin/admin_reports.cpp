@@ -1,4 +1,6 @@
 // The whole snapshot, the changes, and what the store knows: usage and balances.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "api/json_writer.h"
@@ -127,8 +129,13 @@ std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call
   const auto amount = contract::money_from_text(text("amount"));
   change.reason = text("reason");
   std::string fault;
-  if (change.id.empty() || change.id.size() > 128)
+  const auto has_control = [](std::string_view said) {
+    return std::any_of(said.begin(), said.end(), [](char c) { return c >= 0 && c < ' '; });
+  };
+  if (change.id.empty() || change.id.size() > 128 || has_control(change.id))
     fault = "id: must be a string of 1 to 128 bytes that names this change for ever";
+  else if (has_control(change.reason))
+    fault = "reason: must be one line of text";
   else if (!amount || amount->nano == 0)
     fault = "amount: must be a decimal string like \"12.50\", not 0";
   else if (const auto& rest = std::get<contract::Value::Object>(body->content); !rest.empty())
@@ -160,6 +167,39 @@ bool same_change(const contract::BalanceChange& a, const contract::BalanceChange
   return a.tenant == b.tenant && a.kind == b.kind && a.amount == b.amount && a.reason == b.reason;
 }
 
+// Once for its id, also where an earlier life of the gateway or the call before this one made it.
+// `stored`: of this change and of the oldest that is kept here, those that the store has.
+void change_balance(AdminContext& context, net::Responder responder,
+                    const contract::BalanceChange& change,
+                    const std::vector<contract::BalanceChange>& stored) {
+  auto& kept = context.balance_changes;
+  auto& order = context.balance_change_ids;
+  const auto in_store = [&](const std::string& id) {
+    return std::find_if(stored.begin(), stored.end(),
+                        [&](const auto& one) { return one.id == id; });
+  };
+  const auto here = kept.find(change.id);
+  const auto there = in_store(change.id);
+  if (here != kept.end() || there != stored.end()) {
+    const contract::BalanceChange& made = here != kept.end() ? here->second : *there;
+    if (same_change(made, change)) return reply_json(responder, 200, balance_change_json(made));
+    return responder.send(to_response({409, "id_taken", "another change has this id"}));
+  }
+  if (kept.size() >= kBalanceChangesKept) {
+    if (in_store(order.front()) == stored.end())
+      return responder.send(to_response({503, "store_behind", "the store is too far behind"}));
+    kept.erase(order.front());
+    order.pop_front();
+  }
+  if (!context.options.records.append(change))
+    return responder.send(
+        to_response({503, "not_recorded", "the journal takes no record; nothing has changed"}));
+  kept.emplace(change.id, change);
+  order.push_back(change.id);
+  if (context.options.on_balance_change) context.options.on_balance_change(change);
+  reply_json(responder, 201, balance_change_json(change));
+}
+
 void create_balance_change(AdminContext& context, AdminCall& call,
                            contract::BalanceChange::Kind kind) {
   auto change = read_balance_change(call);
@@ -172,20 +212,13 @@ void create_balance_change(AdminContext& context, AdminCall& call,
   change->kind = kind;
   change->actor = call.actor_id;
   change->unix_ns = context.options.clock.unix_ns();
-  auto& known = context.balance_changes;
-  if (const auto found = known.find(change->id); found != known.end()) {
-    if (!same_change(found->second, *change))
-      return reply(call, AdminError{409, "id_taken", "another change has this id"});
-    return reply_json(call.responder, 200, balance_change_json(found->second));
-  }
-  if (!context.options.records.append(*change))
-    return reply(call, AdminError{503, "not_recorded",
-                                  "the journal takes no record; nothing has "
-                                  "changed"});
-  if (known.size() >= kBalanceChangesKept) known.erase(known.begin());
-  known.emplace(change->id, *change);
-  if (context.options.on_balance_change) context.options.on_balance_change(*change);
-  reply_json(call.responder, 201, balance_change_json(*change));
+  std::vector<std::string> ids = {change->id};
+  if (!context.balance_change_ids.empty()) ids.push_back(context.balance_change_ids.front());
+  ask_store<std::vector<contract::BalanceChange>>(
+      context, call, [ids](UsageSource& source) { return source.balance_changes(ids); },
+      [&context, change = *change](const net::Responder& responder, const auto& stored) {
+        change_balance(context, responder, change, stored);
+      });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What the admin API reads and does not own: usage, balances, the history of changes. The store
-// answers (an adapter in apps/ joins the two); a test answers from memory.
+// What the admin API reads and does not own: usage, balances, the history of changes and money. The
+// store answers (an adapter in apps/ joins the two); a test answers from memory.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,10 @@ class UsageSource {
   // Changes of a later generation than `after`, oldest first.
   virtual core::Result<std::vector<contract::ChangeRecord>> changes(int64_t after,
                                                                     int64_t count_max) = 0;
+  // Those of `ids` that the records know. An error while records of an earlier start may be
+  // missing.
+  virtual core::Result<std::vector<contract::BalanceChange>> balance_changes(
+      const std::vector<std::string>& ids) = 0;
 };
 
 }  // namespace sluice::gateway

@@ -15,8 +15,7 @@
 namespace sluice::kernels::amx {
 namespace {
 
-constexpr int64_t kFewAtOnce = 4;
-constexpr int64_t kAheadBytes = 1536;
+constexpr int kFewAtOnce = 2;
 constexpr int64_t kStripPairs = 9;                     // unpacked at once
 constexpr int64_t kGroupsAtOnce = 32;                  // of 16 rows
 constexpr int64_t kActivationCacheBytes = 1200 << 10;  // of their activations
@@ -41,81 +40,111 @@ struct Sums {
   __m512i high, high_low, low_high;
 };
 
-// A block of a pair, `x` its activations from the first of kRows rows on.
-template <bool kMinima, int kHalf, int kRows>
-inline void few_block(const uint8_t* pair, const std::byte* x, int64_t starts_at, Sums* sums) {
+// A block of kPanels panels, one of a pair each, `x` its activations from the first of kRows rows
+// on.
+template <bool kMinima, int kHalf, int kRows, int kPanels>
+inline void few_block(const uint8_t* const* pairs, const std::byte* x, int64_t starts_at,
+                      Sums (*sums)[kRows]) {
   constexpr PlaneWeights kWeights{kMinima};
   constexpr int64_t kHalfBytes = kWeights.pair_bytes() / 2;
-  prefetch_ahead<kAheadBytes>(pair + kHalf * kHalfBytes, kHalfBytes);
-  const BlockCodes codes = Codes4::unpack(pair, kHalf, 0);
-  const uint8_t* at = pair + kWeights.digits_at() + kHalf * 2 * kWeights.digit_bytes();
-  const __m512i high_digits = digits<kMinima>(at);
-  const __m512i low_digits = digits<kMinima>(at + kWeights.digit_bytes());
+  __m512i high[kPanels][kRows], low[kPanels][kRows];
+#pragma GCC unroll 2
+  for (int p = 0; p < kPanels; ++p) {
+    prefetch_ahead(pairs[p] + kHalf * kHalfBytes, kHalfBytes);
 #pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const std::byte* row = x + r * 2 * kBlock;
-    __m512i high = all_lanes(x + starts_at + r * 8), low = all_lanes(x + starts_at + r * 8 + 4);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      high = Vector::dot(high, codes.words[j], all_lanes(row + j * 4));
-      low = Vector::dot(low, codes.words[j], all_lanes(row + kBlock + j * 4));
+    for (int r = 0; r < kRows; ++r) {
+      high[p][r] = all_lanes(x + starts_at + r * 8);
+      low[p][r] = all_lanes(x + starts_at + r * 8 + 4);
     }
-    sums[r].high = _mm512_dpwssd_epi32(sums[r].high, high, high_digits);
-    sums[r].high_low = _mm512_dpwssd_epi32(sums[r].high_low, low, high_digits);
-    sums[r].low_high = _mm512_dpwssd_epi32(sums[r].low_high, high, low_digits);
   }
-}
-
-// Rows [first, first + kRows) × one panel.
-template <bool kMinima, int kRows>
-void few_panel(const LinearArgs& args, const FewRows& layout, int64_t first, int64_t panel) {
-  constexpr PlaneWeights kWeights{kMinima};
-  const auto* data = reinterpret_cast<const uint8_t*>(args.weights.data) +
-                     panel * kWeights.panel_bytes(args.weights.inputs);
-  const uint8_t* pair = data + kHeaderBytes;
-  const std::byte* x = args.x_packed + first * 2 * kBlock;
-  const int64_t starts_at = layout.starts_at() + first * (8 - 2 * kBlock);
-  const int64_t step = layout.block_bytes();
-  const __m512i high_bias = Vector::load_ints(data + 64), low_bias = Vector::load_ints(data + 128);
-  Sums sums[kRows];
-  for (int r = 0; r < kRows; ++r)
-    sums[r].high = sums[r].high_low = sums[r].low_high = _mm512_setzero_si512();
-  int64_t b = 0;
-  for (; b + 2 <= layout.blocks(); b += 2, x += 2 * step, pair += kWeights.pair_bytes()) {
-    few_block<kMinima, 0, kRows>(pair, x, starts_at, sums);
-    few_block<kMinima, 1, kRows>(pair, x + step, starts_at, sums);
-  }
-  if (b < layout.blocks()) few_block<kMinima, 0, kRows>(pair, x, starts_at, sums);
-  const __m512 units = _mm512_loadu_ps(data);
-  const std::byte* row_units = args.x_packed + layout.units_at() + first * 4;
-  for (int r = 0; r < kRows; ++r) {
-    const __m512 unit = _mm512_mul_ps(units, broadcast(row_units + r * 4));
-    const __m512 sum = sum_of(_mm512_sub_epi32(sums[r].high, high_bias),
-                              _mm512_sub_epi32(sums[r].high_low, high_bias),
-                              _mm512_sub_epi32(sums[r].low_high, low_bias));
-    finish(args, first + r, panel * kPanel, _mm512_mul_ps(sum, unit));
-  }
-}
-
-template <bool kMinima>
-void few_rows(const LinearArgs& args, Share outputs) {
-  const FewRows layout{args.weights.inputs, args.rows};
-  for (int64_t panel = outputs.begin / kPanel; panel * kPanel < outputs.end; ++panel)
-    for (int64_t first = 0; first < args.rows; first += kFewAtOnce) {
-      switch (args.rows - first) {
-        case 1:
-          few_panel<kMinima, 1>(args, layout, first, panel);
-          break;
-        case 2:
-          few_panel<kMinima, 2>(args, layout, first, panel);
-          break;
-        case 3:
-          few_panel<kMinima, 3>(args, layout, first, panel);
-          break;
-        default:
-          few_panel<kMinima, kFewAtOnce>(args, layout, first, panel);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j)
+#pragma GCC unroll 2
+    for (int p = 0; p < kPanels; ++p) {
+      const __m512i bytes = Vector::load_ints(pairs[p] + kHalf * 4 * kRowBytes + j * kRowBytes);
+      const __m512i first = Codes4::nibbles<0>(bytes), second = Codes4::nibbles<1>(bytes);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const std::byte* at = x + r * 2 * kBlock + j * 4;
+        high[p][r] = Vector::dot(high[p][r], first, all_lanes(at));
+        low[p][r] = Vector::dot(low[p][r], first, all_lanes(at + kBlock));
+        high[p][r] = Vector::dot(high[p][r], second, all_lanes(at + kBlock / 2));
+        low[p][r] = Vector::dot(low[p][r], second, all_lanes(at + kBlock + kBlock / 2));
       }
     }
+#pragma GCC unroll 2
+  for (int p = 0; p < kPanels; ++p) {
+    const uint8_t* at = pairs[p] + kWeights.digits_at() + kHalf * 2 * kWeights.digit_bytes();
+    const __m512i high_digits = digits<kMinima>(at);
+    const __m512i low_digits = digits<kMinima>(at + kWeights.digit_bytes());
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      Sums& sum = sums[p][r];
+      sum.high = _mm512_dpwssd_epi32(sum.high, high[p][r], high_digits);
+      sum.high_low = _mm512_dpwssd_epi32(sum.high_low, low[p][r], high_digits);
+      sum.low_high = _mm512_dpwssd_epi32(sum.low_high, high[p][r], low_digits);
+    }
+  }
+}
+
+// Rows [first, first + kRows) × panels `panel`, `panel` + `step`, ….
+template <bool kMinima, int kRows, int kPanels>
+void few_panels(const LinearArgs& args, const FewRows& layout, int64_t first, int64_t panel,
+                int64_t step) {
+  constexpr PlaneWeights kWeights{kMinima};
+  const uint8_t* data[kPanels];
+  const uint8_t* pairs[kPanels];
+  Sums sums[kPanels][kRows];
+  for (int p = 0; p < kPanels; ++p) {
+    data[p] = reinterpret_cast<const uint8_t*>(args.weights.data) +
+              (panel + p * step) * kWeights.panel_bytes(args.weights.inputs);
+    pairs[p] = data[p] + kHeaderBytes;
+    for (int r = 0; r < kRows; ++r)
+      sums[p][r].high = sums[p][r].high_low = sums[p][r].low_high = _mm512_setzero_si512();
+  }
+  const std::byte* x = args.x_packed + first * 2 * kBlock;
+  const int64_t starts_at = layout.starts_at() + first * (8 - 2 * kBlock);
+  const int64_t block_bytes = layout.block_bytes();
+  int64_t b = 0;
+  for (; b + 2 <= layout.blocks(); b += 2, x += 2 * block_bytes) {
+    few_block<kMinima, 0, kRows, kPanels>(pairs, x, starts_at, sums);
+    few_block<kMinima, 1, kRows, kPanels>(pairs, x + block_bytes, starts_at, sums);
+    for (int p = 0; p < kPanels; ++p) pairs[p] += kWeights.pair_bytes();
+  }
+  if (b < layout.blocks()) few_block<kMinima, 0, kRows, kPanels>(pairs, x, starts_at, sums);
+  const std::byte* row_units = args.x_packed + layout.units_at() + first * 4;
+  for (int p = 0; p < kPanels; ++p) {
+    const __m512i high_bias = Vector::load_ints(data[p] + 64);
+    const __m512i low_bias = Vector::load_ints(data[p] + 128);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(data[p]), broadcast(row_units + r * 4));
+      const __m512 sum = sum_of(_mm512_sub_epi32(sums[p][r].high, high_bias),
+                                _mm512_sub_epi32(sums[p][r].high_low, high_bias),
+                                _mm512_sub_epi32(sums[p][r].low_high, low_bias));
+      finish(args, first + r, (panel + p * step) * kPanel, _mm512_mul_ps(sum, unit));
+    }
+  }
+}
+
+// All rows × panels `panel`, `panel` + `step`, ….
+template <bool kMinima, int kPanels>
+void few_rows_of(const LinearArgs& args, int64_t panel, int64_t step) {
+  const FewRows layout{args.weights.inputs, args.rows};
+  int64_t first = 0;
+  for (; first + kFewAtOnce <= args.rows; first += kFewAtOnce)
+    few_panels<kMinima, kFewAtOnce, kPanels>(args, layout, first, panel, step);
+  if (first < args.rows) few_panels<kMinima, 1, kPanels>(args, layout, first, panel, step);
+}
+
+// Two streams of weights, one from the middle of the share: the window of a stream's prefetches is
+// less than a page, which is too little for memory.
+template <bool kMinima>
+void few_rows(const LinearArgs& args, Share outputs) {
+  const int64_t begin = outputs.begin / kPanel;
+  const int64_t end = (outputs.end + kPanel - 1) / kPanel, half = (end - begin) / 2;
+  for (int64_t panel = begin; panel < begin + half; ++panel)
+    few_rows_of<kMinima, 2>(args, panel, half);
+  if ((end - begin) % 2 != 0) few_rows_of<kMinima, 1>(args, end - 1, 0);
 }
 
 // A panel's planes as tiles: 16 rows of 4 values × 16 outputs.
