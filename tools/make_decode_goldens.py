@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/data/decode/TYPE.bin: random blocks and the values that the gguf package gives.
+"""Writes tests/data/decode/TYPE.bin: random blocks and the values that the gguf package gives
+(those of e4m3: numpy, from their definition).
 
     python3 -m pip install gguf numpy
     python3 tools/make_decode_goldens.py tests/data/decode
@@ -60,6 +61,28 @@ def floats_of(name: str, rng: np.random.Generator) -> np.ndarray:
     return bits.view(np.uint8).reshape(VALUES, 2)
 
 
+def e4m3_values() -> np.ndarray:
+    """The 256 values of e4m3 by its definition: sign, 4 bits of exponent (bias 7), 3 of mantissa."""
+    codes = np.arange(256)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    normal = (1 + mantissa / 8) * 2.0 ** (exponent - 7)
+    values = np.where(exponent == 0, mantissa / 8 * 2.0**-6, normal)
+    return np.where(codes & 128, -values, values).astype(np.float32)
+
+
+def write_f8_b128(out: pathlib.Path) -> None:
+    """f32 scale and 128 values of e4m3, none of them NaN."""
+    rng = np.random.default_rng([SEED, 100])
+    count = VALUES // 128
+    codes = rng.integers(0, 256, (count, 128), dtype=np.uint8)
+    codes[(codes & 0x7F) == 0x7F] = 0x80
+    scales = rng.normal(0, 0.05, (count, 1)).astype(np.float32)
+    with open(out / "F8_B128.bin", "wb") as file:
+        file.write(np.uint32(count).tobytes())
+        file.write(np.concatenate([scales.view(np.uint8), codes], axis=1).tobytes())
+        file.write((e4m3_values()[codes] * scales).tobytes())
+
+
 def main() -> None:
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
@@ -77,6 +100,7 @@ def main() -> None:
             file.write(np.uint32(len(blocks)).tobytes())
             file.write(blocks.tobytes())
             file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+    write_f8_b128(out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 namespace sluice::core {
 namespace {
 
-constexpr DTypeInfo kTypes[kDTypeCount] = {
+constexpr DTypeInfo kTypes[kStoredDTypeCount] = {
     {DType::kF32, "F32", 1, 4, 0},
     {DType::kF16, "F16", 1, 2, 1},
     {DType::kBF16, "BF16", 1, 2, 30},
@@ -21,19 +21,29 @@ constexpr DTypeInfo kTypes[kDTypeCount] = {
     {DType::kQ6_K, "Q6_K", 256, 210, 14},
     {DType::kIQ4_NL, "IQ4_NL", 32, 18, 20},
     {DType::kIQ4_XS, "IQ4_XS", 256, 136, 23},
+    {DType::kF8_B128, "F8_B128", 128, 132, -1},
+    {DType::kF8_E4M3, "F8_E4M3", 1, 1, -1},
+    {DType::kI8, "I8", 1, 1, -1},
+    {DType::kU8, "U8", 1, 1, -1},
+    {DType::kI32, "I32", 1, 4, -1},
+    {DType::kI64, "I64", 1, 8, -1},
 };
 
 }  // namespace
 
 const DTypeInfo& info(DType type) {
   const auto index = static_cast<size_t>(type);
-  ASSERT(index < kDTypeCount && kTypes[index].type == type, "dtype {}", index);
+  ASSERT(index < kStoredDTypeCount && kTypes[index].type == type, "dtype {}", index);
   return kTypes[index];
+}
+
+bool decodes_alone(DType type) {
+  return static_cast<int>(type) < kDTypeCount;
 }
 
 std::optional<DType> dtype_from_gguf(uint32_t gguf_id) {
   for (const DTypeInfo& t : kTypes)
-    if (static_cast<uint32_t>(t.gguf_id) == gguf_id) return t.type;
+    if (t.gguf_id >= 0 && static_cast<uint32_t>(t.gguf_id) == gguf_id) return t.type;
   return std::nullopt;
 }
 

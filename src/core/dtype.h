@@ -1,5 +1,6 @@
 // Element types of weights and caches, with the size of their blocks.
-// Layouts: the GGUF specification (docs/gguf.md of ggml), decoded by kernels/ref/decode.cpp.
+// Layouts: the GGUF specification (docs/gguf.md of ggml), and those of safetensors, decoded by
+// kernels/ref/decode.cpp.
 #pragma once
 
 #include <cstdint>
@@ -24,18 +25,29 @@ enum class DType : uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
+  kF8_B128,  // 128 values of e4m3 behind one f32 scale: rows of DeepSeek's 128×128 FP8 blocks
+
+  // Values of tensors that mean nothing alone: formats of several tensors are put together from
+  // them (model/stored_matrix.h), and no kernel reads them.
+  kF8_E4M3,
+  kI8,
+  kU8,
+  kI32,
+  kI64,
 };
-inline constexpr int kDTypeCount = 15;
+inline constexpr int kDTypeCount = 16;        // that decode by themselves
+inline constexpr int kStoredDTypeCount = 21;  // that a file may hold
 
 struct DTypeInfo {
   DType type;
   std::string_view name;
   int32_t block_values;  // values in a block
   int32_t block_bytes;   // bytes of a block
-  int32_t gguf_id;       // the type's number in a GGUF file
+  int32_t gguf_id;       // the type's number in a GGUF file; -1: not of GGUF
 };
 
 const DTypeInfo& info(DType type);
+bool decodes_alone(DType type);
 std::optional<DType> dtype_from_gguf(uint32_t gguf_id);
 std::optional<DType> dtype_from_name(std::string_view name);
 

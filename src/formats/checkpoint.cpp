@@ -74,20 +74,32 @@ struct HashStateDeleter {
   void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
 };
 
-core::Result<std::string> digest_of(const std::vector<GgufFile>& files) {
+// What a file contributes to the digest.
+struct DigestPart {
+  const ByteSource* source = nullptr;
+  int64_t header_bytes = 0;
+  std::span<const NamedTensor> tensors;
+};
+
+template <typename File>
+DigestPart digest_part(const File& file) {
+  return {file.source.get(), file.header_bytes, file.tensors};
+}
+
+core::Result<std::string> digest_of(std::span<const DigestPart> parts) {
   const std::unique_ptr<XXH3_state_t, HashStateDeleter> hash(XXH3_createState());
   XXH3_128bits_reset(hash.get());
   std::array<std::byte, kSampleBytes> sample;
-  for (const GgufFile& f : files) {
-    const auto bytes = f.source->bytes();
-    XXH3_128bits_update(hash.get(), bytes.data(), static_cast<size_t>(f.header_bytes));
-    for (const NamedTensor& t : f.tensors) {
+  for (const DigestPart& part : parts) {
+    const auto bytes = part.source->bytes();
+    XXH3_128bits_update(hash.get(), bytes.data(), static_cast<size_t>(part.header_bytes));
+    for (const NamedTensor& t : part.tensors) {
       const int64_t begin = t.view.data - bytes.data();
       const int64_t length = std::min(kSampleBytes, t.view.bytes());
       const int64_t last = t.view.bytes() - length;
       for (const int64_t offset : {int64_t{0}, last / 2, last}) {
         const auto out = std::span(sample).first(static_cast<size_t>(length));
-        if (auto read = f.source->read(begin + offset, out); !read.ok())
+        if (auto read = part.source->read(begin + offset, out); !read.ok())
           return read.error().within(fmt::format("tensor '{}'", t.name));
         XXH3_128bits_update(hash.get(), out.data(), out.size());
         if (last == 0) break;
@@ -104,9 +116,8 @@ std::string stem_of(const std::string& path) {
   return std::filesystem::path(path).stem();
 }
 
-core::Result<Manifest> make_manifest(const std::vector<GgufFile>& files,
+core::Result<Manifest> make_manifest(const Metadata& metadata, std::span<const DigestPart> parts,
                                      std::vector<std::string> names) {
-  const Metadata& metadata = files.front().metadata;
   Manifest manifest;
   manifest.architecture = TRY(metadata.text_or("general.architecture", ""));
   manifest.name = TRY(metadata.text_or("general.name", ""));
@@ -115,9 +126,9 @@ core::Result<Manifest> make_manifest(const std::vector<GgufFile>& files,
   manifest.licence = TRY(metadata.text_or("general.license", ""));
   manifest.chat_template = TRY(metadata.text_or("tokenizer.chat_template", ""));
   manifest.context_length = TRY(metadata.integer_or(manifest.architecture + ".context_length", 0));
-  for (const GgufFile& f : files)
-    for (const NamedTensor& t : f.tensors) manifest.weights_bytes += t.view.bytes();
-  manifest.digest = TRY(digest_of(files));
+  for (const DigestPart& part : parts)
+    for (const NamedTensor& t : part.tensors) manifest.weights_bytes += t.view.bytes();
+  manifest.digest = TRY(digest_of(parts));
   manifest.files = std::move(names);
   return manifest;
 }
@@ -125,6 +136,10 @@ core::Result<Manifest> make_manifest(const std::vector<GgufFile>& files,
 }  // namespace
 
 core::Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& model) {
+  if (std::filesystem::is_directory(model)) {
+    HuggingFaceFolder folder = TRY(read_hugging_face_folder(model));
+    return of_folder(std::move(folder));
+  }
   const auto part = parse_part_name(model);
   std::vector<GgufFile> files;
   std::vector<std::string> names;
@@ -144,19 +159,37 @@ core::Result<std::unique_ptr<Checkpoint>> Checkpoint::join(std::vector<GgufFile>
   if (files.size() > 1 || files.front().metadata.has("split.count"))
     check_split(files, names, &problems);
   if (!problems.empty()) return problems.error();
+  std::vector<DigestPart> parts;
+  for (const GgufFile& f : files) parts.push_back(digest_part(f));
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
-  checkpoint->manifest_ = TRY(make_manifest(files, std::move(names)));
+  checkpoint->manifest_ = TRY(make_manifest(files.front().metadata, parts, std::move(names)));
   checkpoint->files_ = std::move(files);
+  TRY(checkpoint->index_tensors());
+  return checkpoint;
+}
+
+core::Result<std::unique_ptr<Checkpoint>> Checkpoint::of_folder(HuggingFaceFolder folder) {
+  std::vector<DigestPart> parts = {digest_part(folder.metadata)};
+  for (const SafetensorsFile& f : folder.files) parts.push_back(digest_part(f));
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
+  checkpoint->manifest_ =
+      TRY(make_manifest(folder.metadata.metadata, parts, std::move(folder.names)));
+  checkpoint->files_.push_back(std::move(folder.metadata));
+  checkpoint->folder_ = std::make_unique<HuggingFaceFolder>(std::move(folder));
   TRY(checkpoint->index_tensors());
   return checkpoint;
 }
 
 core::Result<void> Checkpoint::index_tensors() {
   Problems problems;
+  const auto add = [&](std::string_view name, const core::TensorView& view) {
+    if (!tensors_.emplace(name, view).second)
+      problems.add("tensor '{}' is in more than one part", stored_name(name));
+  };
   for (const GgufFile& f : files_)
-    for (const NamedTensor& t : f.tensors)
-      if (!tensors_.emplace(t.name, t.view).second)
-        problems.add("tensor '{}' is in more than one part", t.name);
+    for (const NamedTensor& t : f.tensors) add(t.name, t.view);
+  if (folder_ != nullptr)
+    for (const HuggingFaceFolder::Tensor& t : folder_->tensors) add(t.name, t.view);
   if (!problems.empty()) return problems.error();
   return {};
 }
@@ -166,12 +199,19 @@ const core::TensorView* Checkpoint::find(std::string_view tensor) const {
   return it == tensors_.end() ? nullptr : &it->second;
 }
 
+std::string Checkpoint::stored_name(std::string_view tensor) const {
+  return folder_ == nullptr ? std::string(tensor) : hugging_face_tensor_name(tensor);
+}
+
 void Checkpoint::release(const core::TensorView& view) const {
-  for (const GgufFile& f : files_) {
-    const auto bytes = f.source->bytes();
+  const auto release_from = [&](const ByteSource& source) {
+    const auto bytes = source.bytes();
     if (view.data >= bytes.data() && view.data < bytes.data() + bytes.size())
-      f.source->release({view.data, static_cast<size_t>(view.bytes())});
-  }
+      source.release({view.data, static_cast<size_t>(view.bytes())});
+  };
+  for (const GgufFile& f : files_) release_from(*f.source);
+  if (folder_ != nullptr)
+    for (const SafetensorsFile& f : folder_->files) release_from(*f.source);
 }
 
 }  // namespace sluice::formats

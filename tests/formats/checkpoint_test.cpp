@@ -11,6 +11,7 @@
 namespace sluice::formats {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr float kValues[8] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -108,7 +109,9 @@ TEST(Checkpoint, SplitErrorsNameTheFile) {
 TEST(Checkpoint, WhatIsNoModelFileSaysWhy) {
   const Folder folder;
   EXPECT_THAT(error_of("/nowhere/model.gguf"), HasSubstr("'/nowhere/model.gguf': cannot open"));
-  EXPECT_THAT(error_of(std::filesystem::temp_directory_path()), HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of(std::filesystem::temp_directory_path()),
+              AllOf(HasSubstr("2 problems"), HasSubstr("neither model.safetensors nor"),
+                    HasSubstr("config.json': cannot open")));
   EXPECT_THAT(error_of("/dev/null"), HasSubstr("not a regular file"));
 }
 

@@ -11,14 +11,14 @@ namespace {
 
 using core::DType;
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,  DType::kQ4_0,
-                            DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,  DType::kQ8_0,
-                            DType::kQ2_K, DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K,
-                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS};
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0,
+                            DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,   DType::kQ8_0,
+                            DType::kQ2_K, DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
+                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kF8_B128};
 
 bool has_own_layout(DType type) {
   return type != DType::kQ2_K && type != DType::kQ3_K && type != DType::kQ6_K &&
-         type != DType::kIQ4_NL && type != DType::kIQ4_XS;
+         type != DType::kIQ4_NL && type != DType::kIQ4_XS && type != DType::kF8_B128;
 }
 
 // Relative error (support.h) that a format may have. Int8 activations lose 1/sqrt(12) of a step,
@@ -205,10 +205,10 @@ TEST(Linear, ResidualMayBeTheResult) {
 
 TEST(Linear, PackedBytesAreTheFilesTimesTheFormatsRatio) {
   const std::map<DType, double> ratios = {
-      {DType::kF32, 1.0},   {DType::kF16, 1.0},     {DType::kBF16, 1.0},  {DType::kQ4_0, 1.0},
-      {DType::kQ4_1, 1.0},  {DType::kQ5_0, 1.0},    {DType::kQ5_1, 1.0},  {DType::kQ8_0, 1.0},
-      {DType::kQ2_K, 3.24}, {DType::kQ3_K, 2.47},   {DType::kQ4_K, 1.0},  {DType::kQ5_K, 1.0},
-      {DType::kQ6_K, 1.30}, {DType::kIQ4_NL, 1.89}, {DType::kIQ4_XS, 2.0}};
+      {DType::kF32, 1.0},   {DType::kF16, 1.0},     {DType::kBF16, 1.0},   {DType::kQ4_0, 1.0},
+      {DType::kQ4_1, 1.0},  {DType::kQ5_0, 1.0},    {DType::kQ5_1, 1.0},   {DType::kQ8_0, 1.0},
+      {DType::kQ2_K, 3.24}, {DType::kQ3_K, 2.47},   {DType::kQ4_K, 1.0},   {DType::kQ5_K, 1.0},
+      {DType::kQ6_K, 1.30}, {DType::kIQ4_NL, 1.89}, {DType::kIQ4_XS, 2.0}, {DType::kF8_B128, 1.03}};
   for (const Ops* ops : runnable_ops())
     for (DType type : kTypes) {
       const double file = static_cast<double>(1536 * core::bytes_of(type, 1536));

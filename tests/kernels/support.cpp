@@ -55,6 +55,15 @@ std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values)
     return bytes;
   }
   for (std::byte& b : bytes) b = static_cast<std::byte>(rng.bits());
+  if (type == DType::kF8_B128) {
+    for (size_t block = 0; block < bytes.size(); block += 132) {
+      for (size_t i = 4; i < 132; ++i)  // no NaN
+        if ((bytes[block + i] & std::byte{0x7f}) == std::byte{0x7f}) bytes[block + i] = {};
+      const float scale = 0.01f * normal(rng);
+      std::memcpy(&bytes[block], &scale, sizeof scale);
+    }
+    return bytes;
+  }
   const core::DTypeInfo& info = core::info(type);
   const ScalesOf scales = scales_of(type);
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info.block_bytes))

@@ -176,6 +176,25 @@ void decode_iq4_xs(const uint8_t* block, float* out) {
   }
 }
 
+// 1 sign, 4 exponent, 3 mantissa bits, bias 7; no infinities, 0x7f and 0xff are NaN (OCP 8-bit
+// floating point, 2023).
+float float_of_e4m3(uint8_t code) {
+  const uint32_t sign = uint32_t{code & 0x80u} << 24;
+  const uint32_t magnitude = code & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(sign | 0x7fc00000u);
+  if (magnitude < 8) {  // subnormal: magnitude · 2^-9
+    const float value = static_cast<float>(magnitude) * 0x1.0p-9f;
+    return sign != 0 ? -value : value;
+  }
+  return std::bit_cast<float>(sign | ((magnitude << 20) + (120u << 23)));
+}
+
+void decode_f8_b128(const uint8_t* block, float* out) {
+  float scale;
+  std::memcpy(&scale, block, sizeof scale);
+  for (int i = 0; i < 128; ++i) out[i] = float_of_e4m3(block[4 + i]) * scale;
+}
+
 template <void (*kDecodeBlock)(const uint8_t*, float*), int kValues, int kBytes>
 void decode_blocks(const uint8_t* block, int64_t values, float* out) {
   for (int64_t i = 0; i < values; i += kValues, block += kBytes) kDecodeBlock(block, out + i);
@@ -218,6 +237,14 @@ void decode(DType type, const std::byte* blocks, int64_t values, float* out) {
       return decode_blocks<decode_iq4_nl, 32, 18>(from, values, out);
     case DType::kIQ4_XS:
       return decode_blocks<decode_iq4_xs, 256, 136>(from, values, out);
+    case DType::kF8_B128:
+      return decode_blocks<decode_f8_b128, 128, 132>(from, values, out);
+    case DType::kF8_E4M3:
+    case DType::kI8:
+    case DType::kU8:
+    case DType::kI32:
+    case DType::kI64:
+      ASSERT(false, "{} does not decode alone", core::info(type).name);
   }
 }
 

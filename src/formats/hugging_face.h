@@ -1,0 +1,57 @@
+// A Hugging Face folder in the terms of GGUF: config.json as metadata, tensors by GGUF's names.
+// What reads a checkpoint then knows one set of keys and names.
+//
+//   config.json, generation_config.json, tokenizer_config.json, chat_template.jinja
+//   model.safetensors, or model.safetensors.index.json and the files that it names
+//
+// What GGUF has no word for: "<architecture>.rope.layout" ("half_split" or "adjacent_pairs": dense
+// models are not permuted here), the experts of a layer one by one ("blk.3.ffn_up_exps.17.weight"),
+// and the companions of a quantised matrix ("blk.3.ffn_up_exps.17.weight_scale_inv").
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+
+namespace sluice::formats {
+
+struct HuggingFaceConfig {
+  std::string_view config;              // config.json
+  std::string_view generation = {};     // generation_config.json; empty: there is none
+  std::string_view tokenizer = {};      // tokenizer_config.json; empty: there is none
+  std::string_view chat_template = {};  // chat_template.jinja: goes before the tokenizer's
+  std::string_view name = {};           // of the model, for general.name
+  bool has_draft_layers = false;        // the tensors of multi-token prediction are there
+};
+
+// Metadata without tensors. The Error lists every key that is missing, of the wrong type, or asks
+// for something that is not supported.
+core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files);
+
+// "model.layers.3.self_attn.q_a_proj.weight" → "blk.3.attn_q_a.weight"; a name that is in no table
+// stays as it is. And back.
+std::string gguf_tensor_name(std::string_view stored);
+std::string hugging_face_tensor_name(std::string_view tensor);
+
+struct HuggingFaceFolder {
+  GgufFile metadata;
+  std::vector<SafetensorsFile> files;
+  std::vector<std::string> names;  // of the files, for messages
+  // Every tensor of the model: GGUF's name, as stored, and where.
+  struct Tensor {
+    std::string name;
+    std::string_view stored;  // in `files`
+    core::TensorView view;
+  };
+  std::vector<Tensor> tensors;
+};
+
+// All problems of the folder (files that are missing or broken, tensors that are not where the
+// index says) in one Error.
+core::Result<HuggingFaceFolder> read_hugging_face_folder(const std::string& path);
+
+}  // namespace sluice::formats

@@ -1,0 +1,352 @@
+// config.json in GGUF's keys.
+#include <simdjson.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "formats/gguf_writer.h"
+#include "formats/hugging_face.h"
+#include "formats/problems.h"
+
+namespace sluice::formats {
+namespace {
+
+namespace dom = simdjson::dom;
+
+enum class Kind { kInteger, kNumber, kFlag };
+enum class Need { kRequired, kOptional };
+
+// A value that GGUF has under another name.
+struct KeyRow {
+  std::string_view stored;
+  std::string_view key;  // behind "<architecture>."
+  Kind kind = Kind::kInteger;
+  Need need = Need::kOptional;
+};
+
+constexpr KeyRow kDecoderKeys[] = {
+    {"num_hidden_layers", "block_count", Kind::kInteger, Need::kRequired},
+    {"hidden_size", "embedding_length", Kind::kInteger, Need::kRequired},
+    {"intermediate_size", "feed_forward_length", Kind::kInteger, Need::kRequired},
+    {"max_position_embeddings", "context_length", Kind::kInteger, Need::kRequired},
+    {"num_attention_heads", "attention.head_count", Kind::kInteger, Need::kRequired},
+    {"vocab_size", "vocab_size", Kind::kInteger, Need::kRequired},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", Kind::kNumber, Need::kRequired},
+    {"num_experts", "expert_count"},
+    {"n_routed_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
+    {"moe_intermediate_size", "expert_feed_forward_length"},
+    {"n_shared_experts", "expert_shared_count"},
+    {"routed_scaling_factor", "expert_weights_scale", Kind::kNumber},
+    {"norm_topk_prob", "expert_weights_norm", Kind::kFlag},
+    {"first_k_dense_replace", "leading_dense_block_count"},
+};
+constexpr KeyRow kGroupedQueryKeys[] = {
+    {"num_key_value_heads", "attention.head_count_kv"},
+    {"head_dim", "attention.key_length"},
+    {"head_dim", "attention.value_length"},
+};
+constexpr KeyRow kLatentKeys[] = {
+    {"q_lora_rank", "attention.q_lora_rank"},
+    {"kv_lora_rank", "attention.kv_lora_rank", Kind::kInteger, Need::kRequired},
+    {"kv_lora_rank", "attention.value_length", Kind::kInteger, Need::kRequired},
+    {"v_head_dim", "attention.value_length_mla", Kind::kInteger, Need::kRequired},
+    {"qk_rope_head_dim", "rope.dimension_count", Kind::kInteger, Need::kRequired},
+};
+
+enum class Attention { kGroupedQuery, kLatent };
+struct FamilyRow {
+  std::string_view model_type;
+  std::string_view architecture;
+  Attention attention = Attention::kGroupedQuery;
+};
+constexpr FamilyRow kFamilies[] = {
+    {"llama", "llama"},
+    {"mistral", "llama"},
+    {"qwen2", "qwen2"},
+    {"qwen3", "qwen3"},
+    {"qwen3_moe", "qwen3moe"},
+    {"deepseek_v2", "deepseek2", Attention::kLatent},
+    {"deepseek_v3", "deepseek2", Attention::kLatent},
+    {"kimi_k2", "deepseek2", Attention::kLatent},
+};
+
+// Values of one JSON object; what is null is absent, what has the wrong type is a problem.
+class Object {
+ public:
+  Object(dom::object object, std::string where, Problems* problems)
+      : object_(object), where_(std::move(where)), problems_(problems) {}
+
+  std::optional<dom::element> find(std::string_view key) const {
+    dom::element value;
+    if (object_.at_key(key).get(value) != simdjson::SUCCESS || value.is_null()) return std::nullopt;
+    return value;
+  }
+  template <typename T>
+  std::optional<T> get(std::string_view key, std::string_view expected) const {
+    const auto element = find(key);
+    if (!element) return std::nullopt;
+    T value;
+    if (element->get(value) == simdjson::SUCCESS) return value;
+    problems_->add("{}: '{}' is not {}", where_, key, expected);
+    return std::nullopt;
+  }
+  std::optional<int64_t> integer(std::string_view key) const {
+    const auto value = get<int64_t>(key, "an integer");
+    if (!value || (*value >= 0 && *value <= std::numeric_limits<int32_t>::max())) return value;
+    problems_->add("{}: '{}' is {}, expected 0 to {}", where_, key, *value,
+                   std::numeric_limits<int32_t>::max());
+    return std::nullopt;
+  }
+  std::optional<double> number(std::string_view key) const { return get<double>(key, "a number"); }
+  std::optional<bool> flag(std::string_view key) const { return get<bool>(key, "true or false"); }
+  std::optional<std::string_view> text(std::string_view key) const {
+    return get<std::string_view>(key, "a string");
+  }
+  std::optional<Object> object(std::string_view key) const {
+    const auto value = get<dom::object>(key, "an object");
+    if (!value) return std::nullopt;
+    return Object(*value, fmt::format("{}, '{}'", where_, key), problems_);
+  }
+  void missing(std::string_view key) const { problems_->add("{}: '{}' is missing", where_, key); }
+  void unsupported(std::string_view key, std::string_view found, std::string_view expected) const {
+    problems_->add("{}: '{}' is '{}', supported: {}", where_, key, found, expected);
+  }
+
+ private:
+  dom::object object_;
+  std::string where_;
+  Problems* problems_;
+};
+
+class Translator {
+ public:
+  Translator(const Object& config, const FamilyRow& family) : config_(config), family_(family) {}
+
+  void translate(const HuggingFaceConfig& files) {
+    writer_.set_text("general.architecture", family_.architecture);
+    if (!files.name.empty()) writer_.set_text("general.name", files.name);
+    copy(kDecoderKeys);
+    if (family_.attention == Attention::kLatent) {
+      copy(kLatentKeys);
+      latent_lengths();
+      routing();
+    } else {
+      copy(kGroupedQueryKeys);
+    }
+    if (files.has_draft_layers)
+      if (const auto layers = config_.integer("num_nextn_predict_layers"))
+        set("nextn_predict_layers", *layers);
+    layout();
+    rope();
+    refuse_what_is_not_computed();
+  }
+  GgufWriter& writer() { return writer_; }
+
+ private:
+  std::string name(std::string_view key) const {
+    return fmt::format("{}.{}", family_.architecture, key);
+  }
+  void set(std::string_view key, int64_t value) {
+    writer_.set_integer(name(key), static_cast<uint32_t>(value));
+  }
+  void set_number(std::string_view key, double value) {
+    writer_.set_number(name(key), static_cast<float>(value));
+  }
+
+  void copy(std::span<const KeyRow> rows) {
+    for (const KeyRow& row : rows) {
+      if (!config_.find(row.stored)) {
+        if (row.need == Need::kRequired) config_.missing(row.stored);
+        continue;
+      }
+      if (row.kind == Kind::kInteger) {
+        if (const auto value = config_.integer(row.stored)) set(row.key, *value);
+      } else if (row.kind == Kind::kNumber) {
+        if (const auto value = config_.number(row.stored)) set_number(row.key, *value);
+      } else if (const auto value = config_.flag(row.stored)) {
+        writer_.set_flag(name(row.key), *value);
+      }
+    }
+  }
+
+  // GGUF gives the lengths of the compressed cache and, under "_mla", those of a head.
+  void latent_lengths() {
+    const auto nope = config_.integer("qk_nope_head_dim");
+    const auto rope = config_.integer("qk_rope_head_dim");
+    const auto rank = config_.integer("kv_lora_rank");
+    if (!nope) return config_.missing("qk_nope_head_dim");
+    set("attention.key_length_mla", *nope + rope.value_or(0));
+    set("attention.key_length", rank.value_or(0) + rope.value_or(0));
+    set("attention.head_count_kv", 1);
+  }
+
+  void routing() {
+    const bool sigmoid_by_default = family_.model_type != "deepseek_v2";
+    const auto scores =
+        config_.text("scoring_func").value_or(sigmoid_by_default ? "sigmoid" : "softmax");
+    if (scores != "sigmoid" && scores != "softmax")
+      config_.unsupported("scoring_func", scores, "softmax, sigmoid");
+    set("expert_gating_func", scores == "sigmoid" ? 2 : 1);
+    const auto method = config_.text("topk_method").value_or("noaux_tc");
+    if (method == "greedy") return;  // no groups, whatever their number
+    if (method != "noaux_tc" && method != "group_limited_greedy")
+      config_.unsupported("topk_method", method, "greedy, group_limited_greedy, noaux_tc");
+    set("expert_group_count", config_.integer("n_group").value_or(1));
+    set("expert_group_used_count", config_.integer("topk_group").value_or(1));
+  }
+
+  void layout() {
+    const bool adjacent =
+        family_.attention == Attention::kLatent && config_.flag("rope_interleave").value_or(true);
+    writer_.set_text(name("rope.layout"), adjacent ? "adjacent_pairs" : "half_split");
+  }
+
+  // Newer files have one object "rope_parameters" for base and scaling.
+  void rope() {
+    const auto parameters = config_.object("rope_parameters");
+    const auto base = parameters ? parameters->number("rope_theta") : config_.number("rope_theta");
+    if (base) set_number("rope.freq_base", *base);
+    const auto scaling = parameters ? parameters : config_.object("rope_scaling");
+    if (!scaling) return;
+    const auto type = scaling->text(scaling->find("rope_type") ? "rope_type" : "type");
+    if (!type || *type == "default") return;
+    if (*type != "linear" && *type != "llama3" && *type != "yarn")
+      return scaling->unsupported("rope_type", *type, "default, linear, llama3, yarn");
+    writer_.set_text(name("rope.scaling.type"), *type);
+    const auto factor = scaling->number("factor");
+    if (!factor) return scaling->missing("factor");
+    set_number("rope.scaling.factor", *factor);
+    for (const auto& [stored, key] :
+         {std::pair("original_max_position_embeddings", "original_context_length"),
+          {"low_freq_factor", "low_freq_factor"},
+          {"high_freq_factor", "high_freq_factor"},
+          {"beta_fast", "yarn_beta_fast"},
+          {"beta_slow", "yarn_beta_slow"}})
+      if (const auto value = scaling->number(stored))
+        set_number(fmt::format("rope.scaling.{}", key), *value);
+    if (*type == "yarn") yarn_magnitude(*scaling, *factor);
+  }
+
+  // Cosines and sines are multiplied with the attention factor; where there is a multiplier for
+  // all dimensions, attention's scale takes it and only the ratio is left for them.
+  void yarn_magnitude(const Object& scaling, double factor) {
+    const auto magnitude = [&](double m) { return 1 + 0.1 * m * std::log(factor); };
+    const double part = scaling.number("mscale").value_or(0);
+    const double all = scaling.number("mscale_all_dim").value_or(0);
+    const double by_default =
+        part != 0 && all != 0 ? magnitude(part) / magnitude(all) : magnitude(1);
+    const double wanted = scaling.number("attention_factor").value_or(by_default);
+    if (all != 0) set_number("rope.scaling.yarn_log_multiplier", 0.1 * all);
+    set_number("rope.scaling.attn_factor", all != 0 ? wanted : wanted / magnitude(1));
+  }
+
+  void refuse_what_is_not_computed() {
+    if (const auto act = config_.text("hidden_act"); act && *act != "silu")
+      config_.unsupported("hidden_act", *act, "silu");
+    if (config_.flag("use_sliding_window").value_or(false))
+      config_.unsupported("use_sliding_window", "true", "false");
+    if (family_.model_type == "mistral" && config_.find("sliding_window"))
+      config_.unsupported("sliding_window", "a number", "null");
+    for (const std::string_view key : {"decoder_sparse_step", "moe_layer_freq"})
+      if (const auto step = config_.integer(key); step && *step != 1)
+        config_.unsupported(key, fmt::format("{}", *step), "1");
+    if (const auto dense = config_.get<dom::array>("mlp_only_layers", "an array");
+        dense && dense->size() > 0)
+      config_.unsupported("mlp_only_layers", "a list", "an empty list");
+    const auto quantization = config_.object("quantization_config");
+    if (!quantization) return;
+    const auto method = quantization->text("quant_method").value_or("");
+    if (method != "fp8") return quantization->unsupported("quant_method", method, "fp8");
+    const auto block = quantization->get<dom::array>("weight_block_size", "an array");
+    if (!block || block->size() != 2 || block->at(0).get_int64().value_unsafe() != 128 ||
+        block->at(1).get_int64().value_unsafe() != 128)
+      quantization->unsupported("weight_block_size", "something else", "[128, 128]");
+  }
+
+  const Object& config_;
+  const FamilyRow& family_;
+  GgufWriter writer_;
+};
+
+// The recommended temperature and top-p.
+void add_sampling(const Object& generation, GgufWriter* writer) {
+  if (!generation.flag("do_sample").value_or(true)) return;
+  if (const auto value = generation.number("temperature"))
+    writer->set_number("general.sampling.temp", static_cast<float>(*value));
+  if (const auto value = generation.number("top_p"))
+    writer->set_number("general.sampling.top_p", static_cast<float>(*value));
+}
+
+// One template, or a list of named ones.
+void add_chat_template(const Object& tokenizer, GgufWriter* writer) {
+  const auto element = tokenizer.find("chat_template");
+  if (!element) return;
+  std::string_view text;
+  if (element->get(text) == simdjson::SUCCESS)
+    return writer->set_text("tokenizer.chat_template", text);
+  const auto list = tokenizer.get<dom::array>("chat_template", "a string or a list");
+  if (!list) return;
+  for (const dom::element entry : *list) {
+    std::string_view name;
+    if (entry["name"].get(name) == simdjson::SUCCESS && name == "default" &&
+        entry["template"].get(text) == simdjson::SUCCESS)
+      return writer->set_text("tokenizer.chat_template", text);
+  }
+}
+
+// A file of JSON with an object at its root.
+class Document {
+ public:
+  std::optional<Object> parse(std::string_view text, std::string_view file, Problems* problems) {
+    dom::object root;
+    if (const auto error = parser_.parse(text.data(), text.size()).get(root);
+        error != simdjson::SUCCESS) {
+      problems->add("{}: {}", file, simdjson::error_message(error));
+      return std::nullopt;
+    }
+    return Object(root, std::string(file), problems);
+  }
+
+ private:
+  dom::parser parser_;
+};
+
+core::Result<const FamilyRow*> family_of(const Object& config) {
+  const auto type = config.text("model_type");
+  std::string known;
+  for (const FamilyRow& row : kFamilies) {
+    if (type && row.model_type == *type) return &row;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", row.model_type);
+  }
+  return core::unsupported("config.json: 'model_type' is '{}'; known: {}", type.value_or(""),
+                           known);
+}
+
+}  // namespace
+
+core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files) {
+  Problems problems;
+  Document config_json, generation_json, tokenizer_json;
+  const auto config = config_json.parse(files.config, "config.json", &problems);
+  if (!config) return problems.error();
+  const FamilyRow* family = TRY(family_of(*config));
+  Translator translator(*config, *family);
+  translator.translate(files);
+  if (!files.generation.empty())
+    if (const auto found =
+            generation_json.parse(files.generation, "generation_config.json", &problems))
+      add_sampling(*found, &translator.writer());
+  if (!files.chat_template.empty())
+    translator.writer().set_text("tokenizer.chat_template", files.chat_template);
+  else if (!files.tokenizer.empty())
+    if (const auto found =
+            tokenizer_json.parse(files.tokenizer, "tokenizer_config.json", &problems))
+      add_chat_template(*found, &translator.writer());
+  if (!problems.empty()) return problems.error();
+  return read_gguf(memory_source(translator.writer().header()));
+}
+
+}  // namespace sluice::formats
