@@ -163,7 +163,11 @@ void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> dire
       log_.warning("{} limits of the day, the month or a balance count from now: {}",
                    uncounted.size(), restored.error().message);
   }
-  table_ = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
+  // Who lets the last reference to a table go frees what may be tens of thousands of keys: this
+  // thread does, with the change after it, never a data loop.
+  std::erase_if(retired_, [](const auto& table) { return table.use_count() <= 1; });
+  auto next = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
+  retired_.push_back(std::exchange(table_, std::move(next)));
   for (const auto& loop : loops_) loop->update(table_);
   watch_->update(table_);
 }

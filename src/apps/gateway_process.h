@@ -67,7 +67,9 @@ class GatewayProcess {
   std::unique_ptr<WatchLoop> watch_;
   std::vector<std::string> urls_;
   std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
-  std::unique_ptr<store::Store> archive_store_;         // of the archive's thread
+  std::vector<std::shared_ptr<const gateway::RoutingTable>>
+      retired_;                                  // in use by loops, or just so
+  std::unique_ptr<store::Store> archive_store_;  // of the archive's thread
   std::unique_ptr<gateway::QueryWorker> archive_;
   std::unique_ptr<AdminPlane> admin_;
 };

@@ -4,6 +4,7 @@
 #include <set>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "contract/network.h"
 #include "contract/snapshot_fields.h"
@@ -70,18 +71,44 @@ std::string_view url_fault(std::string_view url) {
   return "begins with neither http:// nor https://";
 }
 
+// Where a value stands. It becomes text only when something is wrong there: a snapshot may have
+// tens of thousands of keys, and each change validates all of it.
+class Path {
+ public:
+  explicit Path(std::string_view name) : name_(name) {}
+  // The path that it is made of outlives it.
+  Path operator/(std::string_view name) const { return {this, name, kNoIndex}; }
+  Path operator[](size_t index) const { return {this, "", index}; }
+
+  std::string text() const {
+    if (parent_ == nullptr) return std::string(name_);
+    if (index_ != kNoIndex) return fmt::format("{}[{}]", parent_->text(), index_);
+    return fmt::format("{}.{}", parent_->text(), name_);
+  }
+
+ private:
+  static constexpr size_t kNoIndex = SIZE_MAX;
+  Path(const Path* parent, std::string_view name, size_t index)
+      : parent_(parent), name_(name), index_(index) {}
+
+  const Path* parent_ = nullptr;
+  std::string_view name_;
+  size_t index_ = kNoIndex;
+};
+
 class Validator {
  public:
   explicit Validator(const Snapshot& snapshot) : snapshot_(snapshot) {}
 
   Problems run() {
-    if (snapshot_.generation < 0) add("generation", "{} is negative", snapshot_.generation);
+    if (snapshot_.generation < 0) add(Path("generation"), "{} is negative", snapshot_.generation);
     check_ids("tenants", snapshot_.tenants, &tenants_, is_id);
     check_ids("projects", snapshot_.projects, &projects_, is_id);
     check_ids("keys", snapshot_.keys, &keys_, is_id);
     check_ids("pools", snapshot_.pools, &pools_, is_id);
     check_ids("replicas", snapshot_.replicas, &replicas_, is_id);
     check_ids("models", snapshot_.models, &models_, is_model_id);
+    hashes_.reserve(snapshot_.keys.size());
     check_all("tenants", snapshot_.tenants);
     check_all("projects", snapshot_.projects);
     check_all("keys", snapshot_.keys);
@@ -97,37 +124,39 @@ class Validator {
   using Ids = std::unordered_map<std::string_view, size_t>;
 
   template <typename... Args>
-  void add(std::string path, fmt::format_string<Args...> format, Args&&... args) {
-    problems_.push_back({std::move(path), fmt::format(format, std::forward<Args>(args)...)});
+  void add(const Path& path, fmt::format_string<Args...> format, Args&&... args) {
+    problems_.push_back({path.text(), fmt::format(format, std::forward<Args>(args)...)});
   }
 
   template <typename T>
   void check_ids(std::string_view list, const std::vector<T>& objects, Ids* ids,
                  bool (*valid)(std::string_view)) {
+    ids->reserve(objects.size());
     for (size_t i = 0; i < objects.size(); ++i) {
       const std::string& id = objects[i].id;
-      const auto path = [&] { return fmt::format("{}[{}].id", list, i); };
-      if (!valid(id)) add(path(), "'{}' is no id: {}", id, kIdRule);
+      if (!valid(id)) add(Path(list)[i] / "id", "'{}' is no id: {}", id, kIdRule);
       const auto [first, inserted] = ids->emplace(id, i);
-      if (!inserted) add(path(), "'{}' is the id of {}[{}] already", id, list, first->second);
+      if (!inserted)
+        add(Path(list)[i] / "id", "'{}' is the id of {}[{}] already", id, list, first->second);
     }
   }
   template <typename T>
   void check_all(std::string_view list, const std::vector<T>& objects) {
-    for (size_t i = 0; i < objects.size(); ++i) check(fmt::format("{}[{}]", list, i), objects[i]);
+    const Path path(list);
+    for (size_t i = 0; i < objects.size(); ++i) check(path[i], objects[i]);
   }
 
-  void check_reference(const std::string& path, std::string_view kind, const Ids& ids,
+  void check_reference(const Path& path, std::string_view kind, const Ids& ids,
                        const std::string& id) {
     if (!ids.contains(id)) add(path, "there is no {} '{}'", kind, id);
   }
-  void check_not_negative(const std::string& path, int64_t value) {
+  void check_not_negative(const Path& path, int64_t value) {
     if (value < 0) add(path, "{} is negative", value);
   }
 
-  void check(const std::string& path, const Limits& limits) {
+  void check(const Path& path, const Limits& limits) {
     const auto not_negative = [&](std::string_view name, const std::optional<int64_t>& limit) {
-      if (limit) check_not_negative(fmt::format("{}.{}", path, name), *limit);
+      if (limit) check_not_negative(path / name, *limit);
     };
     not_negative("requests_per_minute", limits.requests_per_minute);
     not_negative("input_tokens_per_minute", limits.input_tokens_per_minute);
@@ -138,113 +167,109 @@ class Validator {
     not_negative("tokens_per_month", limits.tokens_per_month);
     for (const auto& [name, money] : {std::pair("money_per_day", limits.money_per_day),
                                       std::pair("money_per_month", limits.money_per_month)})
-      if (money && money->nano < 0)
-        add(fmt::format("{}.{}", path, name), "{} is negative", to_text(*money));
+      if (money && money->nano < 0) add(path / name, "{} is negative", to_text(*money));
     if (limits.burst_ms < 1 || limits.burst_ms > kBurstMax_ms)
-      add(path + ".burst_ms", "{} is not within 1 to {} (a day)", limits.burst_ms, kBurstMax_ms);
+      add(path / "burst_ms", "{} is not within 1 to {} (a day)", limits.burst_ms, kBurstMax_ms);
   }
 
-  void check(const std::string& path, const RequestDefaults& defaults) {
+  void check(const Path& path, const RequestDefaults& defaults) {
     if (!defaults.target) return;
-    check_not_negative(path + ".target.ttft_ms", defaults.target->ttft.limit_ns);
-    check_not_negative(path + ".target.tpot_ms", defaults.target->tpot.limit_ns);
-    check_not_negative(path + ".target.total_ms", defaults.target->total.limit_ns);
+    check_not_negative(path / "target.ttft_ms", defaults.target->ttft.limit_ns);
+    check_not_negative(path / "target.tpot_ms", defaults.target->tpot.limit_ns);
+    check_not_negative(path / "target.total_ms", defaults.target->total.limit_ns);
   }
 
-  void check(const std::string& path, const Tenant& tenant) {
-    check(path + ".limits", tenant.limits);
+  void check(const Path& path, const Tenant& tenant) { check(path / "limits", tenant.limits); }
+
+  void check(const Path& path, const Project& project) {
+    check_reference(path / "tenant", "tenant", tenants_, project.tenant);
+    check(path / "limits", project.limits);
   }
 
-  void check(const std::string& path, const Project& project) {
-    check_reference(path + ".tenant", "tenant", tenants_, project.tenant);
-    check(path + ".limits", project.limits);
-  }
-
-  void check(const std::string& path, const Key& key) {
-    check_reference(path + ".project", "project", projects_, key.project);
+  void check(const Path& path, const Key& key) {
+    check_reference(path / "project", "project", projects_, key.project);
     if (key.hash.size() != kHashDigits ||
         key.hash.find_first_not_of("0123456789abcdef") != std::string::npos)
-      add(path + ".hash", "is not {} hexadecimal digits in lower case", kHashDigits);
+      add(path / "hash", "is not {} hexadecimal digits in lower case", kHashDigits);
     else if (!hashes_.insert(key.hash).second)
-      add(path + ".hash", "is that of another key: one secret would be two keys");
-    if (!is_id(key.hash_key_id)) add(path + ".hash_key_id", "'{}' is no id", key.hash_key_id);
-    check_not_negative(path + ".created_unix_s", key.created_unix_s);
-    check_not_negative(path + ".expires_unix_s", key.expires_unix_s);
+      add(path / "hash", "is that of another key: one secret would be two keys");
+    if (!is_id(key.hash_key_id)) add(path / "hash_key_id", "'{}' is no id", key.hash_key_id);
+    check_not_negative(path / "created_unix_s", key.created_unix_s);
+    check_not_negative(path / "expires_unix_s", key.expires_unix_s);
     for (size_t i = 0; i < key.models.size(); ++i)
-      check_reference(fmt::format("{}.models[{}]", path, i), "model", models_, key.models[i]);
+      check_reference((path / "models")[i], "model", models_, key.models[i]);
     for (size_t i = 0; i < key.networks.size(); ++i)
       if (!parse_network(key.networks[i]))
-        add(fmt::format("{}.networks[{}]", path, i),
+        add((path / "networks")[i],
             "'{}' is no network like 10.0.0.0/8 or 2001:db8::/32 without bits behind its prefix",
             key.networks[i]);
     if (key.labels.size() > kLabelsMax)
-      add(path + ".labels", "{} labels, at most {}", key.labels.size(), kLabelsMax);
+      add(path / "labels", "{} labels, at most {}", key.labels.size(), kLabelsMax);
     for (const auto& [name, text] : key.labels)
       if (name.empty() || name.size() > kLabelBytesMax || text.size() > kLabelBytesMax)
-        add(path + ".labels", "a label's name and text have at most {} bytes", kLabelBytesMax);
-    check(path + ".limits", key.limits);
-    check(path + ".defaults", key.defaults);
+        add(path / "labels", "a label's name and text have at most {} bytes", kLabelBytesMax);
+    check(path / "limits", key.limits);
+    check(path / "defaults", key.defaults);
   }
 
-  void check(const std::string& path, const Pool& pool) {
+  void check(const Path& path, const Pool& pool) {
     const auto takes = [&](DataClass data) {
       return std::find(pool.data_classes.begin(), pool.data_classes.end(), data) !=
              pool.data_classes.end();
     };
     if (pool.place == Place::kRemote && takes(DataClass::kPrivate))
-      add(path + ".data_classes", "private data never leaves local pools, this one is remote");
-    if (pool.data_classes.empty()) add(path + ".data_classes", "is empty: nothing could run there");
+      add(path / "data_classes", "private data never leaves local pools, this one is remote");
+    if (pool.data_classes.empty()) add(path / "data_classes", "is empty: nothing could run there");
     if (!pool.owner.empty() && !is_id(pool.owner))
-      add(path + ".owner", "'{}' is no id: {}", pool.owner, kIdRule);
-    check_not_negative(path + ".round_trip_ms", pool.round_trip_ns);
+      add(path / "owner", "'{}' is no id: {}", pool.owner, kIdRule);
+    check_not_negative(path / "round_trip_ms", pool.round_trip_ns);
   }
 
-  void check(const std::string& path, const Replica& replica) {
-    check_reference(path + ".pool", "pool", pools_, replica.pool);
-    check_reference(path + ".model", "model", models_, replica.model);
+  void check(const Path& path, const Replica& replica) {
+    check_reference(path / "pool", "pool", pools_, replica.pool);
+    check_reference(path / "model", "model", models_, replica.model);
     if (const std::string_view fault = url_fault(replica.url); !fault.empty())
-      add(path + ".url", "'{}' {}", replica.url, fault);
+      add(path / "url", "'{}' {}", replica.url, fault);
     if (!replica.certificate_file.empty() && !replica.url.starts_with("https://"))
-      add(path + ".certificate_file", "is given, but the URL is not https");
-    check_not_negative(path + ".ready_at_unix_ns", replica.ready_at_unix_ns);
+      add(path / "certificate_file", "is given, but the URL is not https");
+    check_not_negative(path / "ready_at_unix_ns", replica.ready_at_unix_ns);
     const Speed& speed = replica.speed;
     for (const auto& [name, value] :
          {std::pair("prefill_tokens_per_s", speed.prefill_tokens_per_s),
           std::pair("decode_tokens_per_s", speed.decode_tokens_per_s),
           std::pair("decode_tokens_per_s_max", speed.decode_tokens_per_s_max)})
       if (!std::isfinite(value) || value <= 0)
-        add(fmt::format("{}.speed.{}", path, name), "{} is not above 0", value);
+        add(path / "speed" / name, "{} is not above 0", value);
     if (speed.streams_max < 1)
-      add(path + ".speed.streams_max", "{} is less than 1", speed.streams_max);
+      add(path / "speed.streams_max", "{} is less than 1", speed.streams_max);
   }
 
-  void check(const std::string& path, const Model& model) {
-    check_not_negative(path + ".context_tokens", model.context_tokens);
-    check_not_negative(path + ".max_tokens_default", model.max_tokens_default);
-    check_not_negative(path + ".created_unix_s", model.created_unix_s);
+  void check(const Path& path, const Model& model) {
+    check_not_negative(path / "context_tokens", model.context_tokens);
+    check_not_negative(path / "max_tokens_default", model.max_tokens_default);
+    check_not_negative(path / "created_unix_s", model.created_unix_s);
     if (model.context_tokens > 0 && model.max_tokens_default > model.context_tokens)
-      add(path + ".max_tokens_default", "{} is over the context of {}", model.max_tokens_default,
+      add(path / "max_tokens_default", "{} is over the context of {}", model.max_tokens_default,
           model.context_tokens);
     for (size_t i = 0; i < model.fallbacks.size(); ++i)
-      check_reference(fmt::format("{}.fallbacks[{}]", path, i), "model", models_,
-                      model.fallbacks[i]);
-    check(path + ".limits", model.limits);
-    check(path + ".defaults", model.defaults);
+      check_reference((path / "fallbacks")[i], "model", models_, model.fallbacks[i]);
+    check(path / "limits", model.limits);
+    check(path / "defaults", model.defaults);
   }
 
-  void check(const std::string& path, const Price& price) {
-    if (price.version < 1) add(path + ".version", "{} is less than 1", price.version);
+  void check(const Path& path, const Price& price) {
+    if (price.version < 1) add(path / "version", "{} is less than 1", price.version);
     if (!price_versions_.insert(price.version).second)
-      add(path + ".version", "{} is that of another price", price.version);
-    if (!price.model.empty()) check_reference(path + ".model", "model", models_, price.model);
-    if (!price.pool.empty()) check_reference(path + ".pool", "pool", pools_, price.pool);
-    check_not_negative(path + ".valid_from_unix_s", price.valid_from_unix_s);
+      add(path / "version", "{} is that of another price", price.version);
+    if (!price.model.empty()) check_reference(path / "model", "model", models_, price.model);
+    if (!price.pool.empty()) check_reference(path / "pool", "pool", pools_, price.pool);
+    check_not_negative(path / "valid_from_unix_s", price.valid_from_unix_s);
     if (!price_times_.insert({price.side, price.model, price.pool, price.valid_from_unix_s}).second)
-      add(path + ".valid_from_unix_s",
+      add(path / "valid_from_unix_s",
           "another price of this side, model and pool is valid from that second");
     for (size_t unit = 0; unit < price.rates.size(); ++unit)
       if (price.rates[unit].nano_per_million < 0)
-        add(fmt::format("{}.{}", path, kRateNames[unit]), "{} is negative",
+        add(path / kRateNames[unit], "{} is negative",
             to_text(NanoMoney{price.rates[unit].nano_per_million}));
   }
 
@@ -267,8 +292,8 @@ class Validator {
         const auto found = models_.find(fallbacks[at]);
         if (found == models_.end()) continue;
         if (visits[found->second] == Visit::kOpen)
-          add(fmt::format("models[{}].fallbacks[{}]", model, at),
-              "'{}' leads back to '{}': a cycle", fallbacks[at], snapshot_.models[model].id);
+          add((Path("models")[model] / "fallbacks")[at], "'{}' leads back to '{}': a cycle",
+              fallbacks[at], snapshot_.models[model].id);
         if (visits[found->second] != Visit::kUnseen) continue;
         visits[found->second] = Visit::kOpen;
         open.push_back({found->second, 0});
@@ -283,7 +308,7 @@ class Validator {
   const Snapshot& snapshot_;
   Problems problems_;
   Ids tenants_, projects_, keys_, pools_, replicas_, models_;
-  std::set<std::string_view> hashes_;
+  std::unordered_set<std::string_view> hashes_;
   std::set<int64_t> price_versions_;
   std::set<std::tuple<PriceSide, std::string_view, std::string_view, int64_t>> price_times_;
 };

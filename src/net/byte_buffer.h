@@ -78,6 +78,12 @@ class ByteBuffer {
   }
   // Gives the memory back; the content is lost.
   void release() { *this = ByteBuffer(); }
+  // For what is written again and again: the memory of small content stays.
+  void release_if_large() {
+    constexpr size_t kKeptBytesMax = 4096;
+    if (capacity_ > kKeptBytesMax) return release();
+    begin_ = end_ = 0;
+  }
 
  private:
   std::unique_ptr<char[]> bytes_;

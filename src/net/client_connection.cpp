@@ -97,12 +97,13 @@ void ClientConnection::begin(Method method, std::string_view head, std::string_v
   }
   enter(Phase::kWaiting);
   const std::string_view pieces[] = {head, body};
-  const IoResult result = send_pieces(pieces);
+  const IoResult result = hold_back(pieces, &socket_) ? IoResult{} : send_pieces(pieces);
   if (result.status == IoStatus::kClosed)
     return fail_soon(CallEnd::kCut, "the connection was closed");
+  output_.reserve(head.size() + body.size() - result.bytes);
   output_.append(head.substr(std::min(result.bytes, head.size())));
   output_.append(body.substr(result.bytes - std::min(result.bytes, head.size())));
-  if (!output_.empty()) wait_writable();
+  if (!output_.empty() && !socket_.holds_output()) wait_writable();
   wait_readable();
 }
 
@@ -156,7 +157,7 @@ void ClientConnection::on_socket_writable() {
   // A peer that takes no more may have said why: the reading side finds out.
   output_.consume(result.status == IoStatus::kClosed ? output_.size() : result.bytes);
   if (!output_.empty()) return wait_writable();
-  output_.release();
+  output_.release_if_large();
   if (phase_ == Phase::kWaiting) phase_begin_ns_ = core_.loop.now_ns();
 }
 

@@ -67,7 +67,7 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
   std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
-  ByteBuffer output_;  // what the socket did not take
+  ByteBuffer output_;  // what the socket did not take, or what is held back until the turn's end
   std::shared_ptr<ResponseSink> sink_;
   uint64_t serial_ = 0;  // of the call
   int64_t phase_begin_ns_ = 0;

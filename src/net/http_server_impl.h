@@ -34,8 +34,9 @@ struct Exchange {
 };
 
 // One client. Requests are taken one at a time: the next is parsed when the answer is complete, so
-// that answers keep their order. An idle connection holds no buffer: bytes are read into one of the
-// server's and move into the connection's own only when a message is incomplete.
+// that answers keep their order. An idle connection holds no buffer but the small one of what it
+// wrote last: bytes are read into one of the server's and move into the connection's own only when
+// a message is incomplete.
 class ServerConnection final : public std::enable_shared_from_this<ServerConnection>,
                                private SocketUser {
  public:
@@ -113,6 +114,7 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
   void put(std::span<const std::string_view> pieces);
   void flush_corked();
   void send_now(std::span<const std::string_view> pieces);
+  void wait_for_reader();
 
   ServerCore& server_;
   WatchedSocket socket_;
@@ -120,13 +122,13 @@ class ServerConnection final : public std::enable_shared_from_this<ServerConnect
   const std::string remote_address_;
   RequestParser parser_;
   ByteBuffer input_;
-  ByteBuffer output_;  // what the socket did not take
+  ByteBuffer output_;  // what the socket did not take, or what is held back until the turn's end
   Exchange* exchange_ = nullptr;
   int64_t handed_over_bytes_ = 0;  // of the request whose answer has not begun
   int64_t counted_bytes_ = 0;      // in the server's request_bytes
   int64_t phase_begin_ns_ = 0;
   int64_t output_begin_ns_ = 0;     // what waits began to wait, without a pause since
-  int64_t output_since_ns_ = 0;     // the reader took something of it, or it began
+  int64_t output_since_ns_ = 0;     // the reader took something of it, or it began; 0: no wait yet
   int64_t output_taken_bytes_ = 0;  // since it began
   State state_ = State::kReading;
   Phase phase_ = Phase::kFirstByte;

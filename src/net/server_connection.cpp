@@ -428,18 +428,24 @@ void ServerConnection::flush_corked() {
 
 void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   size_t sent = 0;
-  if (output_.empty()) {
+  if (output_.empty()) output_since_ns_ = 0;
+  if (output_.empty() && !hold_back(pieces, &socket_)) {
     const IoResult result = send_pieces(pieces);
     if (result.status == IoStatus::kClosed) return close_soon();
     sent = result.bytes;
-    output_since_ns_ = 0;
   }
+  size_t total = 0;
+  for (std::string_view piece : pieces) total += piece.size();
+  output_.reserve(total - sent);
   for (std::string_view piece : pieces) {
     const size_t skip = std::min(sent, piece.size());
     output_.append(piece.substr(skip));
     sent -= skip;
   }
-  if (output_.empty()) return;
+  if (!output_.empty() && !socket_.holds_output()) wait_for_reader();
+}
+
+void ServerConnection::wait_for_reader() {
   if (output_since_ns_ == 0) {
     output_begin_ns_ = output_since_ns_ = server_.loop.now_ns();
     output_taken_bytes_ = 0;
@@ -447,18 +453,19 @@ void ServerConnection::send_now(std::span<const std::string_view> pieces) {
   wait_writable();
 }
 
+// Also where it closes soon: what was held back until now is what the client is still to get.
 void ServerConnection::on_socket_writable() {
-  if (!open()) return;
+  if (state_ == State::kClosed) return;
   const std::shared_ptr<ServerConnection> self = shared_from_this();
   if (shaking_hands_) return shake_hands();
   const std::string_view pieces[] = {output_.view()};
   const IoResult result = send_pieces(pieces);
   if (result.status == IoStatus::kClosed) return close();
-  if (result.bytes > 0) output_since_ns_ = server_.loop.now_ns();
+  if (result.bytes > 0 && output_since_ns_ != 0) output_since_ns_ = server_.loop.now_ns();
   output_taken_bytes_ += static_cast<int64_t>(result.bytes);
   output_.consume(result.bytes);
-  if (!output_.empty()) return wait_writable();
-  output_.release();
+  if (!output_.empty()) return wait_for_reader();
+  output_.release_if_large();
   if (state_ == State::kLingering) linger();
   server_.check_idle();
   if (exchange_ == nullptr) return process_kept();

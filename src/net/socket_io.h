@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "net/byte_buffer.h"
+#include "net/watched_socket.h"
 
 namespace sluice::net {
 
@@ -71,6 +72,15 @@ inline IoResult send_pieces(int descriptor, std::span<const std::string_view> pi
   if (sent >= 0) return {IoStatus::kOk, static_cast<size_t>(sent)};
   if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::kWouldBlock, 0};
   return {IoStatus::kClosed, 0};
+}
+
+// Small messages wait for the end of the turn (WatchedSocket::hold_output); what is large costs
+// more to keep than to send.
+inline bool hold_back(std::span<const std::string_view> pieces, WatchedSocket* socket) {
+  constexpr size_t kBytesMax = 16 << 10;
+  size_t bytes = 0;
+  for (std::string_view piece : pieces) bytes += piece.size();
+  return bytes <= kBytesMax && socket->hold_output();
 }
 
 }  // namespace sluice::net

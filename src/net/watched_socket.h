@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include <sys/epoll.h>
 
@@ -31,16 +32,22 @@ class SocketPoller {
   SocketPoller& operator=(const SocketPoller&) = delete;
 
   int native_handle() const { return epoll_; }
+  // A turn: calls the users of sockets that are ready, then those that hold output back.
   void dispatch();
 
  private:
   friend class WatchedSocket;
-  static constexpr int kEventsMax = 256;  // then asio's own have their turn
+  static constexpr int kEventsMax = 256;     // then asio's own have their turn
+  static constexpr size_t kHoldersMax = 32;  // then they send, so that peers need not wait
+  void answer(const epoll_event& event);
+  void let_holders_send();
   void forget(const WatchedSocket& socket);
 
   const int epoll_;
   std::array<epoll_event, kEventsMax> events_;
   int event_count_ = 0;
+  bool in_turn_ = false;
+  std::vector<WatchedSocket*> holders_;  // null: closed meanwhile
 };
 
 // Owns the descriptor, which is non-blocking.
@@ -60,6 +67,10 @@ class WatchedSocket {
   // Each is answered by one call of the user, from the loop, as soon as it holds.
   void wait_readable() { wait_for(EPOLLIN); }
   void wait_writable() { wait_for(EPOLLOUT); }
+  // on_socket_writable() comes at the end of the turn: what is sent to many peers at once wakes
+  // each of them up only once. False outside of a turn: there is nothing to wait for.
+  bool hold_output();
+  bool holds_output() const { return holds_output_; }
   bool waits_readable() const { return (wanted_ & EPOLLIN) != 0; }
 
  private:
@@ -72,6 +83,7 @@ class WatchedSocket {
   int descriptor_;
   uint32_t wanted_ = 0;   // asked for and not answered
   uint32_t watched_ = 0;  // what the kernel reports; input also while nobody asks, until some comes
+  bool holds_output_ = false;
 };
 
 }  // namespace sluice::net

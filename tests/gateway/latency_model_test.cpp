@@ -82,6 +82,19 @@ TEST(tpot_surface, follows_what_is_seen_and_stays_monotone) {
   EXPECT_NEAR(surface.at_ns(60), 31e6, 5e6);
 }
 
+TEST(tpot_surface, a_knot_that_nobody_has_seen_is_as_wrong_as_the_nearest) {
+  const contract::Speed speed = speed_of(50.0, 500.0, 64);
+  const TpotSurface line(speed);
+  TpotSurface surface(speed);
+  surface.add(4, 2.0 * line.at_ns(4));
+  surface.add(64, 3.0 * line.at_ns(64));
+  const double ratios[][2] = {{1, 2.0}, {4, 2.0}, {8, 2.0}, {16, 2.0}, {32, 3.0}, {1024, 3.0}};
+  for (const auto& [streams, ratio] : ratios)
+    EXPECT_NEAR(surface.at_ns(streams) / line.at_ns(streams), ratio, 1e-4) << streams;
+  surface.forget();
+  EXPECT_EQ(surface.at_ns(32), line.at_ns(32));
+}
+
 TEST(predict, adds_round_trip_queue_prefill_and_decode) {
   ReplicaView view = view_of(speed_of(50.0, 500.0, 64), 0);
   view.round_trip_ns = 5'000'000;

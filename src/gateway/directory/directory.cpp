@@ -123,6 +123,7 @@ void Directory::compile_places() {
 
 void Directory::compile_keys(std::span<const std::string> hash_key_ids) {
   keys_.reserve(snapshot_.keys.size());
+  key_by_id_.reserve(snapshot_.keys.size());
   key_slots_.resize(std::bit_ceil(2 * snapshot_.keys.size() + 1));
   for (const contract::Key& key : snapshot_.keys) {
     KeyEntry& entry = keys_.emplace_back();

@@ -1,5 +1,6 @@
 #include "gateway/limits/limit_table.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "gateway/limits/limit_state.h"
@@ -75,40 +76,44 @@ void change(LimitState& state, int64_t number, int64_t burst_ms, int64_t now_ns)
 
 }  // namespace
 
-// Moves what is still limited from the states before into those of a new snapshot.
+// Takes what is still limited over from the states before.
 class LimitTable::Applying {
  public:
-  Applying(Objects& before, int64_t now_ns) : before_(before), now_ns_(now_ns) {}
-
-  void add(LimitObject object, const std::string& id, const Limits& limits) {
-    for (int d = 0; d < kDimensions; ++d) {
-      const auto dimension = static_cast<Dimension>(d);
-      const Number number = number_in(limits, dimension);
-      if (number.has_value()) add_one({object, id, dimension}, *number, limits.burst_ms);
-    }
+  Applying(const Objects& before, int64_t now_ns) : before_(before), now_ns_(now_ns) {
+    objects.reserve(before.size());
   }
-  void add_balance(const std::string& tenant) {
-    add_one({LimitObject::kTenant, tenant, Dimension::kBalance}, 0, 0);
+
+  // balance: of a prepaid tenant.
+  void add(LimitObject object, const std::string& id, const Limits& limits,
+           Number balance = std::nullopt) {
+    std::array<Number, kDimensions> numbers;
+    for (int d = 0; d < kDimensions; ++d)
+      numbers[static_cast<size_t>(d)] = number_in(limits, static_cast<Dimension>(d));
+    numbers[static_cast<size_t>(Dimension::kBalance)] = balance;
+    if (std::ranges::none_of(numbers, &Number::has_value)) return;
+    const ObjectName name = {object, id};
+    const auto before = before_.find(name);
+    States& states = objects[name];
+    for (size_t d = 0; d < kDimensions; ++d) {
+      if (!numbers[d].has_value()) continue;
+      if (before != before_.end()) states[d] = before->second[d];
+      if (states[d] != nullptr)
+        change(*states[d], *numbers[d], limits.burst_ms, now_ns_);
+      else
+        states[d] = begin({object, id, static_cast<Dimension>(d)}, *numbers[d], limits.burst_ms);
+    }
   }
 
   Objects objects;
   std::vector<LimitName> uncounted;
 
  private:
-  void add_one(const LimitName& name, int64_t number, int64_t burst_ms) {
-    const auto dimension = static_cast<size_t>(name.dimension);
-    auto& state = objects[{name.object, name.id}][dimension];
-    const auto before = before_.find({name.object, name.id});
-    if (before != before_.end()) state = before->second[dimension];
-    if (state != nullptr) {
-      change(*state, number, burst_ms, now_ns_);
-      return;
-    }
-    state = new_state(name, number, burst_ms, now_ns_);
+  std::shared_ptr<LimitState> begin(const LimitName& name, int64_t number, int64_t burst_ms) {
     if (is_counted_in_records(name.dimension)) uncounted.push_back(name);
+    return new_state(name, number, burst_ms, now_ns_);
   }
 
-  Objects& before_;
+  const Objects& before_;
   const int64_t now_ns_;
 };
 
@@ -116,20 +121,17 @@ LimitTable::LimitTable(const core::Clock& clock) : clock_(clock) {}
 LimitTable::~LimitTable() = default;
 
 std::vector<LimitName> LimitTable::apply(const contract::Snapshot& snapshot) {
-  const std::lock_guard lock(mutex_);
   Applying applying(objects_, clock_.now_ns());
-  for (const auto& tenant : snapshot.tenants) {
-    applying.add(LimitObject::kTenant, tenant.id, tenant.limits);
-    if (tenant.prepaid) applying.add_balance(tenant.id);
-  }
-  for (const auto& project : snapshot.projects) {
+  for (const auto& tenant : snapshot.tenants)
+    applying.add(LimitObject::kTenant, tenant.id, tenant.limits,
+                 tenant.prepaid ? Number(0) : std::nullopt);
+  for (const auto& project : snapshot.projects)
     applying.add(LimitObject::kProject, project.id, project.limits);
-  }
   for (const auto& key : snapshot.keys) applying.add(LimitObject::kKey, key.id, key.limits);
-  for (const auto& model : snapshot.models) {
+  for (const auto& model : snapshot.models)
     applying.add(LimitObject::kModel, model.id, model.limits);
-  }
-  objects_ = std::move(applying.objects);
+  const std::lock_guard lock(mutex_);
+  objects_.swap(applying.objects);
   return std::move(applying.uncounted);
 }
 

@@ -4,13 +4,14 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -65,15 +66,21 @@ class LimitTable {
 
  private:
   using ObjectName = std::pair<LimitObject, std::string>;
-  using Objects = std::map<ObjectName, std::array<std::shared_ptr<LimitState>, kDimensions>>;
+  struct ObjectHash {
+    size_t operator()(const ObjectName& name) const {
+      return std::hash<std::string>()(name.second) + static_cast<size_t>(name.first);
+    }
+  };
+  using States = std::array<std::shared_ptr<LimitState>, kDimensions>;  // by dimension; null: none
+  using Objects = std::unordered_map<ObjectName, States, ObjectHash>;
   class Applying;
 
   std::shared_ptr<LimitState> find(const LimitName& name) const;
   std::shared_ptr<const LimitSet> set_of(std::span<const ObjectName> names) const;
 
   const core::Clock& clock_;
-  mutable std::mutex mutex_;  // of objects_; no request takes it
-  Objects objects_;           // those that have a limit, by dimension; null: none
+  mutable std::mutex mutex_;  // around changes of objects_, and reads by other threads
+  Objects objects_;           // those that have a limit
 };
 
 }  // namespace sluice::gateway

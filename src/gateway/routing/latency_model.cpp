@@ -58,22 +58,37 @@ TpotSurface::TpotSurface(const contract::Speed& speed)
   const double places = static_cast<double>(std::max<int64_t>(speed.streams_max, 1));
   const double full_ns = 1e9 * places / std::max(speed.decode_tokens_per_s_max, 1e-3);
   per_stream_ns_ = places > 1.0 ? std::max(0.0, (full_ns - alone_ns_) / (places - 1.0)) : 0.0;
+  draw();
 }
 
 double TpotSurface::line_ns(double streams) const {
   return alone_ns_ + (std::max(streams, 1.0) - 1.0) * per_stream_ns_;
 }
 
-// A knot that nobody has seen is as wrong as the nearest one that somebody has.
-double TpotSurface::knot_ns(int knot) const {
-  for (int distance = 0; distance < kKnots; ++distance) {
-    for (const int near : {knot - distance, knot + distance}) {
-      if (near < 0 || near >= kKnots) continue;
-      const float ratio = ratios_[static_cast<size_t>(near)].load(kRelaxed);
-      if (ratio > 0.0F) return ratio * line_ns(knot_streams(knot));
-    }
+// A knot that nobody has seen is as wrong as the nearest one that somebody has. Threads that draw
+// at the same time leave knots of either's drawing; the next answer draws anew.
+void TpotSurface::draw() {
+  constexpr int kFar = 2 * kKnots;
+  std::array<float, kKnots> seen;
+  std::array<int, kKnots> nearest;
+  for (int knot = 0, below = -kFar; knot < kKnots; ++knot) {
+    const auto at = static_cast<size_t>(knot);
+    seen[at] = ratios_[at].load(kRelaxed);
+    if (seen[at] > 0.0F) below = knot;
+    nearest[at] = below;
   }
-  return line_ns(knot_streams(knot));
+  for (int knot = kKnots - 1, above = kKnots + kFar; knot >= 0; --knot) {
+    const auto at = static_cast<size_t>(knot);
+    if (seen[at] > 0.0F) above = knot;
+    if (above - knot < knot - nearest[at]) nearest[at] = above;
+  }
+  double highest_ns = 0.0;
+  for (int knot = 0; knot < kKnots; ++knot) {
+    const int from = nearest[static_cast<size_t>(knot)];
+    const double ratio = from >= 0 && from < kKnots ? seen[static_cast<size_t>(from)] : 1.0;
+    highest_ns = std::max(highest_ns, ratio * line_ns(knot_streams(knot)));
+    curve_ns_[static_cast<size_t>(knot)].store(highest_ns, kRelaxed);
+  }
 }
 
 void TpotSurface::add(double streams, double actual_ns) {
@@ -89,18 +104,20 @@ void TpotSurface::add(double streams, double actual_ns) {
     const double after = before > 0.0 ? before + kFadeSurface * share * (ratio - before) : ratio;
     knot.store(static_cast<float>(after), kRelaxed);
   }
+  draw();
 }
 
 void TpotSurface::forget() {
   for (auto& ratio : ratios_) ratio.store(0.0F, kRelaxed);
+  draw();
 }
 
 double TpotSurface::at_ns(double streams) const {
   streams = std::max(streams, 1.0);
   const int below = std::min(static_cast<int>(std::log2(streams)), kKnots - 2);
-  double low_ns = 0.0;
-  for (int knot = 0; knot <= below; ++knot) low_ns = std::max(low_ns, knot_ns(knot));
-  const double high_ns = std::max(low_ns, knot_ns(below + 1));
+  const auto at = static_cast<size_t>(below);
+  const double low_ns = curve_ns_[at].load(kRelaxed);
+  const double high_ns = std::max(low_ns, curve_ns_[at + 1].load(kRelaxed));
   const double share =
       (streams - knot_streams(below)) / (knot_streams(below + 1) - knot_streams(below));
   return low_ns + share * (high_ns - low_ns);

@@ -51,11 +51,12 @@ class TpotSurface {
 
  private:
   double line_ns(double streams) const;
-  double knot_ns(int knot) const;
+  void draw();
 
   double alone_ns_;
-  double per_stream_ns_;                             // more for each further stream
-  std::array<std::atomic<float>, kKnots> ratios_{};  // 0: nothing seen
+  double per_stream_ns_;                                // more for each further stream
+  std::array<std::atomic<float>, kKnots> ratios_{};     // 0: nothing seen
+  std::array<std::atomic<double>, kKnots> curve_ns_{};  // drawn through them, never falling
 };
 
 struct TokenEstimate {

@@ -33,6 +33,7 @@ void blend(std::atomic<double>* average, double seen, double weight) {
 ReplicaTracker::ReplicaTracker(const contract::Replica& replica, int64_t pool_round_trip_ns)
     : id_(replica.id),
       speed_(replica.speed),
+      line_(replica.speed),
       surface_(replica.speed),
       ttft_ratio_(kTtftSpread),
       tpot_ratio_(kTpotSpread),
@@ -99,7 +100,7 @@ void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, in
   total_ratio_.add(static_cast<double>(now_ns - request.sent_ns), predicted_ns);
   const double slow = std::log(kSlowRatio);
   slow_.store(ttft_ratio_.value().mean > slow || total_ratio_.value().mean > slow ||
-                  tpot_ns > kSlowRatio * TpotSurface(speed_).at_ns(streams_at_start),
+                  tpot_ns > kSlowRatio * line_.at_ns(streams_at_start),
               kRelaxed);
   learnt_ns_.store(now_ns, kRelaxed);
 }
@@ -148,9 +149,8 @@ ReplicaView ReplicaTracker::view(int64_t now_ns) const {
     view.ready_in_ns = std::max<int64_t>(ready_at_ns_.load(kRelaxed) - now_ns, 1);
   const Trial now = view.streams == 0 ? trial(now_ns) : Trial::kNone;
   if (now == Trial::kSlowLongAgo) {
-    const TpotSurface line(speed_);
-    view.tpot_next_ns = line.at_ns(1.0);
-    view.tpot_full_ns = line.at_ns(static_cast<double>(view.streams_max));
+    view.tpot_next_ns = line_.at_ns(1.0);
+    view.tpot_full_ns = line_.at_ns(static_cast<double>(view.streams_max));
     return view;
   }
   view.tpot_next_ns = surface_.at_ns(static_cast<double>(view.streams + 1));

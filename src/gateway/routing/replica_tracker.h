@@ -78,6 +78,7 @@ class ReplicaTracker {
 
   const std::string id_;
   const contract::Speed speed_;
+  const TpotSurface line_;  // as its Speed says
   TpotSurface surface_;
   LogRatio ttft_ratio_;
   LogRatio tpot_ratio_;

@@ -1,0 +1,113 @@
+// A turn of the poller: who is called, in which order, and who no more.
+#include "net/watched_socket.h"
+
+#include <unistd.h>
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+namespace sluice::net {
+namespace {
+
+class Listener final : public SocketUser {
+ public:
+  Listener(SocketPoller& poller, std::string name, std::vector<std::string>* calls)
+      : socket(poller, *this, -1), name_(std::move(name)), calls_(calls) {
+    int both[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
+    socket.open(both[0]);
+    peer = both[1];
+  }
+  ~Listener() override { ::close(peer); }
+
+  void become_readable() {
+    socket.wait_readable();
+    EXPECT_EQ(::write(peer, "x", 1), 1);
+  }
+  void on_socket_readable() override {
+    calls_->push_back(name_ + " readable");
+    if (when_readable) when_readable();
+  }
+  void on_socket_writable() override {
+    calls_->push_back(name_ + " writable");
+    if (when_writable) when_writable();
+  }
+
+  WatchedSocket socket;
+  int peer = -1;
+  std::function<void()> when_readable;
+  std::function<void()> when_writable;
+
+ private:
+  const std::string name_;
+  std::vector<std::string>* const calls_;
+};
+
+class WatchedSocketTest : public testing::Test {
+ protected:
+  SocketPoller poller_;
+  std::vector<std::string> calls_;
+};
+
+using Calls = std::vector<std::string>;
+
+TEST_F(WatchedSocketTest, HeldOutputIsSentOnceAtTheEndOfTheTurn) {
+  Listener a(poller_, "a", &calls_);
+  Listener b(poller_, "b", &calls_);
+  Listener upstream(poller_, "upstream", &calls_);
+  for (Listener* each : {&a, &b}) {
+    each->when_readable = [&] { EXPECT_TRUE(upstream.socket.hold_output()); };
+    each->become_readable();
+  }
+  poller_.dispatch();
+  EXPECT_EQ(calls_, (Calls{"a readable", "b readable", "upstream writable"}));
+  EXPECT_FALSE(upstream.socket.holds_output());
+  calls_.clear();
+  a.socket.wait_readable();
+  a.when_readable = {};
+  poller_.dispatch();
+  EXPECT_EQ(calls_, Calls{"a readable"});
+}
+
+TEST_F(WatchedSocketTest, NothingIsHeldOutsideOfATurn) {
+  Listener a(poller_, "a", &calls_);
+  EXPECT_FALSE(a.socket.hold_output());
+  EXPECT_FALSE(a.socket.holds_output());
+}
+
+TEST_F(WatchedSocketTest, AClosedSocketIsNotCalledForWhatItHeld) {
+  Listener a(poller_, "a", &calls_);
+  Listener b(poller_, "b", &calls_);
+  Listener c(poller_, "c", &calls_);
+  a.when_readable = [&] {
+    EXPECT_TRUE(b.socket.hold_output());
+    EXPECT_TRUE(c.socket.hold_output());
+  };
+  b.when_writable = [&] { c.socket.close(); };
+  a.become_readable();
+  poller_.dispatch();
+  EXPECT_EQ(calls_, (Calls{"a readable", "b writable"}));
+  EXPECT_FALSE(c.socket.holds_output());
+}
+
+TEST_F(WatchedSocketTest, WhoHoldsOutputBackWhileOthersSendHasItsTurnToo) {
+  Listener a(poller_, "a", &calls_);
+  Listener b(poller_, "b", &calls_);
+  a.when_readable = [&] { EXPECT_TRUE(a.socket.hold_output()); };
+  a.when_writable = [&, first = true]() mutable {
+    if (!std::exchange(first, false)) return;
+    EXPECT_TRUE(b.socket.hold_output());
+    EXPECT_TRUE(a.socket.hold_output());
+  };
+  a.become_readable();
+  poller_.dispatch();
+  EXPECT_EQ(calls_, (Calls{"a readable", "a writable", "b writable", "a writable"}));
+}
+
+}  // namespace
+}  // namespace sluice::net
