@@ -1,10 +1,12 @@
 // Linear layers of 4-bit weights on int8 planes (planes_layout.h): exact integers up to the last
 // step, so few rows on the vector unit and many on tiles give the same bits.
 //
-// Arithmetic: 16 rows × 16 outputs × 64 values are three TDPBSSD of 16 cycles and four tile loads.
-// Unpacking a block of 16 outputs to planes takes about 60 cycles, shared by the rows of the step.
-// Few rows: a block is 8 VPDPBUSD per plane, whose dots fit 16 bits, so that VPDPWSSD multiplies
-// them with s, and Σ plane with t, in one.
+// Arithmetic: 16 rows × 16 outputs × 64 values are three TDPBSSD of 16 cycles. Two panels of
+// outputs share a group's tiles: six products, six tile loads, four tiles of sums. Weights are
+// unpacked to planes (60 cycles for a block of 16 outputs) into a strip that stays in L1, shared by
+// the rows of the step; activations pass by it from L2, by loads that leave no trace in L1. Few
+// rows: a block is 8 VPDPBUSD per plane, whose dots fit 16 bits, so that VPDPWSSD multiplies them
+// with s, and Σ plane with t, in one.
 #include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/amx/planes_layout.h"
 #include "kernels/cpu/avx512/vector.h"
@@ -16,9 +18,12 @@ namespace sluice::kernels::amx {
 namespace {
 
 constexpr int kFewAtOnce = 2;
-constexpr int64_t kStripPairs = 9;                     // unpacked at once
-constexpr int64_t kGroupsAtOnce = 32;                  // of 16 rows
-constexpr int64_t kActivationCacheBytes = 1200 << 10;  // of their activations
+constexpr int kStripPanels = 2;
+constexpr int64_t kStripOutputs = kStripPanels * kPanel;
+constexpr int64_t kStripPairs = 9;     // of blocks, unpacked at once: 36 KB
+constexpr int64_t kStretchPairs = 27;  // whose activations stay in L2
+constexpr int64_t kGroupsAtOnce = 16;  // of 16 rows
+constexpr int64_t kStripsAtOnce = 8;   // whose sums wait while the inputs have several stretches
 
 // Codes 0 … 15 as PackedFormat says, digits as 32-bit lanes (s, t · 2^16).
 using Codes4 = Codes<PackedFormat{4, Scales::kMinimum}>;
@@ -37,7 +42,7 @@ inline __m512i all_lanes(const std::byte* at) {
 
 // The sums of a row.
 struct Sums {
-  __m512i high, high_low, low_high;
+  __m512i high, mixed;
 };
 
 // A block of kPanels panels, one of a pair each, `x` its activations from the first of kRows rows
@@ -79,10 +84,12 @@ inline void few_block(const uint8_t* const* pairs, const std::byte* x, int64_t s
     const __m512i low_digits = digits<kMinima>(at + kWeights.digit_bytes());
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
+      const __m512i high_dot = _mm512_xor_si512(high[p][r], _mm512_set1_epi32(kSignBit));
+      const __m512i low_dot = _mm512_xor_si512(low[p][r], _mm512_set1_epi32(kSignBit));
       Sums& sum = sums[p][r];
-      sum.high = _mm512_dpwssd_epi32(sum.high, high[p][r], high_digits);
-      sum.high_low = _mm512_dpwssd_epi32(sum.high_low, low[p][r], high_digits);
-      sum.low_high = _mm512_dpwssd_epi32(sum.low_high, high[p][r], low_digits);
+      sum.high = _mm512_dpwssd_epi32(sum.high, high_dot, high_digits);
+      sum.mixed = _mm512_dpwssd_epi32(sum.mixed, high_dot, low_digits);
+      sum.mixed = _mm512_dpwssd_epi32(sum.mixed, low_dot, high_digits);
     }
   }
 }
@@ -99,8 +106,7 @@ void few_panels(const LinearArgs& args, const FewRows& layout, int64_t first, in
     data[p] = reinterpret_cast<const uint8_t*>(args.weights.data) +
               (panel + p * step) * kWeights.panel_bytes(args.weights.inputs);
     pairs[p] = data[p] + kHeaderBytes;
-    for (int r = 0; r < kRows; ++r)
-      sums[p][r].high = sums[p][r].high_low = sums[p][r].low_high = _mm512_setzero_si512();
+    for (int r = 0; r < kRows; ++r) sums[p][r].high = sums[p][r].mixed = _mm512_setzero_si512();
   }
   const std::byte* x = args.x_packed + first * 2 * kBlock;
   const int64_t starts_at = layout.starts_at() + first * (8 - 2 * kBlock);
@@ -113,17 +119,12 @@ void few_panels(const LinearArgs& args, const FewRows& layout, int64_t first, in
   }
   if (b < layout.blocks()) few_block<kMinima, 0, kRows, kPanels>(pairs, x, starts_at, sums);
   const std::byte* row_units = args.x_packed + layout.units_at() + first * 4;
-  for (int p = 0; p < kPanels; ++p) {
-    const __m512i high_bias = Vector::load_ints(data[p] + 64);
-    const __m512i low_bias = Vector::load_ints(data[p] + 128);
+  for (int p = 0; p < kPanels; ++p)
     for (int r = 0; r < kRows; ++r) {
       const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(data[p]), broadcast(row_units + r * 4));
-      const __m512 sum = sum_of(_mm512_sub_epi32(sums[p][r].high, high_bias),
-                                _mm512_sub_epi32(sums[p][r].high_low, high_bias),
-                                _mm512_sub_epi32(sums[p][r].low_high, low_bias));
+      const __m512 sum = sum_of(sums[p][r].high, sums[p][r].mixed);
       finish(args, first + r, (panel + p * step) * kPanel, _mm512_mul_ps(sum, unit));
     }
-  }
 }
 
 // All rows × panels `panel`, `panel` + `step`, ….
@@ -147,9 +148,9 @@ void few_rows(const LinearArgs& args, Share outputs) {
   if ((end - begin) % 2 != 0) few_rows_of<kMinima, 1>(args, end - 1, 0);
 }
 
-// A panel's planes as tiles: 16 rows of 4 values × 16 outputs.
+// Planes of two panels as tiles: 16 rows of 4 values × 16 outputs.
 struct Strip {
-  alignas(64) std::byte tiles[kStripPairs][2][kTileBytes];
+  alignas(64) std::byte tiles[kStripPairs][kStripPanels][2][kTileBytes];
 };
 
 // What turns codes to one plane: s in both halves of a lane, t - 8 · s in the low bytes of both
@@ -178,8 +179,9 @@ inline __m512i plane_bytes(__m512i even, __m512i odd, const PlaneDigits& digits)
   return _mm512_ternarylogic_epi32(low, _mm512_set1_epi16(0xff), high, 0xea);  // (low & ff) | high
 }
 
+// One panel of a strip from its pair of blocks at `pair` on.
 template <bool kMinima>
-void unpack_strip(const uint8_t* pair, int64_t pairs, Strip& strip) {
+void unpack_panel(const uint8_t* pair, int64_t pairs, int panel, Strip& strip) {
   constexpr PlaneWeights kWeights{kMinima};
   for (int64_t p = 0; p < pairs; ++p, pair += kWeights.pair_bytes()) {
     prefetch_ahead(pair, kWeights.pair_bytes());
@@ -188,7 +190,7 @@ void unpack_strip(const uint8_t* pair, int64_t pairs, Strip& strip) {
       const uint8_t* at = pair + kWeights.digits_at() + half * 2 * kWeights.digit_bytes();
       const PlaneDigits high = plane_digits<kMinima>(at);
       const PlaneDigits low = plane_digits<kMinima>(at + kWeights.digit_bytes());
-      std::byte* to = strip.tiles[p][0] + half * 8 * kRowBytes;
+      std::byte* to = strip.tiles[p][panel][0] + half * 8 * kRowBytes;
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j, to += kRowBytes) {
         const __m512i even = _mm512_and_si512(codes.words[j], _mm512_set1_epi16(0x00ff));
@@ -200,113 +202,162 @@ void unpack_strip(const uint8_t* pair, int64_t pairs, Strip& strip) {
   }
 }
 
-// int32 sums of 16 rows × 16 outputs: high, high · low, low · high.
+// int32 sums of 16 rows × 16 outputs of two panels: high · high and mixed.
 struct GroupSums {
-  alignas(64) int32_t of[3][kTileRows * kPanel];
+  alignas(64) int32_t of[kStripPanels][2][kTileRows * kPanel];
 };
 
-// Part of the inputs, and of the sums' way.
-struct Chunk {
-  int64_t begin;  // pair
-  int64_t pairs;
-  bool is_first;
-};
-
-void multiply_group(const std::byte* x, const Strip& strip, const Chunk& chunk, GroupSums& sums) {
-  if (chunk.is_first) {
+// A group's activations `x` × the first pairs of a strip, added to its sums or, at first, to zero.
+// Once a pair, beside(): vector work for which the core has room beside the tiles.
+template <typename Beside>
+inline void multiply_group(const std::byte* x, const Strip& strip, Share pairs, GroupSums& sums,
+                           const Beside& beside) {
+  if (pairs.begin == 0) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
+    _tile_zero(3);
   } else {
-    _tile_loadd(0, sums.of[0], kRowBytes);
-    _tile_loadd(1, sums.of[1], kRowBytes);
-    _tile_loadd(2, sums.of[2], kRowBytes);
+    _tile_loadd(0, sums.of[0][0], kRowBytes);
+    _tile_loadd(1, sums.of[0][1], kRowBytes);
+    _tile_loadd(2, sums.of[1][0], kRowBytes);
+    _tile_loadd(3, sums.of[1][1], kRowBytes);
   }
-  const std::byte* weights = strip.tiles[0][0];
-  for (int64_t p = 0; p < chunk.pairs; ++p, x += TileRows::kPairBytes, weights += 2 * kTileBytes) {
-    _tile_loadd(4, x, kRowBytes);
+  const std::byte* weights = strip.tiles[0][0][0];
+  x += pairs.begin * TileRows::kPairBytes;
+  for (int64_t p = pairs.begin; p < pairs.end; ++p) {
+    _tile_stream_loadd(4, x, kRowBytes);
     _tile_loadd(6, weights, kRowBytes);
     _tile_dpbssd(0, 4, 6);
     _tile_loadd(7, weights + kTileBytes, kRowBytes);
-    _tile_dpbssd(2, 4, 7);
-    _tile_loadd(5, x + kTileBytes, kRowBytes);
+    _tile_dpbssd(1, 4, 7);
+    _tile_stream_loadd(5, x + kTileBytes, kRowBytes);
     _tile_dpbssd(1, 5, 6);
+    beside();
+    _tile_loadd(6, weights + 2 * kTileBytes, kRowBytes);
+    _tile_dpbssd(2, 4, 6);
+    _tile_loadd(7, weights + 3 * kTileBytes, kRowBytes);
+    _tile_dpbssd(3, 4, 7);
+    _tile_dpbssd(3, 5, 6);
+    x += TileRows::kPairBytes;
+    weights += sizeof strip.tiles[0];
   }
-  _tile_stored(0, sums.of[0], kRowBytes);
-  _tile_stored(1, sums.of[1], kRowBytes);
-  _tile_stored(2, sums.of[2], kRowBytes);
+  _tile_stored(0, sums.of[0][0], kRowBytes);
+  _tile_stored(1, sums.of[0][1], kRowBytes);
+  _tile_stored(2, sums.of[1][0], kRowBytes);
+  _tile_stored(3, sums.of[1][1], kRowBytes);
 }
 
-void finish_group(const LinearArgs& args, const float* row_units, const GroupSums& sums,
-                  int64_t first_row, __m512 units, int64_t panel) {
-  const int64_t left = args.rows - first_row;
-  for (int64_t r = 0; r < kTileRows && r < left; ++r) {
-    const __m512 sum = sum_of(_mm512_load_si512(sums.of[0] + r * kPanel),
-                              _mm512_load_si512(sums.of[1] + r * kPanel),
-                              _mm512_load_si512(sums.of[2] + r * kPanel));
-    finish(args, first_row + r, panel * kPanel,
-           _mm512_mul_ps(sum, _mm512_mul_ps(units, _mm512_set1_ps(row_units[r]))));
+// What is left to do of a group whose sums are complete: rows [next, end) to y.
+struct Finish {
+  const GroupSums* sums = nullptr;
+  const float* row_units = nullptr;  // of the group's rows
+  int64_t first = 0;                 // its first row
+  int64_t next = 0;
+  int64_t end = 0;
+};
+
+// units: of each panel, whose outputs are those from `output` on.
+inline void finish_row(const LinearArgs& args, const __m512* units, int64_t output, Finish& rest) {
+  if (rest.next == rest.end) return;
+  const int64_t r = rest.next++;
+  for (int p = 0; p < kStripPanels; ++p) {
+    const __m512 sum = sum_of(_mm512_load_si512(rest.sums->of[p][0] + r * kPanel),
+                              _mm512_load_si512(rest.sums->of[p][1] + r * kPanel));
+    finish(args, rest.first + r, output + p * kPanel,
+           _mm512_mul_ps(sum, _mm512_mul_ps(units[p], _mm512_set1_ps(rest.row_units[r]))));
   }
 }
 
-// A panel × groups [first, end) of rows.
+// The strip of outputs from `output` on × groups of rows × a stretch of the inputs, whose last part
+// goes to y. `sums` of the groups. A second panel beyond the last repeats it, and finish() drops
+// it.
 template <bool kMinima>
-void tile_panel(const LinearArgs& args, const TileRows& layout, int64_t panel, int64_t first,
-                int64_t end) {
+void tile_strip(const LinearArgs& args, int64_t output, Share groups, Share stretch,
+                GroupSums* sums) {
   constexpr PlaneWeights kWeights{kMinima};
-  const auto* data = reinterpret_cast<const uint8_t*>(args.weights.data) +
-                     panel * kWeights.panel_bytes(args.weights.inputs);
-  const __m512 units = _mm512_loadu_ps(data);
+  const TileRows layout{args.weights.inputs, args.rows};
   const int64_t pairs = pairs_of(args.weights.inputs);
+  const int64_t last_panel = (args.weights.outputs - 1) / kPanel;
+  const uint8_t* data[kStripPanels];
+  __m512 units[kStripPanels];
+  for (int p = 0; p < kStripPanels; ++p) {
+    const int64_t panel = output / kPanel + p;
+    data[p] = reinterpret_cast<const uint8_t*>(args.weights.data) +
+              (panel < last_panel ? panel : last_panel) * kWeights.panel_bytes(args.weights.inputs);
+    units[p] = _mm512_loadu_ps(data[p]);
+  }
   Strip strip;
-  GroupSums sums[kGroupsAtOnce];
-  for (int64_t begin = 0; begin < pairs; begin += kStripPairs) {
-    const int64_t count = pairs - begin < kStripPairs ? pairs - begin : kStripPairs;
-    unpack_strip<kMinima>(data + kHeaderBytes + begin * kWeights.pair_bytes(), count, strip);
+  Finish rest;  // of the group before
+  for (int64_t begin = stretch.begin; begin < stretch.end; begin += kStripPairs) {
+    const Share part = {begin,
+                        begin + kStripPairs < stretch.end ? begin + kStripPairs : stretch.end};
+    for (int p = 0; p < kStripPanels; ++p)
+      unpack_panel<kMinima>(data[p] + kHeaderBytes + begin * kWeights.pair_bytes(),
+                            part.end - part.begin, p, strip);
     memory_fence();
-    for (int64_t g = first; g < end; ++g) {
-      const std::byte* group = args.x_packed + g * layout.group_bytes();
-      multiply_group(group + begin * TileRows::kPairBytes, strip, {begin, count, begin == 0},
-                     sums[g - first]);
+    for (int64_t g = groups.begin; g < groups.end; ++g) {
+      const std::byte* x = args.x_packed + g * layout.group_bytes();
+      // Those of a single part stay in two places.
+      GroupSums& to = sums[pairs > kStripPairs ? g - groups.begin : g % 2];
+      multiply_group(x, strip, part, to, [&] {
+        finish_row(args, units, output, rest);
+        finish_row(args, units, output, rest);
+      });
       memory_fence();
-      if (begin + count == pairs)
-        finish_group(args, reinterpret_cast<const float*>(group + layout.units_at()),
-                     sums[g - first], g * kTileRows, units, panel);
+      if (part.end < pairs) continue;
+      while (rest.next < rest.end) finish_row(args, units, output, rest);
+      const int64_t left = args.rows - g * kTileRows;
+      rest = {.sums = &to,
+              .row_units = reinterpret_cast<const float*>(x + layout.units_at()),
+              .first = g * kTileRows,
+              .next = 0,
+              .end = left < kTileRows ? left : kTileRows};
     }
   }
+  while (rest.next < rest.end) finish_row(args, units, output, rest);
 }
 
 template <bool kMinima>
 void tile_rows(const LinearArgs& args, Share outputs) {
   static constexpr TileConfig kConfig(kTileRows, 2);
-  const TileRows layout{args.weights.inputs, args.rows};
-  const int64_t cached = kActivationCacheBytes / layout.group_bytes();
-  const int64_t at_once = cached < 1 ? 1 : cached < kGroupsAtOnce ? cached : kGroupsAtOnce;
+  const int64_t groups = TileRows{args.weights.inputs, args.rows}.groups();
+  const int64_t pairs = pairs_of(args.weights.inputs);
+  GroupSums sums[kStripsAtOnce][kGroupsAtOnce];
   _tile_loadconfig(&kConfig);
-  for (int64_t first = 0; first < layout.groups(); first += at_once) {
-    const int64_t end = first + at_once < layout.groups() ? first + at_once : layout.groups();
-    for (int64_t panel = outputs.begin / kPanel; panel * kPanel < outputs.end; ++panel)
-      tile_panel<kMinima>(args, layout, panel, first, end);
+  for (int64_t g = 0; g < groups; g += kGroupsAtOnce) {
+    const Share some_groups = {g, g + kGroupsAtOnce < groups ? g + kGroupsAtOnce : groups};
+    for (int64_t first = outputs.begin; first < outputs.end;
+         first += kStripsAtOnce * kStripOutputs) {
+      for (int64_t at = 0; at < pairs; at += kStretchPairs) {
+        const Share stretch = {at, at + kStretchPairs < pairs ? at + kStretchPairs : pairs};
+        for (int64_t s = 0; s < kStripsAtOnce; ++s) {
+          const int64_t output = first + s * kStripOutputs;
+          if (output >= outputs.end) break;
+          tile_strip<kMinima>(args, output, some_groups, stretch,
+                              sums[pairs > kStretchPairs ? s : 0]);
+        }
+      }
+    }
   }
   _tile_release();
 }
 
 template <bool kMinima>
-void linear_of(const LinearArgs& args, Share outputs) {
+void linear_of(const LinearArgs& args, int thread, int threads) {
   if (args.rows < kPlaneTileRowsMin)
-    few_rows<kMinima>(args, outputs);
+    few_rows<kMinima>(args, share_of(args.weights.outputs, kPanel, thread, threads));
   else
-    tile_rows<kMinima>(args, outputs);
+    tile_rows<kMinima>(args, share_of(args.weights.outputs, kStripOutputs, thread, threads));
 }
 
 }  // namespace
 
 void linear_planes(const LinearArgs& args, int thread, int threads) {
-  const Share outputs = share_of(args.weights.outputs, kPanel, thread, threads);
   if (has_minima(args.weights.type))
-    linear_of<true>(args, outputs);
+    linear_of<true>(args, thread, threads);
   else
-    linear_of<false>(args, outputs);
+    linear_of<false>(args, thread, threads);
 }
 
 }  // namespace sluice::kernels::amx

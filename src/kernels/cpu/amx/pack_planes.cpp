@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "core/math.h"
@@ -57,7 +56,6 @@ void pack_lane(DType type, const uint8_t* row, int64_t blocks, int64_t lane, uin
   const float unit = largest / (kBase * kHighMax);
   const float inverse = unit == 0 ? 0 : 1 / unit;
   std::memcpy(panel + lane * 4, &unit, 4);
-  int32_t high_sum = 0, low_sum = 0;
   for (int64_t b = 0; b < blocks; ++b) {
     const Line line = line_of(type, row, b, cpu::read_block(type, row, b));
     const Digits scale = digits_of(line.scale, inverse), middle = digits_of(line.middle, inverse);
@@ -67,15 +65,10 @@ void pack_lane(DType type, const uint8_t* row, int64_t blocks, int64_t lane, uin
     const int64_t at = layout.minima ? 2 * lane : lane;
     high[at] = static_cast<uint8_t>(scale.high);
     low[at] = static_cast<uint8_t>(scale.low);
-    high_sum += scale.high;
-    low_sum += scale.low;
     if (!layout.minima) continue;
     high[at + 1] = static_cast<uint8_t>(middle.high);
     low[at + 1] = static_cast<uint8_t>(middle.low);
   }
-  const std::array<int32_t, 2> biases = {kDotBias * high_sum, kDotBias * low_sum};
-  std::memcpy(panel + 64 + lane * 4, &biases[0], 4);
-  std::memcpy(panel + 128 + lane * 4, &biases[1], 4);
 }
 
 }  // namespace

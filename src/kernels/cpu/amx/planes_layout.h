@@ -4,9 +4,10 @@
 // unit d such that scale ≈ d · s and minimum ≈ d · t with whole s and t, each in two digits of base
 // kBase: s = kBase · s1 + s0, t alike. So a weight is d · (kBase · high + low), where
 //     high = s1 · code + t1 and low = s0 · code + t0         both int8: the weight's planes.
-// An activation of a row is e · (128 · high + low), 13 bits and a sign, e of its row. Of the four
-// products of planes low · low, under 1/2000 of the result, is left out; the others are exact in
-// int32, so the result (sum_of below) does not depend on the order of summation.
+// An activation of a row is e · (kBase · high + low), 12 bits and a sign, e of its row. Of the four
+// products of planes low · low, under 1/4000 of the result, is left out; the others are exact in
+// int32, and the mixed ones share a sum, so the result (sum_of below) does not depend on the order
+// of summation.
 #pragma once
 
 #include "kernels/cpu/amx/amx.h"
@@ -18,9 +19,10 @@ namespace {
 
 constexpr int32_t kBase = 29;      // 8 · |s0| + |t0| ≤ 9 · 14 < 128
 constexpr int32_t kHighMax = 122;  // 8 · |s| + |t| ≤ kBase · kHighMax: rounding adds at most 4.5
-constexpr int32_t kCodeMax = 8064;   // of an activation: 63 · 128
-constexpr int32_t kDotBias = 16383;  // dot of a block of codes and a plane + kDotBias ≥ 0, < 2^15
-constexpr int64_t kHeaderBytes = 192;
+// Of an activation. The mixed sum of kLinearInputsMax values fits: 115 · 126 + 14 · 127 < 2^14.
+constexpr int32_t kCodeMax = 115 * kBase;
+constexpr int32_t kSignBit = 1 << 15;
+constexpr int64_t kHeaderBytes = 64;
 constexpr int64_t kPairValues = 2 * kBlock;
 
 constexpr bool has_planes(core::DType type) {
@@ -52,8 +54,9 @@ struct PlaneWeights {
 
 // Activations of fewer than kPlaneTileRowsMin rows, blocks in turn:
 //   planes  i8 (rows, 2, 32)
-//   starts  i32 (rows, 2): where the dot of plane and codes + 8 starts, so that it ends with
-//           kDotBias + the dot in the low half of 32 bits and Σ plane in the high half
+//   starts  i32 (rows, 2): where the dot of plane and codes + 8 starts, so that it ends with the
+//   dot,
+//           its sign bit inverted, in the low half of 32 bits and Σ plane in the high half
 // and e, f32 (rows), after all blocks.
 struct FewRows {
   int64_t inputs;
@@ -77,12 +80,10 @@ struct TileRows {
   constexpr int64_t bytes() const { return groups() * group_bytes(); }
 };
 
-// The result of exact sums of high · high, high weights · low, and low weights · high activations.
-inline __m512 sum_of(__m512i high, __m512i high_low, __m512i low_high) {
-  const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(high_low), _mm512_set1_ps(kBase));
-  const __m512 middle =
-      _mm512_fmadd_ps(_mm512_cvtepi32_ps(low_high), _mm512_set1_ps(128.0f), small);
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_set1_ps(128.0f * kBase), middle);
+// The result of the exact sums of high · high and of the mixed products.
+inline __m512 sum_of(__m512i high, __m512i mixed) {
+  const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(mixed), _mm512_set1_ps(kBase));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_set1_ps(kBase * kBase), small);
 }
 
 }  // namespace

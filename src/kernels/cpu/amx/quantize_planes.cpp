@@ -21,9 +21,11 @@ struct Planes {
   __m512i high, low;
 };
 inline Planes planes_of(const float* x, __m512 inverse) {
-  const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), inverse));
-  const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(code, _mm512_set1_epi32(64)), 7);
-  return {high, _mm512_sub_epi32(code, _mm512_slli_epi32(high, 7))};
+  const __m512 code = _mm512_roundscale_ps(_mm512_mul_ps(_mm512_loadu_ps(x), inverse), 0);
+  const __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(code, _mm512_set1_ps(1.0f / kBase)));
+  const __m512i low = _mm512_sub_epi32(_mm512_cvtps_epi32(code),
+                                       _mm512_mullo_epi32(high, _mm512_set1_epi32(kBase)));
+  return {high, low};
 }
 inline void store_bytes(std::byte* to, __m512i values) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(values));
@@ -43,8 +45,8 @@ void few_row(const float* x, const FewRows& layout, int64_t row, std::byte* pack
     const int32_t high = _mm512_reduce_add_epi32(_mm512_add_epi32(first.high, second.high));
     const int32_t low = _mm512_reduce_add_epi32(_mm512_add_epi32(first.low, second.low));
     auto* starts = reinterpret_cast<int32_t*>(block + layout.starts_at()) + 2 * row;
-    starts[0] = high * (65536 - 8) + kDotBias;
-    starts[1] = low * (65536 - 8) + kDotBias;
+    starts[0] = high * (65536 - 8) + kSignBit;
+    starts[1] = low * (65536 - 8) + kSignBit;
   }
   reinterpret_cast<float*>(packed + layout.units_at())[row] = unit;
 }
