@@ -24,6 +24,7 @@ constexpr Verb kVerbs[] = {
     {"bench", "speed of a model, of one kernel, of a server, beside this machine's limit",
      run_bench},
     {"plan", "memory and speed of a model on this machine, before it is loaded", run_plan},
+    {"quantize", "the same model in other element types", run_quantize},
     {"usage", "what was used and what it came to; the proof that it adds up", run_usage},
     {"simulate", "the gateway's decisions on a virtual clock, from a scenario file", run_simulate},
     {"tokenize", "text on standard input to token ids", run_tokenize},

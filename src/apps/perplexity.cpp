@@ -18,49 +18,83 @@ constexpr int32_t kStepTokens = 64;
 
 struct Options {
   ModelOptions model;
+  std::string base;  // model to compare with; empty: none
   std::string file;
   int32_t context = 512;
   std::string output = "text";
 };
 
-struct Outcome {
-  double perplexity = 0;
-  int64_t tokens = 0;  // that were predicted
-};
-
 core::Result<std::vector<int32_t>> tokenize(const formats::Checkpoint& checkpoint,
-                                            const std::string& path) {
+                                            const Options& options) {
   const auto vocabulary = TRY(tokenizer::read_gguf_vocabulary(checkpoint.metadata()));
-  const auto source = TRY(formats::map_file(path));
+  const auto source = TRY(formats::map_file(options.file));
   tokenizer::Encoder encoder(vocabulary);
-  return encoder.encode(
+  std::vector<int32_t> ids = encoder.encode(
       {reinterpret_cast<const char*>(source->bytes().data()), source->bytes().size()},
       {.special_text = tokenizer::SpecialText::kPlain,
        .surrounding_ids = tokenizer::SurroundingIds::kAdd});
-}
-
-Outcome score(model::Model& model, std::span<const int32_t> ids, int32_t context) {
-  const auto windows = static_cast<int64_t>(ids.size()) / context;
-  Progress progress("perplexity");
-  model::PerplexityScorer scorer(model, context);
-  model::PerplexitySum sum;
-  for (int64_t window = 0; window < windows; ++window) {
-    const auto found = scorer.score(
-        ids.subspan(static_cast<size_t>(window * context), static_cast<size_t>(context)));
-    sum.negative_log_likelihood += found.negative_log_likelihood;
-    sum.tokens += found.tokens;
-    progress.update(window + 1, windows);
-  }
-  return {sum.perplexity(), sum.tokens};
-}
-
-core::Result<Outcome> measure(const Options& options) {
-  const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
-  const std::vector<int32_t> ids = TRY(tokenize(*opened.checkpoint, options.file));
-  if (static_cast<int64_t>(ids.size()) < options.context)
+  if (std::ssize(ids) < options.context)
     return core::invalid("'{}': {} tokens, expected at least --ctx {}", options.file, ids.size(),
                          options.context);
-  return score(*opened.model, ids, options.context);
+  return ids;
+}
+
+template <typename AddWindow>
+void for_windows(std::span<const int32_t> ids, int32_t context, const AddWindow& add) {
+  const int64_t windows = std::ssize(ids) / context;
+  Progress progress("perplexity");
+  for (int64_t window = 0; window < windows; ++window) {
+    add(ids.subspan(static_cast<size_t>(window * context), static_cast<size_t>(context)));
+    progress.update(window + 1, windows);
+  }
+}
+
+core::Result<void> measure_alone(const Options& options) {
+  const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
+  const std::vector<int32_t> ids = TRY(tokenize(*opened.checkpoint, options));
+  model::WindowLogits logits(*opened.model, options.context);
+  model::PerplexitySum sum;
+  for_windows(ids, options.context,
+              [&](std::span<const int32_t> window) { add_window(logits, window, &sum); });
+  if (options.output == "json")
+    fmt::print("{{\"perplexity\":{:.6f},\"tokens\":{}}}\n", sum.perplexity(), sum.tokens);
+  else
+    fmt::print("perplexity {:.4f} over {} tokens\n", sum.perplexity(), sum.tokens);
+  return {};
+}
+
+void print_comparison(const model::DivergenceSum& sum, const std::string& output) {
+  if (output == "json") {
+    fmt::print(
+        "{{\"perplexity\":{:.6f},\"tokens\":{},\"base_perplexity\":{:.6f},\"kl_mean\":{:.8f},"
+        "\"kl_p99\":{:.8f},\"top1_agreement\":{:.6f}}}\n",
+        sum.model.perplexity(), sum.model.tokens, sum.base.perplexity(), sum.mean(),
+        sum.quantile(0.99), sum.top_agreement());
+    return;
+  }
+  fmt::print("perplexity {:.4f}, of the base {:.4f}, over {} tokens\n", sum.model.perplexity(),
+             sum.base.perplexity(), sum.model.tokens);
+  fmt::print("KL divergence from the base: mean {:.6f}, p99 {:.6f} nats a token\n", sum.mean(),
+             sum.quantile(0.99));
+  fmt::print("same likeliest token: {:.2f} %\n", 100 * sum.top_agreement());
+}
+
+core::Result<void> compare(const Options& options) {
+  const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
+  ModelOptions base_options = options.model;
+  base_options.model = options.base;
+  const OpenedModel base = TRY(open_model(base_options, kStepTokens, options.context));
+  const std::vector<int32_t> ids = TRY(tokenize(*opened.checkpoint, options));
+  if (TRY(tokenize(*base.checkpoint, options)) != ids ||
+      base.model->spec().vocab != opened.model->spec().vocab)
+    return core::invalid("--kl-against '{}': another vocabulary than '{}'", options.base,
+                         options.model.model);
+  model::WindowLogits own(*opened.model, options.context), others(*base.model, options.context);
+  model::DivergenceSum sum;
+  for_windows(ids, options.context,
+              [&](std::span<const int32_t> window) { add_window(own, others, window, &sum); });
+  print_comparison(sum, options.output);
+  return {};
 }
 
 }  // namespace
@@ -74,15 +108,14 @@ int run_perplexity(int argc, char** argv) {
   add_model_options(app, &options.model);
   app.add_option("-f,--file", options.file, "UTF-8 text")->required();
   app.add_option("--ctx", options.context, "tokens of a window")->check(CLI::Range(4, 1 << 20));
+  app.add_option("--kl-against", options.base,
+                 "also compare each prediction with this model's: Kullback-Leibler divergence and\n"
+                 "agreement on the likeliest token");
   add_output_option(app, &options.output);
-  app.footer("Example: sluice perplexity model.gguf -f text.txt --ctx 512 -o json");
+  app.footer("Example: sluice perplexity q4.gguf -f text.txt --kl-against f16.gguf -o json");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  const auto outcome = measure(options);
-  if (!outcome.ok()) return report("perplexity", outcome.error());
-  if (options.output == "json")
-    fmt::print("{{\"perplexity\":{:.6f},\"tokens\":{}}}\n", outcome->perplexity, outcome->tokens);
-  else
-    fmt::print("perplexity {:.4f} over {} tokens\n", outcome->perplexity, outcome->tokens);
+  const auto measured = options.base.empty() ? measure_alone(options) : compare(options);
+  if (!measured.ok()) return report("perplexity", measured.error());
   return 0;
 }
 

@@ -12,6 +12,7 @@ int run_keys(int argc, char** argv);
 int run_logits(int argc, char** argv);
 int run_perplexity(int argc, char** argv);
 int run_plan(int argc, char** argv);
+int run_quantize(int argc, char** argv);
 int run_serve(int argc, char** argv);
 int run_simulate(int argc, char** argv);
 int run_tokenize(int argc, char** argv);

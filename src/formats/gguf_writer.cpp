@@ -6,6 +6,7 @@ namespace sluice::formats {
 namespace {
 
 constexpr uint32_t kVersion = 3;
+constexpr int64_t kMetadataBegin = 24;  // after magic, version and both counts
 
 void append_bytes(std::vector<std::byte>* out, std::span<const std::byte> bytes) {
   out->insert(out->end(), bytes.begin(), bytes.end());
@@ -88,6 +89,10 @@ void GgufWriter::copy(std::string_view key, const MetadataValue& value) {
 
 void GgufWriter::add_tensor(std::string_view name, const core::TensorView& view) {
   tensors_.push_back({std::string(name), view});
+}
+
+int64_t GgufWriter::metadata_end_bytes() const {
+  return kMetadataBegin + static_cast<int64_t>(metadata_.size());
 }
 
 std::vector<std::byte> GgufWriter::header() const {

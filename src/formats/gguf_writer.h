@@ -30,6 +30,9 @@ class GgufWriter {
   // The data may be null where only header() is wanted; it must live until file() is done.
   void add_tensor(std::string_view name, const core::TensorView& view);
 
+  // Where the next pair will lie in the file.
+  int64_t metadata_end_bytes() const;
+
   // Magic to the end of the tensor table, padded: tensor data follows in the order of
   // add_tensor(), each padded to the alignment.
   std::vector<std::byte> header() const;

@@ -180,13 +180,10 @@ PerplexityGolden perplexity_golden() {
 constexpr int32_t kWindow = 512;
 
 double perplexity(Arithmetic arithmetic, std::span<const int32_t> ids) {
-  PerplexityScorer scorer(shared_model(arithmetic), kWindow);
+  WindowLogits logits(shared_model(arithmetic), kWindow);
   PerplexitySum sum;
-  for (size_t begin = 0; begin + kWindow <= ids.size(); begin += kWindow) {
-    const PerplexitySum found = scorer.score(ids.subspan(begin, kWindow));
-    sum.negative_log_likelihood += found.negative_log_likelihood;
-    sum.tokens += found.tokens;
-  }
+  for (size_t begin = 0; begin + kWindow <= ids.size(); begin += kWindow)
+    add_window(logits, ids.subspan(begin, kWindow), &sum);
   return sum.perplexity();
 }
 
