@@ -28,20 +28,23 @@ RelayedUsage read_usage(std::string_view usage) {
   return out;
 }
 
-bool is_text(std::string_view value) {
-  return value.size() > 2 && value.front() == '"';
+// 0 for what is no text.
+int64_t text_bytes(std::string_view value) {
+  return value.size() > 2 && value.front() == '"' ? static_cast<int64_t>(value.size()) - 2 : 0;
 }
 
-bool has_text(std::string_view delta) {
-  bool found = false;
-  for_each_member(delta, [&](std::string_view key, std::string_view value) {
+int64_t message_bytes(std::string_view message) {
+  int64_t bytes = 0;
+  for_each_member(message, [&](std::string_view key, std::string_view value) {
     const std::string_view name = unquoted(key);
     const bool is_said = name == "content" || name == "reasoning_content" || name == "reasoning" ||
                          name == "refusal";
-    found = (is_said && is_text(value)) || (name == "tool_calls" && value.starts_with("[{"));
-    return !found;
+    if (is_said) bytes += text_bytes(value);
+    if (name == "tool_calls" && value.starts_with("[{"))
+      bytes += static_cast<int64_t>(value.size());
+    return true;
   });
-  return found;
+  return bytes;
 }
 
 void read_token_ids(std::string_view array, std::vector<int32_t>* ids) {
@@ -56,9 +59,9 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
   for_each_member(choice, [&](std::string_view key, std::string_view value) {
     const std::string_view name = unquoted(key);
     if (name == "delta" || name == "message")
-      answer->has_output = answer->has_output || has_text(value);
+      answer->text_bytes += message_bytes(value);
     else if (name == "text")
-      answer->has_output = answer->has_output || is_text(value);
+      answer->text_bytes += text_bytes(value);
     else if (name == "finish_reason" && answer->finish_reason.empty())
       answer->finish_reason = unquoted(value);
     else if (name == "token_ids" && !answer->has_choices)
@@ -66,6 +69,7 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
     return true;
   });
   answer->has_choices = true;
+  answer->has_output = answer->has_output || answer->text_bytes > 0;
 }
 
 void replace(std::string_view name, std::string_view value, std::string* out) {

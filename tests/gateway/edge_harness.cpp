@@ -104,7 +104,7 @@ contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
   return snapshot;
 }
 
-Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits) {
+Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits server_limits) {
   limits_.apply(snapshot);
   table_ = RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), nullptr, {});
   thread_.run([&] {
@@ -121,6 +121,7 @@ Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits) {
                                                         .edge = limits});
     gateway_->update(table_);
     net::ServerOptions options{.loop = thread_.loop()};
+    options.limits = server_limits;
     options.handler = [&](const net::Request& request, net::Responder responder) {
       gateway_->handle(request, std::move(responder));
     };

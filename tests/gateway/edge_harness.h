@@ -59,7 +59,8 @@ contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams);
 
 class Edge {
  public:
-  explicit Edge(contract::Snapshot snapshot, EdgeLimits limits = {});
+  explicit Edge(contract::Snapshot snapshot, EdgeLimits limits = {},
+                net::ServerLimits server_limits = {});
   ~Edge();
 
   uint16_t port() const { return port_; }

@@ -78,6 +78,47 @@ std::vector<HostileRow> smuggling_rows() {
       {"CONNECT", "CONNECT evil:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405},
       {"TRACE", "TRACE /livez HTTP/1.1\r\nHost: a\r\n\r\n", 405},
       {"a method nobody knows", "BREW /livez HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+      {"chunks before HTTP/1.1",
+       "POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: "
+       "chunked\r\n\r\n0\r\n\r\n",
+       400},
+      {"lengths in a list", head_row("Content-Length: 5, 5\r\n") + "hello", 400},
+      {"a length with a blank in it", head_row("Content-Length: 1 0\r\n"), 400},
+      {"an empty length", head_row("Content-Length:\r\n"), 400},
+      {"chunks named with a vertical tab",
+       head_row("Transfer-Encoding: \x0b"
+                "chunked\r\n"),
+       400},
+      {"chunks behind an empty coding", head_row("Transfer-Encoding: , chunked\r\n"), 501},
+      {"a header without a name", head_row(": chunked\r\n"), 400},
+      {"a header without a colon", head_row("chunked\r\n"), 400},
+      {"a header name in quotes", head_row("\"Transfer-Encoding\": chunked\r\n"), 400},
+      {"a header name with bytes over 127", head_row("Tr\xc3\xa4nsfer: x\r\n"), 400},
+      {"a bare carriage return", head_row("X-A: b\rContent-Length: 5\r\n"), 400},
+      {"a first header that is folded", "POST /v1/chat/completions HTTP/1.1\r\n Host: a\r\n\r\n",
+       400},
+      {"two blanks in the request line", "GET  /livez HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"a tab in the request line", "GET\t/livez HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"a blank in the target", "GET /livez x HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"a fragment in the target", "GET /livez#x HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"bytes over 127 in the target", "GET /l\xc3\xaevez HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"no version", "GET /livez\r\nHost: a\r\n\r\n", 400},
+      {"HTTP/1.2 in small letters", "GET /livez http/1.1\r\nHost: a\r\n\r\n", 400},
+      {"HTTP/3.0", "GET /livez HTTP/3.0\r\nHost: a\r\n\r\n", 505},
+      {"a method in small letters", "get /livez HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+      {"TLS to a plain port", std::string("\x16\x03\x01\x02\0\x01\0\r\n\r\n", 11), 400},
+      {"a chunk size with 0x", head_row("Transfer-Encoding: chunked\r\n") + "0x5\r\nhello", 400},
+      {"a chunk size with a sign", head_row("Transfer-Encoding: chunked\r\n") + "+5\r\nhello", 400},
+      {"a chunk size with a blank before it",
+       head_row("Transfer-Encoding: chunked\r\n") + " 5\r\nhello", 400},
+      {"a chunk line that ends in a bare line feed",
+       head_row("Transfer-Encoding: chunked\r\n") + "5\nhello\r\n0\r\n\r\n", 400},
+      {"a chunk extension with a bare line feed",
+       head_row("Transfer-Encoding: chunked\r\n") + "5;a\nb\r\nhello\r\n0\r\n\r\n", 400},
+      {"a chunk extension of 20 KB",
+       head_row("Transfer-Encoding: chunked\r\n") + "5;" + std::string(20'000, 'a') + "\r\n", 400},
+      {"a chunk of 64 MB announced", head_row("Transfer-Encoding: chunked\r\n") + "4000000\r\n",
+       413},
   };
 }
 
@@ -115,6 +156,15 @@ std::vector<HostileRow> key_rows() {
       {"another scheme", key_row("Authorization: Basic c2stdGVzdA==\r\n"), 401},
       {"a key that is the beginning of one", key_row("Authorization: Bearer sk-tes\r\n"), 401},
       {"a key that begins with one", key_row("Authorization: Bearer sk-test1\r\n"), 401},
+      {"a scheme without a key", key_row("Authorization: Bearer\r\n"), 401},
+      {"a key without a scheme", key_row("Authorization: sk-test\r\n"), 401},
+      {"a key behind two blanks", key_row("Authorization: Bearer  sk-test\r\n"), 401},
+      {"a key and more", key_row("Authorization: Bearer sk-test, Bearer x\r\n"), 401},
+      {"a key of 16 KB", key_row("Authorization: Bearer " + std::string(16'000, 'k') + "\r\n"),
+       401},
+      {"a key of bytes over 127", key_row("Authorization: Bearer \xff\xfe\r\n"), 401},
+      {"a key in another header", key_row("X-Api-Key: sk-test\r\n"), 401},
+      {"the engine's key", key_row("X-Sluice-Key: engine-secret\r\n"), 401},
       {"two keys", key_row("Authorization: Bearer sk-test\r\nAuthorization: Bearer x\r\n"), 401},
   };
 }
@@ -165,6 +215,24 @@ std::vector<HostileRow> body_rows() {
       {"another prompt for the engine", with("\"sluice\":{\"prompt_ids\":[1]}"), 400},
       {"sluice given twice", with("\"sluice\":{},\"sluice\":{}"), 400},
       {"a policy nobody knows", with("\"sluice\":{\"policy\":\"anywhere\"}"), 400},
+      {"a length among the trailers",
+       head_row("Transfer-Encoding: chunked\r\n") + "0\r\nContent-Length: 5\r\n\r\n", 400},
+      {"a byte order mark", body_row("\xef\xbb\xbf" + std::string(kBody)), 400},
+      {"UTF-16", body_row(std::string("{\0\"\0", 4)), 400},
+      {"an overlong encoding", with("\"a\":\"\xc0\xaf\""), 400},
+      {"half a surrogate pair in the model", body_row("{\"model\":\"\\ud800\"," + messages + "}"),
+       400},
+      {"a line break in the model", body_row("{\"model\":\"m\\r\\nx: y\"," + messages + "}"), 404},
+      {"single quotes", body_row("{'model':'m'}"), 400},
+      {"a comment", with("/* x */ \"a\":1"), 400},
+      {"a number of a thousand digits", with("\"max_tokens\":" + std::string(1000, '9')), 400},
+      {"a role that is a number", body_row("{\"model\":\"m\",\"messages\":{\"role\":1}}"), 400},
+      {"a deadline below 0", with("\"sluice\":{\"deadline_ms\":-5}"), 400},
+      {"a deadline over all", with("\"sluice\":{\"deadline_ms\":1e30}"), 400},
+      {"a target that is a list", with("\"sluice\":{\"target\":[]}"), 400},
+      {"a data class nobody knows", with("\"sluice\":{\"data_class\":\"top\"}"), 400},
+      {"a session of 20 KB", with("\"sluice\":{\"session\":\"" + std::string(20'000, 's') + "\"}"),
+       400},
       {"a compressed body",
        fmt::format("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
                    "{}\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
@@ -198,6 +266,42 @@ TEST(EdgeHostile, EachIsAnsweredAndNothingIsSentOn) {
   EXPECT_EQ(sent_on, 0);
   EXPECT_EQ(edge.post(kBody).status, 200);  // and it still works
   edge.records().expect_balanced();
+}
+
+// Behind bytes whose end is in doubt nothing is taken for a request.
+TEST(EdgeHostile, NothingIsReadBehindAnUnclearEnd) {
+  std::atomic<int> sent_on = 0;
+  net::ServerThread upstream([&](const net::Request&, net::Responder responder) {
+    ++sent_on;
+    responder.send(200, {}, kAnswer);
+  });
+  Edge edge(edge_snapshot({upstream.port()}));
+  for (const HostileRow& row : smuggling_rows()) {
+    SCOPED_TRACE(row.what);
+    if (row.status == 405) continue;  // well formed: the connection stays
+    net::RawClient client(edge.port());
+    client.send(row.bytes + post_text(kBody));
+    const std::string all = client.read_to_end();
+    EXPECT_THAT(all, Not(HasSubstr("HTTP/1.1 200")));
+    EXPECT_THAT(all, Not(HasSubstr("timeout")));  // the connection ends
+  }
+  EXPECT_EQ(sent_on, 0);
+}
+
+TEST(EdgeHostile, WhoIsSlowIsToldSo) {
+  net::ServerLimits limits;
+  limits.header_timeout_ns = 50 * net::kMs;
+  limits.body_timeout_ns = 50 * net::kMs;
+  Edge edge(edge_snapshot({}), {}, limits);
+  const std::string whole = post_text(kBody);
+  for (const size_t sent : {size_t{10}, whole.size() - sizeof(kBody) - 3, whole.size() - 5}) {
+    net::RawClient client(edge.port());
+    client.send(whole.substr(0, sent));
+    const std::string answer = client.read_to_end();
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 408 ")) << answer;
+    EXPECT_THAT(answer, HasSubstr("{\"error\":{\"message\":"));
+  }
+  EXPECT_EQ(edge.records().reservations(), 0U);
 }
 
 TEST(EdgeHostile, ABodyIsNotReadForWhoHasNoKey) {

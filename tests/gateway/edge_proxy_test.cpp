@@ -151,6 +151,34 @@ TEST(EdgeProxy, WithoutUsageTheGatewayCounts) {
   EXPECT_EQ(quantity(event, Unit::kOutputToken), 3);
 }
 
+TEST(EdgeProxy, AWholeAnswerWithoutUsageIsCountedByItsText) {
+  ServerThread upstream([](const Request&, Responder responder) {
+    send_json(responder, 200,
+              R"({"choices":[{"message":{"content":"nine byte","reasoning":"1234"}}]})");
+  });
+  Edge edge(edge_snapshot({upstream.port()}));
+  EXPECT_EQ(edge.post(kBody).status, 200);
+  const contract::UsageEvent event = edge.records().events(1)[0];
+  EXPECT_EQ(event.outcome, Outcome::kCompleteUsageMissing);
+  EXPECT_EQ(quantity(event, Unit::kOutputToken), 4);  // 13 bytes
+}
+
+TEST(EdgeProxy, AnErrorWithStatus200IsNoAnswer) {
+  std::atomic<int> asked = 0;
+  ServerThread bad([&](const Request&, Responder responder) {
+    ++asked;
+    send_json(responder, 200, R"({"error":{"message":"lost, at 10.0.0.1"},"usage":null})");
+  });
+  Edge edge(edge_snapshot({bad.port()}));
+  const net::Response response = edge.post(kBody);
+  EXPECT_EQ(response.status, 502);
+  EXPECT_THAT(response.body, Not(HasSubstr("10.0.0.1")));
+  const contract::UsageEvent event = edge.records().events(1)[0];
+  EXPECT_EQ(event.outcome, Outcome::kUpstreamError);
+  EXPECT_TRUE(event.lines.empty());
+  EXPECT_EQ(asked, 1);
+}
+
 TEST(EdgeProxy, AFailureBeforeTheFirstByteIsTriedElsewhere) {
   std::atomic<int> failed = 0;
   ServerThread bad([&](const Request&, Responder responder) {

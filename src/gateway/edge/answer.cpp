@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "gateway/edge/gateway.h"
+#include "gateway/edge/outcome.h"
 #include "net/sse.h"
 
 namespace sluice::gateway {
@@ -173,8 +174,13 @@ void pass_whole(Exchange& exchange, std::string_view body) {
   std::vector<int32_t> ids;
   const api::RelayedAnswer answer = api::read_relayed_answer(body, &ids);
   exchange.attempt().usage = answer.usage;
+  if (!answer.has_choices && !answer.has_output)
+    return upstream_failed(exchange, UpstreamOutcome::kServerError,
+                           "the model's replica answers without an answer");
   exchange.finish_reason = answer.finish_reason;
-  if (answer.usage) exchange.attempt().output_tokens = answer.usage->completion_tokens;
+  exchange.attempt().output_tokens = answer.usage ? answer.usage->completion_tokens
+                                                  : std::min(tokens_of_bytes(answer.text_bytes),
+                                                             exchange.demand.output_tokens_max);
   const int64_t now_ns = gateway.now_ns();
   exchange.first_token_ns = exchange.last_token_ns = now_ns;
   exchange.flight.first_token(now_ns);

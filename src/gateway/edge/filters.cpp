@@ -8,6 +8,7 @@
 #include "core/hex.h"
 #include "gateway/edge/answer.h"
 #include "gateway/edge/gateway.h"
+#include "gateway/edge/outcome.h"
 #include "gateway/edge/replies.h"
 #include "gateway/metrics/names.h"
 
@@ -19,7 +20,6 @@ using contract::Unit;
 
 constexpr size_t kClientRequestIdBytesMax = 128;
 constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
-constexpr int64_t kBytesPerToken = 4;
 constexpr int64_t kSecondNs = 1'000'000'000;
 
 Forward refuse(Exchange& exchange, const api::Error& error,
@@ -229,7 +229,7 @@ Forward reserve_limits(Exchange& exchange) {
       gateway.options().estimates.outputs.likely(exchange.output_pair, demand.output_tokens_max);
   demand.money_max = money_max(exchange, demand);
   exchange.prompt_tokens_guess =
-      range.least > 0 ? (range.least + range.most) / 2 : size.text_bytes / kBytesPerToken + 1;
+      range.least > 0 ? (range.least + range.most) / 2 : tokens_of_bytes(size.text_bytes) + 1;
   auto reserved = reserve(exchange.limit_sets, demand);
   if (!reserved.ok()) return refuse_by_limit(exchange, reserved.error());
   gateway.options().metrics.limits_allowed.add();
