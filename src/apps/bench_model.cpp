@@ -1,4 +1,5 @@
 // sluice bench MODEL: tokens per second of prefill and decode, beside what this machine could do.
+#include <algorithm>
 #include <cmath>
 
 #include <CLI/CLI.hpp>
@@ -26,6 +27,7 @@ struct Options {
   int32_t repeats = 5;
   int32_t step_tokens = 512;
   bool recalibrate = false;
+  bool profile = false;
   std::string output = "text";
 };
 
@@ -35,8 +37,19 @@ struct Test {
   int32_t generate = 0;
 };
 
+// Where the time of a step goes, in µs of a thread, mean over threads.
+struct StepShares {
+  double whole_us = 0;
+  double linear_us = 0;
+  double attention_us = 0;
+  double rows_us = 0;
+  double waiting_us = 0;  // for other threads
+  double rest_us() const { return whole_us - linear_us - attention_us - rows_us - waiting_us; }
+};
+
 struct Speed {
   std::vector<double> samples;  // tokens per second, all streams together
+  StepShares step;              // of the decode, where a profile was asked for
 
   double mean() const {
     double sum = 0;
@@ -65,27 +78,52 @@ class ModelBench {
   ModelBench(model::Model& model, const Options& options)
       : model_(model),
         options_(options),
-        logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)) {}
+        logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)),
+        profile_{
+            .clock = clock_,
+            .threads = std::vector<model::StepTimes>(static_cast<size_t>(model.pool().threads()))} {
+    const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
+    const auto pages = static_cast<int32_t>(core::div_ceil(tokens, kernels::kPageTokens));
+    for (int32_t s = 0; s < options.streams; ++s) streams_.emplace_back(model, s * pages, tokens);
+    prefill(options.depth);
+  }
 
   Speed run(const Test& test) {
     Speed speed;
     (void)seconds(test);  // warms caches and the processor's clock
+    std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
     for (int32_t r = 0; r < options_.repeats; ++r)
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
+    speed.step = step_shares(test, speed);
     return speed;
   }
 
  private:
   double seconds(const Test& test) {
-    streams_.clear();
-    const int64_t tokens = options_.depth + std::max(test.prompt, test.generate);
-    const auto pages = static_cast<int32_t>(core::div_ceil(tokens, kernels::kPageTokens));
-    for (int32_t s = 0; s < options_.streams; ++s) streams_.emplace_back(model_, s * pages, tokens);
-    prefill(options_.depth);
+    for (model::SingleSequence& stream : streams_) stream.rewind(options_.depth);
     const int64_t start_ns = clock_.now_ns();
     prefill(test.prompt);
     for (int32_t t = 0; t < test.generate; ++t) decode_step();
     return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
+  }
+
+  StepShares step_shares(const Test& test, const Speed& speed) const {
+    const double steps = static_cast<double>(test.generate) * options_.repeats;
+    StepShares shares;
+    if (!options_.profile || steps == 0) return shares;
+    for (const double tokens_per_second : speed.samples)
+      shares.whole_us += 1e6 * options_.streams / tokens_per_second / options_.repeats;
+    for (const model::StepTimes& times : profile_.threads) {
+      const auto mean_us = [&](int64_t ns) {
+        return static_cast<double>(ns) * 1e-3 / steps /
+               static_cast<double>(profile_.threads.size());
+      };
+      shares.linear_us += mean_us(times.linear_ns);
+      shares.attention_us += mean_us(times.attention_ns);
+      shares.rows_us += mean_us(times.rows_ns);
+      shares.waiting_us += mean_us(times.waiting_ns);
+    }
+    return shares;
   }
 
   void prefill(int32_t tokens) {
@@ -108,7 +146,11 @@ class ModelBench {
       spans_.push_back(stream.span(row, 1));
       stream.advance(1);
     }
-    model_.forward({.token_ids = ids_, .sequences = spans_, .logit_rows = rows_}, logits_.data());
+    model_.forward({.token_ids = ids_,
+                    .sequences = spans_,
+                    .logit_rows = rows_,
+                    .profile = options_.profile ? &profile_ : nullptr},
+                   logits_.data());
   }
 
   int32_t random_id() { return static_cast<int32_t>(rng_.below(model_.spec().vocab)); }
@@ -122,6 +164,7 @@ class ModelBench {
   std::vector<int32_t> rows_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<float> logits_;
+  model::StepProfile profile_;  // of decode steps
 };
 
 Usage usage_of(const Options& options, const model::Model& model, const Test& test, double speed,
@@ -168,6 +211,10 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
     row["roof_tops"] = usage.roof;
   }
   row["roof_share"] = usage.share();
+  if (const StepShares& step = speed.step; step.whole_us > 0)
+    row["step_us"] = {{"whole", step.whole_us},         {"linear", step.linear_us},
+                      {"attention", step.attention_us}, {"rows", step.rows_us},
+                      {"waiting", step.waiting_us},     {"rest", step.rest_us()}};
   return row;
 }
 
@@ -178,6 +225,14 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
              options.depth, options.streams, speed.mean(), speed.deviation(),
              decode ? usage.read_gb_s : usage.tops, decode ? "GB/s" : "TOPS", usage.roof,
              100 * usage.share());
+  const StepShares& step = speed.step;
+  if (step.whole_us == 0) return;
+  const auto percent = [&](double us) { return 100 * us / step.whole_us; };
+  fmt::print(
+      "a step of {:.0f} µs: linear {:.1f} %, attention {:.1f} %, row-wise {:.1f} %, waiting {:.1f} "
+      "%, rest {:.1f} %\n",
+      step.whole_us, percent(step.linear_us), percent(step.attention_us), percent(step.rows_us),
+      percent(step.waiting_us), percent(step.rest_us()));
 }
 
 core::Result<void> bench(const Options& options) {
@@ -237,6 +292,7 @@ int run_bench_model(int argc, char** argv) {
   app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
       ->check(CLI::Range(1, 8192));
   app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
+  app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
   add_output_option(app, &options.output);
   app.footer("Example: sluice bench model.gguf -p 512 -n 128 -r 3");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;

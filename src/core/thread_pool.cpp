@@ -47,6 +47,7 @@ void ThreadPool::run_erased(Function function, const void* context) {
     function_ = function;
     context_ = context;
     working_.store(static_cast<uint32_t>(threads_ - 1), std::memory_order_relaxed);
+    arrivals_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
   }
@@ -55,6 +56,22 @@ void ThreadPool::run_erased(Function function, const void* context) {
        left = working_.load(std::memory_order_acquire))
     wait_while_equal(working_, left);
   running_.store(false, std::memory_order_relaxed);
+}
+
+// One counter that only grows: the last arrival is itself the signal, so a meeting of two threads
+// is one move of a cache line each way.
+void ThreadPool::meet() {
+  const auto threads = static_cast<uint32_t>(threads_);
+  if (threads == 1) return;
+  const uint32_t arrived = arrivals_.fetch_add(1, std::memory_order_acq_rel) + 1;
+  const uint32_t all = (arrived + threads - 1) / threads * threads;
+  ASSERT(all >= arrived, "{} arrivals in one run", arrived);
+  if (arrived == all) {
+    arrivals_.notify_all();
+    return;
+  }
+  for (uint32_t seen = arrived; seen < all; seen = arrivals_.load(std::memory_order_acquire))
+    wait_while_equal(arrivals_, seen);
 }
 
 void ThreadPool::worker(int thread) {

@@ -8,7 +8,7 @@
 namespace sluice::model {
 namespace {
 
-// With fewer rows than this, row-wise work costs less than waking the pool.
+// Of fewer rows every thread packs all, instead of waiting for the others' shares.
 constexpr int64_t kSharedRowsMin = 4;
 using kernels::ActivationForm;
 constexpr ActivationForm kPackedForms[] = {ActivationForm::kInt8, ActivationForm::kBf16,
@@ -40,12 +40,15 @@ void Forward::lay_out() {
   const auto place_rows = [&](auto** out, int64_t columns) {
     place(out, rows_max_ * columns * static_cast<int64_t>(sizeof **out));
   };
+  const auto place_packed = [&](Inputs* inputs, int64_t rows) {
+    for (const ActivationForm form : kPackedForms)
+      if (uses(form))
+        place(&inputs->packed[static_cast<size_t>(form)],
+              ops_.activation_bytes(form, rows, inputs_max));
+  };
   const auto place_all = [&] {
     bytes = 0;
     place_rows(&hidden_, spec_.hidden);
-    place_rows(&normed_, spec_.hidden);
-    for (const ActivationForm form : kPackedForms)
-      if (uses(form)) place(&packed(form), ops_.activation_bytes(form, rows_max_, inputs_max));
     place_rows(&q_, spec_.q_columns());
     place_rows(&k_, spec_.kv_columns());
     place_rows(&v_, spec_.kv_columns());
@@ -54,9 +57,19 @@ void Forward::lay_out() {
     place_rows(&up_, spec_.ffn);
     place_rows(&cosines_, spec_.rope.dims / 2);
     place_rows(&sines_, spec_.rope.dims / 2);
-    place_rows(&positions_, 1);
     place_rows(&row_index_, 1);
+    place_rows(&shared_.normed, spec_.hidden);
+    shared_.activated = gate_;
+    place_packed(&shared_, rows_max_);
+    for (Inputs& own : own_) {
+      constexpr int64_t kRows = kSharedRowsMin - 1;
+      constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+      place(&own.normed, kRows * spec_.hidden * kFloatBytes);
+      place(&own.activated, kRows * spec_.ffn * kFloatBytes);
+      place_packed(&own, kRows);
+    }
   };
+  own_.resize(static_cast<size_t>(pool_.threads()));
   place_all();  // measures
   storage_ = core::Buffer(bytes);
   place_all();
@@ -69,217 +82,258 @@ bool Forward::uses(ActivationForm form) const {
   });
 }
 
-std::byte*& Forward::packed(ActivationForm form) {
-  return packed_[static_cast<size_t>(form)];
+Forward::Worker Forward::worker(int thread, int threads) const {
+  Worker w{.thread = thread, .threads = threads, .rows = rows_};
+  if (rows_ < kSharedRowsMin) {
+    w.inputs = &own_[static_cast<size_t>(thread)];
+  } else {
+    w.inputs = &shared_;
+    w.row_thread = thread;
+    w.row_threads = threads;
+  }
+  if (batch_->profile != nullptr) {
+    w.times = &batch_->profile->threads[static_cast<size_t>(thread)];
+    w.lap_begin_ns = batch_->profile->clock.now_ns();
+  }
+  return w;
 }
 
-template <typename Work>
-void Forward::for_rows(int64_t rows, const Work& work) {
-  if (rows < kSharedRowsMin)
-    work(0, 1);
-  else
-    pool_.run(work);
+void Forward::lap(Worker& w, int64_t StepTimes::*part) const {
+  if (w.times == nullptr) return;
+  const int64_t now_ns = batch_->profile->clock.now_ns();
+  w.times->*part += now_ns - w.lap_begin_ns;
+  w.lap_begin_ns = now_ns;
 }
 
-void Forward::normalize(const float* x, Vector weight, int thread, int threads) {
-  ops_.rms_norm({.x = x,
-                 .weight = weight,
-                 .epsilon = spec_.norm_epsilon,
-                 .rows = rows_,
-                 .columns = spec_.hidden,
-                 .out = normed_},
-                thread, threads);
+void Forward::meet(Worker& w) {
+  pool_.meet();
+  lap(w, &StepTimes::waiting_ns);
 }
 
-// The split is by rows of the step, as in all row-wise work, and not by heads.
-void Forward::normalize_heads(const Heads& heads, int thread, int threads) {
-  if (heads.norm == nullptr) return;
-  const core::Range range = core::split(rows_, 1, thread, threads);
-  float* first = heads.x + range.begin * heads.count * spec_.head_dim;
-  ops_.rms_norm({.x = first,
-                 .weight = heads.norm,
-                 .epsilon = spec_.norm_epsilon,
-                 .rows = (range.end - range.begin) * heads.count,
-                 .columns = spec_.head_dim,
-                 .out = first},
-                0, 1);
+void Forward::rows_done(Worker& w) {
+  lap(w, &StepTimes::rows_ns);
+  if (w.row_threads > 1) meet(w);
 }
 
-void Forward::turn(const Heads& heads, int thread, int threads) {
-  ops_.rope({.x = heads.x,
-             .rows = rows_,
-             .heads = heads.count,
-             .head_dim = spec_.head_dim,
-             .rope_dims = spec_.rope.dims,
-             .positions = row_index_,
-             .cosines = cosines_,
-             .sines = sines_,
-             .layout = spec_.rope.layout},
-            thread, threads);
-}
-
-void Forward::quantize(const float* x, std::span<const Matrix* const> users, int thread,
-                       int threads) {
+void Forward::pack(Worker& w, const float* x, std::initializer_list<const Matrix*> users) {
   for (const ActivationForm form : kPackedForms) {
     const auto wants = [&](const Matrix* user) { return ops_.activation_form(user->type) == form; };
     if (std::none_of(users.begin(), users.end(), wants)) continue;
     ops_.quantize_activations({.form = form,
                                .x = x,
-                               .rows = rows_,
-                               .inputs = users.front()->inputs,
-                               .packed = packed(form)},
-                              thread, threads);
+                               .rows = w.rows,
+                               .inputs = (*users.begin())->inputs,
+                               .packed = w.inputs->packed[static_cast<size_t>(form)]},
+                              w.row_thread, w.row_threads);
   }
 }
 
-void Forward::linear(const float* x, int64_t rows, std::initializer_list<Product> products) {
-  pool_.run([&](int thread, int threads) {
-    for (const Product& p : products)
-      ops_.linear({.weights = *p.weights,
-                   .x = x,
-                   .x_packed = packed(ops_.activation_form(p.weights->type)),
-                   .rows = rows,
-                   .bias = p.bias,
-                   .residual = p.residual,
-                   .y = p.y},
-                  thread, threads);
-  });
+// The hidden state, normalised and packed for the products that read it.
+void Forward::normalize(Worker& w, Vector weight, std::initializer_list<const Matrix*> users) {
+  ops_.rms_norm({.x = hidden_,
+                 .weight = weight,
+                 .epsilon = spec_.norm_epsilon,
+                 .rows = w.rows,
+                 .columns = spec_.hidden,
+                 .out = w.inputs->normed},
+                w.row_thread, w.row_threads);
+  pack(w, w.inputs->normed, users);
+  rows_done(w);
+}
+
+void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> products) {
+  for (const Product& p : products)
+    ops_.linear(
+        {.weights = *p.weights,
+         .x = x,
+         .x_packed = w.inputs->packed[static_cast<size_t>(ops_.activation_form(p.weights->type))],
+         .rows = w.rows,
+         .bias = p.bias,
+         .residual = p.residual,
+         .y = p.y},
+        w.thread, w.threads);
+  lap(w, &StepTimes::linear_ns);
+  meet(w);
+}
+
+// Norm and rotation of each of these rows' heads.
+void Forward::turn(const Heads& heads, core::Range rows) {
+  float* first = heads.x + rows.begin * heads.count * spec_.head_dim;
+  const int64_t count = rows.end - rows.begin;
+  if (heads.norm != nullptr)
+    ops_.rms_norm({.x = first,
+                   .weight = heads.norm,
+                   .epsilon = spec_.norm_epsilon,
+                   .rows = count * heads.count,
+                   .columns = spec_.head_dim,
+                   .out = first},
+                  0, 1);
+  ops_.rope({.x = first,
+             .rows = count,
+             .heads = heads.count,
+             .head_dim = spec_.head_dim,
+             .rope_dims = spec_.rope.dims,
+             .positions = row_index_ + rows.begin,
+             .cosines = cosines_,
+             .sines = sines_,
+             .layout = spec_.rope.layout},
+            0, 1);
 }
 
 // Into attended_; the layer's keys and values are stored on the way.
-void Forward::attend(const LayerWeights& w, const kernels::KvLayer& kv) {
-  for_rows(rows_, [&](int thread, int threads) {
-    normalize(hidden_, w.attention_norm, thread, threads);
-    quantize(normed_, {{&w.q, &w.k, &w.v}}, thread, threads);
-  });
-  linear(normed_, rows_,
-         {{.weights = &w.q, .bias = w.q_bias, .y = q_},
-          {.weights = &w.k, .bias = w.k_bias, .y = k_},
-          {.weights = &w.v, .bias = w.v_bias, .y = v_}});
-  const Heads queries{.x = q_, .count = spec_.heads, .norm = w.q_norm};
-  const Heads keys{.x = k_, .count = spec_.kv_heads, .norm = w.k_norm};
+void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv) {
+  normalize(w, layer.attention_norm, {&layer.q, &layer.k, &layer.v});
+  linear(w, w.inputs->normed,
+         {{.weights = &layer.q, .bias = layer.q_bias, .y = q_},
+          {.weights = &layer.k, .bias = layer.k_bias, .y = k_},
+          {.weights = &layer.v, .bias = layer.v_bias, .y = v_}});
   const auto span_count = static_cast<int32_t>(batch_->sequences.size());
-  for_rows(rows_, [&](int thread, int threads) {
-    for (const Heads& heads : {queries, keys}) {
-      normalize_heads(heads, thread, threads);
-      turn(heads, thread, threads);
-    }
+  // Few rows: the queries are the first thread's, keys and values the last one's.
+  const bool few = w.row_threads == 1;
+  const core::Range rows =
+      few ? core::Range{0, w.rows} : core::split(w.rows, 1, w.thread, w.threads);
+  if (!few || w.thread == 0) turn({.x = q_, .count = spec_.heads, .norm = layer.q_norm}, rows);
+  if (!few || w.thread == w.threads - 1) {
+    turn({.x = k_, .count = spec_.kv_heads, .norm = layer.k_norm}, rows);
     ops_.kv_store({.kv = kv,
                    .spans = batch_->sequences.data(),
                    .span_count = span_count,
-                   .rows = rows_,
+                   .rows = w.rows,
                    .k = k_,
                    .v = v_},
-                  thread, threads);
-  });
-  const kernels::AttentionArgs attention{.kv = kv,
-                                         .spans = batch_->sequences.data(),
-                                         .span_count = span_count,
-                                         .heads = spec_.heads,
-                                         .scale = spec_.attention_scale,
-                                         .q = q_,
-                                         .out = attended_};
-  pool_.run([&](int thread, int threads) { ops_.attention(attention, thread, threads); });
+                  w.row_thread, w.row_threads);
+  }
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+  ops_.attention({.kv = kv,
+                  .spans = batch_->sequences.data(),
+                  .span_count = span_count,
+                  .heads = spec_.heads,
+                  .scale = spec_.attention_scale,
+                  .q = q_,
+                  .out = attended_},
+                 w.thread, w.threads);
+  lap(w, &StepTimes::attention_ns);
+  meet(w);
 }
 
-void Forward::attention_output(const LayerWeights& w) {
-  for_rows(rows_, [&](int thread, int threads) {
-    quantize(attended_, {{&w.attention_output}}, thread, threads);
-  });
-  linear(attended_, rows_,
-         {{.weights = &w.attention_output,
-           .bias = w.attention_output_bias,
+void Forward::attention_output(Worker& w, const LayerWeights& layer) {
+  pack(w, attended_, {&layer.attention_output});
+  rows_done(w);
+  linear(w, attended_,
+         {{.weights = &layer.attention_output,
+           .bias = layer.attention_output_bias,
            .residual = hidden_,
            .y = hidden_}});
 }
 
-void Forward::ffn_block(const LayerWeights& w) {
-  for_rows(rows_, [&](int thread, int threads) {
-    normalize(hidden_, w.ffn_norm, thread, threads);
-    quantize(normed_, {{&w.gate, &w.up}}, thread, threads);
-  });
-  linear(normed_, rows_, {{.weights = &w.gate, .y = gate_}, {.weights = &w.up, .y = up_}});
-  for_rows(rows_, [&](int thread, int threads) {
-    ops_.silu_mul({.gate = gate_, .up = up_, .rows = rows_, .columns = spec_.ffn, .out = gate_},
-                  thread, threads);
-    quantize(gate_, {{&w.down}}, thread, threads);
-  });
-  linear(gate_, rows_, {{.weights = &w.down, .residual = hidden_, .y = hidden_}});
+void Forward::ffn_block(Worker& w, const LayerWeights& layer) {
+  normalize(w, layer.ffn_norm, {&layer.gate, &layer.up});
+  linear(w, w.inputs->normed,
+         {{.weights = &layer.gate, .y = gate_}, {.weights = &layer.up, .y = up_}});
+  ops_.silu_mul(
+      {.gate = gate_, .up = up_, .rows = w.rows, .columns = spec_.ffn, .out = w.inputs->activated},
+      w.row_thread, w.row_threads);
+  pack(w, w.inputs->activated, {&layer.down});
+  rows_done(w);
+  linear(w, w.inputs->activated, {{.weights = &layer.down, .residual = hidden_, .y = hidden_}});
 }
 
-void Forward::output_block(float* logits) {
-  for_rows(rows_, [&](int thread, int threads) {
-    normalize(hidden_, weights_.output_norm, thread, threads);
-    quantize(normed_, {{&weights_.output}}, thread, threads);
-  });
-  observe(spec_.layers, normed_);
-  linear(normed_, rows_, {{.weights = &weights_.output, .y = logits}});
+void Forward::output_block(Worker& w, float* logits) {
+  normalize(w, weights_.output_norm, {&weights_.output});
+  observe(w, spec_.layers, w.inputs->normed);
+  linear(w, w.inputs->normed, {{.weights = &weights_.output, .y = logits}});
 }
 
 // The rows go on that somebody reads: their state moves to the front, the others end here.
-void Forward::keep_rows(std::span<const int32_t> kept) {
+void Forward::keep_rows(Worker& w) {
+  const std::span<const int32_t> kept = batch_->logit_rows;
+  const auto kept_rows = static_cast<int64_t>(kept.size());
+  if (kept_rows == w.rows) return;
   const auto move_row = [](float* rows, int64_t columns, int64_t from, int64_t to) {
     if (from != to) std::copy_n(rows + from * columns, columns, rows + to * columns);
   };
-  for (size_t i = 0; i < kept.size(); ++i) {
-    const auto to = static_cast<int64_t>(i);
-    ASSERT(kept[i] >= to && kept[i] < rows_ && (i == 0 || kept[i] > kept[i - 1]),
-           "logit row {} of {} rows at place {}", kept[i], rows_, i);
-    move_row(hidden_, spec_.hidden, kept[i], to);
-    move_row(attended_, spec_.q_columns(), kept[i], to);
+  for (int64_t to = 0; w.thread == 0 && to < kept_rows; ++to) {
+    const int64_t from = kept[static_cast<size_t>(to)];
+    move_row(hidden_, spec_.hidden, from, to);
+    move_row(attended_, spec_.q_columns(), from, to);
   }
-  rows_ = static_cast<int64_t>(kept.size());
+  w.rows = kept_rows;
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
 }
 
-void Forward::observe(int32_t layer, const float* hidden) const {
-  if (batch_->observer != nullptr)
-    (*batch_->observer)(layer, {hidden, static_cast<size_t>(rows_ * spec_.hidden)});
+void Forward::observe(Worker& w, int32_t layer, const float* hidden) {
+  if (batch_->observer == nullptr) return;
+  if (w.thread == 0)
+    (*batch_->observer)(layer, {hidden, static_cast<size_t>(w.rows * spec_.hidden)});
+  meet(w);
+}
+
+void Forward::check(const StepBatch& batch) const {
+  const auto rows = static_cast<int64_t>(batch.token_ids.size());
+  ASSERT(rows >= 1 && rows <= rows_max_, "{} rows, at most {}", rows, rows_max_);
+  int32_t covered = 0;
+  for (const SequenceSpan& span : batch.sequences) {
+    ASSERT(span.first_row == covered && span.rows >= 1 && span.rows <= rows - covered,
+           "a span of {} rows at row {}, {} of {} covered", span.rows, span.first_row, covered,
+           rows);
+    covered += span.rows;
+  }
+  ASSERT(covered == rows, "spans cover {} of {} rows", covered, rows);
+  for (const int32_t id : batch.token_ids)
+    ASSERT(id >= 0 && id < spec_.vocab, "token id {} of {}", id, spec_.vocab);
+  int32_t last = -1;
+  for (const int32_t row : batch.logit_rows) {
+    ASSERT(row > last && row < rows, "logit row {} after {} of {} rows", row, last, rows);
+    last = row;
+  }
+  ASSERT(batch.profile == nullptr || std::ssize(batch.profile->threads) == pool_.threads(),
+         "times of {} threads", batch.profile->threads.size());
 }
 
 // Each row's rotation, and its embedding as the start of the residual stream.
-void Forward::prepare(const StepBatch& batch) {
-  batch_ = &batch;
-  rows_ = static_cast<int64_t>(batch.token_ids.size());
-  ASSERT(rows_ >= 1 && rows_ <= rows_max_, "{} rows, at most {}", rows_, rows_max_);
-  int32_t covered = 0;
-  for (const SequenceSpan& span : batch.sequences) {
-    ASSERT(span.first_row == covered && span.rows >= 1 && span.rows <= rows_ - covered,
-           "a span of {} rows at row {}, {} of {} covered", span.rows, span.first_row, covered,
-           rows_);
-    for (int32_t i = 0; i < span.rows; ++i) positions_[covered++] = span.first_position + i;
-  }
-  ASSERT(covered == rows_, "spans cover {} of {} rows", covered, rows_);
-  for (const int32_t id : batch.token_ids)
-    ASSERT(id >= 0 && id < spec_.vocab, "token id {} of {}", id, spec_.vocab);
+void Forward::start_rows(Worker& w) {
   const int64_t pairs = spec_.rope.dims / 2;
-  for_rows(rows_, [&](int thread, int threads) {
-    const core::Range range = core::split(rows_, 1, thread, threads);
-    for (int64_t row = range.begin; row < range.end; ++row)
-      rope_row(rope_frequencies_, static_cast<float>(spec_.rope.magnitude), positions_[row],
+  const core::Range rows = core::split(w.rows, 1, w.thread, w.threads);
+  for (const SequenceSpan& span : batch_->sequences) {
+    const int64_t end = std::min<int64_t>(rows.end, span.first_row + span.rows);
+    for (int64_t row = std::max<int64_t>(rows.begin, span.first_row); row < end; ++row)
+      rope_row(rope_frequencies_, static_cast<float>(spec_.rope.magnitude),
+               span.first_position + static_cast<int32_t>(row - span.first_row),
                {cosines_ + row * pairs, sines_ + row * pairs});
-    ops_.embed({.type = weights_.embedding.type,
-                .table = weights_.embedding.data,
-                .columns = spec_.hidden,
-                .ids = batch.token_ids.data(),
-                .rows = rows_,
-                .out = hidden_},
-               thread, threads);
-  });
+  }
+  ops_.embed({.type = weights_.embedding.type,
+              .table = weights_.embedding.data,
+              .columns = spec_.hidden,
+              .ids = batch_->token_ids.data(),
+              .rows = w.rows,
+              .out = hidden_},
+             w.thread, w.threads);
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+void Forward::run_share(Worker w, std::span<const kernels::KvLayer> kv, float* logits) {
+  start_rows(w);
+  observe(w, -1, hidden_);
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const LayerWeights& layer = weights_.layers[i];
+    attend(w, layer, kv[i]);
+    if (i + 1 == weights_.layers.size()) keep_rows(w);
+    if (w.rows == 0) return;
+    attention_output(w, layer);
+    ffn_block(w, layer);
+    observe(w, static_cast<int32_t>(i), hidden_);
+  }
+  output_block(w, logits);
 }
 
 void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits) {
-  prepare(batch);
-  observe(-1, hidden_);
-  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    const LayerWeights& w = weights_.layers[layer];
-    attend(w, kv[layer]);
-    if (layer + 1 == weights_.layers.size()) keep_rows(batch.logit_rows);
-    if (rows_ == 0) return;
-    attention_output(w);
-    ffn_block(w);
-    observe(static_cast<int32_t>(layer), hidden_);
-  }
-  output_block(logits);
+  check(batch);
+  batch_ = &batch;
+  rows_ = static_cast<int64_t>(batch.token_ids.size());
+  pool_.run([&](int thread, int threads) { run_share(worker(thread, threads), kv, logits); });
 }
 
 }  // namespace sluice::model

@@ -18,6 +18,8 @@ class SingleSequence {
   SequenceSpan span(int32_t first_row, int32_t rows) const;
   void advance(int32_t rows) { position_ += rows; }
   int32_t position() const { return position_; }
+  // Forgets the tokens from `position` on.
+  void rewind(int32_t position) { position_ = position; }
 
   // Runs `ids` in steps of at most `chunk` tokens. Writes the logits of the last `logit_count`
   // ids, (logit_count, vocab).

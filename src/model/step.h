@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
+#include "core/clock.h"
 #include "kernels/ops.h"
 
 namespace sluice::model {
@@ -18,11 +20,24 @@ using SequenceSpan = kernels::SequenceSpan;
 // attention, only the step's logit_rows go on; what is seen from there on has these rows.
 using HiddenObserver = std::function<void(int32_t layer, std::span<const float> hidden)>;
 
+// Where the time of one thread in steps went; adds up over steps.
+struct StepTimes {
+  int64_t linear_ns = 0;
+  int64_t attention_ns = 0;
+  int64_t rows_ns = 0;     // row-wise ops: norms, RoPE, packing of activations, embedding, …
+  int64_t waiting_ns = 0;  // for other threads: barriers, and shares of unequal size
+};
+struct StepProfile {
+  const core::Clock& clock;
+  std::vector<StepTimes> threads;  // as many as the pool has
+};
+
 struct StepBatch {
   std::span<const int32_t> token_ids;       // all rows of the step, 1 … step_tokens_max
   std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
   std::span<const int32_t> logit_rows;      // ascending rows whose logits are wanted; may be empty
   const HiddenObserver* observer = nullptr;
+  StepProfile* profile = nullptr;
 };
 
 }  // namespace sluice::model

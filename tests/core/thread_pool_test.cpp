@@ -20,6 +20,27 @@ TEST(ThreadPool, EveryThreadWorksOncePerRun) {
   }
 }
 
+// Every thread adds to its own place and, after a meeting, sees the places of all.
+TEST(ThreadPool, AMeetingWaitsForEveryThread) {
+  for (int threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    std::vector<int64_t> counts(static_cast<size_t>(threads), 0);
+    std::vector<int64_t> late(static_cast<size_t>(threads), 0);
+    for (int run = 0; run < 20; ++run)
+      pool.run([&](int thread, int) {
+        for (int round = 0; round < 100; ++round) {
+          const int64_t before = counts[static_cast<size_t>(thread)]++;
+          pool.meet();
+          for (const int64_t count : counts)
+            late[static_cast<size_t>(thread)] += count != before + 1;
+          pool.meet();
+        }
+      });
+    for (const int64_t l : late) EXPECT_EQ(l, 0);
+    for (const int64_t count : counts) EXPECT_EQ(count, 2000);
+  }
+}
+
 #ifdef SLUICE_DEBUG_ASSERT
 TEST(ThreadPool, RunInsideARunEndsTheProcess) {
   EXPECT_DEATH(
