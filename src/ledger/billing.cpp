@@ -168,6 +168,7 @@ Charge charge_of(Outcome outcome, AttemptEnd end, AttemptStart start, Known know
 
 std::vector<UsageLine> lines_of(Outcome outcome, std::span<const Attempt> attempts) {
   std::vector<UsageLine> lines;
+  lines.reserve(2 * attempts.size());  // prompt and output, mostly
   for (const Attempt& attempt : attempts)
     add_lines(attempt, charge_of(outcome, attempt.end, attempt.start, known_of(attempt)), &lines);
   return lines;

@@ -73,7 +73,8 @@ constexpr FramingHeader kFramingHeaders[] = {
 
 ParseError HeaderFields::read_framing(std::string_view name, std::string_view value) {
   for (const FramingHeader& row : kFramingHeaders)
-    if (equal_ignoring_case(name, row.name)) return row.read(value, &framing_);
+    if (name.size() == row.name.size() && equal_ignoring_case(name, row.name))
+      return row.read(value, &framing_);
   return kOk;
 }
 

@@ -49,7 +49,7 @@ void append_response_start(const ResponseStart& start, std::string* out) {
 
 bool is_framing_header(std::string_view name) {
   for (std::string_view known : kFramingHeaders)
-    if (equal_ignoring_case(name, known)) return true;
+    if (known.size() == name.size() && equal_ignoring_case(name, known)) return true;
   return false;
 }
 

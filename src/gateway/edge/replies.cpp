@@ -37,9 +37,11 @@ bool begins_ignoring_case(std::string_view text, std::string_view prefix) {
          net::equal_ignoring_case(text.substr(0, prefix.size()), prefix);
 }
 
+// Asked of every header: most names differ in their size already.
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
-  return std::any_of(names.begin(), names.end(),
-                     [&](std::string_view known) { return net::equal_ignoring_case(known, name); });
+  return std::any_of(names.begin(), names.end(), [&](std::string_view known) {
+    return known.size() == name.size() && net::equal_ignoring_case(known, name);
+  });
 }
 
 }  // namespace

@@ -149,6 +149,10 @@ std::vector<Candidate> RoutingTable::candidates(const RouteRequest& request, con
 
 void RoutingTable::mark_out(Replicas replicas, int64_t now_ns,
                             std::span<Candidate> candidates) const {
+  if (std::ranges::none_of(replicas, [&](const RoutedReplica* replica) {
+        return replica->tracker->health().out(now_ns);
+      }))
+    return;
   // Replicas of one pool stand side by side (ModelEntry::replicas).
   std::vector<const Health*> pool;
   std::vector<uint8_t> out;

@@ -1,0 +1,38 @@
+#!/bin/sh
+# What `sluice gateway` adds to the delay of an answer at a steady rate: the same open-loop load
+# straight at the fixed backend and through the gateway, in alternating rounds; nginx's plain
+# proxying beside it. The gateway on core 0, load and backend on core 1. Printed are microseconds
+# of each round, then the medians' differences to the direct path.
+#   bench/gateway/added_delay.sh BUILD_FOLDER [REQUESTS_PER_S] [ROUNDS] [SECONDS]
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+bin="$1/bin"
+rate="${2:-20000}"
+rounds="${3:-5}"
+seconds="${4:-3}"
+work=$(mktemp -d)
+. "$here/gateway.sh"
+trap stop_all EXIT
+start_backend
+mkdir "$work/proxy"
+taskset -c 0 nginx -p "$work/proxy" -c "$here/nginx_proxy.conf"
+start_gateway 9300 http://127.0.0.1:9000/v1
+for round in $(seq "$rounds"); do
+  for target in direct:9000 nginx:9200 sluice:9300; do
+    echo "${target%:*} $(taskset -c 1 "$bin/open_loop" "${target#*:}" "$rate" "$seconds")" |
+      tee -a "$work/results"
+  done
+done
+awk '
+  function middle(of, name, n,   i, j, t, list) {
+    for (i = 1; i <= n; i++) list[i] = of[name, i]
+    for (i = 2; i <= n; i++) for (j = i; j > 1 && list[j - 1] > list[j]; j--) {
+      t = list[j]; list[j] = list[j - 1]; list[j - 1] = t }
+    return list[int((n + 1) / 2)] }
+  { n = ++count[$1]; p50[$1, n] = $5 + 0; p99[$1, n] = $9 + 0 }
+  END { n = count["direct"]
+    for (i = split("nginx sluice", names, " "); i > 0; i--)
+      printf "%-7s adds p50 %d us, p99 %d us\n", names[i],
+        middle(p50, names[i], n) - middle(p50, "direct", n),
+        middle(p99, names[i], n) - middle(p99, "direct", n) }
+' "$work/results"
