@@ -11,7 +11,9 @@
 namespace sluice::apps {
 
 void add_model_options(CLI::App& app, ModelOptions* options) {
-  app.add_option("MODEL", options->model, "GGUF file, or any part of a split one")->required();
+  app.add_option("MODEL", options->model,
+                 "GGUF file, any part of a split one, or a Hugging Face folder")
+      ->required();
   app.add_option("-t,--threads", options->threads, "threads; every core if not given")
       ->check(CLI::Range(1, 1024));
   app.add_flag("--exact", options->exact,

@@ -37,4 +37,11 @@ core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model) {
   return tokenizer::read_gguf_vocabulary(checkpoint->metadata());
 }
 
+core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model,
+                                                    const formats::Checkpoint& checkpoint) {
+  const std::filesystem::path path(model);
+  if (std::filesystem::is_directory(path)) return open_json(path / "tokenizer.json");
+  return tokenizer::read_gguf_vocabulary(checkpoint.metadata());
+}
+
 }  // namespace sluice::apps

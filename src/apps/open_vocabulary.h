@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/result.h"
+#include "formats/checkpoint.h"
 #include "tokenizer/vocabulary.h"
 
 namespace sluice::apps {
@@ -11,5 +12,8 @@ namespace sluice::apps {
 // A GGUF file (one without weights is enough), a tokenizer.json, or a folder that holds one; a
 // tokenizer_config.json beside it is read too.
 core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model);
+// The same, of a model that is open already.
+core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model,
+                                                    const formats::Checkpoint& checkpoint);
 
 }  // namespace sluice::apps

@@ -5,11 +5,11 @@
 #include <fmt/core.h>
 
 #include "apps/model_options.h"
+#include "apps/open_vocabulary.h"
 #include "apps/progress.h"
 #include "apps/verbs.h"
 #include "formats/byte_source.h"
 #include "tokenizer/encoder.h"
-#include "tokenizer/gguf_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -24,9 +24,10 @@ struct Options {
   std::string output = "text";
 };
 
-core::Result<std::vector<int32_t>> tokenize(const formats::Checkpoint& checkpoint,
+core::Result<std::vector<int32_t>> tokenize(const std::string& model,
+                                            const formats::Checkpoint& checkpoint,
                                             const Options& options) {
-  const auto vocabulary = TRY(tokenizer::read_gguf_vocabulary(checkpoint.metadata()));
+  const auto vocabulary = TRY(open_vocabulary(model, checkpoint));
   const auto source = TRY(formats::map_file(options.file));
   tokenizer::Encoder encoder(vocabulary);
   std::vector<int32_t> ids = encoder.encode(
@@ -51,7 +52,7 @@ void for_windows(std::span<const int32_t> ids, int32_t context, const AddWindow&
 
 core::Result<void> measure_alone(const Options& options) {
   const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
-  const std::vector<int32_t> ids = TRY(tokenize(*opened.checkpoint, options));
+  const std::vector<int32_t> ids = TRY(tokenize(options.model.model, *opened.checkpoint, options));
   model::WindowLogits logits(*opened.model, options.context);
   model::PerplexitySum sum;
   for_windows(ids, options.context,
@@ -84,8 +85,8 @@ core::Result<void> compare(const Options& options) {
   ModelOptions base_options = options.model;
   base_options.model = options.base;
   const OpenedModel base = TRY(open_model(base_options, kStepTokens, options.context));
-  const std::vector<int32_t> ids = TRY(tokenize(*opened.checkpoint, options));
-  if (TRY(tokenize(*base.checkpoint, options)) != ids ||
+  const std::vector<int32_t> ids = TRY(tokenize(options.model.model, *opened.checkpoint, options));
+  if (TRY(tokenize(options.base, *base.checkpoint, options)) != ids ||
       base.model->spec().vocab != opened.model->spec().vocab)
     return core::invalid("--kl-against '{}': another vocabulary than '{}'", options.base,
                          options.model.model);

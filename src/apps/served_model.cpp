@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/byte_size.h"
+#include "apps/open_vocabulary.h"
 #include "contract/block_hash.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
-#include "tokenizer/gguf_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -92,8 +92,7 @@ core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   const int64_t budget = TRY(parse_byte_size(options.kv_budget));
   OpenedModel opened =
       TRY(open_model(options.model, static_cast<int32_t>(options.limits.step_tokens_max), 1));
-  tokenizer::Vocabulary vocabulary =
-      TRY(tokenizer::read_gguf_vocabulary(opened.checkpoint->metadata()));
+  tokenizer::Vocabulary vocabulary = TRY(open_vocabulary(options.model.model, *opened.checkpoint));
   ServedModel served{.opened = std::move(opened),
                      .vocabulary = std::move(vocabulary),
                      .chat_template = std::nullopt,

@@ -4,7 +4,8 @@
 // and of kBf16, in pairs along what attention sums over, as tiles want their second operand:
 //   keys    (kv_heads, head_dim / 2, kPageTokens, 2)
 //   values  (kv_heads, kPageTokens / 2, head_dim, 2)
-// with all keys of the page first.
+// with all keys of the page first. Latent attention: (kPageTokens, head_dim), of a row the latent
+// vector first.
 #pragma once
 
 #include "kernels/ops.h"
@@ -28,7 +29,14 @@ inline int64_t kv_value_at(const KvLayer& kv, int64_t token, int64_t d) {
   if (kv.format == KvFormat::kBf16) return (token / 2 * kv.head_dim + d) * 2 + token % 2;
   return token * kv.head_dim + d;
 }
+inline int64_t latent_row_bytes(const KvLayer& kv) {
+  return kv.head_dim * kv_element_bytes(kv.format);
+}
+inline std::byte* latent_page(const KvLayer& kv, int32_t page) {
+  return kv.base + int64_t{page} * kPageTokens * latent_row_bytes(kv);
+}
 inline int64_t kv_bytes(const KvLayer& kv) {
+  if (kv.latent_rank > 0) return kPageTokens * latent_row_bytes(kv);
   return 2 * kv.kv_heads * kv_head_elements(kv) * kv_element_bytes(kv.format);
 }
 inline std::byte* page_keys(const KvLayer& kv, int32_t page, int32_t head) {

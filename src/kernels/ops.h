@@ -8,10 +8,12 @@
 // the op is done when every thread of [0, threads) made its call:
 //     pool.run([&](int thread, int threads) { ops.linear(args, thread, threads); });
 // Work too small to share is op(args, 0, 1) on the caller. Two kinds split differently:
-//   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store) rows are split by
+//   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route,
+//                weighted_sum) rows are split by
 //                core::split(rows, 1, thread, threads): calls over the same rows may follow each
 //                other inside one run without a barrier;
-//   cooperative  (linear, attention, pack) read what other threads wrote: start them in a new run.
+//   cooperative  (linear, attention, latent_attention, pack) read what other threads wrote: start
+//   them in a new run.
 //                Those that only share an input (q, k and v; gate and up) may share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
@@ -157,6 +159,8 @@ struct KvLayer {
   int32_t kv_heads = 0;
   int32_t head_dim = 0;  // multiple of 8, at most kHeadDimMax
   std::byte* base = nullptr;
+  // Over 0: one row of head_dim values for each token and no kv heads (latent attention, below).
+  int32_t latent_rank = 0;
 };
 
 // The rows of one sequence in a step: row first_row + i is its token at first_position + i.
@@ -188,6 +192,81 @@ struct AttentionArgs {
   float scale = 0;
   const float* q = nullptr;  // (rows, heads, head_dim)
   float* out = nullptr;      // (rows, heads, head_dim); rows of no span stay as they are
+};
+
+// ---- Latent attention over pages
+// ------------------------------------------------------------------------
+
+inline constexpr int32_t kLatentRankMax = 1024;
+inline constexpr int32_t kLatentRopeMax = 256;
+
+// Multi-head latent attention in its absorbed form (DeepSeek-AI 2024, arXiv 2405.04434, §2.1): all
+// heads share one key a position, its latent vector and behind it the dimensions that turn; the
+// latent vector is the value too. A KvLayer with latent_rank > 0 holds it.
+
+// Writes the rows of every span to their pages.
+struct LatentStoreArgs {
+  KvLayer kv;
+  const SequenceSpan* spans = nullptr;
+  int32_t span_count = 0;
+  int64_t rows = 0;
+  const float* latents = nullptr;  // (rows, latent_rank)
+  const float* turned = nullptr;   // (rows, head_dim - latent_rank)
+};
+
+// out[h, row] = Σ_p softmax(scale · (q_latent[h, row] · latent[p] + q_turned[row, h] · turned[p]))
+// · latent[p] over positions 0 … the row's own, all of them stored before.
+struct LatentAttentionArgs {
+  KvLayer kv;
+  const SequenceSpan* spans = nullptr;
+  int32_t span_count = 0;
+  int64_t rows = 0;
+  int32_t heads = 0;
+  float scale = 0;
+  const float* q_latent = nullptr;  // (heads, rows, latent_rank)
+  const float* q_turned = nullptr;  // (rows, heads, head_dim - latent_rank)
+  float* out = nullptr;             // (heads, rows, latent_rank)
+};
+
+// ---- Mixture of experts
+// ------------------------------------------------------------------------
+
+inline constexpr int32_t kExpertsMax = 1024;
+
+enum class RouterScores : uint8_t { kSoftmax, kSigmoid };
+
+// Which experts a token goes to, and with what weights (Liu et al. 2024, DeepSeek-V3, §2.1.2).
+struct RouterRule {
+  RouterScores scores = RouterScores::kSoftmax;
+  int32_t groups = 1;       // of as many experts each
+  int32_t groups_used = 1;  // those with the largest sum of their best `group_best` scores
+  int32_t group_best = 1;
+  bool normalized = false;  // weights are divided by their sum
+  float scale = 1;          // and multiplied by this
+};
+
+// Row-wise. Experts are chosen by score + bias, best first, the smaller id of equals; their weights
+// are the scores without it.
+struct RouteArgs {
+  RouterRule rule;
+  const float* logits = nullptr;  // (rows, experts)
+  const float* bias = nullptr;    // (experts) or null
+  int64_t rows = 0;
+  int32_t experts = 0;
+  int32_t used = 0;
+  int32_t* ids = nullptr;    // (rows, used)
+  float* weights = nullptr;  // (rows, used)
+};
+
+// Row-wise. out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i.
+struct WeightedSumArgs {
+  const float* x = nullptr;         // (any, columns)
+  const int32_t* places = nullptr;  // (rows, used)
+  const float* weights = nullptr;   // (rows, used)
+  int64_t rows = 0;
+  int32_t used = 0;
+  int64_t columns = 0;
+  float* out = nullptr;  // (rows, columns)
 };
 
 // ---- A row of logits (one thread)
@@ -225,6 +304,11 @@ struct Ops {
   KvFormat (*kv_format)(int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
+  void (*latent_store)(const LatentStoreArgs& args, int thread, int threads);
+  void (*latent_attention)(const LatentAttentionArgs& args, int thread, int threads);
+
+  void (*route)(const RouteArgs& args, int thread, int threads);
+  void (*weighted_sum)(const WeightedSumArgs& args, int thread, int threads);
 
   // The index of the largest value, the smallest of equals. count > 0, no NaN.
   int32_t (*argmax)(const float* logits, int64_t count);
@@ -242,5 +326,6 @@ void decode(core::DType type, const std::byte* blocks, int64_t values, float* ou
 
 // Bytes of one layer's keys and values of kPageTokens tokens; a multiple of 64.
 int64_t kv_page_bytes(KvFormat format, int32_t kv_heads, int32_t head_dim);
+int64_t kv_page_bytes(const KvLayer& kv);
 
 }  // namespace sluice::kernels

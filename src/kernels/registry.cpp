@@ -30,6 +30,10 @@ constexpr Ops kAvx512Vnni = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx512::kv_store,
     .attention = avx512::attention,
+    .latent_store = ref::latent_store,
+    .latent_attention = ref::latent_attention,
+    .route = ref::route,
+    .weighted_sum = ref::weighted_sum,
     .argmax = avx512::argmax,
     .logsumexp = avx512::logsumexp,
     .softmax = avx512::softmax,
@@ -73,6 +77,10 @@ constexpr Ops kAvx2 = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx2::kv_store,
     .attention = avx2::attention,
+    .latent_store = ref::latent_store,
+    .latent_attention = ref::latent_attention,
+    .route = ref::route,
+    .weighted_sum = ref::weighted_sum,
     .argmax = avx2::argmax,
     .logsumexp = avx2::logsumexp,
     .softmax = avx2::softmax,
@@ -96,6 +104,10 @@ constexpr Ops kReference = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = ref::kv_store,
     .attention = ref::attention,
+    .latent_store = ref::latent_store,
+    .latent_attention = ref::latent_attention,
+    .route = ref::route,
+    .weighted_sum = ref::weighted_sum,
     .argmax = ref::argmax,
     .logsumexp = ref::logsumexp,
     .softmax = ref::softmax,
@@ -134,6 +146,10 @@ const Ops& reference_ops() {
 
 int64_t kv_page_bytes(KvFormat format, int32_t kv_heads, int32_t head_dim) {
   return kv_bytes({.format = format, .kv_heads = kv_heads, .head_dim = head_dim});
+}
+
+int64_t kv_page_bytes(const KvLayer& kv) {
+  return kv_bytes(kv);
 }
 
 }  // namespace sluice::kernels

@@ -11,8 +11,6 @@ namespace {
 // Of fewer rows every thread packs all, instead of waiting for the others' shares.
 constexpr int64_t kSharedRowsMin = 4;
 using kernels::ActivationForm;
-constexpr ActivationForm kPackedForms[] = {ActivationForm::kInt8, ActivationForm::kBf16,
-                                           ActivationForm::kPlanes};
 
 }  // namespace
 
@@ -30,31 +28,25 @@ Forward::Forward(const Parts& parts)
 }
 
 void Forward::lay_out() {
-  const int64_t inputs_max = std::max<int64_t>({spec_.hidden, spec_.q_columns(), spec_.ffn});
-  int64_t bytes = 0;
-  const auto place = [&](auto** out, int64_t size_bytes) {
-    using T = std::remove_pointer_t<std::remove_pointer_t<decltype(out)>>;
-    if (storage_.data() != nullptr) *out = reinterpret_cast<T*>(storage_.data() + bytes);
-    bytes += core::round_up(size_bytes, core::kCacheLineBytes);
-  };
-  const auto place_rows = [&](auto** out, int64_t columns) {
-    place(out, rows_max_ * columns * static_cast<int64_t>(sizeof **out));
-  };
-  const auto place_packed = [&](Inputs* inputs, int64_t rows) {
-    for (const ActivationForm form : kPackedForms)
-      if (uses(form))
-        place(&inputs->packed[static_cast<size_t>(form)],
-              ops_.activation_bytes(form, rows, inputs_max));
-  };
-  const auto place_all = [&] {
-    bytes = 0;
+  const int64_t ffn = std::max({spec_.ffn, spec_.experts.shared_ffn, spec_.latent.query_rank});
+  const int64_t inputs_max = std::max<int64_t>({spec_.hidden, spec_.attended_columns(), ffn});
+  const auto place_all = [&](Placer placer) {
+    const auto place_rows = [&](auto** out, int64_t columns) {
+      placer.place(out, rows_max_ * columns);
+    };
+    const auto place_packed = [&](Inputs* inputs, int64_t rows) {
+      for (const ActivationForm form : kPackedForms)
+        if (uses(form))
+          placer.place(&inputs->packed[static_cast<size_t>(form)],
+                       ops_.activation_bytes(form, rows, inputs_max));
+    };
     place_rows(&hidden_, spec_.hidden);
     place_rows(&q_, spec_.q_columns());
     place_rows(&k_, spec_.kv_columns());
     place_rows(&v_, spec_.kv_columns());
-    place_rows(&attended_, spec_.q_columns());
-    place_rows(&gate_, spec_.ffn);
-    place_rows(&up_, spec_.ffn);
+    place_rows(&attended_, spec_.attended_columns());
+    place_rows(&gate_, ffn);
+    place_rows(&up_, ffn);
     place_rows(&cosines_, spec_.rope.dims / 2);
     place_rows(&sines_, spec_.rope.dims / 2);
     place_rows(&row_index_, 1);
@@ -63,17 +55,23 @@ void Forward::lay_out() {
     place_packed(&shared_, rows_max_);
     for (Inputs& own : own_) {
       constexpr int64_t kRows = kSharedRowsMin - 1;
-      constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
-      place(&own.normed, kRows * spec_.hidden * kFloatBytes);
-      place(&own.activated, kRows * spec_.ffn * kFloatBytes);
+      placer.place(&own.normed, kRows * spec_.hidden);
+      placer.place(&own.activated, kRows * ffn);
       place_packed(&own, kRows);
     }
+    place_latent(placer);
+    place_experts(placer);
+    return placer.bytes();
   };
   own_.resize(static_cast<size_t>(pool_.threads()));
-  place_all();  // measures
-  storage_ = core::Buffer(bytes);
-  place_all();
+  storage_ = core::Buffer(place_all(Placer(nullptr)));
+  place_all(Placer(storage_.data()));
   for (int32_t row = 0; row < rows_max_; ++row) row_index_[row] = row;
+  experts_.plan = ExpertPlan(spec_.experts.count, rows_max_ * int64_t{spec_.experts.used});
+  for (size_t form = 0; form < experts_.packed.size(); ++form) {
+    experts_.in_at[form].resize(static_cast<size_t>(spec_.experts.count));
+    experts_.gate_at[form].resize(static_cast<size_t>(spec_.experts.count));
+  }
 }
 
 bool Forward::uses(ActivationForm form) const {
@@ -158,20 +156,20 @@ void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> p
 
 // Norm and rotation of each of these rows' heads.
 void Forward::turn(const Heads& heads, core::Range rows) {
-  float* first = heads.x + rows.begin * heads.count * spec_.head_dim;
+  float* first = heads.x + rows.begin * heads.count * heads.dims;
   const int64_t count = rows.end - rows.begin;
   if (heads.norm != nullptr)
     ops_.rms_norm({.x = first,
                    .weight = heads.norm,
                    .epsilon = spec_.norm_epsilon,
                    .rows = count * heads.count,
-                   .columns = spec_.head_dim,
+                   .columns = heads.dims,
                    .out = first},
                   0, 1);
   ops_.rope({.x = first,
              .rows = count,
              .heads = heads.count,
-             .head_dim = spec_.head_dim,
+             .head_dim = heads.dims,
              .rope_dims = spec_.rope.dims,
              .positions = row_index_ + rows.begin,
              .cosines = cosines_,
@@ -192,9 +190,10 @@ void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLaye
   const bool few = w.row_threads == 1;
   const core::Range rows =
       few ? core::Range{0, w.rows} : core::split(w.rows, 1, w.thread, w.threads);
-  if (!few || w.thread == 0) turn({.x = q_, .count = spec_.heads, .norm = layer.q_norm}, rows);
+  if (!few || w.thread == 0)
+    turn({.x = q_, .count = spec_.heads, .dims = spec_.head_dim, .norm = layer.q_norm}, rows);
   if (!few || w.thread == w.threads - 1) {
-    turn({.x = k_, .count = spec_.kv_heads, .norm = layer.k_norm}, rows);
+    turn({.x = k_, .count = spec_.kv_heads, .dims = spec_.head_dim, .norm = layer.k_norm}, rows);
     ops_.kv_store({.kv = kv,
                    .spans = batch_->sequences.data(),
                    .span_count = span_count,
@@ -256,7 +255,7 @@ void Forward::keep_rows(Worker& w) {
   for (int64_t to = 0; w.thread == 0 && to < kept_rows; ++to) {
     const int64_t from = kept[static_cast<size_t>(to)];
     move_row(hidden_, spec_.hidden, from, to);
-    move_row(attended_, spec_.q_columns(), from, to);
+    move_row(attended_, spec_.attended_columns(), from, to);
   }
   w.rows = kept_rows;
   lap(w, &StepTimes::rows_ns);
@@ -319,11 +318,17 @@ void Forward::run_share(Worker w, std::span<const kernels::KvLayer> kv, float* l
   observe(w, -1, hidden_);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerWeights& layer = weights_.layers[i];
-    attend(w, layer, kv[i]);
+    if (spec_.latent.rank > 0)
+      attend_latent(w, layer, kv[i]);
+    else
+      attend(w, layer, kv[i]);
     if (i + 1 == weights_.layers.size()) keep_rows(w);
     if (w.rows == 0) return;
     attention_output(w, layer);
-    ffn_block(w, layer);
+    if (spec_.has_experts(static_cast<int32_t>(i)))
+      expert_block(w, layer, static_cast<int32_t>(i));
+    else
+      ffn_block(w, layer);
     observe(w, static_cast<int32_t>(i), hidden_);
   }
   output_block(w, logits);

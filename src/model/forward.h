@@ -14,11 +14,18 @@
 #include "core/buffer.h"
 #include "core/thread_pool.h"
 #include "kernels/ops.h"
+#include "model/expert_plan.h"
+#include "model/placer.h"
 #include "model/spec.h"
 #include "model/step.h"
 #include "model/weights.h"
 
 namespace sluice::model {
+
+// The forms that a product's input is packed in.
+inline constexpr kernels::ActivationForm kPackedForms[] = {kernels::ActivationForm::kInt8,
+                                                           kernels::ActivationForm::kBf16,
+                                                           kernels::ActivationForm::kPlanes};
 
 class Forward {
  public:
@@ -40,7 +47,7 @@ class Forward {
   // The inputs of products: what every thread reads, packed as the weights want it.
   struct Inputs {
     float* normed = nullptr;             // (rows, hidden)
-    float* activated = nullptr;          // (rows, ffn): silu(gate) · up
+    float* activated = nullptr;          // (rows, ffn): silu(gate) · up; (rows, query rank)
     std::array<std::byte*, 4> packed{};  // by form: the input of the products that come next
   };
   // A thread of the step under way.
@@ -63,12 +70,49 @@ class Forward {
   };
   // The step's queries or keys.
   struct Heads {
-    float* x = nullptr;  // (rows, count, head_dim)
+    float* x = nullptr;  // (rows, count, dims)
     int32_t count = 0;
-    Vector norm = nullptr;  // (head_dim) or null
+    int32_t dims = 0;
+    Vector norm = nullptr;  // (dims) or null
+  };
+  // What latent attention has of the step's rows.
+  struct LatentRows {
+    float* q_low = nullptr;       // (rows, query rank)
+    float* kv_low = nullptr;      // (rows, latent rank + rope dims)
+    float* latents = nullptr;     // (rows, latent rank)
+    float* k_turned = nullptr;    // (rows, rope dims)
+    float* q_turned = nullptr;    // (rows, heads, rope dims)
+    float* q_nope = nullptr;      // (heads, rows, nope dims)
+    float* q_latent = nullptr;    // (heads, rows, latent rank)
+    float* attended = nullptr;    // (heads, rows, latent rank)
+    float* values = nullptr;      // (heads, rows, value dims)
+    std::byte* packed = nullptr;  // (threads, packed_bytes): the head that a thread is at
+    int64_t packed_bytes = 0;
+  };
+  // What the experts have of the step's rows; a choice is a row and one of its experts.
+  struct ExpertRows {
+    ExpertPlan plan;
+    float* logits = nullptr;             // (rows, experts)
+    int32_t* ids = nullptr;              // (rows, used)
+    float* weights = nullptr;            // (rows, used)
+    float* in = nullptr;                 // (choices by place, hidden)
+    float* gate = nullptr;               // (choices by place, expert ffn)
+    float* up = nullptr;                 // (choices by place, expert ffn)
+    float* out = nullptr;                // (choices by place, hidden)
+    std::array<std::byte*, 4> packed{};  // by form
+    std::array<int64_t, 4> packed_bytes{};
+    std::array<std::vector<int64_t>, 4> in_at;    // by form and group: bytes into packed
+    std::array<std::vector<int64_t>, 4> gate_at;  // the same, of activations
+  };
+  // The rows of one expert, as inputs of its matrices.
+  struct GroupInput {
+    const float* x = nullptr;            // (count, inputs)
+    std::array<std::byte*, 4> packed{};  // by form
   };
 
   void lay_out();
+  void place_latent(Placer& placer);
+  void place_experts(Placer& placer);
   bool uses(kernels::ActivationForm form) const;
   void check(const StepBatch& batch) const;
   Worker worker(int thread, int threads) const;
@@ -77,9 +121,26 @@ class Forward {
   // Each is called by all threads. What is read is complete; what is written is after meet().
   void start_rows(Worker& w);
   void attend(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
+  void attend_latent(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
+  void latent_products(Worker& w, const LayerWeights& layer);
+  void part_latent_row(const LayerWeights& layer, int64_t row, int64_t rows);
+  void linear_heads(Worker& w, const float* x, const std::vector<Matrix>& matrices, float* y);
   void keep_rows(Worker& w);
   void attention_output(Worker& w, const LayerWeights& layer);
   void ffn_block(Worker& w, const LayerWeights& layer);
+  void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
+  void route_rows(Worker& w, const LayerWeights& layer, int32_t number);
+  void gather_groups(Worker& w, const LayerWeights& layer);
+  void activate_groups(Worker& w, const LayerWeights& layer);
+  void place_groups();
+  GroupInput in_of(const Worker& w, size_t group) const;
+  GroupInput activated_of(size_t group) const;
+  template <typename Work>
+  void for_groups(const Worker& w, const Work& work);
+  void pack_group(const GroupInput& input, size_t group,
+                  std::initializer_list<const Matrix*> matrices, int thread, int threads);
+  void linear_group(const Worker& w, const GroupInput& input, size_t group, const Matrix& matrix,
+                    float* y);
   void output_block(Worker& w, float* logits);
   void observe(Worker& w, int32_t layer, const float* hidden);
 
@@ -105,16 +166,18 @@ class Forward {
   const StepBatch* batch_ = nullptr;  // of the step that runs
   int64_t rows_ = 0;
 
-  core::Buffer storage_;          // what follows points into it
-  Inputs shared_;                 // of many rows: each thread packs its share
-  std::vector<Inputs> own_;       // of few rows: by thread
-  float* hidden_ = nullptr;       // (rows, hidden): the residual stream
-  float* q_ = nullptr;            // (rows, heads, head_dim)
-  float* k_ = nullptr;            // (rows, kv_heads, head_dim)
-  float* v_ = nullptr;            // (rows, kv_heads, head_dim)
-  float* attended_ = nullptr;     // (rows, heads, head_dim)
-  float* gate_ = nullptr;         // (rows, ffn)
-  float* up_ = nullptr;           // (rows, ffn)
+  core::Buffer storage_;       // what follows points into it
+  Inputs shared_;              // of many rows: each thread packs its share
+  std::vector<Inputs> own_;    // of few rows: by thread
+  float* hidden_ = nullptr;    // (rows, hidden): the residual stream
+  float* q_ = nullptr;         // (rows, heads, head_dim)
+  float* k_ = nullptr;         // (rows, kv_heads, head_dim)
+  float* v_ = nullptr;         // (rows, kv_heads, head_dim)
+  float* attended_ = nullptr;  // (rows, heads, head_dim or value dims)
+  float* gate_ = nullptr;      // (rows, ffn)
+  float* up_ = nullptr;        // (rows, ffn)
+  LatentRows latent_;
+  ExpertRows experts_;
   float* cosines_ = nullptr;      // (rows, rope dims / 2)
   float* sines_ = nullptr;        // (rows, rope dims / 2)
   int32_t* row_index_ = nullptr;  // (rows): 0, 1, 2, …: the row's row in cosines and sines

@@ -11,7 +11,7 @@ struct MemoryPlan {
   int64_t kv_page_bytes = 0;     // one page in all layers
   int64_t kv_token_bytes = 0;    // one token in all layers
   // Of the file's tensors that one step must read: all but the embedding, of which it reads a row
-  // (a tied embedding is read as the output matrix).
+  // (a tied embedding is read as the output matrix); of experts as many as one token uses.
   int64_t step_file_bytes = 0;
   // Of the products with weights, a multiplication and an addition being two: of a token through
   // all layers, and of a row of logits.

@@ -1,6 +1,6 @@
 #include "model/model.h"
 
-#include <algorithm>
+#include <cmath>
 
 #include "core/cpu.h"
 #include "kernels/registry.h"
@@ -29,15 +29,19 @@ namespace {
 
 // One layer's keys and values without an arena yet.
 kernels::KvLayer kv_layer(const Spec& spec, const kernels::Ops& ops, Arithmetic arithmetic) {
-  return {.format = arithmetic == Arithmetic::kExact ? kernels::KvFormat::kF32
-                                                     : ops.kv_format(spec.head_dim),
+  const bool exact = arithmetic == Arithmetic::kExact;
+  if (spec.latent.rank > 0)
+    return {.format = exact ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
+            .kv_heads = 1,
+            .head_dim = spec.latent.rank + spec.rope.dims,
+            .latent_rank = spec.latent.rank};
+  return {.format = exact ? kernels::KvFormat::kF32 : ops.kv_format(spec.head_dim),
           .kv_heads = spec.kv_heads,
-          .head_dim = spec.head_dim,
-          .base = nullptr};
+          .head_dim = spec.head_dim};
 }
 
 int64_t layer_page_bytes(const kernels::KvLayer& kv) {
-  return kernels::kv_page_bytes(kv.format, kv.kv_heads, kv.head_dim);
+  return kernels::kv_page_bytes(kv);
 }
 
 MemoryPlan make_plan(const Spec& spec, const Weights& weights, const Forward& forward,
@@ -50,8 +54,10 @@ MemoryPlan make_plan(const Spec& spec, const Weights& weights, const Forward& fo
   plan.step_file_bytes = weights.vector_file_bytes;
   for (const MatrixSource& source : weights.sources) {
     const Matrix& matrix = *source.matrix;
-    const double operations = 2.0 * static_cast<double>(matrix.outputs * matrix.inputs);
-    plan.step_file_bytes += source.file_bytes;
+    const double operations =
+        2.0 * static_cast<double>(matrix.outputs * matrix.inputs) * source.token_share;
+    plan.step_file_bytes +=
+        std::llround(static_cast<double>(source.file_bytes) * source.token_share);
     (&matrix == &weights.output ? plan.logit_row_operations : plan.token_operations) += operations;
   }
   return plan;
@@ -82,6 +88,9 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                             .spec = state->spec,
                             .ops = *ops,
                             .pool = state->pool,
+                            .decoded_type = options.arithmetic == Arithmetic::kExact
+                                                ? core::DType::kF32
+                                                : core::DType::kBF16,
                             .progress = options.progress};
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;

@@ -32,7 +32,8 @@ void SingleSequence::append(const Append& args, float* logits) {
         {.token_ids = args.ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(rows)),
          .sequences = spans,
          .logit_rows = logit_rows,
-         .observer = args.observer},
+         .observer = args.observer,
+         .routing_observer = args.routing_observer},
         logits);
     logits += static_cast<int64_t>(logit_rows.size()) * model_.spec().vocab;
     advance(rows);

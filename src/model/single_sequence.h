@@ -28,6 +28,7 @@ class SingleSequence {
     int32_t chunk = 0;
     int32_t logit_count = 0;
     const HiddenObserver* observer = nullptr;
+    const RoutingObserver* routing_observer = nullptr;
   };
   void append(const Append& args, float* logits);
 

@@ -20,6 +20,10 @@ using SequenceSpan = kernels::SequenceSpan;
 // attention, only the step's logit_rows go on; what is seen from there on has these rows.
 using HiddenObserver = std::function<void(int32_t layer, std::span<const float> hidden)>;
 
+// Sees where a layer's router sent the rows that go on: ids and weights (rows, used).
+using RoutingObserver = std::function<void(int32_t layer, std::span<const int32_t> ids,
+                                           std::span<const float> weights)>;
+
 // Where the time of one thread in steps went; adds up over steps.
 struct StepTimes {
   int64_t linear_ns = 0;
@@ -37,6 +41,7 @@ struct StepBatch {
   std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
   std::span<const int32_t> logit_rows;      // ascending rows whose logits are wanted; may be empty
   const HiddenObserver* observer = nullptr;
+  const RoutingObserver* routing_observer = nullptr;
   StepProfile* profile = nullptr;
 };
 

@@ -29,13 +29,33 @@ struct LayerWeights {
   Vector v_bias = nullptr;
   Vector q_norm = nullptr;  // (head_dim), over each head before RoPE
   Vector k_norm = nullptr;
-  Matrix attention_output;  // (hidden, heads · head_dim)
+
+  // Latent attention; queries without a rank of their own are `q`. Of the matrix from the latent
+  // vector to a head's keys and values, absorbed: the keys' part transposed.
+  Matrix q_a;                  // (query rank, hidden)
+  Vector q_a_norm = nullptr;   // (query rank)
+  Matrix q_b;                  // (heads · head_dim, query rank)
+  Matrix kv_a;                 // (latent rank + rope dims, hidden)
+  Vector kv_a_norm = nullptr;  // (latent rank)
+  std::vector<Matrix> k_b;     // by head: (latent rank, nope dims)
+  std::vector<Matrix> v_b;     // by head: (value dims, latent rank)
+
+  Matrix attention_output;  // (hidden, heads · head_dim or value dims)
   Vector attention_output_bias = nullptr;
 
   Vector ffn_norm = nullptr;  // (hidden)
   Matrix gate;                // (ffn, hidden)
   Matrix up;                  // (ffn, hidden)
   Matrix down;                // (hidden, ffn)
+
+  Matrix router;                    // (experts, hidden)
+  Vector router_bias = nullptr;     // (experts), for the choice alone
+  std::vector<Matrix> expert_gate;  // by expert: (expert ffn, hidden)
+  std::vector<Matrix> expert_up;    // by expert: (expert ffn, hidden)
+  std::vector<Matrix> expert_down;  // by expert: (hidden, expert ffn)
+  Matrix shared_gate;               // (shared ffn, hidden)
+  Matrix shared_up;                 // (shared ffn, hidden)
+  Matrix shared_down;               // (hidden, shared ffn)
 };
 
 // Where a packed matrix came from.
@@ -43,6 +63,7 @@ struct MatrixSource {
   std::string tensor;  // name in the checkpoint
   const Matrix* matrix = nullptr;
   int64_t file_bytes = 0;
+  double token_share = 1;  // of tokens that need it: below 1 for experts
 };
 
 struct Weights {
@@ -67,6 +88,7 @@ struct WeightLoader {
   const Spec& spec;
   const kernels::Ops& ops;
   core::ThreadPool& pool;
+  core::DType decoded_type;  // of matrices that cannot stay in their blocks
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An

@@ -10,6 +10,7 @@
 #include "core/cpu.h"
 #include "formats/gguf_writer.h"
 #include "kernels/registry.h"
+#include "tests/model/golden_error.h"
 #include "tests/model/harness.h"
 
 namespace sluice::model::testing {
@@ -18,49 +19,10 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr const char* kFolder = SLUICE_TESTS_DIR "/data/models/";
-
-struct Case {
-  std::string name;
-  std::string kernels;  // empty: exact
-};
-
-// The largest error of any logit at the golden positions, as a share of their range.
-double worst_error(const Case& test) {
-  std::ifstream in(kFolder + test.name + ".json");
-  const auto golden = nlohmann::json::parse(in);
-  const auto ids = golden["ids"].get<std::vector<int32_t>>();
-  const auto tokens = static_cast<int32_t>(ids.size());
-  const Loaded loaded =
-      load_model(kFolder + test.name + ".gguf",
-                 {.threads = 2,
-                  .step_tokens_max = tokens,
-                  .arithmetic = test.kernels.empty() ? Arithmetic::kExact : Arithmetic::kFast,
-                  .kernels = test.kernels},
-                 tokens);
-  if (loaded.model == nullptr) return INFINITY;
-  const auto vocab = static_cast<size_t>(loaded.model->spec().vocab);
-  SingleSequence sequence(*loaded.model, 0, tokens);
-  std::vector<float> logits(vocab);
-  double worst = 0;
-  for (size_t p = 0; p < golden["positions"].size(); ++p) {
-    const auto next = golden["positions"][p].get<int32_t>() + 1;
-    const auto part = std::span(ids).subspan(static_cast<size_t>(sequence.position()),
-                                             static_cast<size_t>(next - sequence.position()));
-    sequence.append({.ids = part, .chunk = 7, .logit_count = 1}, logits.data());
-    const auto expected = golden["logits"][p].get<std::vector<double>>();
-    const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-    for (size_t i = 0; i < expected.size(); ++i)
-      worst =
-          std::max(worst, std::abs(static_cast<double>(logits[i]) - expected[i]) / (*high - *low));
-  }
-  return worst;
-}
-
 class TinyModel : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TinyModel, ExactLogitsAreThoseOfNumpy) {
-  EXPECT_LE(worst_error({.name = GetParam(), .kernels = ""}), 2e-5);
+  EXPECT_LE(worst_golden_error({.name = GetParam()}), 2e-5);
 }
 
 // Keys and values in f16, and int8 activations where the weights are Q8_0: 32 values share one
@@ -72,7 +34,7 @@ TEST_P(TinyModel, EveryKernelTableIsClose) {
     if (!ops->needs(core::detect_cpu())) continue;
     const bool is_bf16 = ops->activation_form(core::DType::kF16) == kernels::ActivationForm::kBf16;
     const double limit = is_q8 ? 0.05 : is_bf16 ? 0.03 : 0.002;
-    EXPECT_LE(worst_error({.name = GetParam(), .kernels = std::string(ops->name)}), limit)
+    EXPECT_LE(worst_golden_error({.name = GetParam(), .kernels = std::string(ops->name)}), limit)
         << ops->name;
   }
 }
@@ -89,7 +51,8 @@ INSTANTIATE_TEST_SUITE_P(All, TinyModel,
 // The tiny llama, with changes.
 class Rebuilt {
  public:
-  Rebuilt() : source_(formats::Checkpoint::open(std::string(kFolder) + "llama.gguf").value()) {}
+  Rebuilt()
+      : source_(formats::Checkpoint::open(std::string(kModelFolder) + "llama.gguf").value()) {}
 
   struct Change {
     std::vector<std::string> drop{};                           // keys and tensors
@@ -188,7 +151,8 @@ TEST(BrokenModel, LayersAreBoundedByTheFilesTensors) {
 }
 
 TEST(BrokenModel, AnUnknownKernelTableListsTheChoices) {
-  const auto checkpoint = formats::Checkpoint::open(std::string(kFolder) + "llama.gguf").value();
+  const auto checkpoint =
+      formats::Checkpoint::open(std::string(kModelFolder) + "llama.gguf").value();
   const auto model =
       Model::load(*checkpoint, {.threads = 1, .step_tokens_max = 8, .kernels = "abacus"});
   ASSERT_FALSE(model.ok());

@@ -6,26 +6,12 @@
 
 #include "core/math.h"
 #include "core/thread_pool.h"
-#include "kernels/half.h"
 #include "kernels/kv_layout.h"
+#include "kernels/ref/kv_element.h"
 #include "kernels/ref/ref.h"
 
 namespace sluice::kernels::ref {
 namespace {
-
-float load_element(KvFormat format, const std::byte* from, int64_t index) {
-  if (format == KvFormat::kF16) return load_f16(from + index * 2);
-  if (format == KvFormat::kBf16) return float_of_bf16(load_u16(from + index * 2));
-  float value;
-  std::memcpy(&value, from + index * 4, sizeof value);
-  return value;
-}
-
-void store_element(KvFormat format, std::byte* to, int64_t index, float value) {
-  if (format == KvFormat::kF16) return store_u16(to + index * 2, f16_of_float(value));
-  if (format == KvFormat::kBf16) return store_u16(to + index * 2, bf16_of_float(value));
-  std::memcpy(to + index * 4, &value, sizeof value);
-}
 
 void store_row(const KvStoreArgs& args, const SequenceSpan& span, int64_t row) {
   const KvLayer& kv = args.kv;

@@ -22,6 +22,11 @@ void linear(const LinearArgs& args, int thread, int threads);
 
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+void latent_store(const LatentStoreArgs& args, int thread, int threads);
+void latent_attention(const LatentAttentionArgs& args, int thread, int threads);
+
+void route(const RouteArgs& args, int thread, int threads);
+void weighted_sum(const WeightedSumArgs& args, int thread, int threads);
 
 int32_t argmax(const float* logits, int64_t count);
 double logsumexp(const float* logits, int64_t count);

@@ -3,7 +3,8 @@
 namespace sluice::model {
 namespace {
 
-constexpr const Architecture* kArchitectures[] = {&kLlama, &kQwen2, &kQwen3};
+constexpr const Architecture* kArchitectures[] = {&kLlama, &kQwen2, &kQwen3, &kQwen3Moe,
+                                                  &kDeepseek2};
 
 constexpr TensorRow<Weights> kModelTensors[] = {
     {.name = "output_norm.weight", .columns = Extent::kHidden, .vector = &Weights::output_norm},
@@ -23,18 +24,56 @@ int64_t extent_of(const Spec& spec, Extent extent) {
       return spec.vocab;
     case Extent::kHidden:
       return spec.hidden;
+    case Extent::kHeads:
+      return spec.heads;
     case Extent::kQ:
       return spec.q_columns();
     case Extent::kKv:
       return spec.kv_columns();
     case Extent::kHeadDim:
       return spec.head_dim;
+    case Extent::kAttended:
+      return spec.attended_columns();
     case Extent::kFfn:
       return spec.ffn;
     case Extent::kRopePairs:
       return spec.rope.dims / 2;
+    case Extent::kQueryRank:
+      return spec.latent.query_rank;
+    case Extent::kLatentRank:
+      return spec.latent.rank;
+    case Extent::kLatentRow:
+      return spec.latent.rank + spec.rope.dims;
+    case Extent::kNopeDims:
+      return spec.latent.nope_dims;
+    case Extent::kValueDims:
+      return spec.latent.value_dims;
+    case Extent::kExperts:
+      return spec.experts.count;
+    case Extent::kExpertFfn:
+      return spec.experts.ffn;
+    case Extent::kSharedFfn:
+      return spec.experts.shared_ffn;
   }
   return 0;
+}
+
+bool is_in_layer(const Spec& spec, Where where, int32_t layer) {
+  switch (where) {
+    case Where::kAll:
+      return true;
+    case Where::kDense:
+      return !spec.has_experts(layer);
+    case Where::kExperts:
+      return spec.has_experts(layer);
+    case Where::kSharedExperts:
+      return spec.has_experts(layer) && spec.experts.shared_ffn > 0;
+    case Where::kQueryRank:
+      return spec.latent.query_rank > 0;
+    case Where::kNoQueryRank:
+      return spec.latent.query_rank == 0;
+  }
+  return false;
 }
 
 std::span<const TensorRow<Weights>> model_tensors() {

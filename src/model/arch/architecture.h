@@ -13,13 +13,48 @@
 
 namespace sluice::model {
 
-enum class Extent { kOne, kVocab, kHidden, kQ, kKv, kHeadDim, kFfn, kRopePairs };
+enum class Extent {
+  kOne,
+  kVocab,
+  kHidden,
+  kHeads,
+  kQ,
+  kKv,
+  kHeadDim,
+  kAttended,
+  kFfn,
+  kRopePairs,
+  kQueryRank,
+  kLatentRank,
+  kLatentRow,  // latent vector and the dimensions that turn
+  kNopeDims,
+  kValueDims,
+  kExperts,
+  kExpertFfn,
+  kSharedFfn,
+};
 int64_t extent_of(const Spec& spec, Extent extent);
 
 enum class Presence { kRequired, kOptional };
 
+// Which layers of which specs have a tensor.
+enum class Where { kAll, kDense, kExperts, kSharedExperts, kQueryRank, kNoQueryRank };
+bool is_in_layer(const Spec& spec, Where where, int32_t layer);
+
+// How a row's matrices lie in the checkpoint.
+enum class Lie {
+  kApart,       // one matrix, one tensor
+  kStack,       // all in one tensor, or tensors of their own: "….weight" or "….17.weight"
+  kHeadKeys,    // as kStack, or the transposed first rows of each head of "attn_kv_b"
+  kHeadValues,  // as kStack, or the last rows of each head of "attn_kv_b"
+};
+
+enum class Widen { kNo, kF32 };  // whether a matrix is kept in float32 whatever it is stored in
+
+inline constexpr std::string_view kJoinedHeads = "blk.{}.attn_kv_b.weight";
+
 // A tensor of a layer (Owner LayerWeights, name with "{}" for the layer's number) or of the model
-// (Owner Weights). Exactly one of `matrix` and `vector` says where it goes.
+// (Owner Weights). Exactly one of `matrix`, `matrices` and `vector` says where it goes.
 template <typename Owner>
 struct TensorRow {
   std::string_view name;
@@ -28,13 +63,18 @@ struct TensorRow {
   Extent rows = Extent::kOne;     // outputs of a matrix
   Matrix Owner::*matrix = nullptr;
   Vector Owner::*vector = nullptr;
+  std::vector<Matrix> Owner::*matrices = nullptr;
+  Lie lie = Lie::kApart;
+  Extent count = Extent::kOne;  // of `matrices`
+  Where where = Where::kAll;
+  Widen widen = Widen::kNo;
 };
+using LayerTable = std::span<const TensorRow<LayerWeights>>;
 
 struct Architecture {
   std::string_view name;  // general.architecture
   core::Result<Spec> (*read_spec)(const formats::Metadata& metadata);
-  std::span<const TensorRow<LayerWeights>> layer_tensors;              // its own
-  std::span<const TensorRow<LayerWeights>> (*family_layer_tensors)();  // those of its family
+  std::span<const LayerTable> (*layer_tables)();  // arch/tensors.h has what they share
 };
 
 inline constexpr std::string_view kEmbeddingTensor = "token_embd.weight";
@@ -47,5 +87,7 @@ core::Result<const Architecture*> find_architecture(std::string_view name);
 extern const Architecture kLlama;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kQwen3Moe;
+extern const Architecture kDeepseek2;
 
 }  // namespace sluice::model

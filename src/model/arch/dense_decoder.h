@@ -1,7 +1,6 @@
-// What the dense decoders with grouped-query attention and a gated FFN have in common in GGUF.
+// What the decoders with grouped-query attention have in common in GGUF.
 #pragma once
 
-#include <span>
 #include <string_view>
 
 #include "core/result.h"
@@ -10,10 +9,7 @@
 
 namespace sluice::model {
 
-// Norms, q, k, v, output and the three FFN matrices of a layer.
-std::span<const TensorRow<LayerWeights>> dense_decoder_tensors();
-
-// The keys "<architecture>.block_count" and so on; everything but the vocabulary.
+// The keys "<architecture>.block_count" and so on; everything but experts and the vocabulary.
 core::Result<Spec> read_dense_decoder(const formats::Metadata& metadata,
                                       std::string_view architecture, kernels::RopeLayout layout);
 

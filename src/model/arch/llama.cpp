@@ -1,6 +1,7 @@
 // Llama 1 to 3 and what shares their graph (SmolLM2, Mistral, TinyLlama).
 // GGUF files of this architecture hold q and k permuted, so that adjacent dimensions turn together.
 #include "model/arch/dense_decoder.h"
+#include "model/arch/tensors.h"
 
 namespace sluice::model {
 namespace {
@@ -28,8 +29,14 @@ core::Result<Spec> read(const formats::Metadata& metadata) {
   return read_dense_decoder(metadata, kLlama.name, kernels::RopeLayout::kAdjacentPairs);
 }
 
+std::span<const LayerTable> tables() {
+  static const LayerTable kAll[] = {block_tensors(), grouped_query_tensors(), dense_ffn_tensors(),
+                                    kTensors};
+  return kAll;
+}
+
 }  // namespace
 
-const Architecture kLlama = {"llama", read, kTensors, dense_decoder_tensors};
+const Architecture kLlama = {"llama", read, tables};
 
 }  // namespace sluice::model

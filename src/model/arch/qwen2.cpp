@@ -1,5 +1,6 @@
 // Qwen2 and Qwen2.5: biases on q, k and v.
 #include "model/arch/dense_decoder.h"
+#include "model/arch/tensors.h"
 
 namespace sluice::model {
 namespace {
@@ -14,8 +15,14 @@ core::Result<Spec> read(const formats::Metadata& metadata) {
   return read_dense_decoder(metadata, kQwen2.name, kernels::RopeLayout::kHalfSplit);
 }
 
+std::span<const LayerTable> tables() {
+  static const LayerTable kAll[] = {block_tensors(), grouped_query_tensors(), dense_ffn_tensors(),
+                                    kTensors};
+  return kAll;
+}
+
 }  // namespace
 
-const Architecture kQwen2 = {"qwen2", read, kTensors, dense_decoder_tensors};
+const Architecture kQwen2 = {"qwen2", read, tables};
 
 }  // namespace sluice::model

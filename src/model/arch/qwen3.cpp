@@ -1,5 +1,8 @@
-// Qwen3, dense: RMSNorm over each head of q and k, no biases.
+// Qwen3, dense and with experts: RMSNorm over each head of q and k, no biases; a softmax over all
+// experts, the weights of the chosen ones sum to one.
 #include "model/arch/dense_decoder.h"
+#include "model/arch/keys.h"
+#include "model/arch/tensors.h"
 
 namespace sluice::model {
 namespace {
@@ -17,8 +20,29 @@ core::Result<Spec> read(const formats::Metadata& metadata) {
   return read_dense_decoder(metadata, kQwen3.name, kernels::RopeLayout::kHalfSplit);
 }
 
+core::Result<Spec> read_with_experts(const formats::Metadata& metadata) {
+  Spec spec = TRY(read_dense_decoder(metadata, kQwen3Moe.name, kernels::RopeLayout::kHalfSplit));
+  const Keys keys(metadata, kQwen3Moe.name);
+  spec.experts = TRY(read_experts(keys, {.normalized = true}));
+  TRY(check_inputs(keys, spec));
+  return spec;
+}
+
+std::span<const LayerTable> tables() {
+  static const LayerTable kAll[] = {block_tensors(), grouped_query_tensors(), dense_ffn_tensors(),
+                                    kTensors};
+  return kAll;
+}
+
+std::span<const LayerTable> tables_with_experts() {
+  static const LayerTable kAll[] = {block_tensors(), grouped_query_tensors(), dense_ffn_tensors(),
+                                    expert_tensors(), kTensors};
+  return kAll;
+}
+
 }  // namespace
 
-const Architecture kQwen3 = {"qwen3", read, kTensors, dense_decoder_tensors};
+const Architecture kQwen3 = {"qwen3", read, tables};
+const Architecture kQwen3Moe = {"qwen3moe", read_with_experts, tables_with_experts};
 
 }  // namespace sluice::model

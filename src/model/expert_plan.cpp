@@ -1,0 +1,37 @@
+#include "model/expert_plan.h"
+
+#include <algorithm>
+
+#include "core/assert.h"
+
+namespace sluice::model {
+
+ExpertPlan::ExpertPlan(int32_t experts, int64_t choices_max)
+    : next_(static_cast<size_t>(experts)),
+      groups_(static_cast<size_t>(experts)),
+      places_(static_cast<size_t>(choices_max)),
+      choices_(static_cast<size_t>(choices_max)) {}
+
+void ExpertPlan::build(std::span<const int32_t> ids) {
+  ASSERT(ids.size() <= places_.size(), "{} choices, at most {}", ids.size(), places_.size());
+  std::fill(next_.begin(), next_.end(), 0);
+  for (const int32_t id : ids) {
+    ASSERT(id >= 0 && static_cast<size_t>(id) < next_.size(), "expert {} of {}", id, next_.size());
+    ++next_[static_cast<size_t>(id)];
+  }
+  group_count_ = 0;
+  int32_t first = 0;
+  for (size_t e = 0; e < next_.size(); ++e) {
+    const int32_t count = next_[e];
+    next_[e] = first;
+    if (count > 0) groups_[group_count_++] = {static_cast<int32_t>(e), first, count};
+    first += count;
+  }
+  for (size_t choice = 0; choice < ids.size(); ++choice) {
+    const int32_t place = next_[static_cast<size_t>(ids[choice])]++;
+    places_[choice] = place;
+    choices_[static_cast<size_t>(place)] = static_cast<int32_t>(choice);
+  }
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,242 @@
+// The feed-forward part as a choice of experts: route, sort the rows by expert, run each expert
+// that was chosen over its rows, add what they gave. The shared experts are one dense part beside.
+#include <algorithm>
+
+#include "model/forward.h"
+
+namespace sluice::model {
+
+using kernels::ActivationForm;
+
+namespace {
+
+const Matrix& of(const std::vector<Matrix>& matrices, const ExpertGroup& group) {
+  return matrices[static_cast<size_t>(group.expert)];
+}
+
+}  // namespace
+
+void Forward::place_experts(Placer& placer) {
+  const ExpertSpec& experts = spec_.experts;
+  if (experts.count == 0) return;
+  ExpertRows& x = experts_;
+  const int64_t choices = rows_max_ * experts.used;
+  placer.place(&x.logits, rows_max_ * experts.count);
+  placer.place(&x.ids, choices);
+  placer.place(&x.weights, choices);
+  placer.place(&x.in, choices * spec_.hidden);
+  placer.place(&x.gate, choices * experts.ffn);
+  placer.place(&x.up, choices * experts.ffn);
+  placer.place(&x.out, choices * spec_.hidden);
+  // Each expert's rows are packed apart; a form may round their number up.
+  constexpr int64_t kRoundedRows = 16;
+  const int64_t groups = std::min<int64_t>(choices, experts.count);
+  const int64_t inputs_max = std::max(spec_.hidden, experts.ffn);
+  for (const ActivationForm form : kPackedForms) {
+    if (!uses(form)) continue;
+    x.packed_bytes[static_cast<size_t>(form)] =
+        ops_.activation_bytes(form, choices, inputs_max) +
+        groups * (ops_.activation_bytes(form, kRoundedRows, inputs_max) + core::kCacheLineBytes);
+    placer.place(&x.packed[static_cast<size_t>(form)], x.packed_bytes[static_cast<size_t>(form)]);
+  }
+}
+
+// Where the packed rows of each group begin, for inputs of gate and up and for those of down.
+void Forward::place_groups() {
+  const auto groups = experts_.plan.groups();
+  for (const ActivationForm form : kPackedForms) {
+    const auto f = static_cast<size_t>(form);
+    if (experts_.packed[f] == nullptr) continue;
+    int64_t in_bytes = 0, gate_bytes = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      experts_.in_at[f][g] = in_bytes;
+      experts_.gate_at[f][g] = gate_bytes;
+      const auto bytes = [&](int64_t inputs) {
+        return core::round_up(ops_.activation_bytes(form, groups[g].count, inputs),
+                              core::kCacheLineBytes);
+      };
+      in_bytes += bytes(spec_.hidden);
+      gate_bytes += bytes(spec_.experts.ffn);
+    }
+    ASSERT(std::max(in_bytes, gate_bytes) <= experts_.packed_bytes[f], "{} and {} bytes of {}",
+           in_bytes, gate_bytes, experts_.packed_bytes[f]);
+  }
+}
+
+// What gate and up read. Of a step of one row every group has that row, packed by each thread.
+Forward::GroupInput Forward::in_of(const Worker& w, size_t group) const {
+  if (w.rows == 1) return {w.inputs->normed, w.inputs->packed};
+  GroupInput input{.x = experts_.in + experts_.plan.groups()[group].first * int64_t{spec_.hidden}};
+  for (size_t f = 0; f < input.packed.size(); ++f)
+    if (experts_.packed[f] != nullptr)
+      input.packed[f] = experts_.packed[f] + experts_.in_at[f][group];
+  return input;
+}
+
+// What down reads.
+Forward::GroupInput Forward::activated_of(size_t group) const {
+  GroupInput input{.x = experts_.gate +
+                        experts_.plan.groups()[group].first * int64_t{spec_.experts.ffn}};
+  for (size_t f = 0; f < input.packed.size(); ++f)
+    if (experts_.packed[f] != nullptr)
+      input.packed[f] = experts_.packed[f] + experts_.gate_at[f][group];
+  return input;
+}
+
+// Calls work(group, thread, threads) so that every group's rows are done once: small groups are
+// dealt to the threads, large ones are shared.
+template <typename Work>
+void Forward::for_groups(const Worker& w, const Work& work) {
+  constexpr int32_t kSharedRowsOfThread = 4;
+  const auto groups = experts_.plan.groups();
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].count >= kSharedRowsOfThread * w.threads)
+      work(g, w.thread, w.threads);
+    else if (static_cast<int>(g % static_cast<size_t>(w.threads)) == w.thread)
+      work(g, 0, 1);
+  }
+}
+
+// Packs a group's rows in the forms that the expert's matrices want.
+void Forward::pack_group(const GroupInput& input, size_t group,
+                         std::initializer_list<const Matrix*> matrices, int thread, int threads) {
+  for (const ActivationForm form : kPackedForms) {
+    const auto wants = [&](const Matrix* m) { return ops_.activation_form(m->type) == form; };
+    if (std::none_of(matrices.begin(), matrices.end(), wants)) continue;
+    ops_.quantize_activations({.form = form,
+                               .x = input.x,
+                               .rows = experts_.plan.groups()[group].count,
+                               .inputs = (*matrices.begin())->inputs,
+                               .packed = input.packed[static_cast<size_t>(form)]},
+                              thread, threads);
+  }
+}
+
+void Forward::linear_group(const Worker& w, const GroupInput& input, size_t group,
+                           const Matrix& matrix, float* y) {
+  const ExpertGroup& g = experts_.plan.groups()[group];
+  ops_.linear({.weights = matrix,
+               .x = input.x,
+               .x_packed = input.packed[static_cast<size_t>(ops_.activation_form(matrix.type))],
+               .rows = g.count,
+               .y = y + g.first * matrix.outputs},
+              w.thread, w.threads);
+}
+
+// Leaves the plan of this layer.
+void Forward::route_rows(Worker& w, const LayerWeights& layer, int32_t number) {
+  const ExpertSpec& spec = spec_.experts;
+  if (w.row_threads > 1 || w.thread == 0)
+    ops_.route({.rule = spec.rule,
+                .logits = experts_.logits,
+                .bias = layer.router_bias,
+                .rows = w.rows,
+                .experts = spec.count,
+                .used = spec.used,
+                .ids = experts_.ids,
+                .weights = experts_.weights},
+               w.row_thread, w.row_threads);
+  rows_done(w);
+  if (w.thread == 0) {
+    const auto choices = static_cast<size_t>(w.rows * spec.used);
+    experts_.plan.build({experts_.ids, choices});
+    place_groups();
+    if (batch_->routing_observer != nullptr)
+      (*batch_->routing_observer)(number, {experts_.ids, choices}, {experts_.weights, choices});
+  }
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+// The rows of every group, packed for gate and up.
+void Forward::gather_groups(Worker& w, const LayerWeights& layer) {
+  const auto groups = experts_.plan.groups();
+  if (w.rows == 1) {
+    for (const ExpertGroup& group : groups)
+      pack(w, w.inputs->normed, {&of(layer.expert_gate, group), &of(layer.expert_up, group)});
+    return lap(w, &StepTimes::rows_ns);
+  }
+  for_groups(w, [&](size_t g, int thread, int threads) {
+    const core::Range rows = core::split(groups[g].count, 1, thread, threads);
+    for (int64_t i = groups[g].first + rows.begin; i < groups[g].first + rows.end; ++i) {
+      const int64_t row = experts_.plan.choices()[i] / spec_.experts.used;
+      std::copy_n(w.inputs->normed + row * spec_.hidden, spec_.hidden,
+                  experts_.in + i * spec_.hidden);
+    }
+    pack_group(in_of(w, g), g, {&of(layer.expert_gate, groups[g]), &of(layer.expert_up, groups[g])},
+               thread, threads);
+  });
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+// silu(gate) · up of every group and of the shared experts, packed for down.
+void Forward::activate_groups(Worker& w, const LayerWeights& layer) {
+  const int64_t ffn = spec_.experts.ffn;
+  const auto groups = experts_.plan.groups();
+  for_groups(w, [&](size_t g, int thread, int threads) {
+    const int64_t at = groups[g].first * ffn;
+    ops_.silu_mul({.gate = experts_.gate + at,
+                   .up = experts_.up + at,
+                   .rows = groups[g].count,
+                   .columns = ffn,
+                   .out = experts_.gate + at},
+                  thread, threads);
+    pack_group(activated_of(g), g, {&of(layer.expert_down, groups[g])}, thread, threads);
+  });
+  if (spec_.experts.shared_ffn > 0) {
+    ops_.silu_mul({.gate = gate_,
+                   .up = up_,
+                   .rows = w.rows,
+                   .columns = spec_.experts.shared_ffn,
+                   .out = w.inputs->activated},
+                  w.row_thread, w.row_threads);
+    pack(w, w.inputs->activated, {&layer.shared_down});
+  }
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number) {
+  const ExpertSpec& spec = spec_.experts;
+  if (spec.shared_ffn > 0) {
+    normalize(w, layer.ffn_norm, {&layer.shared_gate, &layer.shared_up});
+    linear(w, w.inputs->normed,
+           {{.weights = &layer.router, .y = experts_.logits},
+            {.weights = &layer.shared_gate, .y = gate_},
+            {.weights = &layer.shared_up, .y = up_}});
+  } else {
+    normalize(w, layer.ffn_norm, {});
+    linear(w, w.inputs->normed, {{.weights = &layer.router, .y = experts_.logits}});
+  }
+  route_rows(w, layer, number);
+  gather_groups(w, layer);
+  const auto groups = experts_.plan.groups();
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const GroupInput in = in_of(w, g);
+    linear_group(w, in, g, of(layer.expert_gate, groups[g]), experts_.gate);
+    linear_group(w, in, g, of(layer.expert_up, groups[g]), experts_.up);
+  }
+  lap(w, &StepTimes::linear_ns);
+  meet(w);
+  activate_groups(w, layer);
+  for (size_t g = 0; g < groups.size(); ++g)
+    linear_group(w, activated_of(g), g, of(layer.expert_down, groups[g]), experts_.out);
+  if (spec.shared_ffn > 0)
+    linear(w, w.inputs->activated,
+           {{.weights = &layer.shared_down, .residual = hidden_, .y = hidden_}});
+  else
+    meet(w);
+  ops_.weighted_sum({.x = experts_.out,
+                     .places = experts_.plan.places(),
+                     .weights = experts_.weights,
+                     .rows = w.rows,
+                     .used = spec.used,
+                     .columns = spec_.hidden,
+                     .out = hidden_},
+                    w.thread, w.threads);
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,19 @@
+// Tiny random models of tests/data/models against their logits by numpy.
+#pragma once
+
+#include <string>
+
+namespace sluice::model::testing {
+
+inline constexpr const char* kModelFolder = SLUICE_TESTS_DIR "/data/models/";
+
+struct GoldenCase {
+  std::string name{};     // NAME.json, and NAME.gguf or the folder NAME
+  std::string kernels{};  // empty: exact
+  int32_t chunk = 7;
+};
+
+// The largest error of any logit at the golden positions, as a share of their range.
+double worst_golden_error(const GoldenCase& test);
+
+}  // namespace sluice::model::testing
