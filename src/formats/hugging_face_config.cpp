@@ -27,7 +27,6 @@ struct KeyRow {
 };
 
 constexpr KeyRow kDecoderKeys[] = {
-    {"num_hidden_layers", "block_count", Kind::kInteger, Need::kRequired},
     {"hidden_size", "embedding_length", Kind::kInteger, Need::kRequired},
     {"intermediate_size", "feed_forward_length", Kind::kInteger, Need::kRequired},
     {"max_position_embeddings", "context_length", Kind::kInteger, Need::kRequired},
@@ -136,9 +135,7 @@ class Translator {
     } else {
       copy(kGroupedQueryKeys);
     }
-    if (files.has_draft_layers)
-      if (const auto layers = config_.integer("num_nextn_predict_layers"))
-        set("nextn_predict_layers", *layers);
+    layers(files.has_draft_layers);
     layout();
     rope();
     refuse_what_is_not_computed();
@@ -170,6 +167,16 @@ class Translator {
         writer_.set_flag(name(row.key), *value);
       }
     }
+  }
+
+  // GGUF counts the layers of multi-token prediction among the blocks; checkpoints often lack them.
+  void layers(bool has_draft_layers) {
+    const auto own = config_.integer("num_hidden_layers");
+    if (!own) return config_.missing("num_hidden_layers");
+    const int64_t draft =
+        has_draft_layers ? config_.integer("num_nextn_predict_layers").value_or(0) : 0;
+    set("block_count", *own + draft);
+    if (draft > 0) set("nextn_predict_layers", draft);
   }
 
   // GGUF gives the lengths of the compressed cache and, under "_mla", those of a head.

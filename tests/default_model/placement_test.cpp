@@ -1,7 +1,9 @@
-// Same output whatever the placement: the default model's greedy and seeded outputs are the same
-// alone, among others, in chunks, from a warm cache and after a preemption. SLUICE_MODEL names the
-// model file; without it these tests are skipped.
+// Same output whatever the placement: a model's greedy and seeded outputs are the same alone, among
+// others, in chunks, from a warm cache and after a preemption. The default model (SLUICE_MODEL
+// names its file), and tiny ones with latent attention and experts.
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 
 #include <gtest/gtest.h>
 
@@ -18,11 +20,19 @@ constexpr int64_t kPages = 64;
 constexpr int64_t kPageTokens = kernels::kPageTokens;
 constexpr int64_t kOutput = 40;
 
-class Placement : public ::testing::Test {
+constexpr const char* kDefaultModel = "default";
+
+class Placement : public ::testing::TestWithParam<std::string> {
  protected:
-  static void SetUpTestSuite() {
-    const char* path = std::getenv("SLUICE_MODEL");
-    if (path == nullptr) return;
+  void SetUp() override {
+    std::string path = std::string(SLUICE_TESTS_DIR "/data/models/") + GetParam();
+    if (GetParam() == kDefaultModel) {
+      const char* named = std::getenv("SLUICE_MODEL");
+      if (named == nullptr)
+        FAIL() << "SLUICE_MODEL is not set: `make model` fetches it, `make test` sets it";
+      path = named;
+    }
+    if (loaded().model != nullptr) return;
     auto checkpoint = formats::Checkpoint::open(path);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
     auto& shared = loaded();
@@ -33,20 +43,14 @@ class Placement : public ::testing::Test {
     shared.model = std::move(*model);
     shared.model->allocate_kv(kPages);
   }
-  static void TearDownTestSuite() { loaded() = {}; }
-
-  void SetUp() override {
-    if (loaded().model == nullptr)
-      FAIL() << "SLUICE_MODEL is not set: `make model` fetches it, `make test` sets it";
-  }
 
   struct Loaded {
     std::unique_ptr<formats::Checkpoint> checkpoint;
     std::unique_ptr<model::Model> model;
   };
   static Loaded& loaded() {
-    static Loaded shared;
-    return shared;
+    static std::map<std::string, Loaded> shared;
+    return shared[GetParam()];
   }
 
   static EngineConfig config() {
@@ -98,6 +102,14 @@ class Placement : public ::testing::Test {
     result->stats = loop.stats();
   }
 
+  // Any of the model's ids that is not special.
+  static int32_t random_id(uint64_t text, uint64_t position) {
+    const int32_t vocab = loaded().model->spec().vocab;
+    const int32_t first = std::min(100, vocab / 8);
+    return first + static_cast<int32_t>(std::min(20'000, vocab - first) *
+                                        core::random_unit(text, position));
+  }
+
   // Half of them greedy, half sampled; the ids from a seed, most prompts with a shared beginning.
   static std::vector<Request> requests() {
     std::vector<Request> all;
@@ -106,8 +118,7 @@ class Placement : public ::testing::Test {
       const int64_t tokens = 50 + 19 * static_cast<int64_t>(i);
       for (int64_t t = 0; t < tokens; ++t) {
         const uint64_t text = t < 40 ? i / 4 : i;
-        r.prompt_ids.push_back(
-            static_cast<int32_t>(100 + 20'000 * core::random_unit(text, static_cast<uint64_t>(t))));
+        r.prompt_ids.push_back(random_id(text, static_cast<uint64_t>(t)));
       }
       r.sampling.max_tokens = kOutput;
       r.sampling.seed = 1234 + i;
@@ -126,19 +137,19 @@ class Placement : public ::testing::Test {
 
   // Every request in an engine of its own.
   static const Outcomes& alone() {
-    static Outcomes outcomes = [] {
-      Outcomes all;
-      for (const Request& r : requests()) {
-        Run one;
-        run(config(), {{r}}, &one);
-        const Outcome& o = one.outcomes.of(r.id);
-        EXPECT_EQ(o.ids.size(), static_cast<size_t>(kOutput));
-        EXPECT_EQ(o.finish->cached_tokens, 0);
-        all.put(r.id, o);
-      }
-      return all;
-    }();
-    return outcomes;
+    static std::map<std::string, Outcomes> made;
+    const auto [entry, is_new] = made.try_emplace(GetParam());
+    Outcomes& all = entry->second;
+    if (!is_new) return all;
+    for (const Request& r : requests()) {
+      Run one;
+      run(config(), {{r}}, &one);
+      const Outcome& o = one.outcomes.of(r.id);
+      EXPECT_EQ(o.ids.size(), static_cast<size_t>(kOutput));
+      EXPECT_EQ(o.finish->cached_tokens, 0);
+      all.put(r.id, o);
+    }
+    return all;
   }
 
   static void expect_same(const Run& found) {
@@ -155,14 +166,14 @@ class Placement : public ::testing::Test {
   }
 };
 
-TEST_F(Placement, InABatchOfEight) {
+TEST_P(Placement, InABatchOfEight) {
   Run found;
   run(config(), {requests()}, &found);
   expect_same(found);
   EXPECT_EQ(most_together(found), 8);
 }
 
-TEST_F(Placement, CutIntoChunksOf16) {
+TEST_P(Placement, CutIntoChunksOf16) {
   EngineConfig c = config();
   c.limits.chunk_tokens_max = 16;
   Run found;
@@ -179,10 +190,9 @@ TEST_F(Placement, CutIntoChunksOf16) {
 }
 
 // More tokens than a chunk has by default: whole, in chunks of that, and in small ones.
-TEST_F(Placement, ALongPromptInAnyChunks) {
+TEST_P(Placement, ALongPromptInAnyChunks) {
   Request r = requests()[1];
-  for (uint64_t t = r.prompt_ids.size(); t < 700; ++t)
-    r.prompt_ids.push_back(static_cast<int32_t>(100 + 20'000 * core::random_unit(77, t)));
+  for (uint64_t t = r.prompt_ids.size(); t < 700; ++t) r.prompt_ids.push_back(random_id(77, t));
   std::optional<Outcome> whole;
   for (const int64_t chunk : {int64_t{kStepTokens}, int64_t{512}, int64_t{16}}) {
     SCOPED_TRACE(::testing::Message() << "chunks of " << chunk);
@@ -200,7 +210,7 @@ TEST_F(Placement, ALongPromptInAnyChunks) {
   }
 }
 
-TEST_F(Placement, FromAWarmCache) {
+TEST_P(Placement, FromAWarmCache) {
   std::vector<Request> again = requests();
   for (Request& r : again) r.id.value += 100;
   Run found;
@@ -216,7 +226,7 @@ TEST_F(Placement, FromAWarmCache) {
   EXPECT_GT(found.stats.prefix_hit_tokens, 8 * kPageTokens);
 }
 
-TEST_F(Placement, AfterAPreemption) {
+TEST_P(Placement, AfterAPreemption) {
   EngineConfig c = config();
   c.limits.kv_pages = 22;  // for eight sequences that end with 3 to 8 pages each
   c.limits.context_tokens_max = 300;
@@ -229,7 +239,7 @@ TEST_F(Placement, AfterAPreemption) {
   EXPECT_GT(preempted, 0);
 }
 
-TEST_F(Placement, LogProbabilitiesOfAPromptInAnyChunks) {
+TEST_P(Placement, LogProbabilitiesOfAPromptInAnyChunks) {
   Request r = requests()[5];
   r.prompt_logprobs_top = 1;
   r.sampling.max_tokens = 0;
@@ -246,6 +256,15 @@ TEST_F(Placement, LogProbabilitiesOfAPromptInAnyChunks) {
   ASSERT_EQ(b.prompt.size(), r.prompt_ids.size());
   for (size_t i = 1; i < a.prompt.size(); ++i) EXPECT_EQ(a.prompt[i].logprob, b.prompt[i].logprob);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, Placement,
+                         ::testing::Values(kDefaultModel, "deepseek2.gguf",
+                                           "deepseek2-joined-q8.gguf", "qwen3moe.gguf"),
+                         [](const auto& test) {
+                           std::string name = test.param.substr(0, test.param.find('.'));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace sluice::engine::testing

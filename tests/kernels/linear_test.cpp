@@ -40,6 +40,7 @@ double limit_of(const Ops& ops, DType type) {
 
 std::vector<int64_t> input_sizes(DType type) {
   if (core::info(type).block_values == 256) return {256, 768, 2048};
+  if (core::info(type).block_values == 128) return {128, 896};
   if (core::info(type).block_values == 32) return {32, 96, 576, 1536};
   return {1, 7, 32, 100, 576};
 }
@@ -94,7 +95,7 @@ TEST(Linear, BitsDoNotDependOnRowsOrThreads) {
   core::Rng rng(7);
   for (const Ops* ops : runnable_ops())
     for (DType type : kTypes) {
-      const int64_t inputs = core::info(type).block_values == 256 ? 1024 : 992, outputs = 77;
+      const int64_t inputs = core::info(type).block_values >= 128 ? 1024 : 992, outputs = 77;
       constexpr int64_t kRows = 70;
       const auto blocks = random_blocks(rng, type, outputs * inputs);
       const auto x = normals(rng, kRows * inputs), bias = normals(rng, outputs);

@@ -1,0 +1,49 @@
+#include "model/expert_plan.h"
+
+#include <gmock/gmock.h>
+
+#include "core/rng.h"
+
+namespace sluice::model {
+namespace {
+
+TEST(ExpertPlan, ChoicesOfAnExpertStandTogetherInTheirOrder) {
+  ExpertPlan plan(5, 6);
+  const int32_t ids[] = {3, 1, 3, 0, 1, 3};
+  plan.build(ids);
+  ASSERT_EQ(plan.groups().size(), 3u);
+  const ExpertGroup expected[] = {{0, 0, 1}, {1, 1, 2}, {3, 3, 3}};
+  for (size_t g = 0; g < 3; ++g) {
+    EXPECT_EQ(plan.groups()[g].expert, expected[g].expert);
+    EXPECT_EQ(plan.groups()[g].first, expected[g].first);
+    EXPECT_EQ(plan.groups()[g].count, expected[g].count);
+  }
+  EXPECT_THAT(std::vector(plan.choices(), plan.choices() + 6),
+              ::testing::ElementsAre(3, 1, 4, 0, 2, 5));
+}
+
+TEST(ExpertPlan, EveryChoiceHasOnePlaceInItsExpertsGroup) {
+  const uint64_t seed = 5;
+  core::Rng rng(seed);
+  constexpr int32_t kExperts = 7;
+  ExpertPlan plan(kExperts, 40);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<int32_t> ids(static_cast<size_t>(rng.below(41)));
+    for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(kExperts));
+    plan.build(ids);
+    int32_t covered = 0;
+    for (const ExpertGroup& g : plan.groups()) {
+      EXPECT_EQ(g.first, covered) << "seed " << seed;
+      for (int32_t place = g.first; place < g.first + g.count; ++place) {
+        const int32_t choice = plan.choices()[place];
+        EXPECT_EQ(ids[static_cast<size_t>(choice)], g.expert) << "seed " << seed;
+        EXPECT_EQ(plan.places()[choice], place) << "seed " << seed;
+      }
+      covered += g.count;
+    }
+    EXPECT_EQ(covered, static_cast<int32_t>(ids.size())) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::model
