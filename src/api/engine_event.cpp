@@ -87,6 +87,7 @@ Parsed<HeardEngineEvent> parse_engine_event(std::string_view text) {
   event.snapshot = members.read<bool>("snapshot");
   event.name_space = members.hexadecimal("namespace");
   event.page_tokens = members.read<int64_t>("page_tokens");
+  if (json.find("max_model_len")) event.context_tokens_max = members.read<int64_t>("max_model_len");
   event.draining = members.read<std::string>("state") == "draining";
   event.added = members.pages("added");
   event.removed = members.pages("removed");
@@ -114,6 +115,7 @@ std::string to_json(const EngineEvent& event) {
   json.key("snapshot").boolean(event.snapshot);
   json.key("namespace").string(hexadecimal(event.name_space));
   json.key("page_tokens").integer(event.page_tokens);
+  json.key("max_model_len").integer(event.context_tokens_max);
   json.key("state").string(event.draining ? "draining" : "ready");
   write_load(&json, event.load);
   write_pages(&json, "added", event.added);

@@ -33,6 +33,7 @@ struct EngineEvent {
   std::span<const uint64_t> removed;
   uint64_t name_space = 0;  // of the model's pages, without a salt
   int64_t page_tokens = 0;
+  int64_t context_tokens_max = 0;
   bool draining = false;
   EngineLoad load;
 };
@@ -46,13 +47,15 @@ struct HeardEngineEvent {
   std::vector<uint64_t> removed;
   uint64_t name_space = 0;
   int64_t page_tokens = 0;
+  int64_t context_tokens_max = 0;  // of prompt and answer; 0: it does not say
   bool draining = false;
   EngineLoad load;
 };
 // Error: no JSON, or a member is missing or of another type.
 Parsed<HeardEngineEvent> parse_engine_event(std::string_view text);
 
-// {"epoch","sequence","snapshot","namespace","page_tokens","state","load":{…},"added","removed"}
+// {"epoch","sequence","snapshot","namespace","page_tokens","max_model_len","state","load":{…},
+// "added","removed"}
 std::string to_json(const EngineEvent& event);
 
 }  // namespace sluice::api

@@ -26,7 +26,6 @@ constexpr StatusRow kStatusRows[] = {
     {400, kInvalidRequest, "bad_request"},
     {401, kInvalidRequest, "invalid_api_key"},
     {404, kInvalidRequest, "not_found"},
-    {405, kInvalidRequest, "method_not_allowed"},
     {408, kInvalidRequest, "request_timeout"},
     {411, kInvalidRequest, "length_required"},
     {413, kInvalidRequest, "body_too_large"},
@@ -103,6 +102,7 @@ Error upstream_timeout(std::string_view message) {
 }
 
 Error from_status(int status, std::string_view message) {
+  if (status == 405) return method_not_allowed(message, "GET, HEAD, POST, OPTIONS");
   for (const StatusRow& row : kStatusRows)
     if (row.status == status) return make(status, row.type, row.code, "", message);
   return make(status, status < 500 ? kInvalidRequest : "server_error", "", "", message);

@@ -13,7 +13,7 @@ void write_model(JsonWriter* json, const ModelCard& card) {
   json->key("owned_by").string("sluice");
   json->key("root").string(card.root);
   json->key("parent").null();
-  json->key("max_model_len").integer(card.context_tokens_max);
+  if (card.context_tokens_max > 0) json->key("max_model_len").integer(card.context_tokens_max);
   json->key("permission").begin_array().end_array();
   json->end_object();
 }

@@ -10,8 +10,8 @@ namespace sluice::api {
 struct ModelCard {
   std::string id;
   int64_t created_s = 0;
-  std::string root;  // what was loaded
-  int64_t context_tokens_max = 0;
+  std::string root;                // what was loaded
+  int64_t context_tokens_max = 0;  // 0: not known, and then not said
 };
 
 std::string model_json(const ModelCard& card);

@@ -64,8 +64,10 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
       answer->text_bytes += text_bytes(value);
     else if (name == "finish_reason" && answer->finish_reason.empty())
       answer->finish_reason = unquoted(value);
-    else if (name == "token_ids" && !answer->has_choices)
-      read_token_ids(value, ids);
+    else if (name == "token_ids") {
+      answer->has_token_ids = true;
+      if (!answer->has_choices) read_token_ids(value, ids);
+    }
     return true;
   });
   answer->has_choices = true;
@@ -77,6 +79,18 @@ void replace(std::string_view name, std::string_view value, std::string* out) {
   if (!found || value.empty()) return;
   const auto at = static_cast<size_t>(found->data() - out->data());
   out->replace(at, found->size(), value);
+}
+
+// Where the member with this key and value begins, with the comma that parts it from its neighbour.
+std::pair<const char*, const char*> member_and_comma(std::string_view object, std::string_view key,
+                                                     std::string_view value) {
+  const char* begin = key.data();
+  const char* end = value.data() + value.size();
+  while (begin > object.data() && is_json_blank(begin[-1])) --begin;
+  if (begin > object.data() && begin[-1] == ',') return {begin - 1, end};
+  const char* const object_end = object.data() + object.size();
+  while (end < object_end && is_json_blank(*end)) ++end;
+  return {begin, end < object_end && *end == ',' ? end + 1 : end};
 }
 
 }  // namespace
@@ -113,6 +127,23 @@ std::string with_identity(std::string_view json, const StreamIdentity& identity)
   replace("id", identity.id, &out);
   replace("created", identity.created, &out);
   return out;
+}
+
+std::string without_token_ids(std::string_view json) {
+  std::string out;
+  const char* copied = json.data();
+  const auto choices = find_member(json, "choices");
+  for_each_element(choices.value_or(""), [&](std::string_view choice) {
+    for_each_member(choice, [&](std::string_view key, std::string_view value) {
+      if (unquoted(key) != "token_ids") return true;
+      const auto [begin, end] = member_and_comma(choice, key, value);
+      out.append(copied, begin);
+      copied = end;
+      return true;
+    });
+    return true;
+  });
+  return out.append(copied, json.data() + json.size());
 }
 
 }  // namespace sluice::api

@@ -23,6 +23,7 @@ struct RelayedAnswer {
   bool has_output = false;    // text, reasoning, a tool call, a vector
   int64_t text_bytes = 0;     // of text, reasoning and tool calls, as they stand in the JSON
   bool is_error = false;      // {"error": …}
+  bool has_token_ids = false;
   std::string finish_reason;  // of the first choice that says one; "" none yet
 };
 
@@ -39,5 +40,7 @@ struct StreamIdentity {
 StreamIdentity stream_identity(std::string_view json);
 // The chunk with another identity.
 std::string with_identity(std::string_view json, const StreamIdentity& identity);
+// The chunk without its choices' "token_ids": they are for the gateway alone.
+std::string without_token_ids(std::string_view json);
 
 }  // namespace sluice::api

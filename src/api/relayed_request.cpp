@@ -88,7 +88,6 @@ class BodyReader {
       return fail(invalid_json("the request body is not a JSON object"));
     for (const dom::key_value_pair field : object)
       if (!read_field(field.key, field.value)) return false;
-    if (!seen(Field::kModel)) return fail(invalid_field("model", "'model' is missing"));
     if (!seen(Field::kPrompt))
       return fail(invalid_field(prompt_key(), fmt::format("'{}' is missing", prompt_key())));
     return true;
@@ -382,7 +381,7 @@ std::string extension_json(const RelayedExtension& extension) {
     for (int32_t id : extension.resume_ids) json.integer(id);
     json.end_array();
   }
-  json.key("token_ids").boolean(true);
+  if (extension.token_ids) json.key("token_ids").boolean(true);
   json.end_object();
   return json.take();
 }
@@ -431,6 +430,10 @@ void change_body(std::string_view body, const RelayedRequest& request, const Bod
   std::string front;
   if (changes.extension != nullptr)
     front.append("\"sluice\":").append(extension_json(*changes.extension)).append(",");
+  const bool rename = !changes.model.empty() && changes.model != request.model;
+  std::string name;
+  if (rename) append_json_string(&name, changes.model);
+  if (rename && !request.model_value.found()) front.append("\"model\":").append(name).append(",");
   if (request.stream && !request.stream_options.found())
     front.append("\"stream_options\":{\"include_usage\":true},");
   if (!front.empty())
@@ -444,11 +447,8 @@ void change_body(std::string_view body, const RelayedRequest& request, const Bod
     else
       splices[count++] = {options, "{\"include_usage\":true}"};
   }
-  if (!changes.model.empty() && changes.model != request.model) {
-    std::string name;
-    append_json_string(&name, changes.model);
+  if (rename && request.model_value.found())
     splices[count++] = {request.model_value, std::move(name)};
-  }
   if (request.wishes_member.found()) splices[count++] = {request.wishes_member, ""};
   const std::span<Splice> used = std::span(splices).first(count);
   std::sort(used.begin(), used.end(), [](const Splice& a, const Splice& b) {

@@ -36,7 +36,7 @@ struct RelayedWishes {
 };
 
 struct RelayedRequest {
-  std::string model;
+  std::string model;  // "": it names none
   bool stream = false;
   bool include_usage = false;
   std::optional<int64_t> output_tokens_max;  // of one choice
@@ -82,6 +82,7 @@ struct RelayedExtension {
   std::string_view session = {};
   std::string_view cache_salt = {};
   std::span<const int32_t> resume_ids = {};
+  bool token_ids = false;  // each event says which it came from
 };
 
 struct BodyChanges {

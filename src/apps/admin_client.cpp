@@ -60,8 +60,9 @@ core::Result<nlohmann::json> AdminClient::call(net::Method method, std::string_v
       client_->request({.method = method, .target = target, .headers = headers, .body = text});
   if (!response.ok())
     return core::invalid(
-        "no gateway answers at {}: {}\nIs it running? sluice gateway --config FILE", access_.url,
-        response.error().message);
+        "no gateway answers at {}: {}\nIs it running? sluice up MODEL, or sluice gateway --config "
+        "FILE",
+        access_.url, response.error().message);
   const auto document = nlohmann::json::parse(response->body, nullptr, false);
   if (response->status >= 200 && response->status < 300) return document;
   std::string said = response->body;

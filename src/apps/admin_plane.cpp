@@ -47,6 +47,9 @@ core::Result<void> AdminPlane::start() {
                              .hash_key_ids = ids_of(options_.hash_keys),
                              .keep_also = options_.keep_also},
       std::move(first));
+  if (options_.prepare)
+    if (const auto prepared = options_.prepare(*keeper_, hasher_); !prepared.ok())
+      return prepared.error();
   const auto applied =
       keeper_->apply_file(gateway::snapshot_of(options_.config, options_.secrets, hasher_));
   if (!applied.ok()) return core::invalid("{}", applied.error().message);
@@ -116,8 +119,7 @@ void AdminPlane::apply_file(contract::Snapshot from_file) {
   loop_.post([this, from_file = std::move(from_file)] {
     const auto applied = keeper_->apply_file(from_file);
     if (applied.ok())
-      options_.log.info("configuration read again: generation {} is in force",
-                        keeper_->snapshot().generation);
+      options_.log.info("generation {} is in force", keeper_->snapshot().generation);
     else
       options_.log.error("configuration not taken over: {}", applied.error().message);
   });

@@ -15,6 +15,10 @@
 
 namespace sluice::apps {
 
+// Makes what the configuration's objects may name, before they are put in force.
+using PrepareSnapshot =
+    std::function<core::Result<void>(gateway::SnapshotKeeper&, gateway::KeyHasher&)>;
+
 struct AdminPlaneOptions {
   const core::Clock& clock;
   const core::Logger& log;
@@ -30,6 +34,7 @@ struct AdminPlaneOptions {
   std::function<core::Result<void>(const contract::Snapshot&)> keep_also = {};
   std::function<std::string()> metrics_text = {};
   std::function<void(const contract::BalanceChange&)> on_balance_change = {};
+  PrepareSnapshot prepare = {};
 };
 
 class AdminPlane {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -15,33 +16,52 @@ namespace {
 constexpr int kExecFailed = 127;
 
 // Between fork and exec only what is safe after a fork of a process with threads.
-[[noreturn]] void become(char* const* argv, int output, pid_t parent) {
+[[noreturn]] void become(char* const* argv, char* const* environment, int output, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(kExecFailed);  // it died before the line above
   setpgid(0, 0);
   dup2(output, STDOUT_FILENO);
   // Whatever is open here, sockets of clients above all, would stay open with it.
   close_range(STDERR_FILENO + 1, ~0u, 0);
-  // Whatever is open here, sockets of clients above all, would stay open with it.
-  close_range(STDERR_FILENO + 1, ~0u, 0);
   for (const int number : {SIGTERM, SIGINT}) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  execv(argv[0], argv);
+  execve(argv[0], argv, environment);
   _exit(kExecFailed);
+}
+
+// As exec wants it: ended by null, pointing into `texts`.
+std::vector<char*> pointers_to(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<std::string> environment_with(const std::vector<std::string>& changes) {
+  std::vector<std::string> all = changes;
+  for (char** ours = environ; *ours != nullptr; ++ours) {
+    const std::string_view text(*ours);
+    const std::string_view name = text.substr(0, text.find('=') + 1);
+    const bool changed = std::any_of(changes.begin(), changes.end(),
+                                     [&](const std::string& one) { return one.starts_with(name); });
+    if (!changed) all.emplace_back(text);
+  }
+  return all;
 }
 
 }  // namespace
 
-core::Result<std::unique_ptr<ChildProcess>> ChildProcess::start(
-    net::EventLoop& loop, const std::vector<std::string>& argv, Events events) {
+core::Result<std::unique_ptr<ChildProcess>> ChildProcess::start(net::EventLoop& loop,
+                                                                const Command& command,
+                                                                Events events) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0)
     return core::Error{core::ErrorCode::kIo, fmt::format("pipe: {}", std::strerror(errno))};
-  std::vector<char*> words;
-  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
+  const std::vector<char*> words = pointers_to(command.argv);
+  const std::vector<std::string> variables = environment_with(command.environment);
+  const std::vector<char*> environment = pointers_to(variables);
   // Until the child has handlers of its own, a signal to it must not run ours.
   sigset_t all;
   sigset_t before;
@@ -49,7 +69,7 @@ core::Result<std::unique_ptr<ChildProcess>> ChildProcess::start(
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) become(words.data(), ends[1], parent);
+  if (pid == 0) become(words.data(), environment.data(), ends[1], parent);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   close(ends[1]);
   if (pid < 0) {

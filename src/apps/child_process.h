@@ -24,11 +24,14 @@ class ChildProcess {
     std::function<void(int wait_status)> on_exit;
   };
 
-  // argv[0] is the path of the program. Its standard error is ours. Events come from the loop until
-  // the object goes.
+  struct Command {
+    std::vector<std::string> argv;         // the first is the path of the program
+    std::vector<std::string> environment;  // "NAME=value", beside ours or in place of it
+  };
+
+  // Its standard error is ours. Events come from the loop until the object goes.
   static core::Result<std::unique_ptr<ChildProcess>> start(net::EventLoop& loop,
-                                                           const std::vector<std::string>& argv,
-                                                           Events events);
+                                                           const Command& command, Events events);
   ~ChildProcess();  // kills it if it still runs
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

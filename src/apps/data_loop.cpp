@@ -26,10 +26,14 @@ DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
                               .signer = shared.signer,
                               .on_end = [this](const auto& event, const auto& extras,
                                                const auto& span) { on_end(event, extras, span); },
+                              .edge = shared.front.edge,
+                              .guest_key = shared.front.guest_key,
+                              .default_model = shared.front.default_model,
+                              .allowed_origin = shared.front.allowed_origin,
                               .seed = seed});
   server_ = std::make_unique<net::HttpServer>(net::ServerOptions{
       .loop = loop_,
-      .limits = shared.http_limits,
+      .limits = shared.front.http_limits,
       .handler = [this](
                      const net::Request& request,
                      net::Responder responder) { gateway_->handle(request, std::move(responder)); },

@@ -18,6 +18,15 @@
 
 namespace sluice::apps {
 
+// How a gateway faces its clients, beside what its configuration says.
+struct FrontOptions {
+  net::ServerLimits http_limits = {.connections_max = 20'000};  // of each data loop
+  gateway::EdgeLimits edge = {};
+  std::string guest_key = {};       // gateway::GatewayOptions
+  std::string default_model = {};   // the same
+  std::string allowed_origin = {};  // the same
+};
+
 // What all data loops share; outlives them.
 struct DataLoopShared {
   const core::Clock& clock;
@@ -32,7 +41,7 @@ struct DataLoopShared {
   std::shared_ptr<const net::TlsServer> tls;  // null: plain HTTP
   int access_log_descriptor = -1;             // -1: none
   std::optional<net::Url> collector;          // of spans
-  net::ServerLimits http_limits;
+  FrontOptions front;
   net::PortUse port_use = net::PortUse::kAlone;
 };
 

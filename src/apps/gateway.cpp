@@ -80,7 +80,8 @@ void reload(GatewayProcess* process, const Options& options, const core::Logger&
 core::Result<int> serve(const Options& options, Configuration read) {
   allow_descriptors(kDescriptors);
   const core::Logger log;
-  const auto process = TRY(GatewayProcess::make(std::move(read.config), std::move(read.secrets)));
+  const auto process = TRY(
+      GatewayProcess::make({.config = std::move(read.config), .secrets = std::move(read.secrets)}));
   net::EventLoop loop;  // of signals alone
   net::Timer drain_timer(loop);
   loop.handle_signals({SIGTERM, SIGINT, SIGHUP}, [&, ending = false](int signal) mutable {

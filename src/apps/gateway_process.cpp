@@ -13,8 +13,8 @@
 namespace sluice::apps {
 namespace {
 
-constexpr int32_t kConnectionsMax = 20'000;     // of each data loop
-constexpr int64_t kCatchUpNs = 10'000'000'000;  // at the start, for what the store has missed
+constexpr int64_t kLastRecordsNs = 2'000'000'000;  // at the end
+constexpr int64_t kCatchUpNs = 10'000'000'000;     // at the start, for what the store has missed
 
 std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
   const bool ipv6 = address.host.find(':') != std::string::npos;
@@ -36,31 +36,33 @@ net::ServerStats sum_of(const std::vector<std::unique_ptr<DataLoop>>& loops) {
 
 }  // namespace
 
-GatewayProcess::GatewayProcess(gateway::GatewayConfig config, Secrets secrets)
-    : config_(std::move(config)), secrets_(std::move(secrets)) {}
+GatewayProcess::GatewayProcess(GatewayProcessOptions options) : options_(std::move(options)) {}
 
-// The admin plane first: it posts to the loops. Then the loops, then what they write to.
+// The admin plane first: it posts to the loops. Then the loops, then what they write to. Who asks
+// the store afterwards finds everything, unless it is far behind.
 GatewayProcess::~GatewayProcess() {
   admin_.reset();
   watch_.reset();
   loops_.clear();
   archive_.reset();
+  if (follower_ == nullptr) return;
+  if (!journal_->flush().ok()) return;
+  follower_->wait_until_applied(journal_->last_sequence(), kLastRecordsNs);
 }
 
-core::Result<std::unique_ptr<GatewayProcess>> GatewayProcess::make(gateway::GatewayConfig config,
-                                                                   Secrets secrets) {
-  std::unique_ptr<GatewayProcess> process(
-      new GatewayProcess(std::move(config), std::move(secrets)));
+core::Result<std::unique_ptr<GatewayProcess>> GatewayProcess::make(GatewayProcessOptions options) {
+  std::unique_ptr<GatewayProcess> process(new GatewayProcess(std::move(options)));
   if (const auto started = process->start(); !started.ok()) return started.error();
   return process;
 }
 
 core::Result<void> GatewayProcess::start() {
+  const std::string& folder = options_.config.data_folder;
   std::error_code fault;
-  std::filesystem::create_directories(config_.data_folder, fault);
-  if (fault) return core::invalid("data_folder {}: {}", config_.data_folder, fault.message());
-  std::filesystem::permissions(config_.data_folder, std::filesystem::perms::owner_all, fault);
-  hash_keys_ = TRY(hash_keys_of(config_, secrets_));
+  std::filesystem::create_directories(folder, fault);
+  if (fault) return core::invalid("data_folder {}: {}", folder, fault.message());
+  std::filesystem::permissions(folder, std::filesystem::perms::owner_all, fault);
+  hash_keys_ = TRY(hash_keys_of(options_.config, options_.secrets));
   for (const auto step :
        {&GatewayProcess::open_records, &GatewayProcess::make_loops, &GatewayProcess::make_admin})
     if (const auto done = (this->*step)(); !done.ok()) return done.error();
@@ -68,9 +70,10 @@ core::Result<void> GatewayProcess::start() {
 }
 
 core::Result<void> GatewayProcess::open_records() {
-  const std::filesystem::path folder(config_.data_folder);
-  store_address_ = store::embedded_store(config_.data_folder);
-  if (!config_.store.empty()) store_address_ = TRY(store::parse_store_address(config_.store));
+  const gateway::GatewayConfig& config = options_.config;
+  const std::filesystem::path folder(config.data_folder);
+  store_address_ = store::embedded_store(config.data_folder);
+  if (!config.store.empty()) store_address_ = TRY(store::parse_store_address(config.store));
   const std::string journal_folder = (folder / "journal").string();
   journal_ = TRY(store::Journal::open(
       {.folder = journal_folder, .gateway_if_new = random_seed() | 1}, &clock_));
@@ -90,6 +93,10 @@ core::Result<void> GatewayProcess::open_records() {
 }
 
 core::Result<void> GatewayProcess::make_loops() {
+  const gateway::GatewayConfig& config = options_.config;
+  if (!config.certificate_file.empty())
+    tls_ = TRY(net::TlsServer::load(
+        {.certificate_file = config.certificate_file, .key_file = config.private_key_file}));
   shared_ = std::make_unique<DataLoopShared>(DataLoopShared{
       .clock = clock_,
       .log = log_,
@@ -99,23 +106,20 @@ core::Result<void> GatewayProcess::make_loops() {
       .estimates = estimates_,
       .signer = signer_.get(),
       .hash_keys = hash_keys_,
-      .secrets = {secrets_.begin(), secrets_.end()},
-      .tls = nullptr,
+      .secrets = {options_.secrets.begin(), options_.secrets.end()},
+      .tls = tls_,
       .collector = std::nullopt,
-      .http_limits = {.connections_max = kConnectionsMax},
-      .port_use = config_.threads > 1 ? net::PortUse::kShared : net::PortUse::kAlone});
-  if (!config_.certificate_file.empty())
-    shared_->tls = TRY(net::TlsServer::load(
-        {.certificate_file = config_.certificate_file, .key_file = config_.private_key_file}));
-  if (!config_.access_log_file.empty())
-    shared_->access_log_descriptor = TRY(open_access_log(config_.access_log_file));
-  if (!config_.otlp_url.empty()) shared_->collector = TRY(net::parse_url(config_.otlp_url));
+      .front = options_.front,
+      .port_use = config.threads > 1 ? net::PortUse::kShared : net::PortUse::kAlone});
+  if (!config.access_log_file.empty())
+    shared_->access_log_descriptor = TRY(open_access_log(config.access_log_file));
+  if (!config.otlp_url.empty()) shared_->collector = TRY(net::parse_url(config.otlp_url));
   watch_ = std::make_unique<WatchLoop>(clock_, log_, shared_->secrets);
-  for (int32_t i = 0; i < config_.threads; ++i)
+  for (int32_t i = 0; i < config.threads; ++i)
     loops_.push_back(std::make_unique<DataLoop>(*shared_, random_seed()));
-  for (gateway::ListenAddress address : config_.listen) {
+  for (gateway::ListenAddress address : config.listen) {
     for (const auto& loop : loops_) address.port = TRY(loop->listen(address));
-    urls_.push_back(url_of(address, address.port, shared_->tls != nullptr));
+    urls_.push_back(url_of(address, address.port, tls_ != nullptr));
   }
   return {};
 }
@@ -126,8 +130,8 @@ core::Result<void> GatewayProcess::make_admin() {
       {.clock = clock_,
        .log = log_,
        .records = *journal_,
-       .config = config_,
-       .secrets = secrets_,
+       .config = options_.config,
+       .secrets = options_.secrets,
        .hash_keys = hash_keys_,
        .on_directory = [this](auto directory) { on_directory(std::move(directory)); },
        .last_of_store = [this] { return last_of_store(); },
@@ -140,7 +144,8 @@ core::Result<void> GatewayProcess::make_admin() {
        .on_balance_change =
            [this](const contract::BalanceChange& change) {
              limits_->top_up(change.tenant, change.amount);
-           }}));
+           },
+       .prepare = options_.prepare}));
   return {};
 }
 
@@ -230,6 +235,10 @@ void GatewayProcess::run() {
 void GatewayProcess::reload(const gateway::GatewayConfig& config, const Secrets& secrets) {
   gateway::KeyHasher hasher(hash_keys_);
   admin_->apply_file(gateway::snapshot_of(config, secrets, hasher));
+}
+
+core::Result<void> GatewayProcess::reload_certificate() {
+  return tls_->reload();
 }
 
 void GatewayProcess::drain(std::function<void()> done) {

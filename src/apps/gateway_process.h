@@ -17,12 +17,18 @@
 
 namespace sluice::apps {
 
+struct GatewayProcessOptions {
+  gateway::GatewayConfig config;  // of the start
+  Secrets secrets;
+  FrontOptions front = {};
+  PrepareSnapshot prepare = {};  // may be empty
+};
+
 class GatewayProcess {
  public:
-  // Everything is ready and listens; nothing is served before run(). `config` and `secrets` are
-  // those of the start.
-  static core::Result<std::unique_ptr<GatewayProcess>> make(gateway::GatewayConfig config,
-                                                            Secrets secrets);
+  // Everything is ready and listens; nothing is served before run(). kLimit: another process has
+  // the data folder.
+  static core::Result<std::unique_ptr<GatewayProcess>> make(GatewayProcessOptions options);
   ~GatewayProcess();
   GatewayProcess(const GatewayProcess&) = delete;
   GatewayProcess& operator=(const GatewayProcess&) = delete;
@@ -34,11 +40,13 @@ class GatewayProcess {
 
   // From any thread: the objects that the file names, as it says now.
   void reload(const gateway::GatewayConfig& config, const Secrets& secrets);
+  // New connections show the certificate that the files hold now. An Error changes nothing.
+  core::Result<void> reload_certificate();
   // Running requests are answered, then `done`, on some loop's thread.
   void drain(std::function<void()> done);
 
  private:
-  GatewayProcess(gateway::GatewayConfig config, Secrets secrets);
+  explicit GatewayProcess(GatewayProcessOptions options);
   core::Result<void> start();
   core::Result<void> open_records();
   core::Result<void> make_loops();
@@ -50,8 +58,7 @@ class GatewayProcess {
   // On the archive's thread.
   void archive(const contract::Snapshot& snapshot);
 
-  const gateway::GatewayConfig config_;
-  const Secrets secrets_;
+  const GatewayProcessOptions options_;
   const core::SystemClock clock_;
   const core::Logger log_;
   std::vector<gateway::HashKey> hash_keys_;
@@ -62,6 +69,7 @@ class GatewayProcess {
   std::unique_ptr<contract::ReceiptSigner> signer_;
   std::unique_ptr<gateway::LimitTable> limits_;
   gateway::Estimates estimates_;
+  std::shared_ptr<net::TlsServer> tls_;  // null: plain HTTP
   std::unique_ptr<DataLoopShared> shared_;
   std::vector<std::unique_ptr<DataLoop>> loops_;
   std::unique_ptr<WatchLoop> watch_;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/admin_client.h"
+#include "apps/data_folder.h"
 #include "apps/model_options.h"
 #include "apps/verbs.h"
 
@@ -17,7 +18,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string data_folder = "gateway-data";
+  std::string data_folder;
   std::string url;
   std::string key_file;
   std::string output = "text";
@@ -162,16 +163,15 @@ void add_options(CLI::App* command, std::string_view name, Options* options) {
 int run_keys(int argc, char** argv) {
   Options options;
   CLI::App app{"API keys of a running gateway.", "sluice keys"};
-  app.add_option("--data-folder", options.data_folder,
-                 "of the gateway: its admin.json says where it listens, with which key")
-      ->capture_default_str();
+  add_data_folder_option(app, &options.data_folder,
+                         "of the gateway: its admin.json says where it listens, with which key");
   app.add_option("--url", options.url, "of the admin listener, like http://127.0.0.1:8081");
   app.add_option("--key-file", options.key_file, "a file with an admin key's secret");
   app.require_subcommand(1);
   app.fallthrough();
   for (const Command& command : kCommands)
     add_options(app.add_subcommand(command.name, command.help), command.name, &options);
-  app.footer("Example: sluice keys create --project acme-web --label team=web --expires-in 90d");
+  app.footer("Example: sluice keys create --project default --label team=web --expires-in 90d");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
   for (const Command& command : kCommands) {
     if (!app.got_subcommand(command.name)) continue;

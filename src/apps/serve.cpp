@@ -130,6 +130,10 @@ int run_serve(int argc, char** argv) {
   ServeOptions options;
   CLI::App app{"One engine with its OpenAI-compatible HTTP API.", "sluice serve"};
   add_serve_options(app, &options);
+  app.add_option("--gateway-key-file", options.gateway_key_file,
+                 "file with the key of the gateway that may send the object \"sluice\" and read "
+                 "/internal/events; none: nobody may")
+      ->check(CLI::ExistingFile);
   app.footer(
       "Example: sluice serve model.gguf --port 8000\n"
       "         curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' "

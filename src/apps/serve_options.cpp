@@ -110,10 +110,6 @@ void add_serve_options(CLI::App& app, ServeOptions* options) {
                  "a key that requests may carry, may be repeated, also from SLUICE_API_KEY; none: "
                  "everybody may ask")
       ->allow_extra_args(false);
-  app.add_option("--gateway-key-file", options->gateway_key_file,
-                 "file with the key of the gateway that may send the object \"sluice\" and read "
-                 "/internal/events; none: nobody may")
-      ->check(CLI::ExistingFile);
   auto* certificate =
       app.add_option("--tls-cert", options->tls.certificate_file,
                      "PEM: the server's certificate, then those that lead to the root; read again "

@@ -1,4 +1,4 @@
-// The options of `sluice serve`, every limit among them.
+// The options of `sluice serve` and of `sluice up`, every limit among them.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ struct ServeOptions {
   server::ApiServerConfig config;  // the limits that are plain numbers
 };
 
+// Those of `serve` that `up` has too.
 void add_serve_options(CLI::App& app, ServeOptions* options);
 
 core::Result<net::ServerLimits> make_http_limits(const ServeOptions& options);

@@ -18,7 +18,7 @@ Supervisor::Supervisor(net::EventLoop& loop, const core::Clock& clock, ProcessSp
 void Supervisor::start() {
   started_ns_ = clock_.now_ns();
   ready_ = false;
-  auto child = ChildProcess::start(loop_, spec_.argv,
+  auto child = ChildProcess::start(loop_, spec_.command,
                                    {.on_line = [this](const std::string& line) { on_line(line); },
                                     .on_exit = [this](int wait_status) { on_exit(wait_status); }});
   if (child.ok()) {
@@ -41,7 +41,8 @@ void Supervisor::on_line(const std::string& line) {
   ever_ready_ = true;
   delay_ns_ = 0;
   start_takes_ns_ = clock_.now_ns() - started_ns_;
-  log_.info("engine {} is ready after {} ms", child_->pid(), start_takes_ns_ / 1'000'000);
+  log_.info("engine {} is ready after {} ms on {}", child_->pid(), start_takes_ns_ / 1'000'000,
+            line.substr(spec_.ready_prefix.size()));
   if (!stopping_) events_.on_ready(url.value().endpoint);
 }
 

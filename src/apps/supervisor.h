@@ -18,7 +18,7 @@ namespace sluice::apps {
 
 // A process as the supervisor sees it.
 struct ProcessSpec {
-  std::vector<std::string> argv;
+  ChildProcess::Command command;
   // It is ready when it prints this and its URL, on a line of its own.
   std::string ready_prefix = "listening on ";
   int64_t stop_timeout_ns = 40'000'000'000;  // from SIGTERM to SIGKILL

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/data_folder.h"
 #include "apps/model_options.h"
 #include "apps/verbs.h"
 #include "contract/request_id.h"
@@ -279,7 +280,7 @@ int run_usage(int argc, char** argv) {
   CLI::App app{"What was used and what it came to, by UTC day; the proof that it adds up.",
                "sluice usage"};
   app.fallthrough();
-  auto* data = app.add_option("--data", options.data_folder, "data folder of a gateway");
+  auto* data = add_data_folder_option(app, &options.data_folder, "of a gateway");
   app.add_option("--store", options.store, "sqlite:PATH or postgresql://user@host/database")
       ->excludes(data);
   app.add_option("--by", options.by, "tenant, project, key, model, day; several with commas")
@@ -299,14 +300,10 @@ int run_usage(int argc, char** argv) {
   app.require_subcommand(0, 1);
   app.footer(
       "Money is in nano-units of the currency (csv, json) or in units (table).\n"
-      "Examples: sluice usage --data /var/lib/sluice --by model,day --from 2026-11-01 -o csv\n"
-      "          sluice usage verify --data /var/lib/sluice\n"
-      "          sluice usage show req_00000000000000a1_0000010000000007 --data /var/lib/sluice");
+      "Examples: sluice usage --by model,day --from 2026-11-01 -o csv\n"
+      "          sluice usage verify --data-folder gateway-data\n"
+      "          sluice usage show req_00000000000000a1_0000010000000007");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  if (options.data_folder.empty() && options.store.empty()) {
-    fmt::print(stderr, "sluice usage: which store? --data FOLDER or --store URL\n");
-    return 2;
-  }
   const auto done = verify->parsed() ? print_verification(options)
                     : show->parsed() ? print_request(options)
                                      : print_usage(options);

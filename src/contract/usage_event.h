@@ -43,7 +43,7 @@ enum class EventKind : uint8_t { kChatCompletion, kCompletion, kEmbedding };
 enum class ValveDecision : uint8_t {
   kNone,             // it never came to that
   kLocal,            // local compute meets the target, or no target was set
-  kLocalForced,      // policy or data class allow nothing else
+  kLocalForced,      // there is a remote, but policy or data class forbid it
   kRemoteTarget,     // local would have missed the target
   kRemoteSaturated,  // the valve is open: local pools are saturated
   kRemotePolicy,     // cheapest or fastest chose a remote

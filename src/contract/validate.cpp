@@ -228,7 +228,11 @@ class Validator {
   void check(const Path& path, const Replica& replica) {
     check_reference(path / "pool", "pool", pools_, replica.pool);
     check_reference(path / "model", "model", models_, replica.model);
-    if (const std::string_view fault = url_fault(replica.url); !fault.empty())
+    const bool to_come = replica.state == ReplicaState::kPlaced ||
+                         replica.state == ReplicaState::kStaging ||
+                         replica.state == ReplicaState::kStarting;
+    if (const std::string_view fault = url_fault(replica.url);
+        !fault.empty() && !(to_come && replica.url.empty()))
       add(path / "url", "'{}' {}", replica.url, fault);
     if (!replica.certificate_file.empty() && !replica.url.starts_with("https://"))
       add(path / "certificate_file", "is given, but the URL is not https");

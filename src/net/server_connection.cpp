@@ -239,8 +239,9 @@ bool ServerConnection::over_budget() const {
 bool ServerConnection::refuse_head(const ByteBuffer& input) {
   if (!parser_.head_complete() || !server_.check_head || std::exchange(head_checked_, true))
     return false;
-  const std::optional<Response> refusal =
-      server_.check_head(parser_.request(input, &server_.headers));
+  Request head = parser_.request(input, &server_.headers);
+  head.remote_address = remote_address_;
+  const std::optional<Response> refusal = server_.check_head(head);
   if (refusal) refuse_with(*refusal);
   return refusal.has_value();
 }

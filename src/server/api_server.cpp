@@ -94,6 +94,7 @@ Impl::Impl(ApiServerConfig config_in, ApiServerParts parts_in)
       generations(parts.engine),
       event_streams({.name_space = parts.engine.config().cache_namespace,
                      .page_tokens = config.page_tokens,
+                     .context_tokens_max = parts.prompt_model.context_tokens_max,
                      .epoch = random_hex(~config.id_seed, ~uint64_t{0})},
                     {.loop = parts.loop, .engine = parts.engine, .pages = parts.pages}),
       ping_timer(parts.loop),

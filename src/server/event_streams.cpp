@@ -64,6 +64,7 @@ void EventStreams::tell(Stream* stream, const PageJournal::News& news) {
                                     .removed = news.removed,
                                     .name_space = identity_.name_space,
                                     .page_tokens = identity_.page_tokens,
+                                    .context_tokens_max = identity_.context_tokens_max,
                                     .draining = draining_,
                                     .load = stream->load}),
       &out);

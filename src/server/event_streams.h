@@ -33,6 +33,7 @@ class EventStreams {
   struct Identity {
     uint64_t name_space = 0;
     int64_t page_tokens = 0;
+    int64_t context_tokens_max = 0;
     std::string epoch;  // of this process
   };
   struct Parts {

@@ -45,6 +45,8 @@ TEST(RelayedRequest, ChangesAsLittleAsItCan) {
   EXPECT_EQ(changed(R"({"model":"m","messages":[{}]})"), R"({"model":"m","messages":[{}]})");
   EXPECT_EQ(changed(R"({"model" : "m","messages":[{}]})", {.model = "a\"b"}),
             R"({"model" : "a\"b","messages":[{}]})");
+  EXPECT_EQ(changed(R"({"messages":[{}]})", {.model = "a\"b"}),
+            R"({"model":"a\"b","messages":[{}]})");
   EXPECT_EQ(
       changed(R"({"model":"m","messages":[{}],"stream":true})"),
       R"({"stream_options":{"include_usage":true},"model":"m","messages":[{}],"stream":true})");
@@ -66,7 +68,7 @@ TEST(RelayedRequest, TheClientsOwnObjectGoesAndOursComes) {
   EXPECT_EQ(changed(R"({"model":"m","messages":[{}],"sluice":null})"), kWanted);
   const int32_t ids[] = {1, 2};
   const RelayedExtension extension = {
-      .ttft_ns = 1'500'000, .priority = 2, .cache_salt = "s", .resume_ids = ids};
+      .ttft_ns = 1'500'000, .priority = 2, .cache_salt = "s", .resume_ids = ids, .token_ids = true};
   EXPECT_EQ(changed(kWanted, {.extension = &extension}),
             R"({"sluice":{"target":{"ttft_ms":1.5},"priority":2,"cache_salt":"s",)"
             R"("resume_ids":[1,2],"token_ids":true},"model":"m","messages":[{}]})");
@@ -111,9 +113,19 @@ TEST(RelayedAnswer, CutAnywhereItReadsNothingOutside) {
     std::vector<int32_t> ids;
     read_relayed_answer(copy, &ids);
     with_identity(copy, {.id = "\"b\"", .created = "2"});
+    without_token_ids(copy);
   }
   EXPECT_EQ(with_identity(R"({"id":"a","created":1,"x":2})", {.id = "\"b\"", .created = "2"}),
             R"({"id":"b","created":2,"x":2})");
+}
+
+TEST(RelayedAnswer, TokenIdsStayWithTheGateway) {
+  EXPECT_EQ(without_token_ids(
+                R"({"choices":[{"index":0,"token_ids":[1,2],"text":"\"token_ids\":[3]"},)"
+                R"({"token_ids": [] , "index":1},{"token_ids":[4]},{"index":2 ,"token_ids":[]}]})"),
+            R"({"choices":[{"index":0,"text":"\"token_ids\":[3]"},)"
+            R"({ "index":1},{},{"index":2}]})");
+  EXPECT_EQ(without_token_ids(R"({"token_ids":[1]})"), R"({"token_ids":[1]})");
 }
 
 }  // namespace

@@ -104,7 +104,8 @@ contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
   return snapshot;
 }
 
-Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits server_limits) {
+Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits server_limits,
+           EdgeDoors doors) {
   limits_.apply(snapshot);
   table_ = RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), nullptr, {});
   thread_.run([&] {
@@ -118,7 +119,10 @@ Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits ser
                                                         .metrics = metrics_,
                                                         .hash_keys = kHashKeys,
                                                         .secrets = {{"engine", "engine-secret"}},
-                                                        .edge = limits});
+                                                        .edge = limits,
+                                                        .guest_key = doors.guest_key,
+                                                        .default_model = doors.default_model,
+                                                        .allowed_origin = doors.allowed_origin});
     gateway_->update(table_);
     net::ServerOptions options{.loop = thread_.loop()};
     options.limits = server_limits;

@@ -57,10 +57,17 @@ inline constexpr char kAnswer[] =
 // One tenant, one project, key_1 for kSecret; model "m" with a replica per upstream, r0, r1 …
 contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams);
 
+// Of GatewayOptions.
+struct EdgeDoors {
+  std::string guest_key = {};
+  std::string default_model = {};
+  std::string allowed_origin = {};
+};
+
 class Edge {
  public:
   explicit Edge(contract::Snapshot snapshot, EdgeLimits limits = {},
-                net::ServerLimits server_limits = {});
+                net::ServerLimits server_limits = {}, EdgeDoors doors = {});
   ~Edge();
 
   uint16_t port() const { return port_; }

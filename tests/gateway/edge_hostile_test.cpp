@@ -259,6 +259,7 @@ TEST(EdgeHostile, EachIsAnsweredAndNothingIsSentOn) {
     const std::string head = client.read_until("\r\n\r\n");
     EXPECT_TRUE(head.starts_with(fmt::format("HTTP/1.1 {} ", row.status))) << head;
     EXPECT_THAT(head, Not(HasSubstr("sk-test")));
+    EXPECT_EQ(head.find("\r\nAllow: ") != std::string::npos, row.status == 405) << head;
     const std::string body = client.read_until("}}");
     EXPECT_THAT(body, HasSubstr("{\"error\":{\"message\":"));
     EXPECT_THAT(body, Not(HasSubstr("sk-test")));

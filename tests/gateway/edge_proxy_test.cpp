@@ -343,9 +343,7 @@ TEST(EdgeProxy, AStreamSurvivesItsReplica) {
   }
   Edge edge(std::move(snapshot));
   const net::Response response = edge.post(kStreamBody);
-  EXPECT_EQ(response.body, chunk("", ",\"token_ids\":[]") + chunk("a", ",\"token_ids\":[11]") +
-                               chunk("b", ",\"token_ids\":[12,13]") +
-                               chunk("c", ",\"token_ids\":[14]") + kFinish +
+  EXPECT_EQ(response.body, chunk("") + chunk("a") + chunk("b") + chunk("c") + kFinish +
                                std::string(net::kSseDone));
   ASSERT_EQ(bodies.size(), 2U);
   EXPECT_THAT(bodies[0], Not(HasSubstr("resume_ids")));

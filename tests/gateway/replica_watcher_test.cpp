@@ -69,6 +69,7 @@ class FakeEngine {
                                       .removed = removed,
                                       .name_space = 7,
                                       .page_tokens = 32,
+                                      .context_tokens_max = 2048,
                                       .load = {.running = 3, .queued_prompt_tokens = 500}}),
         &out);
     stream->write(out);
@@ -139,6 +140,7 @@ TEST_F(Watched, PagesAndLoadReachRouting) {
   engine.say(2, {200}, {100});
   EXPECT_TRUE(becomes([&] { return has(200) && !has(100); }));
   EXPECT_EQ(table->replicas()[0].tracker->view(clock.now_ns()).queued_prompt_tokens, 500);
+  EXPECT_EQ(table->context_tokens(table->directory().models()[0]), 2048);
 }
 
 TEST_F(Watched, AStreamThatBreaksIsTakenUpWhereItWas) {

@@ -169,6 +169,7 @@ TEST_F(Valve, policies) {
   EXPECT_EQ(ask(facts, {paid, fast}).candidate, 1);
   facts.policy = Policy::kLocalOnly;
   EXPECT_EQ(ask(facts, {candidate_of(own_, 0), fast}).reason, ValveDecision::kLocalForced);
+  EXPECT_EQ(ask(facts, {candidate_of(own_, 0)}).reason, ValveDecision::kLocal);
 }
 
 TEST_F(Valve, says_why_not) {

@@ -1,10 +1,8 @@
-"""The life of a server: keys, names, browsers, limits, drain, thoughts, and what `up` survives."""
+"""The life of an engine's server: keys, names, browsers, limits, drain, thoughts."""
 
-import concurrent.futures
 import http.client
 import json
 import os
-import re
 import signal
 import tempfile
 import time
@@ -12,8 +10,8 @@ import unittest
 
 import openai
 
-from http_exchange import DEADLINE_S, exchange, is_idle, post_json, wait_for_metrics
-from running_server import SLOWDOWN, RunningServer
+from http_exchange import DEADLINE_S, exchange, post_json
+from running_server import RunningServer
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "Count to a hundred."}]
@@ -36,19 +34,6 @@ def stream_of(client, tokens, **fields):
 def get(server, path, *headers):
     lines = [f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]
     return exchange(server.port, "\r\n".join(lines).encode())
-
-
-def children_of(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        return [int(child) for child in children.read().split()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class Settings(unittest.TestCase):
@@ -246,90 +231,6 @@ class Thoughts(unittest.TestCase):
                     plain = ask(extra_body=off).choices[0].message
                     self.assertTrue(plain.content)
                     self.assertFalse(hasattr(plain, "reasoning_content"))
-
-
-class Supervisor(unittest.TestCase):
-    def test_a_killed_engine_comes_back(self):
-        with RunningServer(*SMALL, verb="up") as server:
-            client = client_of(server)
-            (engine,) = children_of(server.process.pid)
-            events = iter(stream_of(client, 5000))
-            next(events)
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                whole = pool.submit(
-                    client.chat.completions.create, model=client.models.list().data[0].id,
-                    messages=MESSAGES, max_tokens=5000, extra_body={"ignore_eos": True},
-                )  # fmt: skip
-                wait_for_metrics(
-                    server.url, "both run", lambda m: m["vllm:num_requests_running"] == 2
-                )
-                os.kill(engine, signal.SIGKILL)
-                killed_s = time.monotonic()
-                with self.assertRaisesRegex(openai.APIError, "engine ended"):
-                    list(events)
-                with self.assertRaises(openai.InternalServerError) as refused:
-                    whole.result(DEADLINE_S)
-                self.assertEqual(refused.exception.status_code, 503)
-                self.assertGreaterEqual(int(refused.exception.response.headers["retry-after"]), 1)
-                late = [e.choices[0].delta.content for e in stream_of(client, 3)]  # it waited
-            self.assertTrue(late)
-            self.assertLess(time.monotonic() - killed_s, 3 * SLOWDOWN)
-            self.assertNotEqual(children_of(server.process.pid), [engine])
-            wait_for_metrics(server.url, "idle", is_idle)
-
-    def test_who_may_not_wait_gets_503(self):
-        with RunningServer(*SMALL, "--held-max", "0", verb="up") as server:
-            (engine,) = children_of(server.process.pid)
-            os.kill(engine, signal.SIGKILL)
-            status, headers, body = 200, {}, b""
-            deadline = time.monotonic() + DEADLINE_S
-            while status == 200 and time.monotonic() < deadline:
-                status, headers, body = get(server, "/health")
-            self.assertEqual(status, 503, body)
-            self.assertGreaterEqual(int(headers["retry-after"]), 1)
-            self.assertEqual(json.loads(body)["error"]["code"], "overloaded")
-            status, headers, body = get(server, "/v1/models")  # it would wait
-            self.assertEqual(status, 503, body)
-            self.assertIn(b"too many requests wait", body)
-            self.assertGreaterEqual(int(headers["retry-after"]), 1)
-            while get(server, "/health")[0] != 200:
-                self.assertLess(time.monotonic(), deadline)
-
-    def test_it_passes_sigterm_on_and_takes_its_engine_along(self):
-        with RunningServer(*SMALL, verb="up") as server:
-            (engine,) = children_of(server.process.pid)
-            events = iter(stream_of(client_of(server), 200))
-            next(events)
-            server.process.send_signal(signal.SIGTERM)
-            self.assertEqual([e.choices[0].finish_reason for e in events][-1], "length")
-            self.assertEqual(server.process.wait(DEADLINE_S), 0)
-            self.assertFalse(is_running(engine))
-
-    def test_the_engine_dies_with_it(self):
-        server = RunningServer(*SMALL, verb="up")
-        (engine,) = children_of(server.process.pid)
-        server.stop(signal.SIGKILL)
-        server.process.stdout.close()
-        deadline = time.monotonic() + DEADLINE_S
-        while is_running(engine):
-            self.assertLess(time.monotonic(), deadline)
-
-    def test_what_it_prints_works(self):
-        server = RunningServer(*SMALL, verb="up")
-        self.addCleanup(server.process.stdout.close)
-        self.addCleanup(server.stop)
-        lines = []
-        for line in server.process.stdout:
-            lines.append(line)
-            if "print(event" in line:
-                break
-        printed = "".join(lines)
-        snippet = printed[printed.index("from openai") :]
-        exec(compile(snippet, "snippet", "exec"), {"print": lambda *a, **k: None})
-        curl = re.search(r"curl (\S+) .*\\\n\s*-d '(.*)'", printed)
-        self.assertTrue(curl.group(1).startswith(server.url))
-        body = json.loads(curl.group(2))
-        self.assertEqual(exchange(server.port, post_json(CHAT, body))[0], 200)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Usage(unittest.TestCase):
     def report(self, *arguments: str) -> str:
         if "--from" not in arguments:
             arguments = ("--from", "2025-11-01", "--to", "2025-12-01", *arguments)
-        done = usage("--data", self.data, *arguments)
+        done = usage("--data-folder", self.data, *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -79,21 +79,21 @@ class Usage(unittest.TestCase):
 
     def test_one_request(self):
         event = next(event for event in self.events if event["lines"] > 2)
-        done = usage("show", event["request"], "--data", self.data, "-o", "json")
+        done = usage("show", event["request"], "--data-folder", self.data, "-o", "json")
         shown = json.loads(done.stdout)
         self.assertEqual(shown["outcome"], event["outcome"])
         self.assertEqual(len(shown["lines"]), event["lines"])
         self.assertEqual(sum(line["amount_nano"] for line in shown["lines"]), event["amount_nano"])
-        self.assertIn(event["outcome"], usage("show", event["request"], "--data", self.data).stdout)
+        self.assertIn(event["outcome"], usage("show", event["request"], "--data-folder", self.data).stdout)
 
     def test_an_unknown_request(self):
-        done = usage("show", "req_00000000000000a1_00000100ffffffff", "--data", self.data)
+        done = usage("show", "req_00000000000000a1_00000100ffffffff", "--data-folder", self.data)
         self.assertEqual(done.returncode, 1)
         self.assertIn("has no usage event", done.stderr)
-        self.assertEqual(usage("show", "req_1", "--data", self.data).returncode, 1)
+        self.assertEqual(usage("show", "req_1", "--data-folder", self.data).returncode, 1)
 
     def test_verify_finds_as_many_events_as_there_were(self):
-        done = usage("verify", "--data", self.data, "-o", "json")
+        done = usage("verify", "--data-folder", self.data, "-o", "json")
         self.assertEqual(done.returncode, 0, done.stderr)
         proof = json.loads(done.stdout)
         self.assertEqual((proof["events"], proof["faults"]), (len(self.events), 0))
@@ -106,17 +106,17 @@ class Usage(unittest.TestCase):
             with sqlite3.connect(self.database) as source, sqlite3.connect(copy) as target:
                 source.backup(target)
                 target.execute("UPDATE accounts SET balance = balance + 1 WHERE kind = 2")
-            done = usage("verify", "--data", folder)
+            done = usage("verify", "--data-folder", folder)
             self.assertEqual(done.returncode, 1)
             self.assertIn("wrong: platform: the balance is", done.stdout)
 
     def test_wrong_usage(self):
-        for arguments in ((), ("--data", "a", "--store", "b"), ("--data", "a", "--by", "colour")):
+        for arguments in (("--data-folder", "a", "--store", "b"), ("--by", "colour")):
             self.assertEqual(usage(*arguments).returncode, 2, arguments)
         late = ("--from", "2025-12-01", "--to", "2025-11-01")
-        for arguments in (("--data", "no-such-folder"), ("--store", "mysql://a"),
-                          ("--data", self.data, "--from", "yesterday"),
-                          ("--data", self.data, *late)):  # fmt: skip
+        for arguments in (("--data-folder", "no-such-folder"), ("--store", "mysql://a"),
+                          ("--data-folder", self.data, "--from", "yesterday"),
+                          ("--data-folder", self.data, *late)):  # fmt: skip
             done = usage(*arguments)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertTrue(done.stderr.startswith("sluice usage: "), done.stderr)

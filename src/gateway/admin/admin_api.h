@@ -70,4 +70,16 @@ core::Result<std::string, ChangeError> make_first_admin_key(
     SnapshotKeeper& keeper, const core::Clock& clock, KeyHasher& hasher,
     const std::function<void(std::span<uint8_t>)>& random);
 
+// Makes a key in the project "default", and that where it is missing. The secret.
+core::Result<std::string, ChangeError> make_default_key(
+    SnapshotKeeper& keeper, const core::Clock& clock, KeyHasher& hasher,
+    const std::function<void(std::span<uint8_t>)>& random);
+
+// The key of those on this machine who show none: nobody knows its secret. Made where there is
+// none, also no revoked one.
+inline constexpr std::string_view kGuestKeyId = "key_guest";
+core::Result<void, ChangeError> make_guest_key(
+    SnapshotKeeper& keeper, const core::Clock& clock, KeyHasher& hasher,
+    const std::function<void(std::span<uint8_t>)>& random);
+
 }  // namespace sluice::gateway

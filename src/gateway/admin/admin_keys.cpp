@@ -13,7 +13,9 @@ using contract::ObjectKind;
 
 constexpr size_t kHintCharacters = 4;
 constexpr size_t kIdRandomBytes = 8;
-constexpr std::string_view kAdmin = "admin";  // the id of the first tenant, project and key
+// Ids of the first tenants and of their projects.
+constexpr std::string_view kAdmin = "admin";
+constexpr std::string_view kDefault = "default";
 
 // What the gateway says of a key, and nobody else.
 constexpr std::string_view kOwnMembers[] = {"hash", "hash_key_id", "hint", "created_unix_s",
@@ -54,6 +56,21 @@ std::string new_key_id(const Random& random) {
 
 int64_t unix_s(const core::Clock& clock) {
   return clock.unix_ns() / 1'000'000'000;
+}
+
+// The key, and its project and the tenant of the same id where they are missing.
+core::Result<void, ChangeError> add_first(SnapshotKeeper& keeper, std::string_view tenant_name,
+                                          const contract::Key& key) {
+  return keeper.apply({"command-line", "keys.create", ObjectKind::kKey, key.id,
+                       [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
+                         if (find_object(snapshot->tenants, key.project) == nullptr)
+                           snapshot->tenants.push_back(
+                               {.id = key.project, .name = std::string(tenant_name)});
+                         if (find_object(snapshot->projects, key.project) == nullptr)
+                           snapshot->projects.push_back({.id = key.project, .tenant = key.project});
+                         snapshot->keys.push_back(key);
+                         return {};
+                       }});
 }
 
 // {"key":{…},"secret":"sk-sluice-…"}
@@ -157,23 +174,34 @@ core::Result<std::string, ChangeError> make_first_admin_key(SnapshotKeeper& keep
                   [](const contract::Key& key) { return key.admin && !key.revoked; }))
     return std::string();
   const NewSecret secret = new_secret(hasher, random);
-  const std::string id(kAdmin);
-  contract::Key key{.id = new_key_id(random), .project = id};
+  contract::Key key{.id = new_key_id(random), .project = std::string(kAdmin)};
   set_secret(secret, &key);
   key.created_unix_s = unix_s(clock);
   key.admin = true;
-  const auto done =
-      keeper.apply({"command-line", "keys.create", ObjectKind::kKey, key.id,
-                    [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
-                      if (find_object(snapshot->tenants, id) == nullptr)
-                        snapshot->tenants.push_back({.id = id, .name = "administration"});
-                      if (find_object(snapshot->projects, id) == nullptr)
-                        snapshot->projects.push_back({.id = id, .tenant = id});
-                      snapshot->keys.push_back(key);
-                      return {};
-                    }});
-  if (!done.ok()) return done.error();
+  TRY(add_first(keeper, "administration", key));
   return secret.text;
+}
+
+core::Result<std::string, ChangeError> make_default_key(SnapshotKeeper& keeper,
+                                                        const core::Clock& clock, KeyHasher& hasher,
+                                                        const Random& random) {
+  const NewSecret secret = new_secret(hasher, random);
+  contract::Key key{.id = new_key_id(random), .project = std::string(kDefault)};
+  set_secret(secret, &key);
+  key.created_unix_s = unix_s(clock);
+  TRY(add_first(keeper, "", key));
+  return secret.text;
+}
+
+core::Result<void, ChangeError> make_guest_key(SnapshotKeeper& keeper, const core::Clock& clock,
+                                               KeyHasher& hasher, const Random& random) {
+  if (find_object(keeper.snapshot().keys, kGuestKeyId) != nullptr) return {};
+  contract::Key key{.id = std::string(kGuestKeyId), .project = std::string(kDefault)};
+  set_secret(new_secret(hasher, random), &key);
+  key.hint.clear();
+  key.created_unix_s = unix_s(clock);
+  key.networks = {"127.0.0.0/8", "::1/128"};
+  return add_first(keeper, "", key);
 }
 
 }  // namespace sluice::gateway

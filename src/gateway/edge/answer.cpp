@@ -43,7 +43,8 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
                                      : 0,
       .session = exchange.asked.wishes ? std::string_view(exchange.asked.wishes->session) : "",
       .cache_salt = exchange.cache_salt,
-      .resume_ids = exchange.emitted_ids};
+      .resume_ids = exchange.emitted_ids,
+      .token_ids = exchange.asked.stream};
   const std::string& served = exchange.model->model->id;
   std::string& out = exchange.gateway.body_buffer();
   api::change_body(exchange.body, exchange.asked,
@@ -97,10 +98,13 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
   const bool resume = begun && can_resume(exchange);
   exchange.failure = outcome;
   exchange.failure_text = message;
+  exchange.failed_ns = gateway.now_ns();
   if (!retry && !resume) return give_up(exchange);
   exchange.tried.push_back(exchange.attempt().replica->replica->id);
   if (resume) {
     ++exchange.resumes;
+    exchange.facts.deadline_ns = std::max(exchange.facts.deadline_ns,
+                                          exchange.failed_ns + gateway.options().edge.wait_max_ns);
     exchange.attempt().end = ledger::AttemptEnd::kHandedOver;
     exclude_from_resuming(&exchange);
     gateway.options().metrics.streams_resumed.add();
@@ -364,14 +368,15 @@ Forward send_upstream(Exchange& exchange) {
 
 EventAction keep_one_stream(Exchange& exchange, EventView* event) {
   const api::RelayedAnswer& answer = event->answer;
-  if (exchange.resumes == 0) {
-    if (answer.has_choices && !exchange.identity.known())
-      exchange.identity = api::stream_identity(event->data);
-    return EventAction::kForward;
-  }
+  const bool resumed = exchange.resumes > 0;
+  if (!resumed && answer.has_choices && !exchange.identity.known())
+    exchange.identity = api::stream_identity(event->data);
+  if (!resumed && !answer.has_token_ids) return EventAction::kForward;
   const bool says_nothing = !answer.has_output && answer.finish_reason.empty() && !answer.usage;
-  if (says_nothing) return EventAction::kHold;  // the role, which the client has
-  net::append_sse_data(api::with_identity(event->data, exchange.identity), &event->replacement);
+  if (resumed && says_nothing) return EventAction::kHold;  // the role, which the client has
+  std::string data = api::without_token_ids(event->data);
+  if (resumed) data = api::with_identity(data, exchange.identity);
+  net::append_sse_data(data, &event->replacement);
   return EventAction::kReplace;
 }
 

@@ -100,6 +100,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   bool waited = false;
   UpstreamOutcome failure = UpstreamOutcome::kServerError;  // of the last attempt that failed
   std::string failure_text;
+  int64_t failed_ns = 0;  // when it failed
 
   // ---- the answer
   bool head_sent = false;  // 200 and headers of a stream: heartbeats may come before the rest

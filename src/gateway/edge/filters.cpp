@@ -21,6 +21,7 @@ using contract::Unit;
 constexpr size_t kClientRequestIdBytesMax = 128;
 constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
 constexpr int64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kAskAgainNs = 100'000'000;  // whether a replica has come
 
 Forward refuse(Exchange& exchange, const api::Error& error,
                std::span<const net::OwnedHeader> more = {}) {
@@ -69,6 +70,7 @@ void name_request(const Exchange& exchange, HeaderList* headers) {
   const bool named = !exchange.client_request_id.empty();
   headers->add("x-request-id", named ? exchange.client_request_id : own_id);
   if (named) headers->add("x-sluice-request", own_id);
+  exchange.gateway.allow_origin(headers);
 }
 
 // ---- auth ---------------------------------------------------------------------------------------
@@ -146,7 +148,14 @@ Forward read_body(Exchange& exchange) {
   auto parsed = exchange.gateway.parser().parse(relayed(exchange.kind), request.body);
   if (!parsed.ok()) return refuse(exchange, parsed.error());
   exchange.asked = std::move(parsed).value();
-  exchange.model = exchange.table->directory().find_model(exchange.asked.model);
+  const std::string& asked_model = exchange.asked.model;
+  const std::string& default_model = exchange.gateway.options().default_model;
+  const bool takes_default =
+      !default_model.empty() && (asked_model.empty() || asked_model == "default");
+  if (asked_model.empty() && !takes_default)
+    return refuse(exchange, api::invalid_field("model", "'model' is missing"));
+  exchange.model =
+      exchange.table->directory().find_model(takes_default ? default_model : asked_model);
   // Whether a model exists is nobody's business who may not call it.
   if (exchange.model == nullptr || !exchange.key->may_use_model(*exchange.model))
     return refuse(exchange, api::model_not_found(exchange.asked.model));
@@ -167,12 +176,13 @@ Forward read_body(Exchange& exchange) {
 
 int64_t output_tokens_max(const Exchange& exchange) {
   if (exchange.kind == contract::EventKind::kEmbedding) return 0;
-  const contract::Model& model = *exchange.model->model;
-  int64_t each = exchange.asked.output_tokens_max.value_or(
-      model.max_tokens_default > 0 ? model.max_tokens_default
-      : model.context_tokens > 0   ? model.context_tokens
-                                   : kOutputTokensUnknown);
-  if (model.context_tokens > 0) each = std::min(each, model.context_tokens);
+  const int64_t context_tokens = exchange.table->context_tokens(*exchange.model);
+  const int64_t wanted = exchange.model->model->max_tokens_default;
+  int64_t each =
+      exchange.asked.output_tokens_max.value_or(wanted > 0           ? wanted
+                                                : context_tokens > 0 ? context_tokens
+                                                                     : kOutputTokensUnknown);
+  if (context_tokens > 0) each = std::min(each, context_tokens);
   return each * exchange.asked.choices * exchange.asked.prompts;
 }
 
@@ -336,11 +346,31 @@ Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
                 headers);
 }
 
+// Who has waited, or was failed by a replica, is answered by what there is now.
+void renew_table(Exchange* exchange) {
+  const auto& now = exchange->gateway.table();
+  if (exchange->table == now) return;
+  const KeyEntry* key = now->directory().key_by_id(exchange->key->key->id);
+  const ModelEntry* model = now->directory().find_model(exchange->model->model->id);
+  if (key == nullptr || model == nullptr) return;
+  exchange->table = now;
+  exchange->key = key;
+  exchange->model = model;
+}
+
+// No replica is left, but the one that has just gone may be replaced.
+bool may_wait_for_replacement(const Exchange& exchange, int64_t now_ns) {
+  const int64_t wait_ns = exchange.gateway.options().edge.replacement_wait_ns;
+  if (exchange.attempts.empty()) return now_ns - exchange.arrived_ns < wait_ns;
+  return exchange.failure != UpstreamOutcome::kBusy && now_ns - exchange.failed_ns < wait_ns;
+}
+
 Forward choose_route(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   // A request that has just come has not waited at all.
   const bool first = !exchange.waited && exchange.attempts.empty();
   const int64_t now_ns = first ? exchange.arrived_ns : gateway.now_ns();
+  if (!first) renew_table(&exchange);
   if (exchange.cache_salt.empty()) prepare_route(exchange);
   if (exchange.attempts.empty()) {
     const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
@@ -361,6 +391,12 @@ Forward choose_route(Exchange& exchange) {
       gateway.wait(exchange, now_ns + answer.valve.retry_after_ns);
       return Forward::kWaits;
     case ValveAnswer::Kind::kRefuse:
+      if (answer.valve.refusal == Refusal::kNoReplica &&
+          may_wait_for_replacement(exchange, now_ns)) {
+        exchange.waited = true;
+        gateway.wait(exchange, now_ns + kAskAgainNs);
+        return Forward::kWaits;
+      }
       if (!exchange.attempts.empty()) {
         give_up(exchange);
         return Forward::kAnswered;

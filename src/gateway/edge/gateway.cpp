@@ -14,6 +14,14 @@ namespace {
 constexpr int64_t kTickNs = 50'000'000;
 constexpr int64_t kDrainRetryS = 5;
 
+// Of a page that this machine itself serves.
+bool is_own_origin(std::string_view origin) {
+  const auto url = net::parse_url(origin);
+  if (!url.ok()) return false;
+  const std::string& host = url.value().endpoint.host;
+  return host == "localhost" || host == "127.0.0.1" || host == "::1";
+}
+
 }  // namespace
 
 std::shared_ptr<PromptEstimate> Estimates::prompts_of(std::string_view model) {
@@ -116,6 +124,17 @@ PromptEstimate& Gateway::prompt_estimate(const ModelEntry& model) {
 
 // ---- a request ----------------------------------------------------------------------------------
 
+// The key of those who show none of ours. A page from elsewhere in a browser of this machine is no
+// guest: its reader has not asked for anything.
+const KeyEntry* Gateway::guest(const net::Request& head, std::string_view secret) const {
+  if (options_.guest_key.empty() || secret.starts_with(kSecretPrefix)) return nullptr;
+  const std::string_view origin = head.header("origin").value_or("");
+  if (!origin.empty() && !is_own_origin(origin)) return nullptr;
+  const KeyEntry* key = table_->directory().key_by_id(options_.guest_key);
+  return key != nullptr && !key->key->revoked && key->allows_address(head.remote_address) ? key
+                                                                                          : nullptr;
+}
+
 Gateway::Caller Gateway::authenticate(const net::Request& head) {
   const auto refuse = [&](AuthRefusal why, api::Error error) {
     options_.metrics.auth_refused[static_cast<size_t>(why)].add();
@@ -131,12 +150,14 @@ Gateway::Caller Gateway::authenticate(const net::Request& head) {
                     api::invalid_api_key("more than one Authorization header"));
     said = header.value;
   }
-  if (said.size() <= kScheme.size() ||
-      !net::equal_ignoring_case(said.substr(0, kScheme.size()), kScheme))
+  const bool bears = said.size() > kScheme.size() &&
+                     net::equal_ignoring_case(said.substr(0, kScheme.size()), kScheme);
+  const std::string_view secret = bears ? said.substr(kScheme.size()) : std::string_view();
+  const KeyEntry* key = bears ? table_->directory().find_key(secret, hasher_) : nullptr;
+  if (key == nullptr) key = guest(head, secret);
+  if (key == nullptr && !bears)
     return refuse(AuthRefusal::kNoKey,
                   api::invalid_api_key("send your API key as 'Authorization: Bearer KEY'"));
-  const Directory& directory = table_->directory();
-  const KeyEntry* key = directory.find_key(said.substr(kScheme.size()), hasher_);
   if (key == nullptr)
     return refuse(AuthRefusal::kUnknownKey, api::invalid_api_key("the API key is not known"));
   if (key->key->revoked)
@@ -299,11 +320,14 @@ void Gateway::tick_one(Exchange& exchange, int64_t now) {
                           api::upstream_timeout("the request took too long"));
   }
   if (exchange.state == Exchange::State::kSent && exchange.flight.in_flight() && !exchange.paused &&
-      now > exchange.flight.stall_deadline_ns())
+      now > exchange.flight.stall_deadline_ns() &&
+      now > std::max(exchange.arrived_ns, exchange.last_token_ns) + limits.stall_least_ns)
     return upstream_stalled(exchange);
   if (exchange.state != Exchange::State::kWaiting) return;
-  if (now > exchange.facts.deadline_ns)
+  if (now > exchange.facts.deadline_ns) {
+    if (!exchange.attempts.empty()) return give_up(exchange);
     return refuse(exchange, api::overloaded("no replica was free in time", 1));
+  }
   if (exchange.asked.stream && now - exchange.last_write_ns > limits.heartbeat_ns) {
     exchange.last_write_ns = now;
     begin_stream(exchange);

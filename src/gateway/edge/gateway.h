@@ -61,10 +61,13 @@ class Gateway {
   struct RouteRow;
   static const RouteRow* find_route(const net::Request& request);  // null: no such path
   void begin(const net::Request& request, net::Responder responder, contract::EventKind kind);
-  void answer_health(const net::Request& request, net::Responder responder);
+  void answer_alive(const net::Request& request, net::Responder responder);
   void answer_ready(const net::Request& request, net::Responder responder);
   void list_models(const net::Request& request, net::Responder responder);
   void show_model(const net::Request& request, net::Responder responder);
+  void answer_preflight(const net::Request& request, net::Responder responder);
+  net::Response error_reply(const api::Error& error, std::string_view request_id) const;
+  void send_json(net::Responder& responder, int status, std::string_view body);
 
  public:
   // ---- for the filters and the way back, in this folder only
@@ -92,6 +95,8 @@ class Gateway {
     std::optional<api::Error> refusal = std::nullopt;
   };
   Caller authenticate(const net::Request& head);
+  // What a browser wants to read beside the answer, where its page may.
+  void allow_origin(HeaderList* headers) const;
 
   // Answers with an error, which ends the request as kRefused unless its event is written already.
   void refuse(Exchange& exchange, const api::Error& error,
@@ -106,6 +111,7 @@ class Gateway {
   void client_gone(Exchange& exchange);
 
  private:
+  const KeyEntry* guest(const net::Request& head, std::string_view secret) const;
   void on_tick();
   void tick_one(Exchange& exchange, int64_t now_ns);
   void start_tick();

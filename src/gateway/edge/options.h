@@ -29,10 +29,12 @@ class LimitTable;
 
 // Of one data loop. docs/gateway.md lists them.
 struct EdgeLimits {
-  int64_t requests_max = 20'000;               // running at once; a further one gets 503
-  int64_t waiting_max = 1024;                  // of these, held back by the valve; then 503
-  int64_t wait_max_ns = 30'000'000'000;        // where a request names no deadline
+  int64_t requests_max = 20'000;         // running at once; a further one gets 503
+  int64_t waiting_max = 1024;            // of these, held back by the valve; then 503
+  int64_t wait_max_ns = 30'000'000'000;  // where a request names no deadline
+  int64_t replacement_wait_ns = 0;       // of these, where no replica is left: another may come
   int64_t request_max_ns = 3'600'000'000'000;  // from its arrival to the last byte; then it ends
+  int64_t stall_least_ns = 0;                  // no stream stalls before it was silent so long
   int64_t heartbeat_ns = 10'000'000'000;       // between ": ping" lines of a stream that waits
   int64_t answer_bytes_max = 64 << 20;         // of an answer that is no stream; over it: 502
   int64_t event_bytes_max = 1 << 20;           // of a stream; over it the stream ends
@@ -72,7 +74,10 @@ struct GatewayOptions {
   const contract::ReceiptSigner* signer = nullptr;  // null: no signed receipts
   EndObserver on_end = {};                          // may be empty
   EdgeLimits edge = {};
-  uint64_t seed = 0;  // of chance: trace ids, choices among equals
+  std::string guest_key = {};      // id of the key of those who show none; "": they are refused
+  std::string default_model = {};  // of requests that name none, or "default"; "": they are refused
+  std::string allowed_origin = {};  // of browsers' pages (CORS): "*" any; "" none
+  uint64_t seed = 0;                // of chance: trace ids, choices among equals
 };
 
 }  // namespace sluice::gateway

@@ -5,6 +5,7 @@
 namespace sluice::gateway {
 
 std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
+  if (replica.url.empty()) return nullptr;  // it is still to come
   const auto refuse = [&](std::string_view why) {
     options_.log.error("replica '{}': {}", replica.id, why);
     return nullptr;

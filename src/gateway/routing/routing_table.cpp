@@ -258,6 +258,14 @@ const ModelEntry* RoutingTable::model_with_replica(const ModelEntry& model, int6
   return model.replicas.empty() ? nullptr : &model;
 }
 
+bool RoutingTable::serves(int64_t now_ns) const {
+  return replicas_.empty() || std::ranges::any_of(replicas_, [&](const RoutedReplica& routed) {
+           return routed.entry->replica->state == ReplicaState::kReady &&
+                  routed.tracker->state() == ReplicaState::kReady &&
+                  !routed.tracker->health().out(now_ns);
+         });
+}
+
 PrefixGeometry RoutingTable::prefix_geometry(const ModelEntry& model) const {
   if (model.replicas.size() < 2) return {};
   const ModelState& state = state_of(model);
@@ -276,6 +284,16 @@ void RoutingTable::on_geometry(const ReplicaEntry& replica, const PrefixGeometry
   ModelState& state = state_of(*replica.model);
   state.name_space.store(geometry.name_space, std::memory_order_relaxed);
   state.page_tokens.store(geometry.page_tokens, std::memory_order_release);
+}
+
+void RoutingTable::on_context(const ReplicaEntry& replica, int64_t context_tokens) const {
+  if (context_tokens > 0)
+    state_of(*replica.model).context_tokens.store(context_tokens, std::memory_order_relaxed);
+}
+
+int64_t RoutingTable::context_tokens(const ModelEntry& model) const {
+  if (model.model->context_tokens > 0) return model.model->context_tokens;
+  return state_of(model).context_tokens.load(std::memory_order_relaxed);
 }
 
 void RoutingTable::sweep(int64_t now_ns) const {

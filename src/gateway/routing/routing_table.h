@@ -117,13 +117,18 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
   // `model` where one of its replicas may take a request, now or soon; else its first fallback of
   // which that is true; null where none.
   const ModelEntry* model_with_replica(const ModelEntry& model, int64_t now_ns) const;
+  // A replica is ready and healthy, or none is configured.
+  bool serves(int64_t now_ns) const;
   PrefixGeometry prefix_geometry(const ModelEntry& model) const;
   ValveView valve_of(const ModelEntry& model) const;  // for metrics
+  // Of prompt and answer: as the snapshot says, else as an engine said last; 0: nobody has.
+  int64_t context_tokens(const ModelEntry& model) const;
 
   // ---- the loop that watches replicas
   std::span<const RoutedReplica> replicas() const { return replicas_; }  // by ReplicaEntry::index
   // An engine's greeting: what its pages are keyed with.
   void on_geometry(const ReplicaEntry& replica, const PrefixGeometry& geometry) const;
+  void on_context(const ReplicaEntry& replica, int64_t context_tokens) const;
   PrefixIndex& prefixes() const { return *prefixes_; }
   void sweep(int64_t now_ns) const;  // once a second: who is a TTFT outlier
 
@@ -133,6 +138,7 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
     ValveState valve;
     std::atomic<int32_t> page_tokens = 0;  // 0: no engine has said
     std::atomic<uint64_t> name_space = 0;
+    std::atomic<int64_t> context_tokens = 0;  // 0: no engine has said
   };
 
   RoutingTable() = default;

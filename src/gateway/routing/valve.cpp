@@ -192,11 +192,12 @@ class Decision {
     answer.predicted = chosen.predicted;
     answer.reason = remote_reason;
     if (chosen.local) {
-      const bool remote_allowed =
-          std::ranges::any_of(rated_, [](const Rated& one) { return !one.local; });
+      const bool remote_forbidden = std::ranges::any_of(input_.candidates, [&](const Candidate& c) {
+        return c.pool->place == Place::kRemote && !may_go(facts_, *c.pool);
+      });
       answer.reason = facts_.waited_ns > 0 ? ValveDecision::kWaited
-                      : remote_allowed     ? ValveDecision::kLocal
-                                           : ValveDecision::kLocalForced;
+                      : remote_forbidden   ? ValveDecision::kLocalForced
+                                           : ValveDecision::kLocal;
     }
     answer.local = local_chance(chosen);
     return answer;

@@ -172,6 +172,7 @@ void ReplicaWatcher::Watch::take(std::string_view json) {
   table_->on_geometry(*routed_->entry, {.kind = PrefixGeometry::Kind::kTokens,
                                         .page_tokens = static_cast<int32_t>(news.page_tokens),
                                         .name_space = news.name_space});
+  table_->on_context(*routed_->entry, news.context_tokens_max);
   const bool follows = table_->prefixes().on_pages(
       routed_->slot,
       {.kind = news.snapshot ? PageNews::Kind::kSnapshot : PageNews::Kind::kChanges,
@@ -204,6 +205,7 @@ void ReplicaWatcher::update(std::shared_ptr<const RoutingTable> table) {
   table_ = std::move(table);
   for (const RoutedReplica& routed : table_->replicas()) {
     const contract::Replica& replica = *routed.entry->replica;
+    if (replica.url.empty()) continue;  // it is still to come
     const auto old = before.find(replica.id);
     std::unique_ptr<Watch> watch = old != before.end() && old->second->is_for(replica)
                                        ? std::move(old->second)
