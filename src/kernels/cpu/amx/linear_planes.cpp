@@ -20,7 +20,9 @@ namespace {
 constexpr int kFewAtOnce = 2;
 constexpr int kStripPanels = 2;
 constexpr int64_t kStripOutputs = kStripPanels * kPanel;
-constexpr int64_t kStripPairs = 9;     // of blocks, unpacked at once: 36 KB
+constexpr int64_t kStripPairs = 9;  // of blocks, unpacked at once: 36 KB
+constexpr int64_t kLoneStripPairs =
+    4;  // for one group of rows: a strip that leaves L1 costs more than sums
 constexpr int64_t kStretchPairs = 27;  // whose activations stay in L2
 constexpr int64_t kGroupsAtOnce = 16;  // of 16 rows
 constexpr int64_t kStripsAtOnce = 8;   // whose sums wait while the inputs have several stretches
@@ -148,34 +150,45 @@ void few_rows(const LinearArgs& args, Share outputs) {
   if ((end - begin) % 2 != 0) few_rows_of<kMinima, 1>(args, end - 1, 0);
 }
 
+// `all` in as few parts of at most `most` as it takes, all but the last of one length.
+inline int64_t part_of(int64_t all, int64_t most) {
+  const int64_t parts = (all + most - 1) / most;
+  return (all + parts - 1) / parts;
+}
+inline Share take(int64_t begin, int64_t length, int64_t end) {
+  return {begin, begin + length < end ? begin + length : end};
+}
+
 // Planes of two panels as tiles: 16 rows of 4 values × 16 outputs.
 struct Strip {
   alignas(64) std::byte tiles[kStripPairs][kStripPanels][2][kTileBytes];
 };
 
-// What turns codes to one plane: s in both halves of a lane, t - 8 · s in the low bytes of both
-// halves' sums, and the same for the high bytes.
+// What turns codes to one plane: in 16 bits (s, t - 8 · s) for (code, 1), and the other way round.
 struct PlaneDigits {
-  __m512i scale, low_minimum, high_minimum;
+  __m512i scale_first, minimum_first;
 };
 
 template <bool kMinima>
 inline PlaneDigits plane_digits(const uint8_t* at) {
   const __m512i words = digits<kMinima>(at);
-  const __m512i scale = _mm512_or_si512(_mm512_and_si512(words, _mm512_set1_epi32(0xffff)),
-                                        _mm512_slli_epi32(words, 16));
+  __m512i scale = _mm512_and_si512(words, _mm512_set1_epi32(0xffff));
+  scale = _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16));
   __m512i minimum = _mm512_slli_epi16(_mm512_sub_epi16(_mm512_setzero_si512(), scale), 3);
   if constexpr (kMinima) {
     const __m512i high = _mm512_srli_epi32(words, 16);
     minimum = _mm512_add_epi16(minimum, _mm512_or_si512(high, _mm512_slli_epi32(high, 16)));
   }
-  return {scale, minimum, _mm512_slli_epi16(minimum, 8)};
+  const __m512i low_byte = _mm512_set1_epi16(0xff);
+  // (low & mask) | high
+  return {_mm512_ternarylogic_epi32(scale, low_byte, _mm512_slli_epi16(minimum, 8), 0xea),
+          _mm512_ternarylogic_epi32(minimum, low_byte, _mm512_slli_epi16(scale, 8), 0xea)};
 }
 
-// Bytes code · s + t: even and odd bytes as products of 16 bits, the odd ones already shifted.
+// Bytes code · s + t. even: (code, 1) of the even bytes, odd: (1, code) of the odd ones.
 inline __m512i plane_bytes(__m512i even, __m512i odd, const PlaneDigits& digits) {
-  const __m512i low = _mm512_add_epi16(_mm512_mullo_epi16(even, digits.scale), digits.low_minimum);
-  const __m512i high = _mm512_add_epi16(_mm512_mullo_epi16(odd, digits.scale), digits.high_minimum);
+  const __m512i low = _mm512_maddubs_epi16(even, digits.scale_first);
+  const __m512i high = _mm512_slli_epi16(_mm512_maddubs_epi16(odd, digits.minimum_first), 8);
   return _mm512_ternarylogic_epi32(low, _mm512_set1_epi16(0xff), high, 0xea);  // (low & ff) | high
 }
 
@@ -193,8 +206,11 @@ void unpack_panel(const uint8_t* pair, int64_t pairs, int panel, Strip& strip) {
       std::byte* to = strip.tiles[p][panel][0] + half * 8 * kRowBytes;
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j, to += kRowBytes) {
-        const __m512i even = _mm512_and_si512(codes.words[j], _mm512_set1_epi16(0x00ff));
-        const __m512i odd = _mm512_andnot_si512(_mm512_set1_epi16(0x00ff), codes.words[j]);
+        // (codes & mask) | ones
+        const __m512i even = _mm512_ternarylogic_epi32(codes.words[j], _mm512_set1_epi16(0x00ff),
+                                                       _mm512_set1_epi16(0x0100), 0xea);
+        const __m512i odd = _mm512_ternarylogic_epi32(codes.words[j], _mm512_set1_epi16(-0x0100),
+                                                      _mm512_set1_epi16(0x0001), 0xea);
         Vector::store_ints(to, plane_bytes(even, odd, high));
         Vector::store_ints(to + kTileBytes, plane_bytes(even, odd, low));
       }
@@ -278,20 +294,23 @@ void tile_strip(const LinearArgs& args, int64_t output, Share groups, Share stre
   constexpr PlaneWeights kWeights{kMinima};
   const TileRows layout{args.weights.inputs, args.rows};
   const int64_t pairs = pairs_of(args.weights.inputs);
+  const int64_t panel_bytes = kWeights.panel_bytes(args.weights.inputs);
   const int64_t last_panel = (args.weights.outputs - 1) / kPanel;
   const uint8_t* data[kStripPanels];
   __m512 units[kStripPanels];
   for (int p = 0; p < kStripPanels; ++p) {
     const int64_t panel = output / kPanel + p;
     data[p] = reinterpret_cast<const uint8_t*>(args.weights.data) +
-              (panel < last_panel ? panel : last_panel) * kWeights.panel_bytes(args.weights.inputs);
+              (panel < last_panel ? panel : last_panel) * panel_bytes;
     units[p] = _mm512_loadu_ps(data[p]);
   }
   Strip strip;
   Finish rest;  // of the group before
-  for (int64_t begin = stretch.begin; begin < stretch.end; begin += kStripPairs) {
-    const Share part = {begin,
-                        begin + kStripPairs < stretch.end ? begin + kStripPairs : stretch.end};
+  const bool is_lone = groups.end - groups.begin == 1;
+  const int64_t length =
+      part_of(stretch.end - stretch.begin, is_lone ? kLoneStripPairs : kStripPairs);
+  for (int64_t begin = stretch.begin; begin < stretch.end; begin += length) {
+    const Share part = take(begin, length, stretch.end);
     for (int p = 0; p < kStripPanels; ++p)
       unpack_panel<kMinima>(data[p] + kHeaderBytes + begin * kWeights.pair_bytes(),
                             part.end - part.begin, p, strip);
@@ -324,13 +343,14 @@ void tile_rows(const LinearArgs& args, Share outputs) {
   const int64_t groups = TileRows{args.weights.inputs, args.rows}.groups();
   const int64_t pairs = pairs_of(args.weights.inputs);
   GroupSums sums[kStripsAtOnce][kGroupsAtOnce];
+  const int64_t length = part_of(pairs, kStretchPairs);
   _tile_loadconfig(&kConfig);
   for (int64_t g = 0; g < groups; g += kGroupsAtOnce) {
-    const Share some_groups = {g, g + kGroupsAtOnce < groups ? g + kGroupsAtOnce : groups};
+    const Share some_groups = take(g, kGroupsAtOnce, groups);
     for (int64_t first = outputs.begin; first < outputs.end;
          first += kStripsAtOnce * kStripOutputs) {
-      for (int64_t at = 0; at < pairs; at += kStretchPairs) {
-        const Share stretch = {at, at + kStretchPairs < pairs ? at + kStretchPairs : pairs};
+      for (int64_t at = 0; at < pairs; at += length) {
+        const Share stretch = take(at, length, pairs);
         for (int64_t s = 0; s < kStripsAtOnce; ++s) {
           const int64_t output = first + s * kStripOutputs;
           if (output >= outputs.end) break;
