@@ -150,15 +150,6 @@ void few_rows(const LinearArgs& args, Share outputs) {
   if ((end - begin) % 2 != 0) few_rows_of<kMinima, 1>(args, end - 1, 0);
 }
 
-// `all` in as few parts of at most `most` as it takes, all but the last of one length.
-inline int64_t part_of(int64_t all, int64_t most) {
-  const int64_t parts = (all + most - 1) / most;
-  return (all + parts - 1) / parts;
-}
-inline Share take(int64_t begin, int64_t length, int64_t end) {
-  return {begin, begin + length < end ? begin + length : end};
-}
-
 // Planes of two panels as tiles: 16 rows of 4 values × 16 outputs.
 struct Strip {
   alignas(64) std::byte tiles[kStripPairs][kStripPanels][2][kTileBytes];

@@ -34,5 +34,14 @@ inline void memory_fence() {
   __asm__ volatile("" ::: "memory");
 }
 
+// `all` in as few parts of at most `most` as it takes, all but the last of one length.
+inline int64_t part_of(int64_t all, int64_t most) {
+  const int64_t parts = (all + most - 1) / most;
+  return (all + parts - 1) / parts;
+}
+inline Share take(int64_t begin, int64_t length, int64_t end) {
+  return {begin, begin + length < end ? begin + length : end};
+}
+
 }  // namespace
 }  // namespace sluice::kernels::amx
