@@ -482,13 +482,15 @@ def write_folder(path: pathlib.Path, case: Case, tensors: dict[str, np.ndarray])
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps(config_of(case), indent=1) + "\n")
     out, stored = {}, {}
-    plain = ("token_embd", "output.", "ffn_gate_inp")
+    plain = ("token_embd.weight", "output.weight")
     for name, values in tensors.items():
         given = given_name(name)
         if name.endswith(".bias"):
             out[given] = ("F32", values)
             stored[name] = values
-        elif case.weights == "FP8" and values.ndim == 2 and not any(p in name for p in plain):
+        elif case.weights == "FP8" and values.ndim == 2 and not (
+            name in plain or "ffn_gate_inp" in name
+        ):
             codes, scales, decoded = to_fp8(values)
             out[given] = ("F8_E4M3", codes)
             out[given + "_scale_inv"] = ("F32", scales)

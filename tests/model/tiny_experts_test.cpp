@@ -2,6 +2,9 @@
 // against a float64 forward pass in numpy that decompresses keys and values
 // (tools/make_tiny_expert_models.py).
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
 
 #include <gmock/gmock.h>
 
@@ -43,6 +46,82 @@ INSTANTIATE_TEST_SUITE_P(All, TinyExperts,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// A copy of the FP8 folder, to be broken.
+class BrokenFolder : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+    std::filesystem::copy(std::string(kModelFolder) + "hf-deepseek-fp8", path_);
+  }
+  void TearDown() override { std::filesystem::remove_all(path_); }
+
+  void replace_in_config(const std::string& from, const std::string& to) const {
+    std::ifstream in(path_ / "config.json");
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    std::ofstream(path_ / "config.json") << text.replace(at, from.size(), to);
+  }
+  // The first bytes of a tensor.
+  void overwrite(std::string_view tensor, float value) const {
+    const std::string file = path_ / "model.safetensors";
+    const auto shard = formats::read_safetensors(formats::map_file(file).value()).value();
+    for (const formats::NamedTensor& t : shard.tensors) {
+      if (t.name != tensor) continue;
+      std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+      out.seekp(t.view.data - shard.source->bytes().data());
+      out.write(reinterpret_cast<const char*>(&value), sizeof value);
+      return;
+    }
+    FAIL() << tensor;
+  }
+  std::string error() const {
+    const auto checkpoint = formats::Checkpoint::open(path_);
+    if (!checkpoint.ok()) return checkpoint.error().message;
+    const auto model = Model::load(**checkpoint, {.threads = 1, .step_tokens_max = 1});
+    return model.ok() ? "no error" : model.error().message;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+TEST_F(BrokenFolder, IsWholeBefore) {
+  EXPECT_EQ(error(), "no error");
+}
+
+TEST_F(BrokenFolder, ExpertsThatAreNotThereAreNamedAsStored) {
+  replace_in_config(R"("n_routed_experts": 4)", R"("n_routed_experts": 6)");
+  EXPECT_THAT(error(), AllOf(HasSubstr("model.layers.1.mlp.experts.4.gate_proj.weight"),
+                             HasSubstr("model.layers.2.mlp.experts.5.down_proj.weight"),
+                             HasSubstr("'model.layers.1.mlp.gate.weight': shape 4×128, expected "
+                                       "6×128")));
+}
+
+TEST_F(BrokenFolder, ExpertsThatAreTooManyAreNamedAsStored) {
+  replace_in_config(R"("n_routed_experts": 4)", R"("n_routed_experts": 2)");
+  replace_in_config(R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 1)");
+  EXPECT_THAT(error(), HasSubstr("'model.layers.1.mlp.experts.3.up_proj.weight' is no part of"));
+}
+
+TEST_F(BrokenFolder, ARouterThatCannotChooseIsRefused) {
+  replace_in_config(R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 3)");
+  EXPECT_THAT(error(), HasSubstr("'deepseek2.expert_used_count': 3, expected at most 2"));
+}
+
+TEST_F(BrokenFolder, ScalesMustBeFinite) {
+  overwrite("model.layers.1.mlp.experts.2.up_proj.weight_scale_inv", NAN);
+  overwrite("model.layers.0.self_attn.o_proj.weight_scale_inv", INFINITY);
+  EXPECT_THAT(error(), AllOf(HasSubstr("2 problems"),
+                             HasSubstr("experts.2.up_proj.weight_scale_inv': holds scales that are "
+                                       "not finite"),
+                             HasSubstr("self_attn.o_proj.weight_scale_inv")));
+}
 
 }  // namespace
 }  // namespace sluice::model::testing
