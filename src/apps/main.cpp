@@ -25,6 +25,7 @@ constexpr Verb kVerbs[] = {
      run_bench},
     {"plan", "memory and speed of a model on this machine, before it is loaded", run_plan},
     {"quantize", "the same model in other element types", run_quantize},
+    {"synth", "a model of random weights at a published model's shapes", run_synth},
     {"usage", "what was used and what it came to; the proof that it adds up", run_usage},
     {"simulate", "the gateway's decisions on a virtual clock, from a scenario file", run_simulate},
     {"tokenize", "text on standard input to token ids", run_tokenize},

@@ -1,7 +1,9 @@
-// sluice plan MODEL: what a model takes and how fast it will be here, before it is loaded.
+// sluice plan MODEL|GEOMETRY: what a model takes and how fast it will be, before it is loaded.
 //
-// A sample of the model (its types and shapes, a few layers of random weights) runs on the real
-// forward pass; the missing layers are counted at the median time of the sample's.
+// The limits follow from bytes alone (apps/traffic_report.h), for this machine or another. Of a
+// file on this machine there is a measurement besides: A sample of the model (its types and shapes,
+// a few layers of random weights) runs on the real forward pass; the missing layers are counted at
+// the median time of the sample's.
 #include <algorithm>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +14,7 @@
 #include "apps/model_options.h"
 #include "apps/model_sample.h"
 #include "apps/roof.h"
+#include "apps/traffic_report.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
 #include "core/cpu.h"
@@ -31,6 +34,7 @@ struct Options {
   ModelOptions model;
   int32_t context = 0;
   int32_t prompt = 512;
+  TrafficOptions traffic;
   std::string output = "text";
 };
 
@@ -180,27 +184,76 @@ void print_text(const Plan& plan) {
       plan.sampled_layers, plan.layers);
 }
 
-void print_json(const Plan& plan) {
-  const nlohmann::ordered_json out = {{"name", plan.name},
-                                      {"architecture", plan.architecture},
-                                      {"cpu_info", core::detect_cpu().model},
-                                      {"kernels", plan.kernels},
-                                      {"n_threads", plan.threads},
-                                      {"layers", plan.layers},
-                                      {"sampled_layers", plan.sampled_layers},
-                                      {"parameters", plan.parameters},
-                                      {"file_bytes", plan.file_bytes},
-                                      {"weight_bytes", plan.weight_bytes},
-                                      {"kv_bytes_per_token", plan.kv_token_bytes},
-                                      {"activation_bytes", plan.activation_bytes},
-                                      {"context", plan.context},
-                                      {"memory_bytes", plan.memory_bytes()},
-                                      {"step_bytes", plan.step_bytes},
-                                      {"decode_tok_s", plan.decode_tok_s},
-                                      {"decode_limit_tok_s", plan.decode_limit_tok_s},
-                                      {"prefill_tok_s", plan.prefill_tok_s},
-                                      {"prefill_limit_tok_s", plan.prefill_limit_tok_s}};
+void print_json(const Plan& plan, const TrafficReport& traffic) {
+  nlohmann::ordered_json out = {{"name", plan.name},
+                                {"architecture", plan.architecture},
+                                {"cpu_info", core::detect_cpu().model},
+                                {"kernels", plan.kernels},
+                                {"n_threads", plan.threads},
+                                {"layers", plan.layers},
+                                {"sampled_layers", plan.sampled_layers},
+                                {"parameters", plan.parameters},
+                                {"file_bytes", plan.file_bytes},
+                                {"weight_bytes", plan.weight_bytes},
+                                {"kv_bytes_per_token", plan.kv_token_bytes},
+                                {"activation_bytes", plan.activation_bytes},
+                                {"context", plan.context},
+                                {"memory_bytes", plan.memory_bytes()},
+                                {"step_bytes", plan.step_bytes},
+                                {"decode_tok_s", plan.decode_tok_s},
+                                {"decode_limit_tok_s", plan.decode_limit_tok_s},
+                                {"prefill_tok_s", plan.prefill_tok_s},
+                                {"prefill_limit_tok_s", plan.prefill_limit_tok_s}};
+  out["traffic"] = nlohmann::ordered_json::parse(traffic_json(traffic));
   fmt::print("{}\n", out.dump(1));
+}
+
+// The speed of this machine's memory, measured once.
+double memory_gb_s(const Options& options) {
+  if (options.traffic.memory_gb_s > 0) return options.traffic.memory_gb_s;
+  core::ThreadPool pool(options.model.threads > 0 ? options.model.threads
+                                                  : core::detect_cpu().cores);
+  return machine_roof(pool, RoofSource::kCache).read_gb_s;
+}
+
+core::Result<void> run_geometry(const Options& options) {
+  TrafficOptions traffic = options.traffic;
+  traffic.geometry.name = options.model.model;
+  const plan::Geometry geometry = TRY(read_geometry(traffic.geometry));
+  const Subject subject{.name = std::string(geometry.name),
+                        .size = TRY(size_of_geometry(traffic)),
+                        .context = options.context};
+  const auto found = TRY(make_traffic_report(subject, traffic, memory_gb_s(options)));
+  if (options.output == "json")
+    fmt::print("{}\n", traffic_json(found));
+  else
+    print_traffic_text(found);
+  return {};
+}
+
+core::Result<void> run_file(const Options& options) {
+  const auto checkpoint = TRY(formats::Checkpoint::open(options.model.model));
+  const double cache_bytes = TRY(plan::bytes_per_value(options.traffic.cache));
+  const Subject subject{.name = checkpoint->manifest().name,
+                        .size = TRY(size_of_checkpoint(*checkpoint, cache_bytes)),
+                        .context = options.context};
+  const auto found = TRY(make_traffic_report(subject, options.traffic, memory_gb_s(options)));
+  if (options.traffic.names_a_machine()) {
+    options.output == "json" ? fmt::print("{}\n", traffic_json(found)) : print_traffic_text(found);
+    return {};
+  }
+  const Plan plan = TRY(make_plan(options));
+  if (options.output == "json") {
+    print_json(plan, found);
+    return {};
+  }
+  print_traffic_text(found);
+  print_text(plan);
+  return {};
+}
+
+bool is_geometry(const std::string& name) {
+  return plan::find_geometry(name).ok();
 }
 
 }  // namespace
@@ -208,8 +261,13 @@ void print_json(const Plan& plan) {
 int run_plan(int argc, char** argv) {
   Options options;
   CLI::App app{
-      "Memory and speed of a model on this machine, before it is loaded: a few layers with random\n"
-      "weights of its types and shapes are timed, no tensor of the file is read.",
+      "Memory, traffic and speed of a model before it is loaded. MODEL is a file, or one of the\n"
+      "shapes " +
+          geometry_names() +
+          ".\n"
+          "Limits follow from the bytes that a step reads, on this machine or on one given. Of a "
+          "file on\n"
+          "this machine a few layers with random weights are timed besides; no tensor is read.",
       "sluice plan"};
   add_model_options(app, &options.model);
   app.add_option("--context", options.context, "tokens of KV to count; the model's if not given")
@@ -217,16 +275,14 @@ int run_plan(int argc, char** argv) {
   app.add_option("-p,--n-prompt", options.prompt, "tokens of the prefill step")
       ->capture_default_str()
       ->check(CLI::Range(2, 8192));
+  add_traffic_options(app, &options.traffic);
   add_output_option(app, &options.output);
-  app.footer("Example: sluice plan model.gguf --context 8192");
+  app.footer(
+      "Examples: sluice plan model.gguf --context 8192\n"
+      "          sluice plan deepseek-v3 --type FP8 --experts INT4 --memory-gb-s 600 --gpu h100");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  const auto plan = make_plan(options);
-  if (!plan.ok()) return report("plan", plan.error());
-  if (options.output == "json")
-    print_json(*plan);
-  else
-    print_text(*plan);
-  return 0;
+  const auto done = is_geometry(options.model.model) ? run_geometry(options) : run_file(options);
+  return done.ok() ? 0 : report("plan", done.error());
 }
 
 }  // namespace sluice::apps

@@ -15,6 +15,7 @@ int run_plan(int argc, char** argv);
 int run_quantize(int argc, char** argv);
 int run_serve(int argc, char** argv);
 int run_simulate(int argc, char** argv);
+int run_synth(int argc, char** argv);
 int run_tokenize(int argc, char** argv);
 int run_up(int argc, char** argv);
 int run_usage(int argc, char** argv);

@@ -1,0 +1,33 @@
+// A published model's shapes by name, and what may differ from them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/result.h"
+#include "plan/geometry.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sluice::apps {
+
+struct GeometryOptions {
+  std::string name;
+  int32_t layers = 0;         // 0: the model's
+  int32_t dense_layers = -1;  // leading ones without experts; -1: the model's
+  int32_t vocab = 0;          // 0: the model's
+};
+
+// GEOMETRY and the options below.
+void add_geometry_options(CLI::App& app, GeometryOptions* options);
+// --layers, --dense-layers, --vocab alone.
+void add_shape_options(CLI::App& app, GeometryOptions* options);
+
+core::Result<plan::Geometry> read_geometry(const GeometryOptions& options);
+
+// Names for help texts.
+std::string geometry_names();
+
+}  // namespace sluice::apps

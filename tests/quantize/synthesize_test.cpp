@@ -1,0 +1,144 @@
+#include "quantize/synthesize.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "core/rng.h"
+#include "formats/gguf.h"
+
+namespace sluice::quantize {
+namespace {
+
+namespace fs = std::filesystem;
+using core::DType;
+
+// DeepSeek's shapes, small.
+plan::Geometry small_experts() {
+  plan::Geometry g = plan::find_geometry("deepseek-v3").value();
+  g.layers = 3;
+  g.hidden = 256;
+  g.heads = 2;
+  g.ffn = 512;
+  g.vocab = 64;
+  g.experts.dense_layers = 1;
+  g.experts.count = 8;
+  g.experts.ffn = 256;
+  g.latent.q_rank = 256;
+  return g;
+}
+
+class SynthesizeTest : public ::testing::Test {
+ protected:
+  SynthesizeTest() : folder_(fs::temp_directory_path() / fmt::format("sluice-synth-{}", getpid())) {
+    fs::create_directories(folder_);
+  }
+  ~SynthesizeTest() override { fs::remove_all(folder_); }
+
+  std::string write(const char* name, uint64_t seed, DType rest = DType::kQ8_0) {
+    const std::string path = folder_ / name;
+    const auto bytes = synthesize(small_experts(), {.path = path, .rest = rest, .seed = seed});
+    EXPECT_TRUE(bytes.ok()) << bytes.error().message;
+    std::ifstream in(path, std::ios::binary);
+    std::string found{std::istreambuf_iterator<char>(in), {}};
+    EXPECT_EQ(*bytes, std::ssize(found));
+    return found;
+  }
+  formats::GgufFile read(const char* name) const {
+    return formats::read_gguf(formats::map_file(folder_ / name).value()).value();
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(SynthesizeTest, AFileIsAFunctionOfItsSeed) {
+  const std::string one = write("a.gguf", 1);
+  EXPECT_EQ(one, write("b.gguf", 1));
+  EXPECT_NE(one, write("c.gguf", 2));
+}
+
+TEST_F(SynthesizeTest, TensorsHaveTheGeometrysShapesAndTheirTypes) {
+  write("k.gguf", 1, DType::kQ4_K);
+  const formats::GgufFile file = read("k.gguf");
+  const auto expected = plan::tensors_of(small_experts());
+  ASSERT_EQ(file.tensors.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const core::TensorView& view = file.tensors[i].view;
+    EXPECT_EQ(file.tensors[i].name, expected[i].name);
+    EXPECT_EQ(std::vector(view.shape.begin(), view.shape.begin() + view.dims), expected[i].shape);
+    DType type = DType::kQ4_K;
+    if (expected[i].part == plan::Part::kExperts) type = DType::kQ4_0;
+    if (expected[i].part == plan::Part::kOutput) type = DType::kQ8_0;
+    if (expected[i].name.ends_with("attn_k_b.weight")) type = DType::kQ5_0;  // rows of 128
+    if (expected[i].part == plan::Part::kVectors || expected[i].part == plan::Part::kRouter)
+      type = DType::kF32;
+    EXPECT_EQ(core::info(view.type).name, core::info(type).name) << expected[i].name;
+  }
+  EXPECT_EQ(file.metadata.integer("deepseek2.expert_count").value(), 8);
+  EXPECT_EQ(file.metadata.text("tokenizer.ggml.model").value(), "none");
+}
+
+TEST_F(SynthesizeTest, TensorsOfOneTypeDiffer) {
+  write("a.gguf", 1);
+  const formats::GgufFile file = read("a.gguf");
+  const auto bytes = [&](std::string_view name) {
+    for (const auto& t : file.tensors)
+      if (t.name == name)
+        return std::string(reinterpret_cast<const char*>(t.view.data),
+                           static_cast<size_t>(t.view.bytes()));
+    return std::string();
+  };
+  ASSERT_FALSE(bytes("blk.1.ffn_gate_exps.weight").empty());
+  EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.1.ffn_up_exps.weight"));
+  EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.2.ffn_gate_exps.weight"));
+}
+
+// The share of tokens that choose each expert, most popular first, when router logits are normal.
+std::vector<double> popularity(RouterShape shape, double skew, uint64_t seed) {
+  const std::vector<float> biases = router_biases(shape, skew, seed);
+  std::vector<double> chosen(static_cast<size_t>(shape.experts));
+  core::Rng rng(seed);
+  constexpr int kTokens = 4000;
+  for (int token = 0; token < kTokens; ++token) {
+    std::vector<std::pair<double, size_t>> scores;
+    for (size_t e = 0; e < chosen.size(); ++e) {
+      double logit = -6;  // a sum of twelve uniform numbers is nearly normal
+      for (int i = 0; i < 12; ++i) logit += rng.unit();
+      scores.emplace_back(1 / (1 + std::exp(-logit)) + double{biases[e]}, e);
+    }
+    std::partial_sort(scores.begin(), scores.begin() + shape.used, scores.end(), std::greater<>());
+    for (int i = 0; i < shape.used; ++i) ++chosen[scores[static_cast<size_t>(i)].second];
+  }
+  std::sort(chosen.begin(), chosen.end(), std::greater<>());
+  for (double& c : chosen) c /= kTokens;
+  return chosen;
+}
+
+TEST(RouterBiases, PopularityFollowsZipfsLaw) {
+  constexpr uint64_t kSeed = 20261122;
+  const RouterShape shape{.experts = 64, .used = 4};
+  for (const double skew : {0.0, 0.5, 1.0}) {
+    double sum = 0;
+    for (int rank = 1; rank <= shape.experts; ++rank) sum += std::pow(rank, -skew);
+    const auto found = popularity(shape, skew, kSeed);
+    for (const int rank : {3, 8, 32}) {
+      const double expected = shape.used * std::pow(rank, -skew) / sum;
+      EXPECT_NEAR(found[static_cast<size_t>(rank - 1)], expected, 0.25 * expected)
+          << "skew " << skew << ", rank " << rank << ", seed " << kSeed;
+    }
+  }
+}
+
+TEST(RouterBiases, RanksAreDealtAtRandom) {
+  const auto one = router_biases({64, 4}, 1, 1), two = router_biases({64, 4}, 1, 2);
+  EXPECT_NE(one, two);
+  EXPECT_EQ(one, router_biases({64, 4}, 1, 1));
+}
+
+}  // namespace
+}  // namespace sluice::quantize

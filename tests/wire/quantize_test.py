@@ -1,0 +1,88 @@
+"""The verbs that write and size models without running them: `quantize`, `synth`, `plan` of a
+geometry, and `perplexity --kl-against`."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+MODEL = str(pathlib.Path(__file__).parent.parent / "data" / "models" / "llama.gguf")
+
+
+def run(*arguments: str):
+    command = [os.environ["SLUICE_BINARY"], *arguments]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+class Quantize(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def json_of(self, *arguments: str):
+        done = run(*arguments, "-o", "json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refused(self, code: int, message: str, *arguments: str):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(message.encode(), done.stdout + done.stderr)
+
+    def test_a_converted_model_runs_and_has_its_checksums(self):
+        out = str(self.folder / "q8.gguf")
+        report = self.json_of("quantize", MODEL, out, "--type", "Q8_0", "--attention", "F16")
+        types = {tensor["name"]: tensor["type"] for tensor in report["tensors"]}
+        self.assertEqual(types["blk.0.attn_q.weight"], "F16")
+        self.assertEqual(types["blk.0.ffn_up.weight"], "Q8_0")
+        self.assertEqual(types["blk.0.attn_norm.weight"], "F32")
+        self.assertEqual(run("quantize", out, "--verify").returncode, 0)
+        self.assertEqual(self.json_of("bench", out, "-p", "4", "-n", "4", "-r", "1")[0]["n_prompt"], 4)
+
+    def test_odd_rows_are_printed(self):
+        done = run("quantize", MODEL, "--dry-run", "--type", "Q4_K_M")
+        self.assertIn(b"rows of 32 are no whole blocks of Q4_K (256 values)", done.stdout)
+        self.assertIn(b"get Q5_0", done.stdout)
+
+    def test_wrong_types_and_files_without_checksums_are_refused(self):
+        self.refused(1, "known: F32, F16", "quantize", MODEL, "x.gguf", "--type", "Q9_9")
+        self.refused(1, "--experts: type 'Q9'", "quantize", MODEL, "--type", "Q8_0", "--experts", "Q9")
+        self.refused(1, "sluice.tensor_xxh3", "quantize", MODEL, "--verify")
+
+    def test_a_synthetic_model_is_a_function_of_its_seed(self):
+        paths = [self.folder / name for name in ("a.gguf", "b.gguf", "c.gguf")]
+        for path, seed in zip(paths, ("1", "1", "2"), strict=True):
+            self.json_of("synth", "smollm2-135m", str(path), "--layers", "1", "--vocab", "256",
+                         "--type", "Q4_0", "--seed", seed)  # fmt: skip
+        bytes_of = [path.read_bytes() for path in paths]
+        self.assertEqual(bytes_of[0], bytes_of[1])
+        self.assertNotEqual(bytes_of[0], bytes_of[2])
+        bench = self.json_of("bench", str(paths[0]), "-p", "4", "-n", "4", "-r", "1")
+        self.assertGreater(bench[0]["avg_ts"], 0)
+
+    def test_a_geometrys_limits_are_the_published_ones(self):
+        plan = self.json_of("plan", "deepseek-v3", "--type", "FP8", "--experts", "INT4",
+                            "--memory-gb-s", "600", "--gpu", "h100")  # fmt: skip
+        self.assertEqual(plan["placement"], "hybrid")
+        self.assertAlmostEqual(plan["serial_limit_tok_s"], 46.2, delta=0.02 * 46.2)
+        self.assertAlmostEqual(plan["overlapped_limit_tok_s"], 56.9, delta=0.02 * 56.9)
+        self.assertEqual(plan["parts"]["experts"]["device"], "cpu")
+
+    def test_a_cache_leaves_room_for_sixteen_requests(self):
+        plan = self.json_of("plan", "gpt3-175b", "--type", "F16", "--context", "2048",
+                            "--memory-gb-s", "600", "--gpu", "h100", "--gpus", "8",
+                            "--gpu-memory-gb", "64")  # fmt: skip
+        self.assertEqual(plan["kv_bytes_per_token"], 12288 * 96 * 2 * 2)
+        self.assertEqual(plan["requests_that_fit"], 16)
+
+    def test_a_file_is_planned_for_another_machine(self):
+        plan = self.json_of("plan", MODEL, "--memory-gb-s", "100", "--context", "16")
+        self.assertEqual(plan["parts"]["attention"]["device"], "cpu")
+        self.assertGreater(plan["serial_limit_tok_s"], 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
