@@ -209,6 +209,7 @@ std::string GatewayProcess::metrics_text() const {
                               .snapshot_generation = table_->directory().generation(),
                               .ledger_lag_records = follower.lag_records,
                               .ledger_lag_ns = follower.lag_ns,
+                              .journal_bytes = journal_->bytes(),
                               .spans_dropped = spans_dropped,
                               .resident_bytes = resident_bytes()};
   const int64_t now_ns = clock_.now_ns();
@@ -221,8 +222,11 @@ std::string GatewayProcess::metrics_text() const {
                               .requests_running = replica.tracker->streams(),
                               .queued_tokens = view.queued_prompt_tokens});
   }
-  for (const gateway::ModelEntry& model : table_->directory().models())
-    input.valves.push_back({.model = model.model->id, .open = table_->valve_of(model).open});
+  for (const gateway::ModelEntry& model : table_->directory().models()) {
+    const gateway::ValveView valve = table_->valve_of(model);
+    input.valves.push_back(
+        {.model = model.model->id, .open = valve.open, .saturation = valve.saturation});
+  }
   return gateway::metrics_text(input);
 }
 

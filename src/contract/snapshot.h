@@ -81,6 +81,7 @@ struct Project {
 };
 
 struct Key {
+  static constexpr int64_t kShareMax = 1000;
   std::string id = {};  // "key_…", public: logs and usage name it
   std::string project = {};
   std::string hash = {};         // HMAC-SHA-256 of the secret, hexadecimal
@@ -93,6 +94,7 @@ struct Key {
   std::map<std::string, std::string> labels = {};
   Limits limits = {};
   RequestDefaults defaults = {};
+  int64_t share = 1;     // of compute beside other keys, while requests wait: 1 to kShareMax
   bool admin = false;    // may call /admin/v1
   bool revoked = false;  // kept, so that usage can be read
   bool operator==(const Key&) const = default;

@@ -107,6 +107,7 @@ void fields(V& visit, T& object) {
   visit.value("labels", object.labels);
   visit.value("limits", object.limits);
   visit.value("defaults", object.defaults);
+  visit.value("share", object.share);
   visit.value("admin", object.admin);
   visit.value("revoked", object.revoked);
 }

@@ -196,6 +196,8 @@ class Validator {
     if (!is_id(key.hash_key_id)) add(path / "hash_key_id", "'{}' is no id", key.hash_key_id);
     check_not_negative(path / "created_unix_s", key.created_unix_s);
     check_not_negative(path / "expires_unix_s", key.expires_unix_s);
+    if (key.share < 1 || key.share > Key::kShareMax)
+      add(path / "share", "{} is not within 1 to {}", key.share, Key::kShareMax);
     for (size_t i = 0; i < key.models.size(); ++i)
       check_reference((path / "models")[i], "model", models_, key.models[i]);
     for (size_t i = 0; i < key.networks.size(); ++i)

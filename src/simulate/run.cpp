@@ -186,7 +186,8 @@ core::Result<void> Run::arrive(const Event& event) {
     next_of_writer(index, event.at_ns + *retry_after_ns);
     return {};
   }
-  if (!waiting_.push({static_cast<uint64_t>(index), "", 0, 0})) return refuse(index, kSecond);
+  if (!waiting_.push({.handle = static_cast<uint64_t>(index), .key = {}, .model = {}}))
+    return refuse(index, kSecond);
   return ask_waiting();
 }
 

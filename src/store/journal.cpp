@@ -297,6 +297,12 @@ std::string Journal::trouble() const {
   return impl_->trouble;
 }
 
+int64_t Journal::bytes() const {
+  const std::lock_guard lock(impl_->mutex);
+  const size_t files = impl_->finished.size() + 1 + (impl_->spare ? 1 : 0);
+  return static_cast<int64_t>(files) * impl_->options.segment_bytes;
+}
+
 core::Result<void> Journal::remove_applied(uint64_t sequence) {
   std::vector<std::string> paths;
   {

@@ -54,6 +54,7 @@ class Journal final : public contract::RecordSink {
   uint64_t start() const;  // of this folder, the last one's plus 1 or more: contract::RequestIds
   const Recovery& recovery() const;
   uint64_t last_sequence() const;
+  int64_t bytes() const;  // of its files
 
   // Waits for the disk: what was appended before the call is durable after it, and JournalReader
   // gives it.

@@ -43,6 +43,8 @@ TEST(Validate, NamesEveryKindOfFault) {
        [](Snapshot* s) { s->tenants[0].limits.tokens_per_day = -1; }},
       {"tenants[0].limits.money_per_day",
        [](Snapshot* s) { s->tenants[0].limits.money_per_day = NanoMoney{-1}; }},
+      {"keys[0].share", [](Snapshot* s) { s->keys[0].share = 0; }},
+      {"keys[0].share", [](Snapshot* s) { s->keys[0].share = 1001; }},
       {"tenants[0].limits.burst_ms", [](Snapshot* s) { s->tenants[0].limits.burst_ms = 0; }},
       {"projects[0].tenant", [](Snapshot* s) { s->projects[0].tenant = "nobody"; }},
       {"keys[0].project", [](Snapshot* s) { s->keys[0].project = "nothing"; }},

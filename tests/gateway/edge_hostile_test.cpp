@@ -78,6 +78,11 @@ std::vector<HostileRow> smuggling_rows() {
       {"CONNECT", "CONNECT evil:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405},
       {"TRACE", "TRACE /livez HTTP/1.1\r\nHost: a\r\n\r\n", 405},
       {"a method nobody knows", "BREW /livez HTTP/1.1\r\nHost: a\r\n\r\n", 501},
+  };
+}
+
+std::vector<HostileRow> grammar_rows() {
+  return {
       {"chunks before HTTP/1.1",
        "POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: "
        "chunked\r\n\r\n0\r\n\r\n",
@@ -210,6 +215,15 @@ std::vector<HostileRow> body_rows() {
       {"include_usage that is text", with("\"stream_options\":{\"include_usage\":\"yes\"}"), 400},
       {"include_usage given twice",
        with("\"stream_options\":{\"include_usage\":true,\"include_usage\":false}"), 400},
+  };
+}
+
+std::vector<HostileRow> wish_and_encoding_rows() {
+  const std::string messages = R"("messages":[{"role":"user","content":"x"}])";
+  const auto with = [&](std::string_view fields) {
+    return body_row(fmt::format("{{\"model\":\"m\",{},{}}}", messages, fields));
+  };
+  return {
       {"another tenant's cache", with("\"sluice\":{\"cache_salt\":\"x\"}"), 400},
       {"tokens put into the answer", with("\"sluice\":{\"resume_ids\":[1]}"), 400},
       {"another prompt for the engine", with("\"sluice\":{\"prompt_ids\":[1]}"), 400},
@@ -249,7 +263,8 @@ TEST(EdgeHostile, EachIsAnsweredAndNothingIsSentOn) {
   });
   Edge edge(edge_snapshot({upstream.port()}));
   std::vector<HostileRow> all;
-  for (const auto& rows : {smuggling_rows(), size_and_path_rows(), key_rows(), body_rows()})
+  for (const auto& rows : {smuggling_rows(), grammar_rows(), size_and_path_rows(), key_rows(),
+                           body_rows(), wish_and_encoding_rows()})
     all.insert(all.end(), rows.begin(), rows.end());
   EXPECT_GE(all.size(), 60U);
   for (const HostileRow& row : all) {
@@ -277,7 +292,9 @@ TEST(EdgeHostile, NothingIsReadBehindAnUnclearEnd) {
     responder.send(200, {}, kAnswer);
   });
   Edge edge(edge_snapshot({upstream.port()}));
-  for (const HostileRow& row : smuggling_rows()) {
+  std::vector<HostileRow> all_rows = smuggling_rows();
+  for (HostileRow& row : grammar_rows()) all_rows.push_back(std::move(row));
+  for (const HostileRow& row : all_rows) {
     SCOPED_TRACE(row.what);
     if (row.status == 405) continue;  // well formed: the connection stays
     net::RawClient client(edge.port());

@@ -247,12 +247,14 @@ TEST(EdgeProxy, AClientThatGoesCancelsTheUpstream) {
     client.send(post_text(kStreamBody));
     asked.get_future().wait();
     if (after_first_token) client.read_until("\"a\"");
+    EXPECT_EQ(edge.metrics().streaming.value(), after_first_token ? 1 : 0);
     client.close();
     const contract::UsageEvent event = edge.records().events(1)[0];
     EXPECT_EQ(event.outcome,
               after_first_token ? Outcome::kClientAbort : Outcome::kClientAbortBeforeFirstToken);
     EXPECT_EQ(quantity(event, Unit::kOutputToken), after_first_token ? 1 : 0);
     EXPECT_EQ(event.status, 499);
+    EXPECT_EQ(edge.metrics().streaming.value(), 0);
     closed.get_future().wait();
     edge.records().expect_balanced();
     upstream.destroy();

@@ -42,22 +42,31 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
   LoopMetrics first, second;
   first.count(event());
   first.count(event());
-  second.count(event());
+  contract::UsageEvent dear = event();
+  dear.lines[0].amount = {749'999'999'500'000'001};  // no double holds the sum
+  second.count(dear);
   second.limits_refused[static_cast<size_t>(Dimension::kTokensPerDay)].add();
   const LoopMetrics* loops[] = {&first, &second};
-  const std::string text = metrics_text({.loops = loops, .ledger_lag_records = 12});
+  const std::string text =
+      metrics_text({.loops = loops,
+                    .valves = {{.model = "m", .open = true, .saturation = 0.75}},
+                    .ledger_lag_records = 12,
+                    .journal_bytes = 1 << 26});
   for (const char* line : {
            R"(sluice_gateway_requests_total{model="m\"x",outcome="complete"} 3)",
            R"(sluice_gateway_usage_total{model="m\"x",unit="output_token"} 21)",
            R"(sluice_gateway_valve_decisions_total{model="m\"x",decision="remote_target"} 3)",
            R"(sluice_gateway_target_missed_total{model="m\"x"} 3)",
-           R"(sluice_gateway_money_total{model="m\"x",side="sale"} 0.75)",
+           R"(sluice_gateway_money_nano_total{model="m\"x",side="sale"} 750000000000000001)",
            R"(sluice_gateway_ttft_seconds_bucket{model="m\"x",le="0.025"} 0)",
            R"(sluice_gateway_ttft_seconds_bucket{model="m\"x",le="0.05"} 3)",
            R"(sluice_gateway_ttft_seconds_count{model="m\"x"} 3)",
            R"(sluice_gateway_request_seconds_sum{model="m\"x"} 4.5)",
            R"(sluice_gateway_limits_refused_total{limit="tokens_per_day"} 1)",
            "sluice_gateway_ledger_lag_records 12",
+           "sluice_gateway_journal_bytes 67108864",
+           R"(sluice_gateway_valve_open{model="m"} 1)",
+           R"(sluice_gateway_valve_saturation{model="m"} 0.75)",
        })
     EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
 }

@@ -37,7 +37,7 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
       .ttft_ns = target.ttft.limit_ns,
       .tpot_ns = target.tpot.limit_ns,
       .total_ns = target.total.limit_ns,
-      .priority = effective_defaults(*exchange.key->key, *exchange.model->model).priority,
+      .priority = exchange.priority,
       .deadline_ns = wished_deadline ? std::max<int64_t>(1'000'000, exchange.facts.deadline_ns -
                                                                         exchange.gateway.now_ns())
                                      : 0,
@@ -312,7 +312,7 @@ class EventForwarder {
   void write(std::string_view bytes) {
     if (bytes.empty() || !exchange_.responder.is_open()) return;
     begin_stream(exchange_);
-    exchange_.begun = true;
+    if (!std::exchange(exchange_.begun, true)) exchange_.gateway.options().metrics.streaming.add();
     exchange_.responder.write(bytes);
   }
 
@@ -358,6 +358,8 @@ Forward send_upstream(Exchange& exchange) {
   exchange.is_events = false;
   exchange.paused = false;
   exchange.state = Exchange::State::kSent;
+  if (exchange.attempts.size() == 1 && !exchange.waited)
+    gateway.options().metrics.added.record_ns(gateway.now_ns() - exchange.arrived_ns);
   exchange.call = upstream->client->send({.method = net::Method::kPost,
                                           .target = target,
                                           .headers = headers.view(),

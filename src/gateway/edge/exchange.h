@@ -54,6 +54,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   State state = State::kFiltering;
   size_t index = 0;                       // in the gateway's table
   uint64_t handle = 0;                    // in the waiting queue
+  bool queued = false;                    // it is there
   size_t next_filter = 0;                 // where a request that waited goes on
   const net::Request* request = nullptr;  // while its handler runs, then null
 
@@ -89,6 +90,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
 
   // ---- where
   RouteFacts facts;
+  int32_t priority = 0;
   std::vector<uint64_t> chain;
   uint64_t session = 0;
   std::string cache_salt;

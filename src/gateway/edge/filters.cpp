@@ -130,6 +130,7 @@ std::optional<api::Error> apply_wishes(const api::RelayedWishes& wishes, Exchang
                                 "'sluice.data_class' must be public, internal or private");
     facts.data_class = std::max(facts.data_class, *data_class);
   }
+  if (wishes.priority) exchange->priority = std::min(exchange->priority, *wishes.priority);
   if (wishes.deadline_ns) facts.deadline_ns = exchange->arrived_ns + *wishes.deadline_ns;
   return std::nullopt;
 }
@@ -163,6 +164,7 @@ Forward read_body(Exchange& exchange) {
   exchange.facts.target = defaults.target;
   exchange.facts.policy = defaults.policy;
   exchange.facts.data_class = defaults.data_class;
+  exchange.priority = defaults.priority;
   exchange.facts.deadline_ns = exchange.arrived_ns + exchange.gateway.options().edge.wait_max_ns;
   if (exchange.asked.wishes) {
     const auto error = apply_wishes(*exchange.asked.wishes, &exchange);
@@ -429,6 +431,21 @@ void tell_route(const Exchange& exchange, HeaderList* headers) {
     headers->add("x-sluice-model", replica.model->model->id);
 }
 
+// Only what is served while others wait takes something from them.
+void charge_share(Exchange& exchange, const contract::UsageEvent& event) {
+  FairQueue& waiting = exchange.gateway.waiting_queue();
+  if (waiting.size() == 0 || event.lines.empty()) return;
+  FairQueue::Served served{.share = static_cast<int32_t>(exchange.key->key->share)};
+  for (const contract::UsageLine& line : event.lines) {
+    if (line.side == contract::LineSide::kCostOnly) continue;
+    if (line.unit == Unit::kPromptToken) served.prompt_tokens += line.quantity;
+    if (line.unit == Unit::kCachedPromptToken) served.cached_tokens += line.quantity;
+    if (line.unit == Unit::kOutputToken || line.unit == Unit::kReasoningToken)
+      served.output_tokens += line.quantity;
+  }
+  waiting.charge(exchange.key->key->id, served);
+}
+
 EventAction time_tokens(Exchange& exchange, EventView* event) {
   if (!event->answer.has_output) return EventAction::kForward;
   const int64_t now_ns = exchange.gateway.now_ns();
@@ -494,7 +511,11 @@ constexpr std::array<Filter, 7> kFilters = {{
      .on_start = tell_limits,
      .on_event = book_output,
      .on_end = settle_limits},
-    {.name = "route", .forward = choose_route, .on_start = tell_route, .on_event = time_tokens},
+    {.name = "route",
+     .forward = choose_route,
+     .on_start = tell_route,
+     .on_event = time_tokens,
+     .on_end = charge_share},
     {.name = "record",
      .forward = record_reservation,
      .on_event = take_usage,

@@ -245,12 +245,11 @@ bool Gateway::end(Exchange& exchange, contract::Outcome outcome, int status) {
 }
 
 void Gateway::forget(Exchange& exchange) {
-  if (exchange.state == Exchange::State::kWaiting) {
-    waiting_.remove(exchange.handle);
-    options_.metrics.waiting.add(-1);
-  }
+  if (exchange.state == Exchange::State::kWaiting) options_.metrics.waiting.add(-1);
+  leave_queue(exchange);
   exchange.state = Exchange::State::kEnded;
   options_.metrics.running.add(-1);
+  if (exchange.begun) options_.metrics.streaming.add(-1);
   const size_t index = exchange.index;
   std::swap(exchanges_[index], exchanges_.back());
   exchanges_[index]->index = index;
@@ -273,36 +272,45 @@ void Gateway::client_gone(Exchange& exchange) {
 // ---- waiting ------------------------------------------------------------------------------------
 
 void Gateway::wait(Exchange& exchange, int64_t at_ns) {
-  const bool kept = waiting_.push(
-      {.handle = exchange.handle,
-       .tenant = exchange.key->tenant().tenant->id,
-       .priority = effective_defaults(*exchange.key->key, *exchange.model->model).priority,
-       .deadline_ns = exchange.facts.deadline_ns});
-  if (!kept) return refuse(exchange, api::overloaded("too many requests wait", 1));
+  if (!exchange.queued)
+    exchange.queued = waiting_.push({.handle = exchange.handle,
+                                     .key = exchange.key->key->id,
+                                     .model = exchange.model->model->id,
+                                     .priority = exchange.priority,
+                                     .deadline_ns = exchange.facts.deadline_ns});
+  if (!exchange.queued) return refuse(exchange, api::overloaded("too many requests wait", 1));
   exchange.state = Exchange::State::kWaiting;
   if (exchange.last_write_ns == 0) exchange.last_write_ns = now_ns();
   options_.metrics.waiting.add();
   wake_at_ns_ = wake_at_ns_ == 0 ? at_ns : std::min(wake_at_ns_, at_ns);
 }
 
-// A place may be free: those who wait are asked about in their order until one has to wait on.
+// A place may be free: those who wait are asked about in their order, of each model until one has
+// to wait on.
 void Gateway::wake_waiting() {
   if (waiting_.size() == 0 || wake_timer_.running()) return;
   wake_timer_.start(0, [this] {
     wake_at_ns_ = 0;
-    for (int64_t left = waiting_.size(); left > 0; --left) {
-      const std::optional<WaitingRequest> next = waiting_.pop();
-      if (!next) return;
+    std::vector<std::string> busy;
+    while (const WaitingRequest* next = waiting_.first(busy)) {
       const auto found = std::find_if(exchanges_.begin(), exchanges_.end(),
                                       [&](const auto& one) { return one->handle == next->handle; });
-      if (found == exchanges_.end()) continue;
+      ASSERT(found != exchanges_.end(), "request {} waits and has ended", next->handle);
       const std::shared_ptr<Exchange> exchange = *found;
+      std::string model = next->model;
       options_.metrics.waiting.add(-1);
       exchange->state = Exchange::State::kFiltering;
       run_forward(*exchange);
-      if (exchange->state == Exchange::State::kWaiting) return;
+      if (exchange->state == Exchange::State::kWaiting)
+        busy.push_back(std::move(model));
+      else
+        leave_queue(*exchange);
     }
   });
+}
+
+void Gateway::leave_queue(Exchange& exchange) {
+  if (std::exchange(exchange.queued, false)) waiting_.remove(exchange.handle);
 }
 
 // ---- time ---------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class LoopMetrics {
   Counter streaming;        // of these, those whose first byte has left
   Counter waiting;          // of these, held back by the valve
   Counter journal_refused;  // records that could not be kept
-  DurationHistogram added;  // of the gateway itself: the answer's total without the upstream's
+  DurationHistogram added;  // from the arrival to its being sent, of those that did not wait
 
   // Any thread.
   template <typename Visitor>

@@ -136,12 +136,11 @@ void write_models(Writer* out, const std::map<std::string, ModelSum>& models) {
               "Requests that missed their target.");
   for (const auto& [model, sum] : models)
     out->sample("sluice_gateway_target_missed_total", {{"model", model}}, sum.target_missed);
-  out->family("sluice_gateway_money_total", "counter",
-              "Money in the currency's unit: sale to tenants, cost to suppliers.");
+  out->family("sluice_gateway_money_nano_total", "counter",
+              "Money in nano-units of the currency: sale to tenants, cost to suppliers.");
   for (const auto& [model, sum] : models)
     for (const auto& [side, nano] : {std::pair("sale", sum.amount_nano), {"cost", sum.cost_nano}})
-      out->sample("sluice_gateway_money_total", {{"model", model}, {"side", side}},
-                  static_cast<double>(nano) * kNano);
+      out->sample("sluice_gateway_money_nano_total", {{"model", model}, {"side", side}}, nano);
 }
 
 struct DurationRow {
@@ -211,7 +210,8 @@ void write_loops(Writer* out, std::span<const LoopMetrics* const> loops) {
   out->family("sluice_gateway_auth_refused_total", "counter", "Requests without a valid key.");
   for (size_t i = 0; i < refusals.size(); ++i)
     out->sample("sluice_gateway_auth_refused_total", {{"reason", kAuthLabels[i]}}, refusals[i]);
-  out->family("sluice_gateway_added_seconds", "histogram", "Time that the gateway itself added.");
+  out->family("sluice_gateway_added_seconds", "histogram",
+              "From a request's arrival to its being sent on, where it did not wait.");
   out->histogram("sluice_gateway_added_seconds", {}, added.counts, added.sum_ns);
 }
 
@@ -231,6 +231,10 @@ void write_places(Writer* out, const MetricsInput& input) {
   out->family("sluice_gateway_valve_open", "gauge", "1: remotes take what local pools cannot.");
   for (const ValveGauge& valve : input.valves)
     out->sample("sluice_gateway_valve_open", {{"model", valve.model}}, valve.open ? 1 : 0);
+  out->family("sluice_gateway_valve_saturation", "gauge",
+              "Of the local pools at the last decision: 1 opens the valve, 0.7 closes it.");
+  for (const ValveGauge& valve : input.valves)
+    out->sample("sluice_gateway_valve_saturation", {{"model", valve.model}}, valve.saturation);
 }
 
 void write_rest(Writer* out, const MetricsInput& input) {

@@ -22,7 +22,8 @@ struct ReplicaGauge {
 
 struct ValveGauge {
   std::string model = {};
-  bool open = false;  // remotes take what local pools cannot
+  bool open = false;        // remotes take what local pools cannot
+  double saturation = 0.0;  // of its local pools, at the last decision; 1: no place is free
 };
 
 // Gathered on the thread that answers the scrape.

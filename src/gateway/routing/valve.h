@@ -54,6 +54,7 @@ struct Candidate {
 struct ValveView {
   std::array<double, kStatistics> miss_allowed = {1.0, 1.0, 1.0};  // by the strictest statistic
   bool open = false;                                               // local pools are saturated
+  double saturation = 0.0;                                         // of them, at the last decision
   // The q of the contract, for metrics and headers.
   double q(contract::Statistic statistic) const;
 };

@@ -35,6 +35,7 @@ void ValveState::on_outcome(const LocalChance& chance, Met met) {
 }
 
 void ValveState::on_saturation(double saturation, int64_t now_ns) {
+  saturation_.store(saturation, kRelaxed);
   if (saturation >= kOpenAt) {
     open_.store(true, kRelaxed);
     below_since_ns_.store(0, kRelaxed);
@@ -52,6 +53,7 @@ ValveView ValveState::view() const {
   for (size_t i = 0; i < log_allowed_.size(); ++i)
     view.miss_allowed[i] = std::exp(log_allowed_[i].load(kRelaxed));
   view.open = open_.load(kRelaxed);
+  view.saturation = saturation_.load(kRelaxed);
   return view;
 }
 

@@ -33,6 +33,7 @@ class ValveState {
  private:
   std::array<std::atomic<double>, kStatistics> log_allowed_{};  // by contract::Statistic
   std::atomic<bool> open_ = false;
+  std::atomic<double> saturation_ = 0.0;
   std::atomic<int64_t> below_since_ns_ = 0;  // 0: not below kCloseAt
 };
 
