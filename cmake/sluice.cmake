@@ -15,9 +15,6 @@ if(SLUICE_SANITIZE)
     # g++ 12 loses track of std::variant between the checks; the release build keeps the warning.
     target_compile_options(sluice_options INTERFACE -Wno-maybe-uninitialized)
   endif()
-  if(SLUICE_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(sluice_options INTERFACE -Wno-tsan) # asio's fences, beside its mutexes
-  endif()
 endif()
 
 # sluice_folder(NAME USES folder... LIBRARIES target...)

@@ -25,9 +25,9 @@ class Caller:
         self.connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc)
         self.headers = {"Authorization": f"Bearer {key}"}
 
-    def call(self, method: str, path: str, body=None):
+    def call(self, method: str, path: str, body=None, headers=None):
         text = None if body is None else json.dumps(body)
-        self.connection.request(method, path, text, self.headers)
+        self.connection.request(method, path, text, self.headers | (headers or {}))
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read() or "null")
 
@@ -43,7 +43,8 @@ def fill(admin: Caller, count: int) -> None:
             "hash": hashlib.sha256(str(i).encode()).hexdigest(),
             "limits": {"requests_per_minute": 600, "tokens_per_day": 1_000_000},
         })  # fmt: skip
-    status, answer = admin.call("PUT", "/admin/v1/snapshot", snapshot)
+    generation = {"If-Match": f'"{snapshot["generation"]}"'}
+    status, answer = admin.call("PUT", "/admin/v1/snapshot", snapshot, generation)
     assert status == 200, answer
 
 

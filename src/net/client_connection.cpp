@@ -1,15 +1,15 @@
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
-#include <boost/asio/connect.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include "net/http_client_impl.h"
 
 namespace sluice::net {
 namespace {
-
-using asio::ip::tcp;
-using boost::system::error_code;
 
 constexpr size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerEvent = 16;  // then the other connections have their turn
@@ -18,45 +18,55 @@ constexpr int64_t kTrustedIdleNs = 500'000;
 }  // namespace
 
 ClientConnection::ClientConnection(ClientCore& core)
-    : core_(core),
-      resolver_(core.loop.impl().context),
-      connecting_(core.loop.impl().context),
-      socket_(core.loop.impl().poller, *this, -1),
-      parser_(&core.message_limits) {}
+    : core_(core), socket_(core.loop.impl().poller, *this, -1), parser_(&core.message_limits) {}
 
 void ClientConnection::open() {
   phase_begin_ns_ = core_.loop.now_ns();
-  error_code error;
-  const asio::ip::address address = asio::ip::make_address(core_.endpoint.host, error);
-  const std::string port = std::to_string(core_.endpoint.port);
-  if (!error)
-    return connect(tcp::resolver::results_type::create(tcp::endpoint(address, core_.endpoint.port),
-                                                       core_.endpoint.host, port));
-  resolver_.async_resolve(
-      core_.endpoint.host, port,
-      [self = shared_from_this()](const error_code& failed, tcp::resolver::results_type found) {
-        if (self->phase_ != Phase::kConnecting) return;
-        if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
-        self->connect(found);
+  const Endpoint& to = core_.endpoint;
+  if (const auto address = numeric_address(to.host, to.port)) {
+    addresses_ = {*address};
+    return connect_next();
+  }
+  EventLoop& loop = core_.loop;
+  loop.impl().resolver->resolve(
+      to.host, to.port, [&loop, self = shared_from_this()](Resolver::Addresses found) mutable {
+        loop.post([self = std::move(self), found = std::move(found)]() mutable {
+          if (self->phase_ != Phase::kConnecting) return;
+          if (!found.ok()) return self->fail(CallEnd::kNotConnected, found.error().message);
+          self->addresses_ = std::move(found).value();
+          std::reverse(self->addresses_.begin(), self->addresses_.end());
+          self->connect_next();
+        });
       });
 }
 
-void ClientConnection::connect(const tcp::resolver::results_type& addresses) {
-  asio::async_connect(connecting_, addresses,
-                      [self = shared_from_this()](const error_code& failed, const tcp::endpoint&) {
-                        if (self->phase_ != Phase::kConnecting) return;
-                        if (failed) return self->fail(CallEnd::kNotConnected, failed.message());
-                        self->connected();
-                      });
+// Writable: connected, or refused.
+void ClientConnection::connect_next() {
+  int fault = EHOSTUNREACH;
+  while (!addresses_.empty()) {
+    const SocketAddress address = addresses_.back();
+    addresses_.pop_back();
+    socket_.close();
+    const int descriptor =
+        ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (descriptor >= 0) socket_.open(descriptor);
+    const bool begun =
+        descriptor >= 0 &&
+        (::connect(descriptor, address.data(), address.bytes) == 0 || errno == EINPROGRESS);
+    if (begun) return socket_.wait_writable();
+    fault = errno;
+  }
+  fail_soon(CallEnd::kNotConnected, std::strerror(fault));
 }
 
-void ClientConnection::connected() {
-  error_code error;
-  keep_from_children(connecting_.native_handle());
-  connecting_.non_blocking(true, error);
-  if (!error) connecting_.set_option(tcp::no_delay(true), error);
-  if (error) return fail(CallEnd::kNotConnected, error.message());
-  socket_.open(connecting_.release());
+void ClientConnection::on_connected() {
+  int fault = 0;
+  socklen_t bytes = sizeof fault;
+  ::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &fault, &bytes);
+  if (fault != 0 && !addresses_.empty()) return connect_next();
+  if (fault != 0) return fail(CallEnd::kNotConnected, std::strerror(fault));
+  const int on = 1;
+  ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (!core_.tls) return ready();
   tls_ = TlsStream::connect(core_.tls->source(), socket_.native_handle(), core_.endpoint.host);
   shake_hands();
@@ -111,10 +121,7 @@ void ClientConnection::close() {
   if (phase_ == Phase::kClosed) return;
   const Phase phase_before = std::exchange(phase_, Phase::kClosed);
   const std::shared_ptr<ClientConnection> self = shared_from_this();
-  error_code ignored;
-  resolver_.cancel();
   if (tls_ && phase_before == Phase::kIdle) tls_->end();
-  connecting_.close(ignored);
   socket_.close();
   input_.release();
   output_.release();
@@ -151,7 +158,7 @@ void ClientConnection::wait_writable() {
 
 void ClientConnection::on_socket_writable() {
   const std::shared_ptr<ClientConnection> self = shared_from_this();
-  if (phase_ == Phase::kConnecting) return shake_hands();
+  if (phase_ == Phase::kConnecting) return tls_ ? shake_hands() : on_connected();
   const std::string_view pieces[] = {output_.view()};
   const IoResult result = send_pieces(pieces);
   // A peer that takes no more may have said why: the reading side finds out.
@@ -163,7 +170,7 @@ void ClientConnection::on_socket_writable() {
 
 void ClientConnection::on_socket_readable() {
   const std::shared_ptr<ClientConnection> self = shared_from_this();
-  if (phase_ == Phase::kConnecting) return shake_hands();
+  if (phase_ == Phase::kConnecting) return tls_ ? shake_hands() : on_connected();
   ByteBuffer& input = input_.empty() ? core_.input : input_;
   bool running = true;
   for (int reads = 0; running && !paused_ && reads < kReadsPerEvent; ++reads) {

@@ -1,13 +1,12 @@
 #include "net/event_loop.h"
 
-#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <chrono>
+#include <utility>
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
+#include <sys/eventfd.h>
 
 #include "core/assert.h"
 #include "core/clock.h"
@@ -16,59 +15,128 @@
 namespace sluice::net {
 
 EventLoop::Impl::Impl() {
-  const int copy = ::fcntl(poller.native_handle(), F_DUPFD_CLOEXEC, 0);
-  ASSERT(copy >= 0, "dup of an epoll: error {}", errno);
-  sockets_ready.assign(copy);
-  wait_for_sockets();
+  const int descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  ASSERT(descriptor >= 0, "eventfd: error {}", errno);
+  wake = std::make_unique<ReadWatch>(poller, descriptor, [this] { on_woken(); });
+  wake->wait();
 }
 
-void EventLoop::Impl::wait_for_sockets() {
-  sockets_ready.async_wait(asio::posix::stream_descriptor::wait_read,
-                           [this](const boost::system::error_code& error) {
-                             if (error) return;
-                             poller.dispatch();
-                             wait_for_sockets();
-                           });
+// The resolver posts until it has ended. A task may own what posts another when it goes.
+void EventLoop::Impl::drop_tasks() {
+  resolver.reset();
+  for (;;) {
+    std::deque<Task> dropped;
+    {
+      const std::lock_guard lock(mutex);
+      dropped.swap(posted);
+    }
+    if (dropped.empty()) return;
+  }
+}
+
+// A turn: what was posted, timers whose time has come, sockets.
+void EventLoop::Impl::run() {
+  for (;;) {
+    run_posted();
+    if (std::exchange(stopping, false)) return;
+    expire_timers();
+    poller.dispatch(sleep_ns());
+  }
+}
+
+void EventLoop::Impl::post(Task task) {
+  bool wakes = false;
+  {
+    const std::lock_guard lock(mutex);
+    posted.push_back(std::move(task));
+    wakes = asleep && runner.load() != std::this_thread::get_id();
+    if (wakes) asleep = false;
+  }
+  if (wakes) ::eventfd_write(wake->native_handle(), 1);
+}
+
+// Those that are there now: what they post has its turn after the sockets.
+void EventLoop::Impl::run_posted() {
+  size_t count = 0;
+  {
+    const std::lock_guard lock(mutex);
+    asleep = false;
+    count = posted.size();
+  }
+  for (; count > 0 && !stopping; --count) {
+    Task task;
+    {
+      const std::lock_guard lock(mutex);
+      task = std::move(posted.front());
+      posted.pop_front();
+    }
+    task();
+  }
+}
+
+void EventLoop::Impl::expire_timers() {
+  if (timers.empty()) return;
+  const int64_t now_ns = core::SystemClock().now_ns();
+  while (!timers.empty() && timers.begin()->first <= now_ns) {
+    TimerEntry& timer = *timers.begin()->second;
+    timers.erase(timers.begin());
+    Task task = std::move(timer.on_expired);
+    task();
+  }
+}
+
+int64_t EventLoop::Impl::sleep_ns() {
+  {
+    const std::lock_guard lock(mutex);
+    if (!posted.empty()) return 0;
+    asleep = true;
+  }
+  if (timers.empty()) return -1;
+  return std::max<int64_t>(0, timers.begin()->first - core::SystemClock().now_ns());
+}
+
+void EventLoop::Impl::on_woken() {
+  eventfd_t times = 0;
+  ::eventfd_read(wake->native_handle(), &times);
+  wake->wait();
+}
+
+void EventLoop::Impl::on_signals() {
+  while (const std::optional<int> number = next_signal(signal_watch->native_handle()))
+    on_signal(*number);
+  signal_watch->wait();
 }
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() {
   ASSERT(owned_by_caller(), "the loop is destroyed while another thread runs it");
+  impl_->drop_tasks();
 }
 
 void EventLoop::run() {
   ASSERT(owned_by_caller(), "two threads run one loop");
   impl_->runner = std::this_thread::get_id();
-  {
-    const auto keep_running = asio::make_work_guard(impl_->context);
-    impl_->context.run();
-  }
+  impl_->run();
   impl_->runner = std::thread::id();
-  impl_->context.restart();
 }
 
 void EventLoop::stop() {
-  asio::post(impl_->context, [this] { impl_->context.stop(); });
+  impl_->post([this] { impl_->stopping = true; });
 }
 
 void EventLoop::post(Task task) {
-  asio::post(impl_->context, [task = std::move(task)]() mutable { task(); });
-}
-
-void EventLoop::Impl::wait_for_signal() {
-  signals.async_wait([this](const boost::system::error_code& error, int number) {
-    if (error) return;
-    on_signal(number);
-    wait_for_signal();
-  });
+  impl_->post(std::move(task));
 }
 
 void EventLoop::handle_signals(const std::vector<int>& signals,
                                UniqueFunction<void(int)> on_signal) {
   ASSERT(!impl_->on_signal, "signals of this loop are handled already");
-  for (int number : signals) impl_->signals.add(number);
   impl_->on_signal = std::move(on_signal);
-  impl_->wait_for_signal();
+  impl_->signals = std::make_unique<SignalPipe>(signals);
+  impl_->signal_watch =
+      std::make_unique<ReadWatch>(impl_->poller, impl_->signals->release_read_end(),
+                                  [impl = impl_.get()] { impl->on_signals(); });
+  impl_->signal_watch->wait();
 }
 
 int64_t EventLoop::now_ns() const {
@@ -80,12 +148,9 @@ bool EventLoop::owned_by_caller() const {
   return runner == std::thread::id() || runner == std::this_thread::get_id();
 }
 
-struct Timer::Impl {
-  explicit Impl(EventLoop& owner) : loop(owner), timer(owner.impl().context) {}
+struct Timer::Impl : TimerEntry {
+  explicit Impl(EventLoop& owner) : loop(owner) {}
   EventLoop& loop;
-  asio::steady_timer timer;
-  Task on_expired;
-  uint64_t starts = 0;  // an expiry of an earlier start is ignored
 };
 
 Timer::Timer(EventLoop& loop) : impl_(std::make_shared<Impl>(loop)) {}
@@ -94,23 +159,16 @@ Timer::~Timer() {
 }
 
 void Timer::start(int64_t delay_ns, Task on_expired) {
-  ASSERT(impl_->loop.owned_by_caller(), "timer started from a foreign thread");
+  cancel();
   impl_->on_expired = std::move(on_expired);
-  impl_->timer.expires_after(std::chrono::nanoseconds(delay_ns));
-  impl_->timer.async_wait(
-      [weak = std::weak_ptr(impl_), start = ++impl_->starts](const boost::system::error_code&) {
-        const std::shared_ptr<Impl> impl = weak.lock();
-        if (!impl || impl->starts != start || !impl->on_expired) return;
-        Task task = std::move(impl->on_expired);
-        task();
-      });
+  impl_->place = impl_->loop.impl().timers.emplace(impl_->loop.now_ns() + delay_ns, impl_.get());
 }
 
 void Timer::cancel() {
-  ASSERT(impl_->loop.owned_by_caller(), "timer cancelled from a foreign thread");
-  ++impl_->starts;
+  ASSERT(impl_->loop.owned_by_caller(), "timer changed from a foreign thread");
+  if (!running()) return;
+  impl_->loop.impl().timers.erase(impl_->place);
   impl_->on_expired = {};
-  impl_->timer.cancel();
 }
 
 bool Timer::running() const {

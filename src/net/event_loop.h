@@ -37,7 +37,7 @@ class EventLoop {
   // The calling thread may touch what belongs to the loop: it runs the loop, or nobody does.
   bool owned_by_caller() const;
 
-  struct Impl;  // asio, see event_loop_impl.h
+  struct Impl;  // see event_loop_impl.h
   Impl& impl() { return *impl_; }
 
  private:

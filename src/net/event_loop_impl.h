@@ -1,32 +1,53 @@
-// asio behind EventLoop, for the .cpp files of this folder only.
+// What an EventLoop is made of, for the .cpp files of this folder only.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <thread>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/signal_set.hpp>
-
 #include "net/event_loop.h"
+#include "net/resolver.h"
+#include "net/signals.h"
 #include "net/watched_socket.h"
 
 namespace sluice::net {
 
-namespace asio = boost::asio;
+// A timer in the loop's order of times.
+struct TimerEntry {
+  using Queue = std::multimap<int64_t, TimerEntry*>;
+  Task on_expired;
+  Queue::iterator place;  // while there is something to call
+};
 
 struct EventLoop::Impl {
   Impl();
-  void wait_for_sockets();
 
-  SocketPoller poller;
-  asio::io_context context{1};                            // one thread runs it, any thread posts
-  asio::posix::stream_descriptor sockets_ready{context};  // a copy of the poller's descriptor
-  asio::signal_set signals{context};
+  void run();
+  void post(Task task);
+  void run_posted();
+  void expire_timers();
+  int64_t sleep_ns();  // 0: there is something to do; −1: nothing to wait for but sockets
+  void on_woken();
+  void on_signals();
+  void drop_tasks();
+
+  SocketPoller poller;  // before the tasks: these may hold the last sockets
+  TimerEntry::Queue timers;
+  std::unique_ptr<Resolver> resolver = std::make_unique<Resolver>();
   UniqueFunction<void(int)> on_signal;
+  std::unique_ptr<ReadWatch> signal_watch;  // goes after the pipe that writes to it
+  std::unique_ptr<SignalPipe> signals;
+  std::unique_ptr<ReadWatch> wake;        // an eventfd
   std::atomic<std::thread::id> runner{};  // nobody: a default id
+  bool stopping = false;
 
-  void wait_for_signal();
+  std::mutex mutex;  // of what follows
+  std::deque<Task> posted;
+  bool asleep = false;  // what is posted has to wake it up
 };
 
 }  // namespace sluice::net

@@ -5,11 +5,10 @@
 #include <string>
 #include <vector>
 
-#include <boost/asio/ip/tcp.hpp>
-
 #include "net/byte_buffer.h"
 #include "net/event_loop_impl.h"
 #include "net/http_client.h"
+#include "net/socket_address.h"
 #include "net/socket_io.h"
 #include "net/tls_stream.h"
 
@@ -21,7 +20,8 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
  public:
   explicit ClientConnection(ClientCore& core);
 
-  // Looks the name up where it is one, connects, sends what begin() was given meanwhile.
+  // Looks the name up where it is one, connects to the first of its addresses that answers, sends
+  // what begin() was given meanwhile.
   void open();
   // head, body: the request's bytes.
   void begin(Method method, std::string_view head, std::string_view body,
@@ -43,8 +43,8 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
  private:
   enum class Phase : uint8_t { kConnecting, kWaiting, kReceiving, kIdle, kClosed };
 
-  void connect(const boost::asio::ip::tcp::resolver::results_type& addresses);
-  void connected();
+  void connect_next();
+  void on_connected();
   void shake_hands();
   void ready();
   IoResult receive(ByteBuffer* buffer);
@@ -61,10 +61,9 @@ class ClientConnection final : public std::enable_shared_from_this<ClientConnect
   void enter(Phase phase);
 
   ClientCore& core_;
-  asio::ip::tcp::resolver resolver_;
-  asio::ip::tcp::socket connecting_;
   WatchedSocket socket_;
-  std::unique_ptr<TlsStream> tls_;  // null: plain, or not connected yet
+  std::vector<SocketAddress> addresses_;  // to be tried, the next one last
+  std::unique_ptr<TlsStream> tls_;        // null: plain, or not connected yet
   ResponseParser parser_;
   ByteBuffer input_;   // the part of a head or chunk that is incomplete, or what came while paused
   ByteBuffer output_;  // what the socket did not take, or what is held back until the turn's end

@@ -1,9 +1,12 @@
 #include "net/http_server.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
-#include <boost/asio/ip/v6_only.hpp>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -12,9 +15,6 @@
 
 namespace sluice::net {
 namespace {
-
-using asio::ip::tcp;
-using boost::system::error_code;
 
 constexpr int kAcceptsPerEvent = 64;             // then the connections have their turn
 constexpr size_t kRefusedMax = 64;               // refused connections that are told why, at a time
@@ -39,21 +39,34 @@ int64_t tick_ns(const ServerLimits& limits) {
   return std::clamp(shortest / 8, kTickMinNs, kTickMaxNs);
 }
 
-std::string address_text(const asio::ip::address& address) {
-  if (address.is_v6() && address.to_v6().is_v4_mapped())
-    return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).to_string();
-  return address.to_string();
+core::Result<SocketAddress> parse_address(std::string_view host, uint16_t port) {
+  std::string_view number = host == "localhost" ? "127.0.0.1" : host;
+  if (number.size() > 2 && number.front() == '[' && number.back() == ']')
+    number = number.substr(1, number.size() - 2);
+  const auto address = numeric_address(number, port);
+  if (!address)
+    return core::invalid("host '{}' is not a numeric address (such as 127.0.0.1 or ::1)", host);
+  return *address;
 }
 
-core::Result<asio::ip::address> parse_address(std::string_view host) {
-  if (host == "localhost") return asio::ip::address(asio::ip::address_v4::loopback());
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
-    host = host.substr(1, host.size() - 2);
-  error_code error;
-  const asio::ip::address address = asio::ip::make_address(std::string(host), error);
-  if (error)
-    return core::invalid("host '{}' is not a numeric address (such as 127.0.0.1 or ::1)", host);
-  return address;
+// A listening, non-blocking socket; −1 and errno.
+int open_acceptor(const SocketAddress& address, PortUse port_use) {
+  const int acceptor = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (acceptor < 0) return -1;
+  const auto set = [&](int level, int option, int value) {
+    return ::setsockopt(acceptor, level, option, &value, sizeof value) == 0;
+  };
+  const bool done = set(SOL_SOCKET, SO_REUSEADDR, 1) &&
+                    (port_use == PortUse::kAlone || set(SOL_SOCKET, SO_REUSEPORT, 1)) &&
+                    (address.family() != AF_INET6 || !is_unspecified(address) ||
+                     set(IPPROTO_IPV6, IPV6_V6ONLY, 0)) &&
+                    ::bind(acceptor, address.data(), address.bytes) == 0 &&
+                    ::listen(acceptor, SOMAXCONN) == 0;
+  if (done) return acceptor;
+  const int fault = errno;
+  ::close(acceptor);
+  errno = fault;
+  return -1;
 }
 
 }  // namespace
@@ -85,45 +98,26 @@ ServerCore::ServerCore(ServerOptions options)
 
 core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) {
   ASSERT(loop.owned_by_caller(), "listen() from a foreign thread");
-  const tcp::endpoint endpoint(TRY(parse_address(host)), port);
-  tcp::acceptor acceptor(loop.impl().context);
-  error_code error;
-  acceptor.open(endpoint.protocol(), error);
-  if (!error) keep_from_children(acceptor.native_handle());
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  using SharedPort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
-  if (!error && port_use == PortUse::kShared) acceptor.set_option(SharedPort(true), error);
-  if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
-    acceptor.set_option(asio::ip::v6_only(false), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(tcp::acceptor::max_listen_connections, error);
-  if (!error) acceptor.non_blocking(true, error);
-  const tcp::endpoint bound = error ? endpoint : acceptor.local_endpoint(error);
-  if (error)
-    return core::Error{core::ErrorCode::kIo,
-                       fmt::format("cannot listen on {} port {}: {}", host, port, error.message())};
-  acceptors.push_back(std::move(acceptor));
-  wait_accept(acceptors.size() - 1);
-  return bound.port();
-}
-
-void ServerCore::wait_accept(size_t index) {
-  acceptors[index].async_wait(tcp::acceptor::wait_read,
-                              [weak = weak_from_this(), index](const error_code& error) {
-                                const auto self = weak.lock();
-                                if (error || !self || index >= self->acceptors.size()) return;
-                                self->accept_waiting(index);
-                              });
+  const SocketAddress address = TRY(parse_address(host, port));
+  const int acceptor = open_acceptor(address, port_use);
+  if (acceptor < 0)
+    return core::Error{core::ErrorCode::kIo, fmt::format("cannot listen on {} port {}: {}", host,
+                                                         port, std::strerror(errno))};
+  SocketAddress bound;
+  ::getsockname(acceptor, bound.data(), &bound.bytes);
+  const size_t index = acceptors.size();
+  acceptors.push_back(std::make_unique<ReadWatch>(loop.impl().poller, acceptor,
+                                                  [this, index] { accept_waiting(index); }));
+  acceptors.back()->wait();
+  return port_of(bound);
 }
 
 void ServerCore::accept_waiting(size_t index) {
   for (int accepted = 0; accepted < kAcceptsPerEvent; ++accepted) {
-    tcp::endpoint remote;
-    socklen_t bytes = static_cast<socklen_t>(remote.capacity());
-    const int descriptor = ::accept4(acceptors[index].native_handle(), remote.data(), &bytes,
-                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    SocketAddress remote;
+    const int descriptor = ::accept4(acceptors[index]->native_handle(), remote.data(),
+                                     &remote.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor >= 0) {
-      remote.resize(bytes);
       admit(descriptor, remote);
       continue;
     }
@@ -132,10 +126,10 @@ void ServerCore::accept_waiting(size_t index) {
     accept_retry_timer.start(kAcceptRetryNs, [this, index] { accept_waiting(index); });
     return;
   }
-  wait_accept(index);
+  acceptors[index]->wait();
 }
 
-void ServerCore::admit(int descriptor, const tcp::endpoint& remote) {
+void ServerCore::admit(int descriptor, const SocketAddress& remote) {
   const int on = 1;
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   // A client that vanished without a word is found out by what it does not acknowledge.
@@ -143,8 +137,8 @@ void ServerCore::admit(int descriptor, const tcp::endpoint& remote) {
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof(stall_ms));
   std::unique_ptr<TlsStream> stream;
   if (tls) stream = TlsStream::accept(*tls->source(), descriptor);
-  auto connection = std::make_shared<ServerConnection>(
-      *this, descriptor, address_text(remote.address()), std::move(stream));
+  auto connection =
+      std::make_shared<ServerConnection>(*this, descriptor, host_text(remote), std::move(stream));
   if (!tick_timer.running()) tick();
   const bool refused = stats.connections >= limits.connections_max;
   const size_t refused_now = connections.size() - static_cast<size_t>(stats.connections);

@@ -6,13 +6,12 @@
 #include <string>
 #include <vector>
 
-#include <boost/asio/ip/tcp.hpp>
-
 #include "net/byte_buffer.h"
 #include "net/event_loop_impl.h"
 #include "net/http_parser.h"
 #include "net/http_server.h"
 #include "net/message_writer.h"
+#include "net/socket_address.h"
 #include "net/socket_io.h"
 #include "net/tls_stream.h"
 
@@ -149,10 +148,9 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   explicit ServerCore(ServerOptions options);
 
   core::Result<uint16_t> listen(std::string_view host, uint16_t port);
-  void wait_accept(size_t acceptor);
   void accept_waiting(size_t acceptor);
   // Takes the descriptor.
-  void admit(int descriptor, const asio::ip::tcp::endpoint& remote);
+  void admit(int descriptor, const SocketAddress& remote);
   void forget(ServerConnection& connection);
   void close_all();
   void stop_accepting();
@@ -169,7 +167,7 @@ struct ServerCore : std::enable_shared_from_this<ServerCore> {
   const std::shared_ptr<const TlsServer> tls;
   const PortUse port_use;
   ServerStats stats;
-  std::vector<asio::ip::tcp::acceptor> acceptors;
+  std::vector<std::unique_ptr<ReadWatch>> acceptors;
   std::vector<std::shared_ptr<ServerConnection>> connections;  // refused ones too
   bool draining = false;
   Task on_idle;

@@ -1,7 +1,6 @@
 // Non-blocking reads and writes of a connected socket, without a queue in between.
 #pragma once
 
-#include <fcntl.h>
 #include <poll.h>
 
 #include <cerrno>
@@ -33,12 +32,6 @@ inline IoResult receive(int descriptor, ByteBuffer* buffer) {
   }
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {IoStatus::kWouldBlock, 0};
   return {IoStatus::kClosed, 0};
-}
-
-// A process that is started meanwhile does not get the descriptor: it would keep the connection
-// open. (asio opens without CLOEXEC.)
-inline void keep_from_children(int descriptor) {
-  ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
 }
 
 // The peer sends no more: it has gone, whatever of its bytes is still unread.

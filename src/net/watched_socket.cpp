@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <utility>
 
 #include <sys/socket.h>
@@ -19,9 +21,12 @@ SocketPoller::~SocketPoller() {
   ::close(epoll_);
 }
 
-void SocketPoller::dispatch() {
-  const int ready = ::epoll_wait(epoll_, events_.data(), kEventsMax, 0);
-  event_count_ = ready;
+void SocketPoller::dispatch(int64_t sleep_ns) {
+  // Rounded up: a timer's time shall have come.
+  const int64_t sleep_ms =
+      sleep_ns < 0 ? -1 : std::min<int64_t>(INT_MAX, (sleep_ns + 999'999) / 1'000'000);
+  const int ready = ::epoll_wait(epoll_, events_.data(), kEventsMax, static_cast<int>(sleep_ms));
+  event_count_ = std::max(ready, 0);  // a signal interrupts
   in_turn_ = true;
   for (int i = 0; i < ready; ++i) {
     answer(events_[static_cast<size_t>(i)]);

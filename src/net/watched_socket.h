@@ -1,14 +1,15 @@
-// A connected socket whose readiness the loop reports, for the .cpp files of this folder only.
-//
-// Readiness does not go through asio: its reactor asks the kernel anew for each wait (an epoll_ctl
-// for each message), while a socket here stays registered from one message to the next.
+// A socket whose readiness the loop reports, for the .cpp files of this folder only. It stays
+// registered with the kernel from one message to the next: no epoll_ctl for each.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include <sys/epoll.h>
+
+#include "net/task.h"
 
 namespace sluice::net {
 
@@ -22,8 +23,7 @@ class SocketUser {
   virtual void on_socket_writable() = 0;
 };
 
-// The sockets of one loop: an epoll of its own, itself watched by asio. It outlives the context:
-// tasks that are destroyed with that may hold the last sockets.
+// The sockets of one loop: its epoll.
 class SocketPoller {
  public:
   SocketPoller();
@@ -31,13 +31,13 @@ class SocketPoller {
   SocketPoller(const SocketPoller&) = delete;
   SocketPoller& operator=(const SocketPoller&) = delete;
 
-  int native_handle() const { return epoll_; }
-  // A turn: calls the users of sockets that are ready, then those that hold output back.
-  void dispatch();
+  // Waits until a socket is ready, at most `sleep_ns` (−1: for ever). Then a turn: calls the users
+  // of those that are, then those that hold output back.
+  void dispatch(int64_t sleep_ns);
 
  private:
   friend class WatchedSocket;
-  static constexpr int kEventsMax = 256;     // then asio's own have their turn
+  static constexpr int kEventsMax = 256;     // then timers and tasks have their turn
   static constexpr size_t kHoldersMax = 32;  // then they send, so that peers need not wait
   void answer(const epoll_event& event);
   void let_holders_send();
@@ -84,6 +84,23 @@ class WatchedSocket {
   uint32_t wanted_ = 0;   // asked for and not answered
   uint32_t watched_ = 0;  // what the kernel reports; input also while nobody asks, until some comes
   bool holds_output_ = false;
+};
+
+// Calls back when a descriptor that it owns has something to read: once for each wait().
+class ReadWatch final : private SocketUser {
+ public:
+  ReadWatch(SocketPoller& poller, int descriptor, Task on_readable)
+      : socket_(poller, *this, descriptor), on_readable_(std::move(on_readable)) {}
+
+  int native_handle() const { return socket_.native_handle(); }
+  void wait() { socket_.wait_readable(); }
+
+ private:
+  void on_socket_readable() override { on_readable_(); }
+  void on_socket_writable() override {}
+
+  WatchedSocket socket_;
+  Task on_readable_;
 };
 
 }  // namespace sluice::net

@@ -1,6 +1,7 @@
 #include "net/event_loop.h"
 
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -87,6 +88,52 @@ TEST(EventLoop, HandsOnSignals) {
   std::raise(SIGUSR1);
   loop.run();
   EXPECT_EQ(numbers, (std::vector<int>{SIGUSR1, SIGUSR2}));
+}
+
+TEST(EventLoop, GivesSignalsBack) {
+  struct sigaction ignore = {};
+  ignore.sa_handler = SIG_IGN;
+  struct sigaction first = {};
+  ::sigaction(SIGUSR1, &ignore, &first);
+  for (int times = 0; times < 2; ++times) {
+    EventLoop loop;
+    loop.handle_signals({SIGUSR1}, [](int) {});
+  }
+  struct sigaction now = {};
+  ::sigaction(SIGUSR1, &first, &now);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+}
+
+// Each sleeps until the other posts.
+TEST(EventLoop, WakesUpForWhatAnotherThreadPosts) {
+  EventLoop here;
+  EventLoop there;
+  int left = 2000;
+  std::function<void()> ask = [&] {
+    there.post([&] {
+      here.post([&] {
+        if (--left > 0) return ask();
+        there.stop();
+        here.stop();
+      });
+    });
+  };
+  std::thread thread([&] { there.run(); });
+  here.post(ask);
+  here.run();
+  thread.join();
+  EXPECT_EQ(left, 0);
+}
+
+TEST(EventLoop, DropsWhatWasPostedAlsoWhereThatPosts) {
+  auto dropped = std::make_shared<int>(0);
+  {
+    EventLoop loop;
+    const std::shared_ptr<void> posts_at_its_end(
+        nullptr, [&loop, dropped](void*) { loop.post([dropped] {}); });
+    loop.post([posts_at_its_end] {});
+  }
+  EXPECT_EQ(dropped.use_count(), 1);
 }
 
 TEST(Timer, ExpiresInOrderOfTime) {

@@ -1,6 +1,7 @@
 // A turn of the poller: who is called, in which order, and who no more.
 #include "net/watched_socket.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <functional>
@@ -64,13 +65,13 @@ TEST_F(WatchedSocketTest, HeldOutputIsSentOnceAtTheEndOfTheTurn) {
     each->when_readable = [&] { EXPECT_TRUE(upstream.socket.hold_output()); };
     each->become_readable();
   }
-  poller_.dispatch();
+  poller_.dispatch(0);
   EXPECT_EQ(calls_, (Calls{"a readable", "b readable", "upstream writable"}));
   EXPECT_FALSE(upstream.socket.holds_output());
   calls_.clear();
   a.socket.wait_readable();
   a.when_readable = {};
-  poller_.dispatch();
+  poller_.dispatch(0);
   EXPECT_EQ(calls_, Calls{"a readable"});
 }
 
@@ -90,7 +91,7 @@ TEST_F(WatchedSocketTest, AClosedSocketIsNotCalledForWhatItHeld) {
   };
   b.when_writable = [&] { c.socket.close(); };
   a.become_readable();
-  poller_.dispatch();
+  poller_.dispatch(0);
   EXPECT_EQ(calls_, (Calls{"a readable", "b writable"}));
   EXPECT_FALSE(c.socket.holds_output());
 }
@@ -105,8 +106,24 @@ TEST_F(WatchedSocketTest, WhoHoldsOutputBackWhileOthersSendHasItsTurnToo) {
     EXPECT_TRUE(a.socket.hold_output());
   };
   a.become_readable();
-  poller_.dispatch();
+  poller_.dispatch(0);
   EXPECT_EQ(calls_, (Calls{"a readable", "a writable", "b writable", "a writable"}));
+}
+
+TEST_F(WatchedSocketTest, AReadWatchAnswersEachWaitOnce) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+  int calls = 0;
+  ReadWatch watch(poller_, ends[0], [&] { ++calls; });
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  poller_.dispatch(0);
+  EXPECT_EQ(calls, 0);
+  for (int asked = 1; asked <= 2; ++asked) {
+    watch.wait();
+    for (int turn = 0; turn < 3; ++turn) poller_.dispatch(0);
+    EXPECT_EQ(calls, asked);  // what is there to read is still there
+  }
+  ::close(ends[1]);
 }
 
 }  // namespace
