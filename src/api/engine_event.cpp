@@ -27,6 +27,7 @@ void write_load(JsonWriter* json, const EngineLoad& load) {
   json->key("queued_prompt_tokens").integer(load.queued_prompt_tokens);
   json->key("kv_pages").integer(load.pages);
   json->key("kv_pages_used").integer(load.pages_used);
+  json->key("kv_pages_cached").integer(load.pages_cached);
   json->key("prefill_tokens_per_s").number(load.prefill_tokens_per_s);
   json->key("decode_tokens_per_s").number(load.decode_tokens_per_s);
   json->key("decode_step_ms").number(load.decode_step_ms);
@@ -98,6 +99,7 @@ Parsed<HeardEngineEvent> parse_engine_event(std::string_view text) {
   event.load.queued_prompt_tokens = load.read<int64_t>("queued_prompt_tokens");
   event.load.pages = load.read<int64_t>("kv_pages");
   event.load.pages_used = load.read<int64_t>("kv_pages_used");
+  event.load.pages_cached = load.read<int64_t>("kv_pages_cached");
   event.load.prefill_tokens_per_s = load.number("prefill_tokens_per_s");
   event.load.decode_tokens_per_s = load.number("decode_tokens_per_s");
   event.load.decode_step_ms = load.number("decode_step_ms");

@@ -16,7 +16,8 @@ struct EngineLoad {
   int64_t waiting = 0;
   int64_t queued_prompt_tokens = 0;  // known and not computed yet, of all requests
   int64_t pages = 0;
-  int64_t pages_used = 0;  // by running requests
+  int64_t pages_used = 0;    // by running requests
+  int64_t pages_cached = 0;  // by the prefix cache alone
   // Of late, as it comes now; 0: not measured yet.
   double prefill_tokens_per_s = 0;
   double decode_tokens_per_s = 0;  // of all requests together

@@ -17,10 +17,10 @@
 #include "core/clock.h"
 #include "engine/engine.h"
 #include "engine/step_runner.h"
+#include "prompt/prompt_builder.h"
 #include "server/choice_text.h"
 #include "server/engine_request.h"
 #include "server/event_bridge.h"
-#include "server/prompt_builder.h"
 
 namespace sluice::apps {
 namespace {
@@ -57,11 +57,12 @@ class Conversation {
                  .clock = &clock_,
                  .sink = [this](const engine::StepEvents& events) { bridge_.on_step(events); },
                  .observer = {}}),
-        builder_({.vocabulary = &served.vocabulary,
-                  .chat_template = served.chat_template ? &*served.chat_template : nullptr,
-                  .thinks = served.thinks,
-                  .context_tokens_max = served.engine.limits.context_tokens_max,
-                  .clock = &clock_}),
+        builder_(
+            {.vocabulary = &served.text.vocabulary,
+             .chat_template = served.text.chat_template ? &*served.text.chat_template : nullptr,
+             .thinks = served.text.thinks,
+             .context_tokens_max = served.engine.limits.context_tokens_max,
+             .clock = &clock_}),
         styled_(isatty(STDOUT_FILENO) != 0),
         system_(options.system) {
     bridge_.set_receiver([this](const server::EventBatch& batch) { take(batch); });
@@ -102,11 +103,12 @@ class Conversation {
   }
 
  private:
-  core::Result<void> answer(const api::GenerationFields& fields, server::BuiltPrompt prompt) {
+  core::Result<void> answer(const api::GenerationFields& fields, prompt::BuiltPrompt prompt) {
     forget_interrupts();
     ++answers_;
-    text_.emplace(served_.vocabulary, server::ChoiceTextOptions{.stops = fields.stopping.stop,
-                                                                .reasoning = prompt.reasoning});
+    text_.emplace(
+        served_.text.vocabulary,
+        server::ChoiceTextOptions{.stops = fields.stopping.stop, .reasoning = prompt.reasoning});
     content_.clear();
     const uint64_t seed = fields.sampling.seed ? static_cast<uint64_t>(*fields.sampling.seed)
                                                : std::random_device()();
@@ -176,7 +178,7 @@ class Conversation {
   server::EventBridge bridge_;
   engine::ModelRunner runner_;
   engine::Engine engine_;
-  server::PromptBuilder builder_;
+  prompt::PromptBuilder builder_;
   const bool styled_;
   std::string system_;
   std::vector<api::ChatMessage> messages_;

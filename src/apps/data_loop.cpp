@@ -20,6 +20,7 @@ DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
                               .request_ids = shared.request_ids,
                               .limits = shared.limits,
                               .estimates = shared.estimates,
+                              .texts = shared.texts,
                               .metrics = metrics_,
                               .hash_keys = shared.hash_keys,
                               .secrets = shared.secrets,

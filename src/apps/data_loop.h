@@ -35,6 +35,7 @@ struct DataLoopShared {
   contract::RequestIds& request_ids;
   gateway::LimitTable& limits;
   gateway::Estimates& estimates;
+  const gateway::ModelTexts& texts;
   const contract::ReceiptSigner* signer = nullptr;
   std::vector<gateway::HashKey> hash_keys;
   std::map<std::string, std::string> secrets;

@@ -104,6 +104,7 @@ core::Result<void> GatewayProcess::make_loops() {
       .request_ids = *request_ids_,
       .limits = *limits_,
       .estimates = estimates_,
+      .texts = texts_,
       .signer = signer_.get(),
       .hash_keys = hash_keys_,
       .secrets = {options_.secrets.begin(), options_.secrets.end()},
@@ -168,6 +169,7 @@ void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> dire
       log_.warning("{} limits of the day, the month or a balance count from now: {}",
                    uncounted.size(), restored.error().message);
   }
+  texts_.update(directory->snapshot());
   // Who lets the last reference to a table go frees what may be tens of thousands of keys: this
   // thread does, with the change after it, never a data loop.
   std::erase_if(retired_, [](const auto& table) { return table.use_count() <= 1; });

@@ -11,6 +11,7 @@
 #include "apps/watch_loop.h"
 #include "gateway/admin/query_worker.h"
 #include "gateway/limits/limit_table.h"
+#include "gateway/prompts/model_texts.h"
 #include "store/follower.h"
 #include "store/journal.h"
 #include "store/store.h"
@@ -69,6 +70,7 @@ class GatewayProcess {
   std::unique_ptr<contract::ReceiptSigner> signer_;
   std::unique_ptr<gateway::LimitTable> limits_;
   gateway::Estimates estimates_;
+  gateway::ModelTexts texts_{log_};
   std::shared_ptr<net::TlsServer> tls_;  // null: plain HTTP
   std::unique_ptr<DataLoopShared> shared_;
   std::vector<std::unique_ptr<DataLoop>> loops_;

@@ -101,9 +101,10 @@ core::Result<int> serve(const ServeOptions& options) {
        .engine = engine,
        .bridge = bridge,
        .pages = pages,
-       .prompt_model = {.vocabulary = &served.vocabulary,
-                        .chat_template = served.chat_template ? &*served.chat_template : nullptr,
-                        .thinks = served.thinks && options.reasoning == "auto",
+       .prompt_model = {.vocabulary = &served.text.vocabulary,
+                        .chat_template =
+                            served.text.chat_template ? &*served.text.chat_template : nullptr,
+                        .thinks = served.text.thinks && options.reasoning == "auto",
                         .context_tokens_max = served.engine.limits.context_tokens_max,
                         .clock = &clock},
        .clock = clock,

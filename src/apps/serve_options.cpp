@@ -78,7 +78,7 @@ std::vector<api::Setting> settings_of(const ServeOptions& options, const ServedM
           {"queue_max", number(limits.queue_max)},
           {"step_tokens", number(limits.step_tokens_max)},
           {"chunk_tokens", number(limits.chunk_tokens_max)},
-          {"reasoning", served.thinks ? options.reasoning : "off"}};
+          {"reasoning", served.text.thinks ? options.reasoning : "off"}};
 }
 
 // The first line: editors end a file with a newline.

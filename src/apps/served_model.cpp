@@ -46,9 +46,9 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
                          config.limits.step_tokens_max, config.limits.sequences_max);
   config.limits.chunk_tokens_max =
       std::min(config.limits.chunk_tokens_max, config.limits.step_tokens_max);
-  TRY(engine::set_vocabulary({.tokens = served.vocabulary.size(),
+  TRY(engine::set_vocabulary({.tokens = served.text.vocabulary.size(),
                               .logit_columns = model.spec().vocab,
-                              .end_token_ids = served.vocabulary.end_of_generation()},
+                              .end_token_ids = served.text.vocabulary.end_of_generation()},
                              &config));
   config.cache_namespace = contract::model_namespace(served.opened.checkpoint->manifest().digest,
                                                      static_cast<uint64_t>(model.kv_format()));
@@ -92,19 +92,10 @@ core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   const int64_t budget = TRY(parse_byte_size(options.kv_budget));
   OpenedModel opened =
       TRY(open_model(options.model, static_cast<int32_t>(options.limits.step_tokens_max), 1));
+  const std::string chat_template = TRY(read_chat_template(options, opened.checkpoint->manifest()));
   tokenizer::Vocabulary vocabulary = TRY(open_vocabulary(options.model.model, *opened.checkpoint));
-  ServedModel served{.opened = std::move(opened),
-                     .vocabulary = std::move(vocabulary),
-                     .chat_template = std::nullopt,
-                     .engine = {}};
-  const formats::Manifest& manifest = served.opened.checkpoint->manifest();
-  const std::string source = TRY(read_chat_template(options, manifest));
-  if (!source.empty()) {
-    auto parsed = jinja::Template::parse(source);
-    if (!parsed.ok()) return parsed.error().within("chat template");
-    served.chat_template = std::move(parsed).value();
-    served.thinks = source.find("think>") != std::string::npos;
-  }
+  prompt::ModelText text = TRY(prompt::make_model_text(std::move(vocabulary), chat_template));
+  ServedModel served{.opened = std::move(opened), .text = std::move(text), .engine = {}};
   served.kv_budget_bytes = budget;
   const int64_t pages = budget / served.opened.model->kv_page_bytes();
   if (pages < 1)

@@ -9,8 +9,7 @@
 #include "apps/model_options.h"
 #include "core/result.h"
 #include "engine/engine.h"
-#include "jinja/template.h"
-#include "tokenizer/vocabulary.h"
+#include "prompt/model_text.h"
 
 namespace CLI {
 class App;
@@ -32,9 +31,7 @@ void add_served_model_options(CLI::App& app, ServedModelOptions* options);
 
 struct ServedModel {
   OpenedModel opened;
-  tokenizer::Vocabulary vocabulary;
-  std::optional<jinja::Template> chat_template;  // none: the model has none
-  bool thinks = false;                           // its template knows <think>
+  prompt::ModelText text;
   int64_t kv_budget_bytes = 0;
   engine::EngineConfig engine;
 };

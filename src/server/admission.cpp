@@ -30,7 +30,8 @@ void Impl::generate(AnswerKind kind, Ticket ticket, const net::Request& request)
   if (draining) return refuse(ticket, shutting_down());
   prepare(
       std::move(ticket), request.body,
-      [this, kind, key = gateway_key_of(request)](std::string_view body, PromptBuilder& builder) {
+      [this, kind, key = gateway_key_of(request)](std::string_view body,
+                                                  prompt::PromptBuilder& builder) {
         return prepare_generation(kind, body, context(builder, key));
       },
       [this](Ticket done, api::Parsed<PreparedGeneration> prepared) {
@@ -106,7 +107,7 @@ std::vector<engine::Request> Impl::plan_choices(const PreparedGeneration& prepar
                          .special = fields.skip_special_tokens ? tokenizer::SpecialOutput::kSkip
                                                                : tokenizer::SpecialOutput::kKeep};
   std::vector<engine::Request> submission;
-  for (const BuiltPrompt& prompt : prepared.prompts) {
+  for (const prompt::BuiltPrompt& prompt : prepared.prompts) {
     plan->prompt_tokens.push_back(static_cast<int64_t>(prompt.ids.size()));
     text.reasoning = prompt.reasoning;
     const uint64_t seed = fields.sampling.seed

@@ -140,7 +140,7 @@ void Impl::refuse(const Ticket& ticket, const api::Error& error) {
   replier.error(ticket, error, parts.clock.now_ns());
 }
 
-PrepareContext Impl::context(PromptBuilder& builder, GatewayKey key) const {
+PrepareContext Impl::context(prompt::PromptBuilder& builder, GatewayKey key) const {
   return {.limits = config.request_limits,
           .model_names = config.model_names,
           .builder = builder,
@@ -172,7 +172,7 @@ void Impl::show_model(Ticket ticket, const net::Request& request) {
 void Impl::tokenize(Ticket ticket, const net::Request& request) {
   prepare(
       std::move(ticket), request.body,
-      [this](std::string_view body, PromptBuilder& builder) {
+      [this](std::string_view body, prompt::PromptBuilder& builder) {
         return answer_tokenize(body, context(builder), parts.prompt_model);
       },
       [this](Ticket done, api::Parsed<std::string> answer) {
@@ -184,7 +184,7 @@ void Impl::tokenize(Ticket ticket, const net::Request& request) {
 void Impl::detokenize(Ticket ticket, const net::Request& request) {
   prepare(
       std::move(ticket), request.body,
-      [this](std::string_view body, PromptBuilder& builder) {
+      [this](std::string_view body, prompt::PromptBuilder& builder) {
         return answer_detokenize(body, context(builder), parts.prompt_model);
       },
       [this](Ticket done, api::Parsed<std::string> answer) {

@@ -18,9 +18,9 @@
 #include "engine/engine.h"
 #include "net/event_loop.h"
 #include "net/http_server.h"
+#include "prompt/prompt_builder.h"
 #include "server/event_bridge.h"
 #include "server/page_journal.h"
-#include "server/prompt_builder.h"
 
 namespace sluice::server {
 
@@ -53,7 +53,7 @@ struct ApiServerParts {
   engine::Engine& engine;
   EventBridge& bridge;
   PageJournal& pages;  // the engine's page sink
-  PromptModel prompt_model;
+  prompt::PromptModel prompt_model;
   const core::Clock& clock;
   std::function<int64_t()> resident_bytes;  // of this process
 };

@@ -54,7 +54,7 @@ struct ApiServer::Impl {
   api::Error refusal(engine::Admission admission, AnswerKind kind) const;
   api::Error shutting_down() const;
   void refuse(const Ticket& ticket, const api::Error& error);
-  PrepareContext context(PromptBuilder& builder, GatewayKey key = GatewayKey::kNone) const;
+  PrepareContext context(prompt::PromptBuilder& builder, GatewayKey key = GatewayKey::kNone) const;
   api::ModelCard card(const std::string& name) const;
 
   void start_ping_timer();
@@ -70,8 +70,8 @@ struct ApiServer::Impl {
   uint64_t next_engine_id = 1;
   int64_t preparing = 0;  // requests on the worker; request_bytes_max bounds their bodies
   engine::Histogram request_n;
-  PromptBuilder loop_builder;    // the loop's thread only
-  PromptBuilder worker_builder;  // the worker's thread only
+  prompt::PromptBuilder loop_builder;    // the loop's thread only
+  prompt::PromptBuilder worker_builder;  // the worker's thread only
   GenerationTable generations;
   EventStreams event_streams;
   net::Timer ping_timer;

@@ -46,6 +46,7 @@ api::EngineLoad EventStreams::load() const {
           .queued_prompt_tokens = stats.queued_tokens,
           .pages = stats.pages,
           .pages_used = stats.pages_used,
+          .pages_cached = stats.pages_cached,
           .prefill_tokens_per_s = stats.prefill_tokens_per_s,
           .decode_tokens_per_s = stats.decode_tokens_per_s,
           .decode_step_ms = stats.decode_step_s * 1e3};

@@ -93,7 +93,7 @@ api::Parsed<PreparedGeneration> prepare_generation(AnswerKind kind, std::string_
 }
 
 api::Parsed<std::string> answer_tokenize(std::string_view body, PrepareContext context,
-                                         const PromptModel& model) {
+                                         const prompt::PromptModel& model) {
   const api::TokenizeRequest request = TRY(api::parse_tokenize_request(body, context.limits));
   TRY(check_model(request.model, context));
   const std::vector<int32_t> ids = TRY(context.builder.tokenize(request));
@@ -107,7 +107,7 @@ api::Parsed<std::string> answer_tokenize(std::string_view body, PrepareContext c
 }
 
 api::Parsed<std::string> answer_detokenize(std::string_view body, PrepareContext context,
-                                           const PromptModel& model) {
+                                           const prompt::PromptModel& model) {
   const api::DetokenizeRequest request =
       TRY(api::parse_detokenize_request(body, model.context_tokens_max));
   TRY(check_model(request.model, context));

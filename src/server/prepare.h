@@ -9,15 +9,15 @@
 #include <vector>
 
 #include "api/generation_fields.h"
+#include "prompt/prompt_builder.h"
 #include "server/generation.h"
-#include "server/prompt_builder.h"
 
 namespace sluice::server {
 
 struct PreparedGeneration {
   AnswerKind kind = AnswerKind::kChat;
   api::GenerationFields fields;
-  std::vector<BuiltPrompt> prompts;
+  std::vector<prompt::BuiltPrompt> prompts;
   bool echo = false;
   int32_t logprobs_top = -1;  // -1: none are reported
 };
@@ -28,7 +28,7 @@ enum class GatewayKey : uint8_t { kNone, kValid, kWrong, kNotConfigured };
 struct PrepareContext {
   api::RequestLimits limits;
   std::span<const std::string> model_names;  // that requests may ask for
-  PromptBuilder& builder;
+  prompt::PromptBuilder& builder;
   GatewayKey gateway_key = GatewayKey::kNone;
 };
 
@@ -37,8 +37,8 @@ api::Parsed<PreparedGeneration> prepare_generation(AnswerKind kind, std::string_
 
 // The body of the answer.
 api::Parsed<std::string> answer_tokenize(std::string_view body, PrepareContext context,
-                                         const PromptModel& model);
+                                         const prompt::PromptModel& model);
 api::Parsed<std::string> answer_detokenize(std::string_view body, PrepareContext context,
-                                           const PromptModel& model);
+                                           const prompt::PromptModel& model);
 
 }  // namespace sluice::server

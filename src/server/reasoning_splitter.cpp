@@ -95,10 +95,4 @@ ReasoningSplitter::Parts ReasoningSplitter::flush() {
   return parts;
 }
 
-ReasoningSplitter::Start start_after_prompt(std::string_view rendered_prompt) {
-  const std::string_view text = rendered_prompt.substr(0, without_trailing_spaces(rendered_prompt));
-  return text.ends_with(kOpen) ? ReasoningSplitter::Start::kOpened
-                               : ReasoningSplitter::Start::kUnknown;
-}
-
 }  // namespace sluice::server

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "prompt/reasoning_start.h"
 #include "server/stop_matcher.h"
 
 namespace sluice::server {
@@ -13,11 +14,7 @@ namespace sluice::server {
 // with <think> is all answer, unless the prompt has opened the thoughts already.
 class ReasoningSplitter {
  public:
-  enum class Start {
-    kOff,      // the model does not think: all is answer
-    kUnknown,  // <think> may come
-    kOpened,   // the prompt ends with <think>
-  };
+  using Start = prompt::ReasoningStart;
   explicit ReasoningSplitter(Start start);
 
   struct Parts {
@@ -43,8 +40,5 @@ class ReasoningSplitter {
   std::string spaces_;  // kReasoning: white space that may turn out to be the last
   bool reasoning_began_ = false;
 };
-
-// How the answer to a rendered prompt begins, for a model whose template knows of thoughts.
-ReasoningSplitter::Start start_after_prompt(std::string_view rendered_prompt);
 
 }  // namespace sluice::server

@@ -107,6 +107,7 @@ contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
 Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits server_limits,
            EdgeDoors doors) {
   limits_.apply(snapshot);
+  texts_.update(snapshot);
   table_ = RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), nullptr, {});
   thread_.run([&] {
     gateway_ = std::make_unique<Gateway>(GatewayOptions{.loop = thread_.loop(),
@@ -116,6 +117,7 @@ Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits ser
                                                         .request_ids = ids_,
                                                         .limits = limits_,
                                                         .estimates = estimates_,
+                                                        .texts = texts_,
                                                         .metrics = metrics_,
                                                         .hash_keys = kHashKeys,
                                                         .secrets = {{"engine", "engine-secret"}},
@@ -148,6 +150,7 @@ Edge::~Edge() {
 void Edge::update(contract::Snapshot snapshot) {
   snapshot.generation = table_->directory().generation() + 1;
   limits_.apply(snapshot);
+  texts_.update(snapshot);
   table_ =
       RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), table_.get(), {});
   thread_.run([&] { gateway_->update(table_); });

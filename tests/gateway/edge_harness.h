@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "gateway/edge/gateway.h"
 #include "gateway/limits/limit_table.h"
+#include "gateway/prompts/model_texts.h"
 #include "ledger/ledger.h"
 #include "net/blocking_client.h"
 #include "net/http_server.h"
@@ -75,6 +76,7 @@ class Edge {
   void update(contract::Snapshot snapshot);
   void drain();
   LoopMetrics& metrics() { return metrics_; }
+  const RoutingTable& table() const { return *table_; }
 
   // One request over a connection of its own.
   net::Response post(std::string_view body, std::string_view path = "/v1/chat/completions",
@@ -88,6 +90,7 @@ class Edge {
   contract::RequestIds ids_{7, 1};
   LimitTable limits_{clock_};
   Estimates estimates_;
+  ModelTexts texts_{log_};
   LoopMetrics metrics_;
   net::LoopThread thread_;
   std::shared_ptr<const RoutingTable> table_;

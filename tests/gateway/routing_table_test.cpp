@@ -113,6 +113,31 @@ TEST(routing_table, spreads_by_load_and_stays_with_a_prefix) {
   EXPECT_EQ(table->replicas()[1].tracker->streams(), 2);
 }
 
+// As much work waits where a prefix is as the prefix itself is. Then it is computed a second time
+// where pages are free, but not where it would drive other prefixes out.
+TEST(routing_table, a_full_cache_takes_no_second_copy) {
+  for (const int64_t pages_cached : {0, 1000}) {
+    const auto table = table_of(snapshot_of(2, 0));
+    const Moment later{.now_ns = 1, .unix_s = 0, .random = 0};
+    RouteRequest request = request_of(*table);
+    request.facts.tokens = {3000, 100, 100};
+    std::vector<uint64_t> chain;
+    append_byte_blocks(1, std::string(12'000, 'a'), &chain);
+    request.chain = chain;
+    const std::string home = sent_to(table->route(request, {}));
+    for (const RoutedReplica& replica : table->replicas())
+      replica.tracker->on_load({.pages_cached = pages_cached, .pages = 1000}, 1);
+    const std::vector<std::string> other = {home == "local-0" ? "local-1" : "local-0"};
+    request.chain = {};
+    request.tried = other;
+    const RouteAnswer waits = table->route(request, later);
+    ASSERT_EQ(sent_to(waits), home);
+    request.chain = chain;
+    request.tried = {};
+    EXPECT_EQ(sent_to(table->route(request, later)), pages_cached == 0 ? other[0] : home);
+  }
+}
+
 TEST(routing_table, tries_elsewhere_and_leaves_out_the_ejected) {
   const auto table = table_of(snapshot_of(2, 0));
   RouteRequest request = request_of(*table);

@@ -62,11 +62,5 @@ TEST(ReasoningSplitter, SplitsHoweverTheTextArrives) {
   }
 }
 
-TEST(ReasoningSplitter, SeesThatThePromptOpenedTheThoughts) {
-  EXPECT_EQ(start_after_prompt("…<|Assistant|><think>\n"), Start::kOpened);
-  EXPECT_EQ(start_after_prompt("…<think>\n\n</think>\n\n"), Start::kUnknown);
-  EXPECT_EQ(start_after_prompt("<|im_start|>assistant\n"), Start::kUnknown);
-}
-
 }  // namespace
 }  // namespace sluice::server

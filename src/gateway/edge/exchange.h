@@ -84,14 +84,17 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   LimitSets limit_sets;
   LimitReservation limits;
   Demand demand;
-  int64_t prompt_tokens_guess = 0;  // where nobody says better
-  uint64_t output_pair = 0;         // of OutputEstimates
-  bool recorded = false;            // its reservation is in the journal
+  int64_t prompt_tokens_guess = 0;       // where nobody says better
+  std::optional<int64_t> prompt_tokens;  // as the model's own vocabulary counts them
+  bool count_failed = false;             // it cannot say
+  uint64_t output_pair = 0;              // of OutputEstimates
+  bool recorded = false;                 // its reservation is in the journal
 
   // ---- where
   RouteFacts facts;
   int32_t priority = 0;
-  std::vector<uint64_t> chain;
+  std::vector<uint64_t> chain;  // of the prompt's leading blocks
+  int64_t block_tokens = kByteBlockTokens;
   uint64_t session = 0;
   std::string cache_salt;
   std::vector<std::string> tried;

@@ -225,12 +225,29 @@ Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
                 headers);
 }
 
+PromptSize prompt_size(const Exchange& exchange) {
+  return {.text_bytes = exchange.asked.text_bytes,
+          .messages = std::max(exchange.asked.messages, exchange.asked.prompts)};
+}
+
+TokenRange prompt_range(const Exchange& exchange) {
+  if (exchange.prompt_tokens) return {*exchange.prompt_tokens, *exchange.prompt_tokens};
+  return exchange.gateway.prompt_estimate(*exchange.model).range(prompt_size(exchange));
+}
+
+// What was refused with the most that its prompt may have would pass with the least.
+bool estimate_decides(const Exchange& exchange, const TokenRange& range) {
+  if (range.least == range.most || exchange.count_failed) return false;
+  Demand least = exchange.demand;
+  least.input_tokens = range.least;
+  least.money_max = money_max(exchange, least);
+  return would_pass(exchange.limit_sets, least);
+}
+
 Forward reserve_limits(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   exchange.limit_sets = gateway.limit_sets(*exchange.key, *exchange.model);
-  const PromptSize size = {.text_bytes = exchange.asked.text_bytes,
-                           .messages = std::max(exchange.asked.messages, exchange.asked.prompts)};
-  const TokenRange range = gateway.prompt_estimate(*exchange.model).range(size);
+  const TokenRange range = prompt_range(exchange);
   exchange.output_pair =
       contract::combine_namespace(contract::model_namespace(exchange.key->key->id, 0),
                                   contract::model_namespace(exchange.model->model->id, 1));
@@ -240,10 +257,17 @@ Forward reserve_limits(Exchange& exchange) {
   demand.output_tokens_likely =
       gateway.options().estimates.outputs.likely(exchange.output_pair, demand.output_tokens_max);
   demand.money_max = money_max(exchange, demand);
-  exchange.prompt_tokens_guess =
-      range.least > 0 ? (range.least + range.most) / 2 : tokens_of_bytes(size.text_bytes) + 1;
+  exchange.prompt_tokens_guess = range.least > 0 ? (range.least + range.most) / 2
+                                                 : tokens_of_bytes(exchange.asked.text_bytes) + 1;
   auto reserved = reserve(exchange.limit_sets, demand);
-  if (!reserved.ok()) return refuse_by_limit(exchange, reserved.error());
+  if (!reserved.ok()) {
+    using Counting = ModelPrompts::Counting;
+    const Counting counting =
+        estimate_decides(exchange, range) ? gateway.count_prompt(exchange) : Counting::kImpossible;
+    if (counting == Counting::kDone) return reserve_limits(exchange);
+    if (counting == Counting::kLater) return Forward::kWaits;
+    return refuse_by_limit(exchange, reserved.error());
+  }
   gateway.options().metrics.limits_allowed.add();
   exchange.limits = std::move(reserved).value();
   return Forward::kNext;
@@ -289,10 +313,7 @@ void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
   const int64_t stated_prompt =
       exchange.attempt().usage ? exchange.attempt().usage->prompt_tokens : 0;
   if (stated_prompt > 0)
-    gateway.prompt_estimate(*exchange.model)
-        .learn({.text_bytes = exchange.asked.text_bytes,
-                .messages = std::max(exchange.asked.messages, exchange.asked.prompts)},
-               stated_prompt);
+    gateway.prompt_estimate(*exchange.model).learn(prompt_size(exchange), stated_prompt);
   if (event.outcome == contract::Outcome::kComplete && usage.output_tokens > 0)
     gateway.options().estimates.outputs.learn(exchange.output_pair,
                                               usage.output_tokens / exchange.asked.choices);
@@ -302,16 +323,15 @@ void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
 
 void prepare_route(Exchange& exchange) {
   RouteFacts& facts = exchange.facts;
-  facts.tokens = {.prompt_tokens = exchange.prompt_tokens_guess,
-                  .output_tokens = std::max<int64_t>(1, exchange.demand.output_tokens_likely),
-                  .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max)};
   // No tenant sees another's cache, by timing or by cached_tokens.
   const uint64_t salt = contract::model_namespace(exchange.key->tenant().tenant->id, 0);
   core::append_hex(salt, &exchange.cache_salt);
   const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
   const uint64_t name_space =
       contract::combine_namespace(geometry.name_space, contract::salt_number(exchange.cache_salt));
-  if (geometry.kind != PrefixGeometry::Kind::kNone) {
+  const bool by_pages = geometry.kind == PrefixGeometry::Kind::kTokens &&
+                        exchange.gateway.prompts().append_pages(exchange, geometry, name_space);
+  if (!by_pages && geometry.kind != PrefixGeometry::Kind::kNone) {
     const api::ByteRange prompt = exchange.asked.prompt_value;
     append_byte_blocks(
         name_space, std::string_view(exchange.body).substr(prompt.begin, prompt.end - prompt.begin),
@@ -320,6 +340,9 @@ void prepare_route(Exchange& exchange) {
   if (exchange.asked.wishes && !exchange.asked.wishes->session.empty())
     exchange.session = contract::combine_namespace(
         name_space, contract::model_namespace(exchange.asked.wishes->session, 0));
+  facts.tokens = {.prompt_tokens = exchange.prompt_tokens.value_or(exchange.prompt_tokens_guess),
+                  .output_tokens = std::max<int64_t>(1, exchange.demand.output_tokens_likely),
+                  .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max)};
 }
 
 Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
@@ -373,15 +396,16 @@ Forward choose_route(Exchange& exchange) {
   const bool first = !exchange.waited && exchange.attempts.empty();
   const int64_t now_ns = first ? exchange.arrived_ns : gateway.now_ns();
   if (!first) renew_table(&exchange);
-  if (exchange.cache_salt.empty()) prepare_route(exchange);
   if (exchange.attempts.empty()) {
     const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
     if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
   }
+  if (exchange.cache_salt.empty()) prepare_route(exchange);
   RouteAnswer answer = exchange.table->route({.model = exchange.model,
                                               .facts = exchange.facts,
                                               .arrived_ns = exchange.arrived_ns,
                                               .chain = exchange.chain,
+                                              .block_tokens = exchange.block_tokens,
                                               .session = exchange.session,
                                               .tried = exchange.tried},
                                              {.now_ns = now_ns,

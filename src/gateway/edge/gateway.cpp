@@ -51,9 +51,11 @@ Gateway::Gateway(GatewayOptions options)
       rng_(options_.seed),
       hasher_(options_.hash_keys),
       upstreams_(options_),
+      prompts_(options_.texts, options_.clock, options_.loop),
       waiting_(options_.edge.waiting_max),
       tick_timer_(options_.loop),
-      wake_timer_(options_.loop) {}
+      wake_timer_(options_.loop),
+      self_(std::make_shared<Gateway*>(this)) {}
 
 Gateway::~Gateway() {
   for (const auto& exchange : exchanges_) {
@@ -69,11 +71,12 @@ void Gateway::update(std::shared_ptr<const RoutingTable> table) {
   const Directory& directory = table->directory();
   upstreams_.update(*table);
   key_limits_.assign(directory.keys().size(), nullptr);
+  prompts_.update(directory);
   model_limits_.clear();
-  prompts_.clear();
+  estimates_.clear();
   for (const ModelEntry& entry : directory.models()) {
     model_limits_.push_back(options_.limits.model_limits(*entry.model));
-    prompts_.push_back(options_.estimates.prompts_of(entry.model->id));
+    estimates_.push_back(options_.estimates.prompts_of(entry.model->id));
   }
   table_ = table;
   end_revoked(*table);
@@ -118,8 +121,28 @@ const LimitSets& Gateway::limit_sets(const KeyEntry& key, const ModelEntry& mode
 PromptEstimate& Gateway::prompt_estimate(const ModelEntry& model) {
   const auto index = static_cast<size_t>(model.index);
   const auto models = table_->directory().models();
-  if (index < models.size() && models[index].model->id == model.model->id) return *prompts_[index];
+  if (index < models.size() && models[index].model->id == model.model->id)
+    return *estimates_[index];
   return *options_.estimates.prompts_of(model.model->id);
+}
+
+ModelPrompts::Counting Gateway::count_prompt(Exchange& exchange) {
+  return prompts_.count(exchange, [weak = std::weak_ptr(self_),
+                                   handle = exchange.handle](std::optional<int64_t> tokens) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    const std::shared_ptr<Exchange> counted = (*self)->find(handle);
+    if (counted == nullptr) return;
+    counted->prompt_tokens = tokens;
+    counted->count_failed = !tokens;
+    run_forward(*counted);
+  });
+}
+
+std::shared_ptr<Exchange> Gateway::find(uint64_t handle) const {
+  const auto found = std::find_if(exchanges_.begin(), exchanges_.end(),
+                                  [&](const auto& one) { return one->handle == handle; });
+  return found == exchanges_.end() ? nullptr : *found;
 }
 
 // ---- a request ----------------------------------------------------------------------------------
@@ -293,10 +316,8 @@ void Gateway::wake_waiting() {
     wake_at_ns_ = 0;
     std::vector<std::string> busy;
     while (const WaitingRequest* next = waiting_.first(busy)) {
-      const auto found = std::find_if(exchanges_.begin(), exchanges_.end(),
-                                      [&](const auto& one) { return one->handle == next->handle; });
-      ASSERT(found != exchanges_.end(), "request {} waits and has ended", next->handle);
-      const std::shared_ptr<Exchange> exchange = *found;
+      const std::shared_ptr<Exchange> exchange = find(next->handle);
+      ASSERT(exchange != nullptr, "request {} waits and has ended", next->handle);
       std::string model = next->model;
       options_.metrics.waiting.add(-1);
       exchange->state = Exchange::State::kFiltering;

@@ -26,6 +26,7 @@
 #include "api/relayed_request.h"
 #include "core/rng.h"
 #include "gateway/edge/exchange.h"
+#include "gateway/edge/model_prompts.h"
 #include "gateway/edge/options.h"
 #include "gateway/edge/replies.h"
 #include "gateway/edge/upstreams.h"
@@ -86,6 +87,9 @@ class Gateway {
   }
   const LimitSets& limit_sets(const KeyEntry& key, const ModelEntry& model);
   PromptEstimate& prompt_estimate(const ModelEntry& model);
+  ModelPrompts& prompts() { return prompts_; }
+  // Sets exchange.prompt_tokens now, or later and runs it on from its next filter.
+  ModelPrompts::Counting count_prompt(Exchange& exchange);
 
   std::string& body_buffer() { return body_buffer_; }
 
@@ -119,6 +123,7 @@ class Gateway {
   void leave_queue(Exchange& exchange);
   void end_revoked(const RoutingTable& table);
   void forget(Exchange& exchange);
+  std::shared_ptr<Exchange> find(uint64_t handle) const;  // null: it has ended
 
   const GatewayOptions options_;
   const std::shared_ptr<ExchangePool> pool_;
@@ -126,10 +131,11 @@ class Gateway {
   KeyHasher hasher_;
   api::RelayedRequestParser parser_;
   Upstreams upstreams_;
+  ModelPrompts prompts_;
   std::shared_ptr<const RoutingTable> table_;
   std::vector<std::shared_ptr<const LimitSet>> key_limits_;    // by KeyEntry::index, filled at use
   std::vector<std::shared_ptr<const LimitSet>> model_limits_;  // by ModelEntry::index
-  std::vector<std::shared_ptr<PromptEstimate>> prompts_;       // by ModelEntry::index
+  std::vector<std::shared_ptr<PromptEstimate>> estimates_;     // by ModelEntry::index
   LimitSets scratch_sets_;
   std::vector<std::shared_ptr<Exchange>> exchanges_;
   FairQueue waiting_;
@@ -139,8 +145,9 @@ class Gateway {
   int64_t wake_at_ns_ = 0;      // 0: nothing waits for a time
   contract::UsageEvent event_;  // its memory is used again
   bool draining_ = false;
-  net::Timer tick_timer_;  // runs while there are exchanges
-  net::Timer wake_timer_;  // a place may be free
+  net::Timer tick_timer_;                 // runs while there are exchanges
+  net::Timer wake_timer_;                 // a place may be free
+  const std::shared_ptr<Gateway*> self_;  // for what another thread sends it: gone with it
 };
 
 }  // namespace sluice::gateway

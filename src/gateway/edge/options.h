@@ -26,6 +26,7 @@
 namespace sluice::gateway {
 
 class LimitTable;
+class ModelTexts;
 
 // Of one data loop. docs/gateway.md lists them.
 struct EdgeLimits {
@@ -68,6 +69,7 @@ struct GatewayOptions {
   contract::RequestIds& request_ids;
   LimitTable& limits;
   Estimates& estimates;
+  const ModelTexts& texts;
   LoopMetrics& metrics;
   std::vector<HashKey> hash_keys = {};
   std::map<std::string, std::string> secrets = {};  // by the names that replicas give

@@ -79,6 +79,7 @@ struct ReplicaView {
   double tpot_next_ns = 0.0;          // with one stream more
   double tpot_full_ns = 0.0;          // with streams_max
   double kv_share = 0.0;              // of its KV in use; 0 where it does not say
+  double cache_share = 0.0;           // the same with what its prefix cache keeps
   int64_t news_age_ns = kNewsNever;   // since its own account of its load was heard
   LogRatio::Value ttft;
   LogRatio::Value tpot;

@@ -97,6 +97,7 @@ class PrefixIndex {
 
 // The chain of a prompt that is not tokenised: full blocks of kByteBlock bytes.
 inline constexpr int64_t kByteBlock = 256;
+inline constexpr int64_t kByteBlockTokens = kByteBlock / 4;  // about
 void append_byte_blocks(uint64_t name_space, std::string_view prompt, std::vector<uint64_t>* chain);
 
 }  // namespace sluice::gateway

@@ -114,9 +114,11 @@ ReplicaTracker::Trial ReplicaTracker::trial(int64_t now_ns) const {
 void ReplicaTracker::on_load(const EngineLoad& load, int64_t now_ns) {
   engine_streams_.store(load.running + load.waiting, kRelaxed);
   engine_prompt_tokens_.store(load.queued_prompt_tokens, kRelaxed);
-  kv_share_.store(
-      load.pages > 0 ? static_cast<float>(load.pages_used) / static_cast<float>(load.pages) : 0.0F,
-      kRelaxed);
+  const auto share = [&](int64_t pages) {
+    return load.pages > 0 ? static_cast<float>(pages) / static_cast<float>(load.pages) : 0.0F;
+  };
+  kv_share_.store(share(load.pages_used), kRelaxed);
+  cache_share_.store(share(load.pages_used + load.pages_cached), kRelaxed);
   ready_at_ns_.store(now_ns + load.ready_in_ns, kRelaxed);
   state_.store(load.state, kRelaxed);
   heard_ns_.store(now_ns, kRelaxed);
@@ -143,6 +145,7 @@ ReplicaView ReplicaTracker::view(int64_t now_ns) const {
     view.queued_prompt_tokens =
         std::max(view.queued_prompt_tokens, engine_prompt_tokens_.load(kRelaxed));
     view.kv_share = kv_share_.load(kRelaxed);
+    view.cache_share = cache_share_.load(kRelaxed);
   }
   const contract::ReplicaState state = this->state();
   if (state == contract::ReplicaState::kStarting || state == contract::ReplicaState::kStaging)

@@ -20,6 +20,7 @@ struct EngineLoad {
   int64_t waiting = 0;               // sequences in its queue
   int64_t queued_prompt_tokens = 0;  // of both, not yet computed
   int64_t pages_used = 0;            // held by sequences
+  int64_t pages_cached = 0;          // held by its prefix cache alone
   int64_t pages = 0;                 // of its arena
   contract::ReplicaState state = contract::ReplicaState::kReady;
   int64_t ready_in_ns = 0;  // predicted; 0 when ready
@@ -96,6 +97,7 @@ class ReplicaTracker {
   std::atomic<int64_t> engine_streams_ = 0;
   std::atomic<int64_t> engine_prompt_tokens_ = 0;
   std::atomic<float> kv_share_ = 0.0F;
+  std::atomic<float> cache_share_ = 0.0F;
   std::atomic<contract::ReplicaState> state_;
   std::atomic<int64_t> ready_at_ns_ = 0;
 };

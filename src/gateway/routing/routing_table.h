@@ -79,8 +79,9 @@ class Flight {
 struct RouteRequest {
   const ModelEntry* model = nullptr;  // of the table's directory
   RouteFacts facts;
-  int64_t arrived_ns = 0;              // the target's times count from here
-  std::span<const uint64_t> chain;     // of the prompt's blocks; empty: not known
+  int64_t arrived_ns = 0;           // the target's times count from here
+  std::span<const uint64_t> chain;  // of the prompt's blocks; empty: not known
+  int64_t block_tokens = kByteBlockTokens;
   uint64_t session = 0;                // a hash of what names the conversation; 0: nothing does
   std::span<const std::string> tried;  // replica ids that have failed this request
 };

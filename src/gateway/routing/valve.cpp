@@ -1,6 +1,7 @@
 #include "gateway/routing/valve.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -243,8 +244,10 @@ int32_t least_cost(const ValveInput& input, std::span<const int32_t> chosen) {
     return input.candidates[static_cast<size_t>(index)];
   };
   const auto cost_ns = [&](int32_t index) {
-    return predict(candidate(index).view, input.facts->tokens, candidate(index).cached_tokens)
-        .total_ns;
+    const Candidate& one = candidate(index);
+    const double displaced_ns = 1e9 * one.displaced_tokens / one.view.prefill_tokens_per_s;
+    return predict(one.view, input.facts->tokens, one.cached_tokens).total_ns +
+           displaced_ns * std::exp(one.view.ttft.mean);
   };
   const bool stale = std::ranges::all_of(
       chosen, [&](int32_t index) { return candidate(index).view.news_age_ns > kStaleNs; });

@@ -44,10 +44,13 @@ struct Candidate {
   const contract::Pool* pool = nullptr;
   ReplicaView view;
   int64_t cached_tokens = 0;  // of the prompt, expected to be in its prefix cache
-  contract::NanoMoney cost;   // expected, platform → owner
-  contract::NanoMoney sale;   // at most, tenant → platform
-  bool home = false;          // the conversation's last answer came from there
-  bool out = false;           // not healthy (health.h, select_out)
+  // What others will compute again because this prompt takes their pages there. Counts where one of
+  // several is chosen, not in what is predicted for the request.
+  double displaced_tokens = 0.0;
+  contract::NanoMoney cost;  // expected, platform → owner
+  contract::NanoMoney sale;  // at most, tenant → platform
+  bool home = false;         // the conversation's last answer came from there
+  bool out = false;          // not healthy (health.h, select_out)
 };
 
 // The valve of one model at this moment (ValveState::view).

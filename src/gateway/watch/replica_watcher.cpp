@@ -187,6 +187,7 @@ void ReplicaWatcher::Watch::take(std::string_view json) {
        .waiting = news.load.waiting,
        .queued_prompt_tokens = news.load.queued_prompt_tokens,
        .pages_used = news.load.pages_used,
+       .pages_cached = news.load.pages_cached,
        .pages = news.load.pages,
        .state = news.draining ? contract::ReplicaState::kDraining : contract::ReplicaState::kReady},
       now_ns);

@@ -10,11 +10,11 @@
 #include "api/completion_request.h"
 #include "api/tokenize_request.h"
 #include "core/clock.h"
-#include "jinja/template.h"
-#include "server/reasoning_splitter.h"
+#include "prompt/model_text.h"
+#include "prompt/reasoning_start.h"
 #include "tokenizer/encoder.h"
 
-namespace sluice::server {
+namespace sluice::prompt {
 
 // Immutable, shared by the threads that build prompts.
 struct PromptModel {
@@ -29,7 +29,13 @@ struct BuiltPrompt {
   std::vector<int32_t> ids;
   std::string echo;  // what the answer begins with
   int64_t max_tokens = 0;
-  ReasoningSplitter::Start reasoning = ReasoningSplitter::Start::kOff;
+  ReasoningStart reasoning = ReasoningStart::kOff;
+};
+
+// How a prompt begins. Where it is cut, the last ids may differ from those of the whole text.
+struct PromptHead {
+  std::vector<int32_t> ids;
+  enum class Extent : uint8_t { kWhole, kCut } extent = Extent::kWhole;
 };
 
 // One for each thread: it holds the encoder's working memory.
@@ -42,6 +48,8 @@ class PromptBuilder {
   api::Parsed<BuiltPrompt> chat(const api::ChatRequest& request);
   api::Parsed<std::vector<BuiltPrompt>> completions(const api::CompletionRequest& request);
   api::Parsed<std::vector<int32_t>> tokenize(const api::TokenizeRequest& request);
+  // Of the first `bytes_max` bytes of what tokenize() would encode.
+  api::Parsed<PromptHead> tokenize_head(const api::TokenizeRequest& request, size_t bytes_max);
 
  private:
   // A chat's prompt, without max_tokens: the gateway's ids, or from the messages.
@@ -62,4 +70,4 @@ class PromptBuilder {
   tokenizer::Encoder encoder_;
 };
 
-}  // namespace sluice::server
+}  // namespace sluice::prompt

@@ -1,4 +1,4 @@
-#include "server/prompt_builder.h"
+#include "prompt/prompt_builder.h"
 
 #include <algorithm>
 #include <utility>
@@ -7,7 +7,7 @@
 
 #include "tokenizer/decoder.h"
 
-namespace sluice::server {
+namespace sluice::prompt {
 namespace {
 
 using tokenizer::SurroundingIds;
@@ -140,9 +140,19 @@ api::Parsed<std::vector<BuiltPrompt>> PromptBuilder::completions(
 }
 
 api::Parsed<std::vector<int32_t>> PromptBuilder::tokenize(const api::TokenizeRequest& request) {
-  if (request.chat) return encode(TRY(render(*request.chat)), "messages", SurroundingIds::kNone);
-  return encode(*request.prompt, "prompt",
-                request.add_special_tokens ? SurroundingIds::kAdd : SurroundingIds::kNone);
+  return std::move(TRY(tokenize_head(request, std::string::npos)).ids);
+}
+
+api::Parsed<PromptHead> PromptBuilder::tokenize_head(const api::TokenizeRequest& request,
+                                                     size_t bytes_max) {
+  const std::string rendered = request.chat ? TRY(render(*request.chat)) : std::string();
+  const std::string_view text = request.chat ? std::string_view(rendered) : *request.prompt;
+  const bool surrounded = !request.chat && request.add_special_tokens;
+  PromptHead head;
+  if (text.size() > bytes_max) head.extent = PromptHead::Extent::kCut;
+  head.ids = TRY(encode(text.substr(0, bytes_max), request.chat ? "messages" : "prompt",
+                        surrounded ? SurroundingIds::kAdd : SurroundingIds::kNone));
+  return head;
 }
 
 api::Parsed<std::string> PromptBuilder::render(const api::ChatRequest& request) const {
@@ -215,4 +225,4 @@ api::Parsed<std::monostate> PromptBuilder::check_token_ids(
   return std::monostate();
 }
 
-}  // namespace sluice::server
+}  // namespace sluice::prompt
