@@ -62,7 +62,7 @@ def floats_of(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def e4m3_values() -> np.ndarray:
-    """The 256 values of e4m3 by its definition: sign, 4 bits of exponent (bias 7), 3 of mantissa."""
+    """The 256 values of e4m3: sign, 4 bits of exponent (bias 7), 3 of mantissa."""
     codes = np.arange(256)
     exponent, mantissa = codes >> 3 & 15, codes & 7
     normal = (1 + mantissa / 8) * 2.0 ** (exponent - 7)

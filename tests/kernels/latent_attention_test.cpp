@@ -16,7 +16,7 @@ struct Shape {
   int32_t nope = 0;
   int32_t value = 0;
 };
-constexpr Shape kShapes[] = {{16, 512, 64, 128, 128}, {8, 128, 16, 32, 32}, {5, 24, 6, 16, 8}};
+constexpr Shape kShapes[] = {{3, 512, 64, 64, 64}, {20, 128, 16, 32, 32}, {5, 24, 6, 16, 8}};
 
 struct Part {
   int32_t sequence, first, rows;
