@@ -108,15 +108,5 @@ TEST(Config, SyntaxAndDatesAreNamedWithTheirLine) {
   EXPECT_EQ(first("[gateway]\ndata_folder = \"d\"\n"), "");
 }
 
-TEST(Config, AControlCharacterIsNoToml) {
-  using namespace std::string_view_literals;
-  for (const std::string_view text : {"a = 1\n[\0\x03"sv, "\na = \"\x1b\""sv, "#\n\x7f"sv}) {
-    const ParsedConfig parsed = parse_config(text);
-    ASSERT_EQ(parsed.problems.size(), 1U);
-    EXPECT_EQ(parsed.problems[0].line, 2);
-    EXPECT_THAT(parsed.problems[0].message, HasSubstr("control character"));
-  }
-}
-
 }  // namespace
 }  // namespace sluice::gateway
