@@ -1,5 +1,5 @@
-"""Three engines behind the gateway, with prompts that share prefixes: how much of them is found in a
-cache, how fast it goes, and what becomes of requests when an engine is killed.
+"""Three engines behind the gateway, with prompts that share prefixes: how much of them is found in
+a cache, how fast it goes, and what becomes of requests when an engine is killed.
 
     SLUICE_BINARY=build/release/bin/sluice SLUICE_MODEL=model.gguf \\
         tools/python bench/gateway/routing.py [--rounds 2]

@@ -1,12 +1,12 @@
-"""The valve with real engines: two throttled local ones and one that is rented, bursts that the local
-ones cannot answer in time, and a target for the whole answer.
+"""The valve with real engines: two throttled local ones and one that is rented, bursts that the
+local ones cannot answer in time, and a target for the whole answer.
 
     SLUICE_BINARY=build/release/bin/sluice SLUICE_MODEL=model.gguf \\
         tools/python bench/gateway/valve_run.py [--target-s 6]
 
 The local engines are throttled to one sequence at a time (--max-sequences 1), as a small machine
-would be; the rented one takes 16. All run on this machine, so its cores are shared by all three: what
-the rented one computes slows the local ones down, and the rented one is no faster than they are.
+would be; the rented one takes 16. All run on this machine and share its cores: what the rented one
+computes slows the local ones down, and it is no faster than they are.
 Prints how many answers came within the target and what was paid, for local only, all rented and the
 valve.
 """
@@ -58,8 +58,10 @@ def speed_alone() -> float:
 
 def pools(names: tuple[str, ...], tok_s: float) -> list[fleet.Pool]:
     def speed(streams: int, share: float) -> str:
-        return (f"prefill_tokens_per_s = {5 * tok_s:.0f}\ndecode_tokens_per_s = {tok_s:.0f}\n"
-                f"decode_tokens_per_s_max = {share * tok_s:.0f}\nstreams_max = {streams}")  # fmt: skip
+        return (
+            f"prefill_tokens_per_s = {5 * tok_s:.0f}\ndecode_tokens_per_s = {tok_s:.0f}\n"
+            f"decode_tokens_per_s_max = {share * tok_s:.0f}\nstreams_max = {streams}"
+        )
 
     options = ("--kv-budget", "128MiB", "--context-length", "1024")
     local = fleet.Pool([(*options, "--max-sequences", "1")] * 2, speed=speed(1, 1))
@@ -77,16 +79,20 @@ def cost(answers: list[fleet.Answer]) -> float:
 
 
 def run(name: str, used: list[fleet.Pool], asked: argparse.Namespace) -> None:
-    target = f'[models.defaults.target]\ntotal_ms = {asked.target_s * 1000:.0f}\ntotal_statistic = "p99"'
-    with fleet.Fleet(used, target, PRICES if len(used) > 1 or used[0].name == "rented" else "") as all_of:
-        answers = fleet.run_load([all_of.gateway.url], make_asks(asked.seconds), STREAMS_MAX)
+    target_ms = round(asked.target_s * 1000)
+    target = f'[models.defaults.target]\ntotal_ms = {target_ms}\ntotal_statistic = "p99"'
+    prices = PRICES if any(pool.name == "rented" for pool in used) else ""
+    with fleet.Fleet(used, target, prices) as engines:
+        answers = fleet.run_load([engines.gateway.url], make_asks(asked.seconds), STREAMS_MAX)
     failed = [answer.failure for answer in answers if answer.failure]
     times = sorted(answer.end_s - answer.sent_s for answer in answers)
-    met = sum(time <= asked.target_s for time in times) - len(failed)
+    met = sum(not a.failure and a.end_s - a.sent_s <= asked.target_s for a in answers)
     rented = sum(answer.pool == "rented" for answer in answers)
-    print(f"{name:11} {len(answers)} requests, {len(failed)} failed, {met / len(answers):7.2%} within "
-          f"{asked.target_s:g} s (p50 {times[len(times) // 2]:.2f} s, largest {times[-1]:.2f} s), "
-          f"{rented} rented, cost {cost(answers):.6f}", *failed[:3], sep="\n  ", flush=True)  # fmt: skip
+    print(
+        f"{name:11} {len(answers)} requests, {len(failed)} failed, {met / len(answers):.2%} within "
+        f"{asked.target_s:g} s (p50 {times[len(times) // 2]:.2f} s, largest {times[-1]:.2f} s), "
+        f"{rented} rented, cost {cost(answers):.6f}", *failed[:3], sep="\n  ", flush=True,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -22,8 +22,10 @@ ENGINE_KEY = "a key of sixteen bytes and more"
 CLIENT_KEY = "sk-fleet-0123456789abcdefghijklmnop"
 MODEL = "smollm2"
 TIMEOUT_S = 600
-WORDS = ("water light river stone early paper music green house letter number little system garden "
-         "winter answer simple market window silver travel second spring people").split()  # fmt: skip
+WORDS = (
+    "water light river stone early paper music green house letter number little system garden "
+    "winter answer simple market window silver travel second spring people"
+).split()
 
 
 @dataclasses.dataclass
@@ -89,8 +91,8 @@ class Pool:
 
 
 class Fleet:
-    """Engines with the gateway's key, and the gateway, from the entering to the leaving. `model_more`:
-    further entries of the model, `more`: further sections of the configuration."""
+    """Engines with the gateway's key, and the gateway, from the entering to the leaving.
+    `model_more`: further entries of the model, `more`: further sections of the configuration."""
 
     def __init__(self, pools: list[Pool], model_more: str = "", more: str = ""):
         self.pools, self.model_more, self.more = pools, model_more, more
