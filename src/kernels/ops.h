@@ -9,12 +9,11 @@
 //     pool.run([&](int thread, int threads) { ops.linear(args, thread, threads); });
 // Work too small to share is op(args, 0, 1) on the caller. Two kinds split differently:
 //   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route,
-//                weighted_sum) rows are split by
-//                core::split(rows, 1, thread, threads): calls over the same rows may follow each
-//                other inside one run without a barrier;
+//                weighted_sum) rows are split by core::split(rows, 1, thread, threads): calls over
+//                the same rows may follow each other inside one run without a barrier;
 //   cooperative  (linear, attention, latent_attention, pack) read what other threads wrote: start
-//   them in a new run.
-//                Those that only share an input (q, k and v; gate and up) may share one run.
+//                them in a new run. Those that only share an input (q, k and v; gate and up) may
+//                share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
 // rows, their number, the threads, or where a prompt was cut into chunks.
@@ -25,6 +24,7 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "kernels/expert_args.h"
 
 namespace sluice::core {
 struct CpuInfo;
@@ -226,47 +226,6 @@ struct LatentAttentionArgs {
   const float* q_latent = nullptr;  // (heads, rows, latent_rank)
   const float* q_turned = nullptr;  // (rows, heads, head_dim - latent_rank)
   float* out = nullptr;             // (heads, rows, latent_rank)
-};
-
-// ---- Mixture of experts
-// ------------------------------------------------------------------------
-
-inline constexpr int32_t kExpertsMax = 1024;
-
-enum class RouterScores : uint8_t { kSoftmax, kSigmoid };
-
-// Which experts a token goes to, and with what weights (Liu et al. 2024, DeepSeek-V3, §2.1.2).
-struct RouterRule {
-  RouterScores scores = RouterScores::kSoftmax;
-  int32_t groups = 1;       // of as many experts each
-  int32_t groups_used = 1;  // those with the largest sum of their best `group_best` scores
-  int32_t group_best = 1;
-  bool normalized = false;  // weights are divided by their sum
-  float scale = 1;          // and multiplied by this
-};
-
-// Row-wise. Experts are chosen by score + bias, best first, the smaller id of equals; their weights
-// are the scores without it.
-struct RouteArgs {
-  RouterRule rule;
-  const float* logits = nullptr;  // (rows, experts)
-  const float* bias = nullptr;    // (experts) or null
-  int64_t rows = 0;
-  int32_t experts = 0;
-  int32_t used = 0;
-  int32_t* ids = nullptr;    // (rows, used)
-  float* weights = nullptr;  // (rows, used)
-};
-
-// Row-wise. out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i.
-struct WeightedSumArgs {
-  const float* x = nullptr;         // (any, columns)
-  const int32_t* places = nullptr;  // (rows, used)
-  const float* weights = nullptr;   // (rows, used)
-  int64_t rows = 0;
-  int32_t used = 0;
-  int64_t columns = 0;
-  float* out = nullptr;  // (rows, columns)
 };
 
 // ---- A row of logits (one thread)
