@@ -132,7 +132,7 @@ core::Result<void> run(const Options& options) {
   const quantize::Recipe recipe = TRY(read_recipe(options));
   const auto source = TRY(formats::Checkpoint::open(options.in));
   if (options.plan_only) {
-    const auto planned = quantize::plan_conversion(*source, recipe);
+    const auto planned = TRY(quantize::plan_conversion(*source, recipe));
     options.output == "json" ? print_json(planned, 0) : print_text(planned);
     return {};
   }
@@ -140,9 +140,9 @@ core::Result<void> run(const Options& options) {
   core::ThreadPool pool(options.threads > 0 ? options.threads : core::detect_cpu().cores);
   Progress progress("quantizing");
   const quantize::ConvertOptions conversion{
-      .path = options.out,
-      .recipe = recipe,
-      .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+      .path = options.out, .recipe = recipe, .progress = [&](int64_t done, int64_t total) {
+        progress.update(done, total);
+      }};
   const auto report = TRY(quantize::convert(*source, conversion, pool));
   progress.finish();
   if (options.output == "json") {
@@ -157,7 +157,8 @@ core::Result<void> run(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options* options) {
-  app.add_option("IN", options->in, "GGUF file, or any part of a split one")->required();
+  app.add_option("IN", options->in, "GGUF file, any part of a split one, or a Hugging Face folder")
+      ->required();
   app.add_option("OUT", options->out, "GGUF file to write");
   app.add_option("--type", options->type,
                  "type of the matrices, as llama-quantize names it: " + quantize::recipe_names());

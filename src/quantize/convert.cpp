@@ -8,9 +8,9 @@
 #include "core/math.h"
 #include "formats/gguf_writer.h"
 #include "formats/output_file.h"
-#include "kernels/ops.h"
 #include "quantize/checksum.h"
 #include "quantize/encode.h"
+#include "quantize/tensor_source.h"
 
 namespace sluice::quantize {
 namespace {
@@ -54,14 +54,9 @@ ModelFacts facts_of(const formats::Checkpoint& source) {
           .tied_embeddings = source.find("output.weight") == nullptr};
 }
 
-bool describes_old_file(std::string_view key) {
-  return key == "general.file_type" || key == "general.quantization_version" ||
-         key == kChecksumsKey || key.starts_with("split.") || key.starts_with("quantize.");
-}
-
 struct Item {
   ConvertedTensor tensor;
-  core::TensorView source;
+  TensorSource source;
   int64_t offset = 0;  // in the new file
 };
 
@@ -77,21 +72,40 @@ struct Layout {
   }
 };
 
-Layout lay_out(const formats::Checkpoint& source, const Recipe& recipe) {
+std::vector<Item> plan_items(const formats::Checkpoint& source, std::vector<TensorSource> tensors,
+                             const Recipe& recipe) {
+  const ModelFacts facts = facts_of(source);
+  std::vector<Item> items;
+  for (TensorSource& t : tensors) {
+    const core::TensorView& shape = t.shape;
+    const TypeChoice choice = choose_type(recipe, facts, t.name, shape);
+    ConvertedTensor tensor{.name = t.name,
+                           .from = shape.type,
+                           .choice = choice,
+                           .columns = shape.columns(),
+                           .values = shape.values(),
+                           .bytes = core::bytes_of(choice.type, shape.values())};
+    items.push_back({.tensor = std::move(tensor), .source = std::move(t)});
+  }
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return natural_less(a.tensor.name, b.tensor.name);
+  });
+  return items;
+}
+
+Layout lay_out(const formats::Checkpoint& source, const Recipe& recipe, std::vector<Item> items) {
   Layout layout;
+  layout.items = std::move(items);
   GgufWriter writer;
-  for (const auto& [key, value] : source.metadata().values())
-    if (!describes_old_file(key)) writer.copy(key, value);
+  copy_metadata(source, &writer);
   writer.set_integer("general.file_type", static_cast<uint32_t>(file_type_of(recipe)));
   writer.set_integer("general.quantization_version", kQuantizationVersion);
-  for (const ConvertedTensor& t : plan_conversion(source, recipe))
-    layout.items.push_back({.tensor = t, .source = *source.find(t.name)});
   const std::vector<std::string> zeros(layout.items.size(), std::string(kChecksumDigits, '0'));
   writer.set_texts(kChecksumsKey, zeros);
   layout.checksums_offset = writer.metadata_end_bytes() -
                             static_cast<int64_t>(layout.items.size()) * (8 + kChecksumDigits);
   for (const Item& item : layout.items) {
-    core::TensorView view = item.source;
+    core::TensorView view = item.source.shape;
     view.type = item.tensor.choice.type;
     writer.add_tensor(item.tensor.name, view);
   }
@@ -111,7 +125,8 @@ class RowEncoder {
   RowEncoder(const Item& item, core::ThreadPool& pool)
       : item_(item),
         pool_(pool),
-        columns_(item.source.columns()),
+        reader_(item.source),
+        columns_(item.source.shape.columns()),
         chunk_rows_(std::max<int64_t>(pool.threads(), kChunkValues / columns_)),
         out_(static_cast<size_t>(chunk_rows_ * row_bytes())),
         floats_(static_cast<size_t>(pool.threads()) * static_cast<size_t>(columns_)) {}
@@ -126,8 +141,7 @@ class RowEncoder {
       const core::Range range = core::split(rows, 1, thread, threads);
       float* values = floats_.data() + thread * columns_;
       for (int64_t row = range.begin; row < range.end; ++row) {
-        const std::byte* from = item_.source.data + (first_row + row) * item_.source.row_bytes();
-        kernels::decode(item_.source.type, from, columns_, values);
+        reader_.read(first_row + row, values);
         if (!storable(values)) {
           bad_row = first_row + row;
           return;
@@ -158,6 +172,7 @@ class RowEncoder {
 
   const Item& item_;
   core::ThreadPool& pool_;
+  const RowReader reader_;
   const int64_t columns_;
   const int64_t chunk_rows_;
   std::vector<std::byte> out_;
@@ -167,8 +182,8 @@ class RowEncoder {
 class Conversion {
  public:
   Conversion(const formats::Checkpoint& source, const ConvertOptions& options,
-             core::ThreadPool& pool)
-      : source_(source), options_(options), pool_(pool), layout_(lay_out(source, options.recipe)) {
+             core::ThreadPool& pool, Layout layout)
+      : source_(source), options_(options), pool_(pool), layout_(std::move(layout)) {
     for (const Item& item : layout_.items) total_values_ += item.tensor.values;
   }
 
@@ -186,7 +201,7 @@ class Conversion {
         TRY(write_tensor(i));
       }
       report.tensors.push_back(item.tensor);
-      source_.release(item.source);
+      for (const model::StoredMatrix& piece : item.source.pieces) source_.release(piece.view);
     }
     TRY(file_->publish());
     return report;
@@ -229,25 +244,17 @@ class Conversion {
     RowEncoder encoder(item, pool_);
     Checksum checksum;
     int64_t offset = item.offset;
-    const int64_t rows = item.source.rows();
+    const int64_t rows = item.source.shape.rows();
     for (int64_t row = 0; row < rows; row += encoder.chunk_rows()) {
       const int64_t count = std::min(encoder.chunk_rows(), rows - row);
       const auto bytes = TRY(encoder.encode_rows(row, count));
       TRY(file_->write(offset, bytes));
       checksum.add(bytes);
       offset += std::ssize(bytes);
-      release_rows(item.source, row, count);
-      advance(count * item.source.columns());
+      advance(count * item.source.shape.columns());
     }
     const std::string digits = checksum.digits();
     return file_->write(layout_.digits_offset(index), std::as_bytes(std::span(digits)));
-  }
-
-  void release_rows(core::TensorView view, int64_t row, int64_t rows) const {
-    view.data += row * view.row_bytes();
-    view.shape = {rows, view.columns()};
-    view.dims = 2;
-    source_.release(view);
   }
 
   void advance(int64_t values) {
@@ -266,28 +273,20 @@ class Conversion {
 
 }  // namespace
 
-std::vector<ConvertedTensor> plan_conversion(const formats::Checkpoint& source,
-                                             const Recipe& recipe) {
-  const ModelFacts facts = facts_of(source);
+core::Result<std::vector<ConvertedTensor>> plan_conversion(const formats::Checkpoint& source,
+                                                           const Recipe& recipe) {
   std::vector<ConvertedTensor> planned;
-  for (const auto& [name, view] : source.tensors()) {
-    const TypeChoice choice = choose_type(recipe, facts, name, view);
-    planned.push_back({.name = std::string(name),
-                       .from = view.type,
-                       .choice = choice,
-                       .columns = view.columns(),
-                       .values = view.values(),
-                       .bytes = core::bytes_of(choice.type, view.values())});
-  }
-  std::sort(planned.begin(), planned.end(), [](const ConvertedTensor& a, const ConvertedTensor& b) {
-    return natural_less(a.name, b.name);
-  });
+  std::vector<TensorSource> tensors = TRY(tensor_sources(source));
+  for (const Item& item : plan_items(source, std::move(tensors), recipe))
+    planned.push_back(item.tensor);
   return planned;
 }
 
 core::Result<ConvertReport> convert(const formats::Checkpoint& source,
                                     const ConvertOptions& options, core::ThreadPool& pool) {
-  return Conversion(source, options, pool).run();
+  std::vector<TensorSource> tensors = TRY(tensor_sources(source));
+  std::vector<Item> items = plan_items(source, std::move(tensors), options.recipe);
+  return Conversion(source, options, pool, lay_out(source, options.recipe, std::move(items))).run();
 }
 
 }  // namespace sluice::quantize

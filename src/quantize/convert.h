@@ -36,10 +36,10 @@ struct ConvertReport {
 };
 
 // The types of all tensors, nothing written: in the order of the new file (layers in order).
-std::vector<ConvertedTensor> plan_conversion(const formats::Checkpoint& source,
-                                             const Recipe& recipe);
+core::Result<std::vector<ConvertedTensor>> plan_conversion(const formats::Checkpoint& source,
+                                                           const Recipe& recipe);
 
-// Streams: memory is a few MiB a thread beside what the system caches of the source. An interrupted
+// Streams: memory is a few MiB a thread beside one tensor of the source. An interrupted
 // run is taken up where its tensors still have the checksums it noted. The result is the same bytes
 // whatever the threads and interruptions. An Error names the tensor and what is wrong with its
 // values: not finite, or too large for 16-bit floats.

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
-MODEL = str(pathlib.Path(__file__).parent.parent / "data" / "models" / "llama.gguf")
+MODELS = pathlib.Path(__file__).parent.parent / "data" / "models"
+MODEL = str(MODELS / "llama.gguf")
 
 
 def run(*arguments: str):
@@ -40,7 +41,22 @@ class Quantize(unittest.TestCase):
         self.assertEqual(types["blk.0.ffn_up.weight"], "Q8_0")
         self.assertEqual(types["blk.0.attn_norm.weight"], "F32")
         self.assertEqual(run("quantize", out, "--verify").returncode, 0)
-        self.assertEqual(self.json_of("bench", out, "-p", "4", "-n", "4", "-r", "1")[0]["n_prompt"], 4)
+        bench = self.json_of("bench", out, "-p", "4", "-n", "4", "-r", "1")
+        self.assertEqual(bench[0]["n_prompt"], 4)
+
+    def test_a_folder_becomes_a_file_with_the_folders_logits(self):
+        for name in ("hf-llama", "hf-qwen3", "hf-deepseek", "hf-deepseek-fp8"):
+            with self.subTest(name):
+                out = str(self.folder / f"{name}.gguf")
+                self.json_of("quantize", str(MODELS / name), out, "--type", "F32")
+                golden = json.loads((MODELS / f"{name}.json").read_text())
+                ids = self.folder / "ids.json"
+                for position, expected in zip(golden["positions"], golden["logits"], strict=True):
+                    ids.write_text(json.dumps(golden["ids"][: position + 1]))
+                    found = self.json_of("logits", out, "--ids", str(ids), "--top", "64", "--exact")
+                    span = max(expected) - min(expected)
+                    for token_id, score in found["top"]:
+                        self.assertAlmostEqual(score, expected[token_id], delta=1e-3 * span)
 
     def test_odd_rows_are_printed(self):
         done = run("quantize", MODEL, "--dry-run", "--type", "Q4_K_M")
@@ -49,7 +65,8 @@ class Quantize(unittest.TestCase):
 
     def test_wrong_types_and_files_without_checksums_are_refused(self):
         self.refused(1, "known: F32, F16", "quantize", MODEL, "x.gguf", "--type", "Q9_9")
-        self.refused(1, "--experts: type 'Q9'", "quantize", MODEL, "--type", "Q8_0", "--experts", "Q9")
+        q8 = ("quantize", MODEL, "--type", "Q8_0")
+        self.refused(1, "--experts: type 'Q9'", *q8, "--experts", "Q9")
         self.refused(1, "sluice.tensor_xxh3", "quantize", MODEL, "--verify")
 
     def test_a_synthetic_model_is_a_function_of_its_seed(self):
