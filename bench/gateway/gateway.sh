@@ -16,7 +16,7 @@ start_gateway() {
     -e "s|@DATA@|$work/data|" "$here/gateway.toml" > "$work/gateway.toml"
   taskset -c 0 "$bin/sluice" gateway --config "$work/gateway.toml" > "$work/gateway.log" 2>&1 &
   gateway=$!
-  until grep -q 'listening on' "$work/gateway.log"; do
+  until grep -qs 'listening on' "$work/gateway.log"; do
     kill -0 "$gateway" || { cat "$work/gateway.log"; exit 1; }
     sleep 0.2
   done
