@@ -19,10 +19,10 @@ struct RelayedUsage {
 
 struct RelayedAnswer {
   std::optional<RelayedUsage> usage;
-  bool has_choices = false;   // not the chunk that brings the usage alone
-  bool has_output = false;    // text, reasoning, a tool call, a vector
-  int64_t text_bytes = 0;     // of text, reasoning and tool calls, as they stand in the JSON
-  bool is_error = false;      // {"error": …}
+  bool has_choices = false;  // not the chunk that brings the usage alone
+  bool has_output = false;   // text, reasoning, a tool call, a vector
+  int64_t text_bytes = 0;    // of text, reasoning and tool calls, as they stand in the JSON
+  bool is_error = false;     // {"error": …}
   bool has_token_ids = false;
   std::string finish_reason;  // of the first choice that says one; "" none yet
 };

@@ -1,4 +1,4 @@
-// sluice chat: a conversation in the terminal, over an engine in this process.
+// sluice chat: a conversation in the terminal, over an engine in this process or with a server.
 #include <unistd.h>
 
 #include <clocale>
@@ -11,7 +11,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "apps/conversation.h"
 #include "apps/line_editor.h"
+#include "apps/remote_conversation.h"
 #include "apps/served_model.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
@@ -27,6 +29,8 @@ namespace {
 
 struct ChatOptions {
   ServedModelOptions served;
+  std::string url;     // of a server; "": an engine in this process
+  std::string key;     // for it
   std::string prompt;  // one question, then the end
   std::string system;
   api::GenerationFields fields;
@@ -38,14 +42,9 @@ constexpr std::string_view kHelp =
     "/system TEXT sets the system prompt and forgets the conversation\n"
     "/exit        leaves (Ctrl-D too); Ctrl-C stops an answer\n";
 
-// Elsewhere Ctrl-C ends the program.
-bool is_interactive() {
-  return isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
-}
-
-class Conversation {
+class LocalConversation final : public Conversation {
  public:
-  Conversation(const ChatOptions& options, const ServedModel& served)
+  LocalConversation(const ChatOptions& options, const ServedModel& served)
       : options_(options),
         served_(served),
         bridge_(loop_),
@@ -73,22 +72,20 @@ class Conversation {
     clear();
   }
 
-  void clear() {
+  void clear() override {
     messages_.clear();
     if (!system_.empty())
       messages_.push_back(
           {.role = "system", .content = system_, .name = {}, .reasoning_content = {}});
   }
-  void set_system(std::string text) {
+  void set_system(std::string text) override {
     system_ = std::move(text);
     clear();
   }
 
-  // Prints the answer as it comes. An Error leaves the conversation as it was.
-  core::Result<void> ask(const std::string& question) {
+  core::Result<void> ask(const std::string& question) override {
     api::ChatRequest request;
     request.generation = options_.fields;
-    if (options_.max_tokens > 0) request.generation.stopping.max_tokens = options_.max_tokens;
     request.messages = messages_;
     request.messages.push_back(
         {.role = "user", .content = question, .name = {}, .reasoning_content = {}});
@@ -104,7 +101,7 @@ class Conversation {
 
  private:
   core::Result<void> answer(const api::GenerationFields& fields, prompt::BuiltPrompt prompt) {
-    forget_interrupts();
+    forget_interrupts(loop_);
     ++answers_;
     text_.emplace(
         served_.text.vocabulary,
@@ -125,14 +122,6 @@ class Conversation {
     loop_.run();
     answering_ = false;
     return {};
-  }
-
-  // A Ctrl-C that came after the last answer is not about the next one. The loop reads signals in
-  // one turn and tells of them in the following one.
-  void forget_interrupts() {
-    net::Timer turn(loop_);
-    turn.start(0, [&] { turn.start(0, [this] { loop_.stop(); }); });
-    loop_.run();
   }
 
   void take(const server::EventBatch& batch) {
@@ -223,16 +212,29 @@ void read_pipe(Conversation& conversation) {
     if (take_line(conversation, line) == Turn::kLeave) return;
 }
 
-core::Result<void> chat(ChatOptions options) {
-  options.served.limits.sequences_max = 1;
-  const ServedModel served = TRY(open_served_model(options.served));
-  Conversation conversation(options, served);
+core::Result<void> converse(const ChatOptions& options, Conversation& conversation) {
   if (!options.prompt.empty()) return conversation.ask(options.prompt);
   if (is_interactive())
     talk(conversation);
   else
     read_pipe(conversation);
   return {};
+}
+
+core::Result<void> chat(ChatOptions options) {
+  if (options.max_tokens > 0) options.fields.stopping.max_tokens = options.max_tokens;
+  if (!options.url.empty()) {
+    const auto remote = TRY(connect({.url = options.url,
+                                     .key = options.key,
+                                     .model = options.served.model.model,
+                                     .system = options.system,
+                                     .fields = options.fields}));
+    return converse(options, *remote);
+  }
+  options.served.limits.sequences_max = 1;
+  const ServedModel served = TRY(open_served_model(options.served));
+  LocalConversation conversation(options, served);
+  return converse(options, conversation);
 }
 
 void add_sampling_options(CLI::App& app, ChatOptions* options) {
@@ -272,11 +274,22 @@ int run_chat(int argc, char** argv) {
       "turn.",
       "sluice chat"};
   add_served_model_options(app, &options.served);
+  app.add_option("--url", options.url,
+                 "talk to this server, like http://127.0.0.1:8000; MODEL is then a name "
+                 "that it lists, by default the first");
+  app.add_option("--api-key", options.key, "for it")->envname("SLUICE_API_KEY");
+  app.get_option("MODEL")->required(false);
   app.add_option("-p,--prompt", options.prompt, "one question; its answer, then the end");
   app.add_option("--system", options.system, "system prompt");
   add_sampling_options(app, &options);
-  app.footer("Example: sluice chat model.gguf -p 'Why is the sky blue?'");
+  app.footer(
+      "Examples: sluice chat model.gguf -p 'Why is the sky blue?'\n"
+      "          sluice chat --url http://127.0.0.1:8000");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  if (options.url.empty() && options.served.model.model.empty()) {
+    fmt::print(stderr, "sluice chat: with whom? MODEL or --url\n");
+    return 2;
+  }
   const auto done = chat(std::move(options));
   return done.ok() ? 0 : report("chat", done.error());
 }

@@ -183,7 +183,8 @@ class Doors(unittest.TestCase):
                 Starts.check_examples(self, server)
 
     def test_own_keys(self):
-        with RunningServer(*SMALL, "--api-key", "first", "--api-key", "second", verb="up") as server:
+        keys = ("--api-key", "first", "--api-key", "second")
+        with RunningServer(*SMALL, *keys, verb="up") as server:
             for key in ("first", "second"):
                 self.assertEqual(ask(server, bearer(key)), 200)
             for wrong in ((), (bearer("none"),), (bearer("First"),)):
@@ -250,14 +251,41 @@ class Answers(unittest.TestCase):
                 self.assertEqual(json.loads(answer[2])["model"], name)
             self.assertEqual(ask(server, model="d"), 404)
             self.assertEqual(ask(server, model="default"), 200)
-            body = json.loads(exchange(server.port, post_json(CHAT, {"messages": MESSAGES, "max_tokens": 2}))[2])
-            self.assertEqual(body["model"], "a/b")
+            unnamed = {name: QUESTION[name] for name in ("messages", "max_tokens")}
+            answer = exchange(server.port, post_json(CHAT, unnamed))
+            self.assertEqual(json.loads(answer[2])["model"], "a/b")
 
     def test_a_head_that_up_takes_is_not_too_long_for_its_engine(self):
         with RunningServer(*SMALL, "--header-max", "1KiB", verb="up") as server:
             rest = 1024 - len(post_json(CHAT, QUESTION, "A: ").split(b"\r\n\r\n")[0]) - 4
             self.assertEqual(ask(server, "A: " + "a" * rest), 200)
             self.assertEqual(ask(server, "A: " + "a" * (rest + 1)), 431)
+
+
+class Chat(unittest.TestCase):
+    def chat(self, server, *words: str, text: str | None = None) -> subprocess.CompletedProcess:
+        command = [binary(), "chat", "--url", server.url, "--max-tokens", "8", *words]
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+
+    def test_chat_talks_to_it(self):
+        with RunningServer(*SMALL, verb="up") as server:
+            words = ("--temperature", "0", "-p", MESSAGES[0]["content"])
+            one = self.chat(server, *words)
+            self.assertEqual(one.returncode, 0, one.stderr)
+            local = sluice("chat", model(), *SMALL, "--max-tokens", "8", *words)
+            self.assertEqual(one.stdout, local.stdout)
+            two = self.chat(server, text="My name is Ada.\nSay it.\n")
+            self.assertEqual((two.returncode, two.stderr), (0, ""))
+            self.assertEqual(len([line for line in two.stdout.split("\n") if line]) > 1, True)
+            wrong = self.chat(server, "no-such-model", "-p", "x")
+            self.assertEqual(wrong.returncode, 1)
+            self.assertIn("no-such-model", wrong.stderr)
+            self.assertEqual(self.chat(server, "--api-key", "sk-sluice-x", "-p", "x").returncode, 1)
+        gone = self.chat(server, "-p", "x")
+        self.assertEqual(gone.returncode, 1)
+        self.assertIn("refused", gone.stderr)
 
 
 class Survives(unittest.TestCase):

@@ -84,7 +84,8 @@ class Usage(unittest.TestCase):
         self.assertEqual(shown["outcome"], event["outcome"])
         self.assertEqual(len(shown["lines"]), event["lines"])
         self.assertEqual(sum(line["amount_nano"] for line in shown["lines"]), event["amount_nano"])
-        self.assertIn(event["outcome"], usage("show", event["request"], "--data-folder", self.data).stdout)
+        text = usage("show", event["request"], "--data-folder", self.data).stdout
+        self.assertIn(event["outcome"], text)
 
     def test_an_unknown_request(self):
         done = usage("show", "req_00000000000000a1_00000100ffffffff", "--data-folder", self.data)
