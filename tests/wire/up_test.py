@@ -296,7 +296,7 @@ class Survives(unittest.TestCase):
             events = iter(start(server, 60, True))
             first = [next(events) for _ in range(5)]
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                whole = pool.submit(start, server, 300, False)
+                whole = pool.submit(start, server, 60, False)
                 os.kill(engine, signal.SIGKILL)
                 killed_s = time.monotonic()
                 late = text_of(start(server, 3, True))
