@@ -12,8 +12,8 @@
 //                weighted_sum) rows are split by
 //                core::split(rows, 1, thread, threads): calls over the same rows may follow each
 //                other inside one run without a barrier;
-//   cooperative  (linear, attention, latent_attention, pack) read what other threads wrote: start
-//   them in a new run.
+//   cooperative  (linear, attention, attention_join, latent_attention, pack) read what other
+//                threads wrote: start them in a new run.
 //                Those that only share an input (q, k and v; gate and up) may share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
@@ -182,8 +182,17 @@ struct KvStoreArgs {
   const float* v = nullptr;  // (rows, kv_heads, head_dim)
 };
 
+// A few queries over many positions may be divided among threads, in segments of this length: each
+// leaves a part per query in AttentionArgs::parts.
+inline constexpr int32_t kAttentionSegmentTokens = 1024;
+inline constexpr int32_t kAttentionPartQueries = 16;  // rows × heads of a group, at most
+constexpr int64_t attention_part_floats(int32_t head_dim) {
+  return (head_dim + 15) / 16 * 16 + 32;
+}
+
 // out[row, h] = softmax(scale · q[row, h] · K^T) · V over positions 0 … the row's own, K and V of
-// kv head h / (heads / kv_heads), all of them stored before.
+// kv head h / (heads / kv_heads), all of them stored before. Complete after attention() and, in a
+// new run, attention_join(), with the same arguments and threads.
 struct AttentionArgs {
   KvLayer kv;
   const SequenceSpan* spans = nullptr;
@@ -192,6 +201,8 @@ struct AttentionArgs {
   float scale = 0;
   const float* q = nullptr;  // (rows, heads, head_dim)
   float* out = nullptr;      // (rows, heads, head_dim); rows of no span stay as they are
+  float* parts = nullptr;    // (parts_max, attention_part_floats(head_dim)), aligned to 64
+  int64_t parts_max = 0;     // what finds no room is not divided
 };
 
 // ---- Latent attention over pages
@@ -304,6 +315,7 @@ struct Ops {
   KvFormat (*kv_format)(int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
+  void (*attention_join)(const AttentionArgs& args, int thread, int threads);
   void (*latent_store)(const LatentStoreArgs& args, int thread, int threads);
   void (*latent_attention)(const LatentAttentionArgs& args, int thread, int threads);
 

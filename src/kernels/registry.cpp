@@ -30,6 +30,7 @@ constexpr Ops kAvx512Vnni = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx512::kv_store,
     .attention = avx512::attention,
+    .attention_join = avx512::attention_join,
     .latent_store = ref::latent_store,
     .latent_attention = avx512::latent_attention,
     .route = ref::route,
@@ -57,6 +58,7 @@ constexpr Ops kAmx = [] {
   ops.kv_format = amx::kv_format;
   ops.kv_store = amx::kv_store;
   ops.attention = amx::attention;
+  ops.attention_join = amx::attention_join;
   return ops;
 }();
 
@@ -77,6 +79,7 @@ constexpr Ops kAvx2 = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = avx2::kv_store,
     .attention = avx2::attention,
+    .attention_join = avx2::attention_join,
     .latent_store = ref::latent_store,
     .latent_attention = avx2::latent_attention,
     .route = ref::route,
@@ -104,6 +107,7 @@ constexpr Ops kReference = {
     .kv_format = [](int32_t) { return KvFormat::kF16; },
     .kv_store = ref::kv_store,
     .attention = ref::attention,
+    .attention_join = ref::attention_join,
     .latent_store = ref::latent_store,
     .latent_attention = ref::latent_attention,
     .route = ref::route,

@@ -138,6 +138,8 @@ void Model::allocate_kv(int64_t pages) {
   ASSERT(pages >= 1, "{} pages", pages);
   state_->kv_storage = core::Buffer(pages * state_->plan.kv_page_bytes);
   state_->kv_pages = pages;
+  state_->forward->reserve_positions(pages * kernels::kPageTokens);
+  state_->plan.activation_bytes = state_->forward->activation_bytes();
   std::byte* base = state_->kv_storage.data();
   for (kernels::KvLayer& layer : state_->kv) {
     layer.base = base;

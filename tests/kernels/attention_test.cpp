@@ -15,6 +15,9 @@ struct Shape {
 constexpr Shape kShapes[] = {{9, 3, 64}, {12, 2, 128}, {4, 4, 8},
                              {6, 1, 72}, {71, 1, 64},  {8, 2, 256}};
 
+constexpr int32_t kLengthMax = 2100;  // three segments
+constexpr int64_t kSegmentsMax = (kLengthMax - 1) / kAttentionSegmentTokens + 1;
+
 // Sequences of given lengths with random q, k, v, and an arena whose pages are in random order.
 class World {
  public:
@@ -76,10 +79,20 @@ class World {
       run_all(ops.kv_store, KvStoreArgs{kv_, spans.data(), count, rows, k.data(), v.data()},
               threads);
       std::vector<float> step_out(q.size());
-      run_all(
-          ops.attention,
-          AttentionArgs{kv_, spans.data(), count, shape_.heads, scale(), q.data(), step_out.data()},
-          threads);
+      // Room for three divided sequences, so that some find none.
+      const int64_t parts_max = 3 * kSegmentsMax * (shape_.heads / shape_.kv_heads);
+      core::Buffer parts(parts_max * attention_part_floats(shape_.head_dim) * 4);
+      const AttentionArgs args{.kv = kv_,
+                               .spans = spans.data(),
+                               .span_count = count,
+                               .heads = shape_.heads,
+                               .scale = scale(),
+                               .q = q.data(),
+                               .out = step_out.data(),
+                               .parts = reinterpret_cast<float*>(parts.data()),
+                               .parts_max = parts_max};
+      run_all(ops.attention, args, threads);
+      run_all(ops.attention_join, args, threads);
       for (size_t p = 0; p < step.size(); ++p) {
         const int64_t row = first_rows_[static_cast<size_t>(step[p].sequence)] + step[p].first;
         const int64_t from = spans[p].first_row * q_row;
@@ -194,6 +207,42 @@ TEST(Attention, BitsDoNotDependOnChunksBatchOrThreads) {
               << ops->name << ' ' << text(shape) << ", chunks of " << chunk;
       }
     }
+  }
+}
+
+// Decode of long sequences: a border between threads goes through their segments.
+TEST(Attention, BitsDoNotDependOnWhoHasWhichSegment) {
+  constexpr Shape kFew[] = {{9, 3, 64}, {12, 2, 128}, {4, 4, 8}, {6, 1, 72}};
+  for (const Shape& shape : kFew) {
+    for (const Ops* ops : runnable_ops()) {
+      if (ops->name == "ref") continue;
+      const std::vector<int32_t> lengths = {kLengthMax, 1300, 1025};
+      const World world(shape, ops->kv_format(shape.head_dim), lengths, 81);
+      const std::vector<float> whole = world.run_whole(*ops, 1);
+      std::vector<std::vector<World::Part>> steps;
+      for (int32_t s : {0, 1, 2}) steps.push_back({{s, 0, lengths[static_cast<size_t>(s)] - 4}});
+      for (int32_t i = 4; i > 0; --i) {
+        steps.emplace_back();
+        for (int32_t s : {0, 1, 2})
+          steps.back().push_back({s, lengths[static_cast<size_t>(s)] - i, 1});
+      }
+      for (int threads : {1, 2, 3, 8})
+        ASSERT_EQ(world.run(*ops, steps, threads), whole)
+            << ops->name << ' ' << text(shape) << ", threads " << threads;
+    }
+  }
+}
+
+TEST(Attention, SegmentsAgreeWithTheDefinition) {
+  const Shape shape{4, 2, 64};
+  for (KvFormat format : {KvFormat::kF32, KvFormat::kF16, KvFormat::kBf16}) {
+    const World world(shape, format, {kLengthMax}, 82);
+    const std::vector<float> expected = world.expected();
+    for (const Ops* ops : runnable_ops())
+      if (reads(*ops, format, shape)) {
+        EXPECT_LT(relative_error(world.run_whole(*ops, 2), expected), limit_of(*ops, format))
+            << ops->name;
+      }
   }
 }
 

@@ -134,4 +134,7 @@ void attention(const AttentionArgs& args, int thread, int threads) {
           attend(args, args.spans[s], h, first, std::min(kRows, args.spans[s].rows - first));
 }
 
+// Nothing is divided.
+void attention_join(const AttentionArgs&, int, int) {}
+
 }  // namespace sluice::kernels::ref

@@ -40,6 +40,7 @@ void linear_planes(const LinearArgs& args, int thread, int threads);
 KvFormat kv_format(int32_t head_dim);
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+void attention_join(const AttentionArgs& args, int thread, int threads);
 
 // Probes: operations done in about `rounds` products of tiles.
 int64_t probe_int8(int64_t rounds, int32_t* sink);
