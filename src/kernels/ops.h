@@ -149,8 +149,9 @@ struct LinearArgs {
 inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
 inline constexpr int32_t kHeadDimMax = 256;
 
-// kBf16 lies in pairs for tiles (kv_layout.h); only tables whose kv_format() says so read it.
-enum class KvFormat : uint8_t { kF16, kF32, kBf16 };
+// kBf16 and kInt8 lie in pairs for tiles (kv_layout.h). kInt8 has one scale for the keys, and one
+// for the values, of a token and kv head: max / 127.
+enum class KvFormat : uint8_t { kF16, kF32, kBf16, kInt8 };
 
 // One layer's keys and values: page p lies at base + p · kv_page_bytes(format, heads, head_dim).
 // Layout inside a page: kernels/kv_layout.h.
@@ -313,6 +314,7 @@ struct Ops {
 
   // The 16-bit format that this table's attention reads best.
   KvFormat (*kv_format)(int32_t head_dim);
+  bool (*reads_kv)(KvFormat format, int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
   void (*attention_join)(const AttentionArgs& args, int thread, int threads);

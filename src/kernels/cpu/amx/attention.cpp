@@ -9,6 +9,7 @@
 #include "kernels/cpu/amx/tiles.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
+#include "kernels/cpu/generic/pack.h"
 // After the vector that it is written in.
 #include "kernels/cpu/generic/attention.inc"
 
@@ -43,6 +44,47 @@ const float* input_of(const AttentionArgs& args, const Item& item, int32_t index
   const int32_t group = args.heads / args.kv.kv_heads, query = item.first + index;
   const int64_t row = item.span->first_row + query / group;
   return args.q + (row * args.heads + item.kv_head * group + query % group) * args.kv.head_dim;
+}
+
+// The keys and values of a page as bf16, widened from int8.
+struct WidePage {
+  alignas(64) uint16_t keys[kPageTokens * kHeadDimMax];    // (head_dim / 2, kPageTokens, 2)
+  alignas(64) uint16_t values[kPageTokens * kHeadDimMax];  // (kPageTokens / 2, head_dim, 2)
+};
+
+// 32 codes, times a scale each, as bf16.
+inline void widen(const std::byte* codes, __m512 low_scales, __m512 high_scales, uint16_t* out) {
+  const auto* from = reinterpret_cast<const __m128i*>(codes);
+  const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from)));
+  const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from + 1)));
+  _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, high_scales),
+                                                       _mm512_mul_ps(low, low_scales)));
+}
+
+// The first `tokens` tokens; zeros for values behind them, and any keys.
+void widen_page(const KvLayer& kv, int32_t page, int32_t head, int32_t tokens, WidePage& wide) {
+  const std::byte* keys = page_keys(kv, page, head);
+  const float* scales = page_key_scales(kv, page, head);
+  __m512 of_tokens[4];  // each token's scale twice
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  for (int i = 0; i < 4; ++i)
+    of_tokens[i] =
+        _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(scales + i * 8)));
+  for (int64_t at = 0; at < int64_t{kv.head_dim} * kPageTokens; at += 2 * kPageTokens) {
+    widen(keys + at, of_tokens[0], of_tokens[1], wide.keys + at);
+    widen(keys + at + kPageTokens, of_tokens[2], of_tokens[3], wide.keys + at + kPageTokens);
+  }
+  const std::byte* values = page_values(kv, page, head);
+  const float* value_scales = page_value_scales(kv, page, head);
+  const int64_t row = 2 * int64_t{kv.head_dim};  // two tokens
+  for (int32_t t = 0; t < kPageTokens; t += 2) {
+    const __m512 first = _mm512_set1_ps(t < tokens ? value_scales[t] : 0.0f);
+    const __m512 second = _mm512_set1_ps(t + 1 < tokens ? value_scales[t + 1] : 0.0f);
+    const __m512 of_pair = _mm512_mask_blend_ps(0xaaaa, first, second);
+    const int64_t begin = t / 2 * row;
+    for (int64_t at = begin; at < begin + row; at += 32)
+      widen(values + at, of_pair, of_pair, wide.values + at);
+  }
 }
 
 void start_tile(const AttentionArgs& args, const Item& item, int32_t first, QueryTile& tile) {
@@ -179,6 +221,7 @@ void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
   const int32_t begin = segment * kSegmentTokens;
   const int32_t end = begin + kSegmentTokens < positions ? begin + kSegmentTokens : positions;
   alignas(64) std::byte last_values[kPageTokens * kHeadDimMax * 2];
+  WidePage wide[kBlockPages];
   for (int32_t t = 0; t < queries.count; ++t) reset(states[t], queries.tiles[t].rows, head_dim);
   int32_t configured = 0;
   for (int32_t from = begin; from < end; from += kBlockTokens) {
@@ -186,6 +229,12 @@ void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
     for (int32_t p = 0; p < kBlockPages && from + p * kPageTokens < end; ++p) {
       const int32_t page = item.span->pages[from / kPageTokens + p];
       const int32_t left = positions - from - p * kPageTokens;
+      if (args.kv.format == KvFormat::kInt8) {
+        widen_page(args.kv, page, item.kv_head, left, wide[p]);
+        pages.keys[p] = reinterpret_cast<const std::byte*>(wide[p].keys);
+        pages.values[p] = reinterpret_cast<const std::byte*>(wide[p].values);
+        continue;
+      }
       pages.keys[p] = page_keys(args.kv, page, item.kv_head);
       pages.values[p] = page_values(args.kv, page, item.kv_head);
       if (left >= kPageTokens) continue;
@@ -243,8 +292,14 @@ KvFormat kv_format(int32_t head_dim) {
   return head_dim % kBlock == 0 ? KvFormat::kBf16 : KvFormat::kF16;
 }
 
+bool reads_kv(KvFormat format, int32_t head_dim) {
+  return format == KvFormat::kBf16 ? head_dim % kBlock == 0 : cpu::reads_kv(format, head_dim);
+}
+
 void attention(const AttentionArgs& args, int thread, int threads) {
-  if (args.kv.format != KvFormat::kBf16) return avx512::attention(args, thread, threads);
+  const bool on_tiles = args.kv.format == KvFormat::kBf16 ||
+                        (args.kv.format == KvFormat::kInt8 && args.kv.head_dim % kBlock == 0);
+  if (!on_tiles) return avx512::attention(args, thread, threads);
   attention_items(args, thread, threads, attend_tiles, attend_tile_part);
   _tile_release();
 }
