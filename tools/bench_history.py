@@ -34,7 +34,7 @@ def main():
     parser.add_argument("-r", default="5")
     parser.add_argument("--binary", default="build/release/bin/sluice")
     parser.add_argument("--file", default="bench/history/cpu.jsonl")
-    parser.add_argument("--commit", help="where the binary was built from; git describe if not given")
+    parser.add_argument("--commit", help="of the binary; git describe if not given")
     args = parser.parse_args()
 
     options = ["-p", args.p, "-n", args.n, "-d", args.d, "--streams", args.streams, "-r", args.r]

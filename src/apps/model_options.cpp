@@ -20,11 +20,27 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
                "reference kernels with float32 activations and KV: slow, for comparison");
   app.add_option("--kernels", options->kernels,
                  "kernel table by name instead of the best for this machine");
+  app.add_option(
+         "--kv-type", options->kv_type,
+         "keys and values: f16, bf16 (AMX), q8 (half the memory), or what the kernels read best")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "f16", "bf16", "q8"}));
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
   app.add_option("-o,--output", *output, "text or json")->check(CLI::IsMember({"text", "json"}));
 }
+
+namespace {
+
+std::optional<kernels::KvFormat> kv_format_of(const std::string& type) {
+  if (type == "f16") return kernels::KvFormat::kF16;
+  if (type == "bf16") return kernels::KvFormat::kBf16;
+  if (type == "q8") return kernels::KvFormat::kInt8;
+  return std::nullopt;
+}
+
+}  // namespace
 
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
                                      int64_t kv_tokens) {
@@ -35,6 +51,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_t
       .threads = options.threads > 0 ? options.threads : core::detect_cpu().cores,
       .step_tokens_max = step_tokens_max,
       .arithmetic = options.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
+      .kv_format = kv_format_of(options.kv_type),
       .kernels = options.kernels,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   auto loaded = model::Model::load(*opened.checkpoint, load);

@@ -20,9 +20,10 @@ struct ModelOptions {
   int threads = 0;  // 0: every core that the process may use
   bool exact = false;
   std::string kernels;
+  std::string kv_type = "auto";
 };
 
-// MODEL, -t/--threads, --exact, --kernels.
+// MODEL, -t/--threads, --exact, --kernels, --kv-type.
 void add_model_options(CLI::App& app, ModelOptions* options);
 
 struct OpenedModel {

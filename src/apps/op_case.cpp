@@ -82,7 +82,7 @@ OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape)
 struct AttentionData {
   std::vector<float> q, k, v, out;
   std::vector<int32_t> pages;
-  core::Buffer arena;
+  core::Buffer arena, parts;
   kernels::KvLayer kv;
   int64_t copy_bytes = 0, copies = 1, next = 0;
 };
@@ -110,8 +110,12 @@ std::shared_ptr<AttentionData> attention_data(const Ops& ops, const OpShape& sha
   return data;
 }
 
-OpCase make_attention(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
+OpCase make_attention(const Ops& ops, core::ThreadPool& pool, const OpShape& shape) {
   const auto data = attention_data(ops, shape);
+  const int64_t segments =
+      core::div_ceil(shape.depth + shape.rows, kernels::kAttentionSegmentTokens);
+  const int64_t parts_max = pool.threads() * segments * kernels::kAttentionPartQueries;
+  data->parts = core::Buffer(parts_max * kernels::attention_part_floats(shape.head_dim) * 4);
   const double visited =
       static_cast<double>(shape.rows) * (static_cast<double>(shape.depth) + (shape.rows + 1) / 2.0);
   return {
@@ -122,16 +126,25 @@ OpCase make_attention(const Ops& ops, core::ThreadPool&, const OpShape& shape) {
       .operations = visited * shape.heads * shape.head_dim * 4,
       .unit = OpUnit::kFloat,
       .run =
-          [data, &ops, shape](core::ThreadPool& on) {
+          [data, &ops, shape, parts_max](core::ThreadPool& on) {
             const kernels::SequenceSpan span{0, static_cast<int32_t>(shape.rows), shape.depth,
                                              data->pages.data()};
             data->kv.base = data->arena.data() + data->next * data->copy_bytes;
             data->next = (data->next + 1) % data->copies;
+            const kernels::AttentionArgs args{
+                .kv = data->kv,
+                .spans = &span,
+                .span_count = 1,
+                .heads = shape.heads,
+                .scale = 1 / std::sqrt(static_cast<float>(shape.head_dim)),
+                .q = data->q.data(),
+                .out = data->out.data(),
+                .parts = reinterpret_cast<float*>(data->parts.data()),
+                .parts_max = parts_max};
             on.run([&](int thread, int threads) {
-              ops.attention({data->kv, &span, 1, shape.heads,
-                             1 / std::sqrt(static_cast<float>(shape.head_dim)), data->q.data(),
-                             data->out.data()},
-                            thread, threads);
+              ops.attention(args, thread, threads);
+              on.meet();
+              ops.attention_join(args, thread, threads);
             });
           },
       .result = [data] { return data->out; },

@@ -1,11 +1,14 @@
 // Where keys and values lie inside a page. Elements are of KvFormat, for one layer:
 //   keys    (kv_heads, head_dim, kPageTokens)   transposed: lanes of a vector are tokens
 //   values  (kv_heads, kPageTokens, head_dim)
-// and of kBf16, in pairs along what attention sums over, as tiles want their second operand:
+// and of kBf16 and kInt8, in pairs along what attention sums over, as tiles want their second
+// operand:
 //   keys    (kv_heads, head_dim / 2, kPageTokens, 2)
 //   values  (kv_heads, kPageTokens / 2, head_dim, 2)
-// with all keys of the page first. Latent attention: (kPageTokens, head_dim), of a row the latent
-// vector first.
+// with all keys of the page first. Behind the values of kInt8 lie the scales, float:
+//   of keys    (kv_heads, kPageTokens)
+//   of values  (kv_heads, kPageTokens)
+// Latent attention: (kPageTokens, head_dim), of a row the latent vector first; not in kInt8.
 #pragma once
 
 #include "kernels/ops.h"
@@ -14,7 +17,11 @@ namespace sluice::kernels {
 namespace {
 
 inline int64_t kv_element_bytes(KvFormat format) {
+  if (format == KvFormat::kInt8) return 1;
   return format == KvFormat::kF32 ? 4 : 2;
+}
+inline bool kv_in_pairs(KvFormat format) {
+  return format == KvFormat::kBf16 || format == KvFormat::kInt8;
 }
 // Elements of the keys (or the values) of one head in a page.
 inline int64_t kv_head_elements(const KvLayer& kv) {
@@ -22,11 +29,11 @@ inline int64_t kv_head_elements(const KvLayer& kv) {
 }
 // The element of a head's keys, and of its values.
 inline int64_t kv_key_at(const KvLayer& kv, int64_t d, int64_t token) {
-  if (kv.format == KvFormat::kBf16) return (d / 2 * kPageTokens + token) * 2 + d % 2;
+  if (kv_in_pairs(kv.format)) return (d / 2 * kPageTokens + token) * 2 + d % 2;
   return d * kPageTokens + token;
 }
 inline int64_t kv_value_at(const KvLayer& kv, int64_t token, int64_t d) {
-  if (kv.format == KvFormat::kBf16) return (token / 2 * kv.head_dim + d) * 2 + token % 2;
+  if (kv_in_pairs(kv.format)) return (token / 2 * kv.head_dim + d) * 2 + token % 2;
   return token * kv.head_dim + d;
 }
 inline int64_t latent_row_bytes(const KvLayer& kv) {
@@ -35,15 +42,30 @@ inline int64_t latent_row_bytes(const KvLayer& kv) {
 inline std::byte* latent_page(const KvLayer& kv, int32_t page) {
   return kv.base + int64_t{page} * kPageTokens * latent_row_bytes(kv);
 }
+// The bytes of all keys (or all values), and of a page.
+inline int64_t kv_side_bytes(const KvLayer& kv) {
+  return kv.kv_heads * kv_head_elements(kv) * kv_element_bytes(kv.format);
+}
+inline int64_t kv_scale_bytes(const KvLayer& kv) {
+  return kv.format == KvFormat::kInt8 ? int64_t{kv.kv_heads} * kPageTokens * 4 : 0;
+}
 inline int64_t kv_bytes(const KvLayer& kv) {
   if (kv.latent_rank > 0) return kPageTokens * latent_row_bytes(kv);
-  return 2 * kv.kv_heads * kv_head_elements(kv) * kv_element_bytes(kv.format);
+  return 2 * (kv_side_bytes(kv) + kv_scale_bytes(kv));
 }
 inline std::byte* page_keys(const KvLayer& kv, int32_t page, int32_t head) {
   return kv.base + page * kv_bytes(kv) + head * kv_head_elements(kv) * kv_element_bytes(kv.format);
 }
 inline std::byte* page_values(const KvLayer& kv, int32_t page, int32_t head) {
-  return page_keys(kv, page, head) + kv_bytes(kv) / 2;
+  return page_keys(kv, page, head) + kv_side_bytes(kv);
+}
+// Of kInt8: (kPageTokens) each.
+inline float* page_key_scales(const KvLayer& kv, int32_t page, int32_t head) {
+  return reinterpret_cast<float*>(kv.base + page * kv_bytes(kv) + 2 * kv_side_bytes(kv)) +
+         int64_t{head} * kPageTokens;
+}
+inline float* page_value_scales(const KvLayer& kv, int32_t page, int32_t head) {
+  return page_key_scales(kv, page, head) + int64_t{kv.kv_heads} * kPageTokens;
 }
 
 }  // namespace

@@ -11,9 +11,9 @@
 //   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route,
 //                weighted_sum) rows are split by core::split(rows, 1, thread, threads): calls over
 //                the same rows may follow each other inside one run without a barrier;
-//   cooperative  (linear, attention, latent_attention, pack) read what other threads wrote: start
-//                them in a new run. Those that only share an input (q, k and v; gate and up) may
-//                share one run.
+//   cooperative  (linear, attention, attention_join, latent_attention, pack) read what other
+//                threads wrote: start them in a new run. Those that only share an input (q, k and
+//                v; gate and up) may share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
 // rows, their number, the threads, or where a prompt was cut into chunks.
@@ -24,6 +24,7 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "kernels/attention_args.h"
 #include "kernels/expert_args.h"
 
 namespace sluice::core {
@@ -32,8 +33,7 @@ struct CpuInfo;
 
 namespace sluice::kernels {
 
-// ---- Rows of a table, norms, elementwise
-// ---------------------------------------------------------
+// ---- Rows of a table, norms, elementwise --------------------------------------------------------
 
 // out[r] = the table's row ids[r], decoded. columns: whole blocks of `type`.
 struct EmbedArgs {
@@ -93,8 +93,7 @@ struct SiluMulArgs {
   float* out = nullptr;
 };
 
-// ---- Linear layers
-// -------------------------------------------------------------------------------
+// ---- Linear layers ------------------------------------------------------------------------------
 
 inline constexpr int64_t kLinearInputsMax = 1 << 17;
 
@@ -143,101 +142,14 @@ struct LinearArgs {
   float* y = nullptr;                   // (rows, outputs)
 };
 
-// ---- Attention over pages
-// ------------------------------------------------------------------------
-
-inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
-inline constexpr int32_t kHeadDimMax = 256;
-
-// kBf16 lies in pairs for tiles (kv_layout.h); only tables whose kv_format() says so read it.
-enum class KvFormat : uint8_t { kF16, kF32, kBf16 };
-
-// One layer's keys and values: page p lies at base + p · kv_page_bytes(format, heads, head_dim).
-// Layout inside a page: kernels/kv_layout.h.
-struct KvLayer {
-  KvFormat format = KvFormat::kF16;
-  int32_t kv_heads = 0;
-  int32_t head_dim = 0;  // multiple of 8, at most kHeadDimMax
-  std::byte* base = nullptr;
-  // Over 0: one row of head_dim values for each token and no kv heads (latent attention, below).
-  int32_t latent_rank = 0;
-};
-
-// The rows of one sequence in a step: row first_row + i is its token at first_position + i.
-// Position p lies in page pages[p / kPageTokens].
-struct SequenceSpan {
-  int32_t first_row = 0;
-  int32_t rows = 0;
-  int32_t first_position = 0;
-  const int32_t* pages = nullptr;  // at least up to the last row's position
-};
-
-// Writes k and v of every row of the spans to their pages. Spans name each row at most once.
-struct KvStoreArgs {
-  KvLayer kv;
-  const SequenceSpan* spans = nullptr;
-  int32_t span_count = 0;
-  int64_t rows = 0;          // of k and v
-  const float* k = nullptr;  // (rows, kv_heads, head_dim)
-  const float* v = nullptr;  // (rows, kv_heads, head_dim)
-};
-
-// out[row, h] = softmax(scale · q[row, h] · K^T) · V over positions 0 … the row's own, K and V of
-// kv head h / (heads / kv_heads), all of them stored before.
-struct AttentionArgs {
-  KvLayer kv;
-  const SequenceSpan* spans = nullptr;
-  int32_t span_count = 0;
-  int32_t heads = 0;  // multiple of kv_heads
-  float scale = 0;
-  const float* q = nullptr;  // (rows, heads, head_dim)
-  float* out = nullptr;      // (rows, heads, head_dim); rows of no span stay as they are
-};
-
-// ---- Latent attention over pages
-// ------------------------------------------------------------------------
-
-inline constexpr int32_t kLatentRankMax = 1024;
-inline constexpr int32_t kLatentRopeMax = 256;
-
-// Multi-head latent attention in its absorbed form (DeepSeek-AI 2024, arXiv 2405.04434, §2.1): all
-// heads share one key a position, its latent vector and behind it the dimensions that turn; the
-// latent vector is the value too. A KvLayer with latent_rank > 0 holds it.
-
-// Writes the rows of every span to their pages.
-struct LatentStoreArgs {
-  KvLayer kv;
-  const SequenceSpan* spans = nullptr;
-  int32_t span_count = 0;
-  int64_t rows = 0;
-  const float* latents = nullptr;  // (rows, latent_rank)
-  const float* turned = nullptr;   // (rows, head_dim - latent_rank)
-};
-
-// out[h, row] = Σ_p softmax(scale · (q_latent[h, row] · latent[p] + q_turned[row, h] · turned[p]))
-// · latent[p] over positions 0 … the row's own, all of them stored before.
-struct LatentAttentionArgs {
-  KvLayer kv;
-  const SequenceSpan* spans = nullptr;
-  int32_t span_count = 0;
-  int64_t rows = 0;
-  int32_t heads = 0;
-  float scale = 0;
-  const float* q_latent = nullptr;  // (heads, rows, latent_rank)
-  const float* q_turned = nullptr;  // (rows, heads, head_dim - latent_rank)
-  float* out = nullptr;             // (heads, rows, latent_rank)
-};
-
-// ---- A row of logits (one thread)
-// ----------------------------------------------------------------
+// ---- A row of logits (one thread) ---------------------------------------------------------------
 
 struct ScoredId {
   int32_t id = 0;
   float score = 0;
 };
 
-// ---- The table
-// -----------------------------------------------------------------------------------
+// ---- The table ----------------------------------------------------------------------------------
 
 struct Ops {
   std::string_view name;  // "avx512_vnni", "avx2", "ref"
@@ -261,8 +173,10 @@ struct Ops {
 
   // The 16-bit format that this table's attention reads best.
   KvFormat (*kv_format)(int32_t head_dim);
+  bool (*reads_kv)(KvFormat format, int32_t head_dim);
   void (*kv_store)(const KvStoreArgs& args, int thread, int threads);
   void (*attention)(const AttentionArgs& args, int thread, int threads);
+  void (*attention_join)(const AttentionArgs& args, int thread, int threads);
   void (*latent_store)(const LatentStoreArgs& args, int thread, int threads);
   void (*latent_attention)(const LatentAttentionArgs& args, int thread, int threads);
 

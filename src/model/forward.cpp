@@ -74,6 +74,14 @@ void Forward::lay_out() {
   }
 }
 
+// A border between threads goes through one sequence and kv head at most.
+void Forward::reserve_positions(int64_t positions_max) {
+  const int64_t segments = core::div_ceil(positions_max, kernels::kAttentionSegmentTokens);
+  parts_max_ = (pool_.threads() - 1) * segments * kernels::kAttentionPartQueries;
+  parts_ = core::Buffer(parts_max_ * kernels::attention_part_floats(spec_.head_dim) *
+                        static_cast<int64_t>(sizeof(float)));
+}
+
 bool Forward::uses(ActivationForm form) const {
   return std::any_of(weights_.sources.begin(), weights_.sources.end(), [&](const auto& source) {
     return ops_.activation_form(source.matrix->type) == form;
@@ -204,14 +212,20 @@ void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLaye
   }
   lap(w, &StepTimes::rows_ns);
   meet(w);
-  ops_.attention({.kv = kv,
-                  .spans = batch_->sequences.data(),
-                  .span_count = span_count,
-                  .heads = spec_.heads,
-                  .scale = spec_.attention_scale,
-                  .q = q_,
-                  .out = attended_},
-                 w.thread, w.threads);
+  const kernels::AttentionArgs attention{.kv = kv,
+                                         .spans = batch_->sequences.data(),
+                                         .span_count = span_count,
+                                         .heads = spec_.heads,
+                                         .scale = spec_.attention_scale,
+                                         .q = q_,
+                                         .out = attended_,
+                                         .parts = reinterpret_cast<float*>(parts_.data()),
+                                         .parts_max = parts_max_};
+  ops_.attention(attention, w.thread, w.threads);
+  lap(w, &StepTimes::attention_ns);
+  meet(w);
+  if (!has_long_span_) return;
+  ops_.attention_join(attention, w.thread, w.threads);
   lap(w, &StepTimes::attention_ns);
   meet(w);
 }
@@ -338,6 +352,10 @@ void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
   check(batch);
   batch_ = &batch;
   rows_ = static_cast<int64_t>(batch.token_ids.size());
+  has_long_span_ =
+      std::any_of(batch.sequences.begin(), batch.sequences.end(), [](const SequenceSpan& span) {
+        return span.first_position + span.rows > kernels::kAttentionSegmentTokens;
+      });
   pool_.run([&](int thread, int threads) { run_share(worker(thread, threads), kv, logits); });
 }
 

@@ -38,7 +38,10 @@ class Forward {
   };
   explicit Forward(const Parts& parts);
 
-  int64_t activation_bytes() const { return storage_.bytes(); }
+  int64_t activation_bytes() const { return storage_.bytes() + parts_.bytes(); }
+
+  // Makes room for what threads leave each other of a sequence that they share.
+  void reserve_positions(int64_t positions_max);
 
   // `kv` has one entry a layer. logits: (logit_rows, vocab).
   void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits);
@@ -165,7 +168,10 @@ class Forward {
 
   const StepBatch* batch_ = nullptr;  // of the step that runs
   int64_t rows_ = 0;
+  bool has_long_span_ = false;  // one of more than a segment, which threads may share
 
+  core::Buffer parts_;  // of attention
+  int64_t parts_max_ = 0;
   core::Buffer storage_;       // what follows points into it
   Inputs shared_;              // of many rows: each thread packs its share
   std::vector<Inputs> own_;    // of few rows: by thread

@@ -28,16 +28,13 @@ struct Model::State {
 namespace {
 
 // One layer's keys and values without an arena yet.
-kernels::KvLayer kv_layer(const Spec& spec, const kernels::Ops& ops, Arithmetic arithmetic) {
-  const bool exact = arithmetic == Arithmetic::kExact;
+kernels::KvLayer kv_layer(const Spec& spec, kernels::KvFormat format) {
   if (spec.latent.rank > 0)
-    return {.format = exact ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
+    return {.format = format,
             .kv_heads = 1,
             .head_dim = spec.latent.rank + spec.rope.dims,
             .latent_rank = spec.latent.rank};
-  return {.format = exact ? kernels::KvFormat::kF32 : ops.kv_format(spec.head_dim),
-          .kv_heads = spec.kv_heads,
-          .head_dim = spec.head_dim};
+  return {.format = format, .kv_heads = spec.kv_heads, .head_dim = spec.head_dim};
 }
 
 int64_t layer_page_bytes(const kernels::KvLayer& kv) {
@@ -72,6 +69,25 @@ core::Result<const kernels::Ops*> choose_ops(const LoadOptions& options) {
   return &kernels::reference_ops();
 }
 
+core::Result<kernels::KvFormat> choose_kv_format(const LoadOptions& options, const Spec& spec,
+                                                 const kernels::Ops& ops) {
+  if (options.arithmetic == Arithmetic::kExact) {
+    if (options.kv_format)
+      return core::invalid("exact arithmetic keeps keys and values in float32");
+    return kernels::KvFormat::kF32;
+  }
+  if (spec.latent.rank > 0) {
+    if (options.kv_format.value_or(kernels::KvFormat::kF16) != kernels::KvFormat::kF16)
+      return core::unsupported("this KV type with latent attention: it keeps f16");
+    return kernels::KvFormat::kF16;
+  }
+  if (!options.kv_format) return ops.kv_format(spec.head_dim);
+  if (!ops.reads_kv(*options.kv_format, spec.head_dim))
+    return core::unsupported("this KV type with kernels '{}' and heads of {}: choose another",
+                             ops.name, spec.head_dim);
+  return *options.kv_format;
+}
+
 }  // namespace
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -83,6 +99,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
          options.threads, options.step_tokens_max);
   const kernels::Ops* ops = TRY(choose_ops(options));
   Spec spec = TRY(read_spec(checkpoint));
+  const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
   const WeightLoader loader{.checkpoint = checkpoint,
                             .spec = state->spec,
@@ -100,7 +117,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                                                .ops = *ops,
                                                .pool = state->pool,
                                                .step_tokens_max = options.step_tokens_max});
-  const kernels::KvLayer kv = kv_layer(state->spec, state->ops, options.arithmetic);
+  const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
   state->kv.assign(static_cast<size_t>(state->spec.layers), kv);
   state->plan = make_plan(state->spec, state->weights, *state->forward, kv);
   return std::unique_ptr<Model>(new Model(std::move(state)));
@@ -138,6 +155,8 @@ void Model::allocate_kv(int64_t pages) {
   ASSERT(pages >= 1, "{} pages", pages);
   state_->kv_storage = core::Buffer(pages * state_->plan.kv_page_bytes);
   state_->kv_pages = pages;
+  state_->forward->reserve_positions(pages * kernels::kPageTokens);
+  state_->plan.activation_bytes = state_->forward->activation_bytes();
   std::byte* base = state_->kv_storage.data();
   for (kernels::KvLayer& layer : state_->kv) {
     layer.base = base;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/result.h"
@@ -26,6 +27,7 @@ struct LoadOptions {
   int threads = 1;
   int32_t step_tokens_max = 512;
   Arithmetic arithmetic = Arithmetic::kFast;
+  std::optional<kernels::KvFormat> kv_format{};  // none: what the kernels read best
   std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };

@@ -124,7 +124,7 @@ TEST(RelayedAnswer, TokenIdsStayWithTheGateway) {
                 R"({"choices":[{"index":0,"token_ids":[1,2],"text":"\"token_ids\":[3]"},)"
                 R"({"token_ids": [] , "index":1},{"token_ids":[4]},{"index":2 ,"token_ids":[]}]})"),
             R"({"choices":[{"index":0,"text":"\"token_ids\":[3]"},)"
-            R"({ "index":1},{},{"index":2}]})");
+            R"({ "index":1},{},{"index":2 }]})");
   EXPECT_EQ(without_token_ids(R"({"token_ids":[1]})"), R"({"token_ids":[1]})");
 }
 

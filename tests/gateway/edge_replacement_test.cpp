@@ -29,12 +29,13 @@ std::string passed_on(std::string_view content) {
       "\"{}\"}},\"finish_reason\":null}}]}}\n\n",
       content);
 }
-constexpr char kEnd[] =
+constexpr std::string_view kFinish =
     "data: {\"id\":\"c-1\",\"created\":1,\"choices\":[{\"index\":0,\"delta\":{},"
-    "\"finish_reason\":\"stop\"}]}\n\n"
+    "\"finish_reason\":\"stop\"}]}\n\n";
+constexpr std::string_view kUsage =  // the gateway's: the client did not ask for it
     "data: {\"id\":\"c-1\",\"created\":1,\"choices\":[],\"usage\":{\"prompt_tokens\":9,"
-    "\"completion_tokens\":2}}\n\n"
-    "data: [DONE]\n\n";
+    "\"completion_tokens\":2}}\n\n";
+constexpr std::string_view kDone = "data: [DONE]\n\n";
 
 void start_events(net::Responder& responder) {
   const net::Header headers[] = {{"Content-Type", "text/event-stream"}};
@@ -55,7 +56,7 @@ struct Replaced : testing::Test {
             seen = request.body;
           }
           start_events(responder);
-          responder.write(chunk("b", 12) + kEnd);
+          responder.write(fmt::format("{}{}{}{}", chunk("b", 12), kFinish, kUsage, kDone));
           responder.finish();
         }) {}
 
@@ -83,7 +84,8 @@ TEST_F(Replaced, AStreamGoesOnAtTheOneThatComes) {
   auto response = std::async(std::launch::async, [&] { return edge.post(kStreamBody); });
   wait_until_waiting(edge);
   edge.update(engines({next.port()}, "second"));
-  EXPECT_EQ(response.get().body, passed_on("a") + passed_on("b") + kEnd);
+  EXPECT_EQ(response.get().body,
+            fmt::format("{}{}{}{}", passed_on("a"), passed_on("b"), kFinish, kDone));
   EXPECT_THAT(seen, HasSubstr("\"resume_ids\":[11]"));
   EXPECT_EQ(edge.records().events(1)[0].outcome, Outcome::kComplete);
   edge.records().expect_balanced();
@@ -98,7 +100,7 @@ TEST_F(Replaced, ARequestWaitsForTheFirst) {
   auto response = std::async(std::launch::async, [&] { return edge.post(kStreamBody); });
   wait_until_waiting(edge);
   edge.update(engines({next.port()}, "first"));
-  EXPECT_EQ(response.get().body, passed_on("b") + kEnd);
+  EXPECT_EQ(response.get().body, fmt::format("{}{}{}", passed_on("b"), kFinish, kDone));
   EXPECT_EQ(edge.get("/health").status, 200);
 }
 

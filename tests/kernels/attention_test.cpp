@@ -15,6 +15,11 @@ struct Shape {
 constexpr Shape kShapes[] = {{9, 3, 64}, {12, 2, 128}, {4, 4, 8},
                              {6, 1, 72}, {71, 1, 64},  {8, 2, 256}};
 
+constexpr KvFormat kFormats[] = {KvFormat::kF32, KvFormat::kF16, KvFormat::kBf16, KvFormat::kInt8};
+
+constexpr int32_t kLengthMax = 2100;  // three segments
+constexpr int64_t kSegmentsMax = (kLengthMax - 1) / kAttentionSegmentTokens + 1;
+
 // Sequences of given lengths with random q, k, v, and an arena whose pages are in random order.
 class World {
  public:
@@ -76,10 +81,20 @@ class World {
       run_all(ops.kv_store, KvStoreArgs{kv_, spans.data(), count, rows, k.data(), v.data()},
               threads);
       std::vector<float> step_out(q.size());
-      run_all(
-          ops.attention,
-          AttentionArgs{kv_, spans.data(), count, shape_.heads, scale(), q.data(), step_out.data()},
-          threads);
+      // Room for three divided sequences, so that some find none.
+      const int64_t parts_max = 3 * kSegmentsMax * (shape_.heads / shape_.kv_heads);
+      core::Buffer parts(parts_max * attention_part_floats(shape_.head_dim) * 4);
+      const AttentionArgs args{.kv = kv_,
+                               .spans = spans.data(),
+                               .span_count = count,
+                               .heads = shape_.heads,
+                               .scale = scale(),
+                               .q = q.data(),
+                               .out = step_out.data(),
+                               .parts = reinterpret_cast<float*>(parts.data()),
+                               .parts_max = parts_max};
+      run_all(ops.attention, args, threads);
+      run_all(ops.attention_join, args, threads);
       for (size_t p = 0; p < step.size(); ++p) {
         const int64_t row = first_rows_[static_cast<size_t>(step[p].sequence)] + step[p].first;
         const int64_t from = spans[p].first_row * q_row;
@@ -149,19 +164,20 @@ std::string text(const Shape& shape) {
 
 // Whether a table's attention reads pages of `format`.
 bool reads(const Ops& ops, KvFormat format, const Shape& shape) {
-  return format != KvFormat::kBf16 || ops.name == "ref" || ops.kv_format(shape.head_dim) == format;
+  return ops.reads_kv(format, shape.head_dim);
 }
 
 // Rounding of keys, values and, in bf16, of queries and weights too.
 double limit_of(const Ops& ops, KvFormat format) {
   if (format == KvFormat::kF32) return 1e-6;
   if (format == KvFormat::kF16) return 1e-3;
+  if (format == KvFormat::kInt8) return 2e-2;
   return ops.name == "ref" ? 6e-3 : 1e-2;
 }
 
 TEST(Attention, EveryShapeAgreesWithTheDefinition) {
   for (const Shape& shape : kShapes)
-    for (KvFormat format : {KvFormat::kF32, KvFormat::kF16, KvFormat::kBf16}) {
+    for (KvFormat format : kFormats) {
       const World world(shape, format, {1, 31, 33, 150}, 77);
       const std::vector<float> expected = world.expected();
       for (const Ops* ops : runnable_ops()) {
@@ -175,25 +191,63 @@ TEST(Attention, EveryShapeAgreesWithTheDefinition) {
 TEST(Attention, BitsDoNotDependOnChunksBatchOrThreads) {
   for (const Shape& shape : kShapes) {
     for (const Ops* ops : runnable_ops()) {
-      const World world(shape, ops->kv_format(shape.head_dim), {130, 70, 5}, 78);
-      const std::vector<float> whole = world.run_whole(*ops, 1);
-      for (int threads : {2, 3}) ASSERT_EQ(world.run_whole(*ops, threads), whole) << ops->name;
-      for (int32_t chunk : {1, 16, 37}) {
-        // All sequences together, `chunk` rows of each in a step.
-        std::vector<std::vector<World::Part>> steps;
-        for (int32_t first = 0; first < 130; first += chunk) {
-          steps.emplace_back();
-          for (int32_t s : {2, 0, 1}) {
-            const int32_t length = s == 0 ? 130 : s == 1 ? 70 : 5;
-            const int32_t rows = std::min(chunk, length - first);
-            if (rows > 0) steps.back().push_back({s, first, rows});
+      for (KvFormat format : {ops->kv_format(shape.head_dim), KvFormat::kInt8}) {
+        const World world(shape, format, {130, 70, 5}, 78);
+        const std::vector<float> whole = world.run_whole(*ops, 1);
+        for (int threads : {2, 3}) ASSERT_EQ(world.run_whole(*ops, threads), whole) << ops->name;
+        for (int32_t chunk : {1, 16, 37}) {
+          // All sequences together, `chunk` rows of each in a step.
+          std::vector<std::vector<World::Part>> steps;
+          for (int32_t first = 0; first < 130; first += chunk) {
+            steps.emplace_back();
+            for (int32_t s : {2, 0, 1}) {
+              const int32_t length = s == 0 ? 130 : s == 1 ? 70 : 5;
+              const int32_t rows = std::min(chunk, length - first);
+              if (rows > 0) steps.back().push_back({s, first, rows});
+            }
           }
+          for (int threads : {1, 2})
+            ASSERT_EQ(world.run(*ops, steps, threads), whole)
+                << ops->name << ' ' << text(shape) << ", chunks of " << chunk;
         }
-        for (int threads : {1, 2})
-          ASSERT_EQ(world.run(*ops, steps, threads), whole)
-              << ops->name << ' ' << text(shape) << ", chunks of " << chunk;
       }
     }
+  }
+}
+
+// Decode of long sequences: a border between threads goes through their segments.
+TEST(Attention, BitsDoNotDependOnWhoHasWhichSegment) {
+  constexpr Shape kFew[] = {{3, 1, 64}, {12, 2, 128}, {6, 1, 72}};
+  for (const Shape& shape : kFew) {
+    for (const Ops* ops : runnable_ops()) {
+      if (ops->name == "ref") continue;
+      const std::vector<int32_t> lengths = {kLengthMax, 1300, 1025};
+      const World world(shape, ops->kv_format(shape.head_dim), lengths, 81);
+      const std::vector<float> whole = world.run_whole(*ops, 1);
+      std::vector<std::vector<World::Part>> steps;
+      for (int32_t s : {0, 1, 2}) steps.push_back({{s, 0, lengths[static_cast<size_t>(s)] - 4}});
+      for (int32_t i = 4; i > 0; --i) {
+        steps.emplace_back();
+        for (int32_t s : {0, 1, 2})
+          steps.back().push_back({s, lengths[static_cast<size_t>(s)] - i, 1});
+      }
+      for (int threads : {1, 2, 3, 8})
+        ASSERT_EQ(world.run(*ops, steps, threads), whole)
+            << ops->name << ' ' << text(shape) << ", threads " << threads;
+    }
+  }
+}
+
+TEST(Attention, SegmentsAgreeWithTheDefinition) {
+  const Shape shape{2, 1, 64};
+  const std::vector<float> expected = World(shape, KvFormat::kF32, {kLengthMax}, 82).expected();
+  for (KvFormat format : kFormats) {
+    const World world(shape, format, {kLengthMax}, 82);
+    for (const Ops* ops : runnable_ops())
+      if (reads(*ops, format, shape)) {
+        EXPECT_LT(relative_error(world.run_whole(*ops, 2), expected), limit_of(*ops, format))
+            << ops->name;
+      }
   }
 }
 
@@ -210,18 +264,21 @@ TEST(Attention, TablesReadEachOthersPages) {
 
 TEST(Attention, PagesInPairsAreThoseOfTheReference) {
   const Shape shape{9, 3, 64};
-  const World world(shape, KvFormat::kBf16, {100}, 80);
-  for (const Ops* ops : runnable_ops()) {
-    if (!reads(*ops, KvFormat::kBf16, shape)) continue;
-    Ops mixed = *ops;
-    mixed.kv_store = reference_ops().kv_store;
-    EXPECT_EQ(world.run_whole(mixed, 1), world.run_whole(*ops, 1)) << ops->name;
+  for (KvFormat format : {KvFormat::kBf16, KvFormat::kInt8}) {
+    const World world(shape, format, {100}, 80);
+    for (const Ops* ops : runnable_ops()) {
+      if (!reads(*ops, format, shape)) continue;
+      Ops mixed = *ops;
+      mixed.kv_store = reference_ops().kv_store;
+      EXPECT_EQ(world.run_whole(mixed, 1), world.run_whole(*ops, 1)) << ops->name;
+    }
   }
 }
 
 TEST(Attention, PageBytesHoldKeysAndValues) {
   EXPECT_EQ(kv_page_bytes(KvFormat::kF16, 3, 64), 2 * 3 * 64 * kPageTokens * 2);
   EXPECT_EQ(kv_page_bytes(KvFormat::kF32, 1, 8) % 64, 0);
+  EXPECT_EQ(kv_page_bytes(KvFormat::kInt8, 3, 64), 2 * 3 * (64 + 4) * kPageTokens);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 # and decode of one geometry in each weight type, ours and theirs in turn. Runs there, in the
 # repository's root, out of a folder made by pack.sh; OUT gets history.jsonl and llama.jsonl.
 #   tools/device/cpu_roof.sh FOLDER OUT TYPE...
-#   GEOMETRY=llama3-8b TURNS=1 tools/device/cpu_roof.sh .device out BF16 Q8_0
+#   GEOMETRY=llama3-8b TURNS=1 tools/device/cpu_roof.sh build/device out BF16 Q8_0
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,7p' "$0" >&2; exit 2; }
 folder=$(cd "$1" && pwd)

@@ -2,7 +2,7 @@
 # Puts what a measurement on the accelerator host needs into one folder that needs nothing from
 # that host but its C library: programs, stripped, with the shared libraries they load.
 #   tools/device/pack.sh FOLDER PROGRAM...
-#   tools/device/pack.sh .device build/release/bin/sluice PEERS/llama-bench PEERS/make_random_gguf.py
+#   tools/device/pack.sh build/device build/release/bin/sluice PEERS/llama-bench PEERS/make_random_gguf.py
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,5p' "$0" >&2; exit 2; }
 folder=$1

@@ -6,12 +6,27 @@
 
 #include "core/math.h"
 #include "core/thread_pool.h"
+#include "kernels/kv_int8.h"
 #include "kernels/kv_layout.h"
 #include "kernels/ref/kv_element.h"
 #include "kernels/ref/ref.h"
 
 namespace sluice::kernels::ref {
 namespace {
+
+// Codes and their scale.
+void store_int8(const KvStoreArgs& args, int32_t page, int64_t token, int32_t head, int64_t at) {
+  const KvLayer& kv = args.kv;
+  std::array<int8_t, kHeadDimMax> codes;
+  page_key_scales(kv, page, head)[token] = int8_codes(args.k + at, kv.head_dim, codes.data());
+  for (int32_t d = 0; d < kv.head_dim; ++d)
+    page_keys(kv, page, head)[kv_key_at(kv, d, token)] =
+        static_cast<std::byte>(codes[static_cast<size_t>(d)]);
+  page_value_scales(kv, page, head)[token] = int8_codes(args.v + at, kv.head_dim, codes.data());
+  for (int32_t d = 0; d < kv.head_dim; ++d)
+    page_values(kv, page, head)[kv_value_at(kv, token, d)] =
+        static_cast<std::byte>(codes[static_cast<size_t>(d)]);
+}
 
 void store_row(const KvStoreArgs& args, const SequenceSpan& span, int64_t row) {
   const KvLayer& kv = args.kv;
@@ -20,6 +35,10 @@ void store_row(const KvStoreArgs& args, const SequenceSpan& span, int64_t row) {
   const int64_t token = position % kPageTokens;
   for (int32_t h = 0; h < kv.kv_heads; ++h) {
     const int64_t at = (row * kv.kv_heads + h) * kv.head_dim;
+    if (kv.format == KvFormat::kInt8) {
+      store_int8(args, page, token, h, at);
+      continue;
+    }
     for (int32_t d = 0; d < kv.head_dim; ++d) {
       store_element(kv.format, page_keys(kv, page, h), kv_key_at(kv, d, token), args.k[at + d]);
       store_element(kv.format, page_values(kv, page, h), kv_value_at(kv, token, d), args.v[at + d]);
@@ -33,13 +52,18 @@ struct HeadCache {
   std::array<float, kPageTokens * kHeadDimMax> values;  // (kPageTokens, head_dim)
 
   void load(const KvLayer& kv, int32_t page, int32_t head) {
-    for (int64_t d = 0; d < kv.head_dim; ++d)
-      for (int64_t t = 0; t < kPageTokens; ++t) {
+    const bool scaled = kv.format == KvFormat::kInt8;
+    for (int64_t t = 0; t < kPageTokens; ++t) {
+      const float key_scale = scaled ? page_key_scales(kv, page, head)[t] : 1.0f;
+      const float value_scale = scaled ? page_value_scales(kv, page, head)[t] : 1.0f;
+      for (int64_t d = 0; d < kv.head_dim; ++d) {
         keys[static_cast<size_t>(d * kPageTokens + t)] =
-            load_element(kv.format, page_keys(kv, page, head), kv_key_at(kv, d, t));
+            key_scale * load_element(kv.format, page_keys(kv, page, head), kv_key_at(kv, d, t));
         values[static_cast<size_t>(t * kv.head_dim + d)] =
+            value_scale *
             load_element(kv.format, page_values(kv, page, head), kv_value_at(kv, t, d));
       }
+    }
   }
 };
 
@@ -133,5 +157,8 @@ void attention(const AttentionArgs& args, int thread, int threads) {
         if (item++ % threads == thread)
           attend(args, args.spans[s], h, first, std::min(kRows, args.spans[s].rows - first));
 }
+
+// Nothing is divided.
+void attention_join(const AttentionArgs&, int, int) {}
 
 }  // namespace sluice::kernels::ref

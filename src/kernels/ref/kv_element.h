@@ -1,4 +1,4 @@
-// One value of a KV page.
+// One value of a KV page; of int8 its code.
 #pragma once
 
 #include <cstring>
@@ -12,6 +12,7 @@ namespace {
 inline float load_element(KvFormat format, const std::byte* from, int64_t index) {
   if (format == KvFormat::kF16) return load_f16(from + index * 2);
   if (format == KvFormat::kBf16) return float_of_bf16(load_u16(from + index * 2));
+  if (format == KvFormat::kInt8) return static_cast<float>(static_cast<int8_t>(from[index]));
   float value;
   std::memcpy(&value, from + index * 4, sizeof value);
   return value;

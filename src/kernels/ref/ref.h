@@ -22,6 +22,7 @@ void linear(const LinearArgs& args, int thread, int threads);
 
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+void attention_join(const AttentionArgs& args, int thread, int threads);
 void latent_store(const LatentStoreArgs& args, int thread, int threads);
 void latent_attention(const LatentAttentionArgs& args, int thread, int threads);
 

@@ -36,10 +36,13 @@ void pack_planes(const PackArgs& args, int thread, int threads);
 void quantize_planes(const QuantizeArgs& args, int thread, int threads);
 void linear_planes(const LinearArgs& args, int thread, int threads);
 
-// bf16 in pairs for heads of whole blocks of 32, else f16. Pages of other formats go to avx512.
+// bf16 in pairs for heads of whole blocks of 32, else f16. Pages of int8 are widened to bf16 on the
+// way to the tiles; those of other formats, and int8 of other heads, go to avx512.
 KvFormat kv_format(int32_t head_dim);
+bool reads_kv(KvFormat format, int32_t head_dim);
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+void attention_join(const AttentionArgs& args, int thread, int threads);
 
 // Probes: operations done in about `rounds` products of tiles.
 int64_t probe_int8(int64_t rounds, int32_t* sink);

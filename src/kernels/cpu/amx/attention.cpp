@@ -1,14 +1,15 @@
 // Attention over bf16 pages on the tile unit: the online softmax of generic/attention.inc, whose
 // scores and weighted sums are products of tiles straight from the pages.
 //
-// A query meets its positions in blocks of kBlockTokens from position 0 on. Scores: tile products
-// over head_dim in order. One maximum, one rescaling; weights are rounded to bf16 and meet the
+// A query meets its positions in segments and blocks as there. Scores: tile products over head_dim
+// in order. One maximum, one rescaling; weights are rounded to bf16 and meet the
 // values page by page, on top of the sums so far. Rows of a tile do not meet, and a weight of zero
 // adds zero, so a query's bits depend on its own positions alone.
 #include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/amx/tiles.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
+#include "kernels/cpu/generic/pack.h"
 // After the vector that it is written in.
 #include "kernels/cpu/generic/attention.inc"
 
@@ -28,12 +29,10 @@ void configure(int32_t rows) {
 // One tile of queries of an item.
 struct QueryTile {
   alignas(64) uint16_t q[kHeadDimMax / kBlock][kTileRows][kBlock];  // scaled, bf16
-  alignas(64) float values[kTileRows * kHeadDimMax];                // (rows, head_dim): sums
-  float max[kTileRows];
-  Vector::Floats sums[kTileRows];  // of weights, by lane
   int32_t rows;
   int32_t positions[kTileRows];  // of the rows
 };
+using TileSoftmax = Softmax<static_cast<int32_t>(kTileRows)>;
 
 // The pages of a block of positions.
 struct BlockPages {
@@ -41,10 +40,51 @@ struct BlockPages {
   const std::byte* values[kBlockPages];
 };
 
-const float* query_of(const AttentionArgs& args, const Item& item, int32_t index) {
+const float* input_of(const AttentionArgs& args, const Item& item, int32_t index) {
   const int32_t group = args.heads / args.kv.kv_heads, query = item.first + index;
   const int64_t row = item.span->first_row + query / group;
   return args.q + (row * args.heads + item.kv_head * group + query % group) * args.kv.head_dim;
+}
+
+// The keys and values of a page as bf16, widened from int8.
+struct WidePage {
+  alignas(64) uint16_t keys[kPageTokens * kHeadDimMax];    // (head_dim / 2, kPageTokens, 2)
+  alignas(64) uint16_t values[kPageTokens * kHeadDimMax];  // (kPageTokens / 2, head_dim, 2)
+};
+
+// 32 codes, times a scale each, as bf16.
+inline void widen(const std::byte* codes, __m512 low_scales, __m512 high_scales, uint16_t* out) {
+  const auto* from = reinterpret_cast<const __m128i*>(codes);
+  const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from)));
+  const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from + 1)));
+  _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, high_scales),
+                                                       _mm512_mul_ps(low, low_scales)));
+}
+
+// The first `tokens` tokens; zeros for values behind them, and any keys.
+void widen_page(const KvLayer& kv, int32_t page, int32_t head, int32_t tokens, WidePage& wide) {
+  const std::byte* keys = page_keys(kv, page, head);
+  const float* scales = page_key_scales(kv, page, head);
+  __m512 of_tokens[4];  // each token's scale twice
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  for (int i = 0; i < 4; ++i)
+    of_tokens[i] =
+        _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(scales + i * 8)));
+  for (int64_t at = 0; at < int64_t{kv.head_dim} * kPageTokens; at += 2 * kPageTokens) {
+    widen(keys + at, of_tokens[0], of_tokens[1], wide.keys + at);
+    widen(keys + at + kPageTokens, of_tokens[2], of_tokens[3], wide.keys + at + kPageTokens);
+  }
+  const std::byte* values = page_values(kv, page, head);
+  const float* value_scales = page_value_scales(kv, page, head);
+  const int64_t row = 2 * int64_t{kv.head_dim};  // two tokens
+  for (int32_t t = 0; t < kPageTokens; t += 2) {
+    const __m512 first = _mm512_set1_ps(t < tokens ? value_scales[t] : 0.0f);
+    const __m512 second = _mm512_set1_ps(t + 1 < tokens ? value_scales[t + 1] : 0.0f);
+    const __m512 of_pair = _mm512_mask_blend_ps(0xaaaa, first, second);
+    const int64_t begin = t / 2 * row;
+    for (int64_t at = begin; at < begin + row; at += 32)
+      widen(values + at, of_pair, of_pair, wide.values + at);
+  }
 }
 
 void start_tile(const AttentionArgs& args, const Item& item, int32_t first, QueryTile& tile) {
@@ -52,16 +92,12 @@ void start_tile(const AttentionArgs& args, const Item& item, int32_t first, Quer
   tile.rows = left < kTileRows ? left : static_cast<int32_t>(kTileRows);
   const __m512 scale = _mm512_set1_ps(args.scale);
   for (int32_t r = 0; r < tile.rows; ++r) {
-    const float* q = query_of(args, item, first + r);
+    const float* q = input_of(args, item, first + r);
     for (int32_t d = 0; d < args.kv.head_dim; d += kBlock) {
       const __m512 low = _mm512_mul_ps(_mm512_loadu_ps(q + d), scale);
       const __m512 high = _mm512_mul_ps(_mm512_loadu_ps(q + d + 16), scale);
       _mm512_store_si512(tile.q[d / kBlock][r], (__m512i)_mm512_cvtne2ps_pbh(high, low));
-      _mm512_store_ps(tile.values + r * args.kv.head_dim + d, _mm512_setzero_ps());
-      _mm512_store_ps(tile.values + r * args.kv.head_dim + d + 16, _mm512_setzero_ps());
     }
-    tile.max[r] = kNever;
-    tile.sums[r] = Vector::zero();
     tile.positions[r] = item.span->first_position + (item.first + first + r) / group;
   }
 }
@@ -129,7 +165,8 @@ inline void multiply_values(const Weights& weights, const BlockPages& pages, int
 
 // The tile's queries over `kPages` pages from position `from` on.
 template <int kPages>
-inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim, QueryTile& tile) {
+inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim,
+                        const QueryTile& tile, TileSoftmax& state) {
   constexpr int32_t kTokens = kPages * kPageTokens;
   alignas(64) float scores[kTileRows][kBlockTokens];
   alignas(64) Weights weights;
@@ -137,7 +174,7 @@ inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim,
   memory_fence();
   for (int32_t r = 0; r < tile.rows; ++r) {
     const float shrink =
-        weigh(scores[r], kTokens, tile.positions[r] + 1 - from, tile.max[r], tile.sums[r]);
+        weigh(scores[r], kTokens, tile.positions[r] + 1 - from, state.max[r], state.sums[r]);
     for (int p = 0; p < kPages; ++p) {
       const float* s = scores[r] + p * kPageTokens;
       _mm512_store_si512(weights[p][r],
@@ -145,12 +182,12 @@ inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim,
     }
     if (shrink == 1) continue;
     for (int32_t d = 0; d < head_dim; d += 16) {
-      float* at = tile.values + r * head_dim + d;
+      float* at = state.values + r * head_dim + d;
       _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_set1_ps(shrink)));
     }
   }
   memory_fence();
-  multiply_values<kPages>(weights, pages, head_dim, tile.values);
+  multiply_values<kPages>(weights, pages, head_dim, state.values);
   memory_fence();
 }
 
@@ -165,51 +202,89 @@ void copy_values(const std::byte* values, int32_t tokens, int32_t head_dim, std:
         copy + at, _mm512_and_si512(_mm512_loadu_si512(values + at), _mm512_set1_epi32(0xffff)));
 }
 
-void finish_item(const AttentionArgs& args, const Item& item, int32_t first,
-                 const QueryTile& tile) {
-  for (int32_t r = 0; r < tile.rows; ++r) {
-    float* out = args.out + (query_of(args, item, first + r) - args.q);
-    const __m512 factor = _mm512_set1_ps(1.0f / Vector::sum_of(tile.sums[r]));
-    for (int32_t d = 0; d < args.kv.head_dim; d += 16)
-      _mm512_storeu_ps(
-          out + d, _mm512_mul_ps(_mm512_load_ps(tile.values + r * args.kv.head_dim + d), factor));
-  }
-}
-
-void attend_tiles(const AttentionArgs& args, const Item& item) {
-  const int32_t head_dim = args.kv.head_dim, group = args.heads / args.kv.kv_heads;
-  const int32_t positions = last_position(item, group) + 1;
+// The tiles of an item and what they have met.
+struct ItemTiles {
   QueryTile tiles[kTiles];
-  alignas(64) std::byte last_values[kPageTokens * kHeadDimMax * 2];
   int32_t count = 0;
-  for (int32_t first = 0; first < item.queries; first += kTileRows)
-    start_tile(args, item, first, tiles[count++]);
+
+  ItemTiles(const AttentionArgs& args, const Item& item) {
+    for (int32_t first = 0; first < item.queries; first += kTileRows)
+      start_tile(args, item, first, tiles[count++]);
+  }
+};
+
+// One segment of the item's positions into `states`.
+void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
+                   const ItemTiles& queries, TileSoftmax* states) {
+  const int32_t head_dim = args.kv.head_dim;
+  const int32_t positions = last_position(item, args.heads / args.kv.kv_heads) + 1;
+  const int32_t begin = segment * kSegmentTokens;
+  const int32_t end = begin + kSegmentTokens < positions ? begin + kSegmentTokens : positions;
+  alignas(64) std::byte last_values[kPageTokens * kHeadDimMax * 2];
+  WidePage wide[kBlockPages];
+  for (int32_t t = 0; t < queries.count; ++t) reset(states[t], queries.tiles[t].rows, head_dim);
   int32_t configured = 0;
-  for (int32_t from = 0; from < positions; from += kBlockTokens) {
+  for (int32_t from = begin; from < end; from += kBlockTokens) {
     BlockPages pages;
-    for (int32_t p = 0; p < kBlockPages && from + p * kPageTokens < positions; ++p) {
+    for (int32_t p = 0; p < kBlockPages && from + p * kPageTokens < end; ++p) {
       const int32_t page = item.span->pages[from / kPageTokens + p];
       const int32_t left = positions - from - p * kPageTokens;
+      if (args.kv.format == KvFormat::kInt8) {
+        widen_page(args.kv, page, item.kv_head, left, wide[p]);
+        pages.keys[p] = reinterpret_cast<const std::byte*>(wide[p].keys);
+        pages.values[p] = reinterpret_cast<const std::byte*>(wide[p].values);
+        continue;
+      }
       pages.keys[p] = page_keys(args.kv, page, item.kv_head);
       pages.values[p] = page_values(args.kv, page, item.kv_head);
       if (left >= kPageTokens) continue;
       copy_values(pages.values[p], left, head_dim, last_values);
       pages.values[p] = last_values;
     }
-    for (int32_t t = 0; t < count; ++t) {
-      QueryTile& tile = tiles[t];
+    for (int32_t t = 0; t < queries.count; ++t) {
+      const QueryTile& tile = queries.tiles[t];
       const int32_t valid = tile.positions[tile.rows - 1] + 1 - from;
       if (valid <= 0) continue;
       if (configured != tile.rows) configure(configured = tile.rows);
       if (valid > kPageTokens)
-        visit_pages<2>(pages, from, head_dim, tile);
+        visit_pages<2>(pages, from, head_dim, tile, states[t]);
       else
-        visit_pages<1>(pages, from, head_dim, tile);
+        visit_pages<1>(pages, from, head_dim, tile, states[t]);
     }
   }
-  for (int32_t t = 0; t < count; ++t)
-    finish_item(args, item, t * static_cast<int32_t>(kTileRows), tiles[t]);
 }
+
+void attend_tiles(const AttentionArgs& args, const Item& item) {
+  const int32_t head_dim = args.kv.head_dim;
+  const int32_t segments = segments_of(item, args.heads / args.kv.kv_heads);
+  const ItemTiles queries(args, item);
+  TileSoftmax whole[kTiles], later[kTiles];
+  const auto for_queries = [&](const auto& work) {
+    for (int32_t i = 0; i < item.queries; ++i)
+      work(i, i / static_cast<int32_t>(kTileRows), i % static_cast<int32_t>(kTileRows));
+  };
+  visit_segment(args, item, 0, queries, whole);
+  for (int32_t s = 1; s < segments; ++s) {
+    visit_segment(args, item, s, queries, later);
+    for_queries([&](int32_t, int32_t tile, int32_t row) {
+      join(query_of(later[tile], row, head_dim), head_dim, query_of(whole[tile], row, head_dim));
+    });
+  }
+  for_queries([&](int32_t i, int32_t tile, int32_t row) {
+    finish_query(query_of(whole[tile], row, head_dim), head_dim, output_of(args, item, i));
+  });
+}
+
+void attend_tile_part(const AttentionArgs& args, const Item& item, int32_t segment,
+                      int64_t first_part) {
+  const int32_t head_dim = args.kv.head_dim;
+  const ItemTiles queries(args, item);
+  TileSoftmax state[kTiles];
+  visit_segment(args, item, segment, queries, state);
+  for (int32_t i = 0; i < item.queries; ++i)
+    copy(query_of(state[0], i, head_dim), head_dim, stored_part(args, first_part + i));
+}
+static_assert(kAttentionPartQueries <= kTileRows);
 
 }  // namespace
 
@@ -217,10 +292,20 @@ KvFormat kv_format(int32_t head_dim) {
   return head_dim % kBlock == 0 ? KvFormat::kBf16 : KvFormat::kF16;
 }
 
+bool reads_kv(KvFormat format, int32_t head_dim) {
+  return format == KvFormat::kBf16 ? head_dim % kBlock == 0 : cpu::reads_kv(format, head_dim);
+}
+
 void attention(const AttentionArgs& args, int thread, int threads) {
-  if (args.kv.format != KvFormat::kBf16) return avx512::attention(args, thread, threads);
-  attention_items(args, thread, threads, attend_tiles);
+  const bool on_tiles = args.kv.format == KvFormat::kBf16 ||
+                        (args.kv.format == KvFormat::kInt8 && args.kv.head_dim % kBlock == 0);
+  if (!on_tiles) return avx512::attention(args, thread, threads);
+  attention_items(args, thread, threads, attend_tiles, attend_tile_part);
   _tile_release();
+}
+
+void attention_join(const AttentionArgs& args, int thread, int threads) {
+  join_items(args, thread, threads);
 }
 
 }  // namespace sluice::kernels::amx

@@ -10,7 +10,10 @@ void kv_store(const KvStoreArgs& args, int thread, int threads) {
   kv_store_rows(args, thread, threads);
 }
 void attention(const AttentionArgs& args, int thread, int threads) {
-  attention_items(args, thread, threads, attend);
+  attention_items(args, thread, threads, attend, attend_part);
+}
+void attention_join(const AttentionArgs& args, int thread, int threads) {
+  join_items(args, thread, threads);
 }
 
 }  // namespace sluice::kernels::avx2

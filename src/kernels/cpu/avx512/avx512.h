@@ -13,6 +13,7 @@ void quantize_activations(const QuantizeArgs& args, int thread, int threads);
 void linear(const LinearArgs& args, int thread, int threads);
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+void attention_join(const AttentionArgs& args, int thread, int threads);
 void latent_attention(const LatentAttentionArgs& args, int thread, int threads);
 int32_t argmax(const float* logits, int64_t count);
 double logsumexp(const float* logits, int64_t count);

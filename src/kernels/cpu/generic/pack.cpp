@@ -210,6 +210,10 @@ int64_t panel_bytes(DType type, int64_t inputs) {
 
 }  // namespace
 
+bool reads_kv(KvFormat format, int32_t) {
+  return format != KvFormat::kBf16;
+}
+
 int64_t packed_bytes(DType type, int64_t outputs, int64_t inputs) {
   return core::div_ceil(outputs, kPanel) * panel_bytes(type, inputs);
 }

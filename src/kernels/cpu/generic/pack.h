@@ -16,6 +16,9 @@ void pack(const PackArgs& args, int thread, int threads);
 ActivationForm activation_form(core::DType weights);
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 
+// The formats of pages that avx2 and avx512 read: all but bf16.
+bool reads_kv(KvFormat format, int32_t head_dim);
+
 // One block of 32 of one output: its lane of each code vector (packed.h), and its scale and minimum
 // (f16 bits, or the u8 of a super-block).
 struct LaneBlock {
