@@ -1,5 +1,6 @@
 #include "apps/gateway_process.h"
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int64_t kLastRecordsNs = 2'000'000'000;  // at the end
 constexpr int64_t kCatchUpNs = 10'000'000'000;     // at the start, for what the store has missed
+constexpr int64_t kBalancesCurrentNs = 1'000'000'000;
 
 std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
   const bool ipv6 = address.host.find(':') != std::string::npos;
@@ -161,6 +163,13 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
 void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
   const auto uncounted = limits_->apply(directory->snapshot());
   if (!uncounted.empty()) {
+    // A tenant that becomes prepaid now has what was paid a moment ago.
+    const bool balances = std::any_of(uncounted.begin(), uncounted.end(), [](const auto& name) {
+      return name.dimension == gateway::Dimension::kBalance;
+    });
+    if (balances && !(journal_->flush().ok() &&
+                      follower_->wait_until_applied(journal_->last_sequence(), kBalancesCurrentNs)))
+      log_.warning("new balances begin without the records of the last moments");
     auto store = store::Store::open(store_address_, store::OpenFor::kReports);
     const auto restored =
         store.ok() ? restore_limits(store->get(), limits_.get(), uncounted, clock_.unix_ns())

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 import urllib.request
 
+from http_exchange import exchange, post_json
 from running_gateway import RunningGateway
 from running_server import binary
 
@@ -138,6 +139,45 @@ class BalanceTest(unittest.TestCase):
                 gateway.process.stdout.close()
             with RunningGateway(OBJECTS, folder) as gateway:
                 self.assertEqual(gateway.admin("GET", "balances/acme")[1]["available"], "2.5")
+
+
+    def test_a_tenant_that_becomes_prepaid_has_what_was_paid_just_before(self):
+        objects = """
+[[pools]]
+id = "here"
+place = "local"
+[[models]]
+id = "m"
+max_tokens_default = 10
+[[replicas]]
+id = "nobody"
+pool = "here"
+model = "m"
+url = "http://127.0.0.1:1/v1"
+[[prices]]
+version = 1
+side = "sale"
+output_per_million = "1000"
+"""
+        with RunningGateway(objects) as gateway:
+            for tenant in ("poor", "rich"):
+                gateway.admin("POST", "tenants", {"id": tenant})
+                gateway.admin("POST", "projects", {"id": tenant, "tenant": tenant})
+                secret = gateway.admin("POST", "keys", {"project": tenant})[1]["secret"]
+                if tenant == "rich":
+                    paid = gateway.admin(
+                        "POST", "balances/rich/top-ups", {"id": "t", "amount": "1"}
+                    )
+                    self.assertEqual(paid[0], 201)
+                changed = gateway.admin("PATCH", f"tenants/{tenant}", {"prepaid": True})
+                self.assertEqual(changed[0], 200)
+                body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+                port = int(gateway.url.rsplit(":", 1)[1])
+                status, _, answer = exchange(
+                    port, post_json("/v1/chat/completions", body, f"Authorization: Bearer {secret}")
+                )
+                refused = status == 429 and b"insufficient_quota" in answer
+                self.assertEqual(refused, tenant == "poor", answer)
 
 
 class OpenApiTest(unittest.TestCase):
