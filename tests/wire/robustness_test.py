@@ -99,7 +99,7 @@ class Limits(unittest.TestCase):
                     for _ in range(100)
                 ]
                 for client in clients:
-                    client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                    client.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
                 for client in clients:
                     self.assertEqual(read_answer(client)[0], 200)
                     client.close()
