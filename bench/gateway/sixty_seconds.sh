@@ -21,7 +21,7 @@ answers=$(sed -n 's/chats \([0-9]*\),.*/\1/p' "$work/wrk")
 echo "$answers answers, $((answers / SECONDS_OF_LOAD)) req/s"
 
 in_store() {
-  "$bin/sluice" usage --data "$work/data" -o csv | awk -F, 'NR == 2 { print $2 }'
+  "$bin/sluice" usage --data-folder "$work/data" -o csv | awk -F, 'NR == 2 { print $2 }'
 }
 until [ "$(in_store)" = "$answers" ]; do
   if [ $(($(date +%s) - ended)) -gt 60 ]; then
@@ -31,5 +31,5 @@ until [ "$(in_store)" = "$answers" ]; do
   sleep 1
 done
 echo "the store has all of them $(($(date +%s) - ended)) s after the last"
-"$bin/sluice" usage verify --data "$work/data" | tee "$work/verified"
+"$bin/sluice" usage verify --data-folder "$work/data" | tee "$work/verified"
 grep -q "^events $answers," "$work/verified" && grep -q '^all equal' "$work/verified"
