@@ -21,6 +21,24 @@ float through_f16(float value) {
 
 using Codes = std::array<float, kSuperBlock>;
 
+// From `best`, by turns: the f16 numbers solved for all codes, then each sub-block's best scales;
+// while that lessens the loss.
+template <typename Fitter, typename Block>
+Block improved(const Fitter& fitter, Block best) {
+  constexpr int kRounds = 3;
+  fitter.choose_neighbours(&best);
+  float best_loss = fitter.total_loss(best);
+  for (int i = 0; i < kRounds; ++i) {
+    Block next = fitter.solved(best);
+    fitter.choose_neighbours(&next);
+    const float next_loss = fitter.total_loss(next);
+    if (!(next_loss < best_loss)) break;
+    best = next;
+    best_loss = next_loss;
+  }
+  return best;
+}
+
 // ---- Q4_K, Q5_K: 8 sub-blocks of 32, value ≈ d · scale · code − dmin · minimum -----------------
 
 constexpr int kSubBlocks = 8;
@@ -55,17 +73,7 @@ class AffineFitter {
       best.scale[index(j)] = near(own[index(j)].scale, best.d);
       best.minimum[index(j)] = near(own[index(j)].minimum, best.dmin);
     }
-    choose_neighbours(&best);
-    float best_loss = total_loss(best);
-    for (int i = 0; i < kRounds; ++i) {
-      AffineBlock next = solved(best);
-      choose_neighbours(&next);
-      const float next_loss = total_loss(next);
-      if (!(next_loss < best_loss)) break;
-      best = next;
-      best_loss = next_loss;
-    }
-    return best;
+    return improved(*this, best);
   }
 
   void codes(const AffineBlock& block, float* out) const {
@@ -74,7 +82,9 @@ class AffineFitter {
   }
 
  private:
-  static constexpr int kRounds = 3;
+  template <typename Fitter, typename Block>
+  friend Block improved(const Fitter& fitter, Block best);
+
   static size_t index(int j) { return static_cast<size_t>(j); }
   static int near(float value, float unit) {
     if (!(unit > 0)) return 0;
@@ -194,17 +204,7 @@ class SymmetricFitter {
     for (int j = 0; j < kSixSubBlocks; ++j)
       best.scale[index(j)] =
           std::clamp(static_cast<int>(std::lround(own[index(j)] / best.d)), -128, 127);
-    choose_neighbours(&best);
-    float best_loss = total_loss(best);
-    for (int i = 0; i < kRounds; ++i) {
-      SymmetricBlock next = solved(best);
-      choose_neighbours(&next);
-      const float next_loss = total_loss(next);
-      if (!(next_loss < best_loss)) break;
-      best = next;
-      best_loss = next_loss;
-    }
-    return best;
+    return improved(*this, best);
   }
 
   void codes(const SymmetricBlock& block, float* out) const {
@@ -213,7 +213,9 @@ class SymmetricFitter {
   }
 
  private:
-  static constexpr int kRounds = 3;
+  template <typename Fitter, typename Block>
+  friend Block improved(const Fitter& fitter, Block best);
+
   static size_t index(int j) { return static_cast<size_t>(j); }
   Run run(int j) const { return {x_ + j * kSixRun, weights_.data() + j * kSixRun, kSixRun}; }
   static float scale(const SymmetricBlock& block, int j) {
