@@ -40,6 +40,15 @@ struct BlockPages {
   const std::byte* values[kBlockPages];
 };
 
+// Brings 2 KiB of the block that comes next to L1 while a product of 2 KiB of this one runs.
+template <int kAhead>
+inline void prefetch_lines(const std::byte* at) {
+  if constexpr (kAhead == 0) return;
+#pragma GCC unroll 32
+  for (int line = 0; line < 32; ++line)
+    _mm_prefetch(reinterpret_cast<const char*>(at + line * 64), _MM_HINT_T0);
+}
+
 const float* input_of(const AttentionArgs& args, const Item& item, int32_t index) {
   const int32_t group = args.heads / args.kv.kv_heads, query = item.first + index;
   const int64_t row = item.span->first_row + query / group;
@@ -103,9 +112,9 @@ void start_tile(const AttentionArgs& args, const Item& item, int32_t first, Quer
 }
 
 // scores (rows, kBlockTokens) of the block's first kPages pages.
-template <int kPages>
-inline void multiply_keys(const QueryTile& tile, const BlockPages& pages, int32_t head_dim,
-                          float (*scores)[kBlockTokens]) {
+template <int kPages, int kAhead>
+inline void multiply_keys(const QueryTile& tile, const BlockPages& pages, const BlockPages& next,
+                          int32_t head_dim, float (*scores)[kBlockTokens]) {
   _tile_zero(0);
   _tile_zero(1);
   if constexpr (kPages == 2) {
@@ -119,12 +128,14 @@ inline void multiply_keys(const QueryTile& tile, const BlockPages& pages, int32_
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, pages.keys[0] + at + 64, kKeyRowBytes);
     _tile_dpbf16ps(1, 4, 7);
+    prefetch_lines<kAhead>(next.keys[0] + at);
     if constexpr (kPages == 2) {
       _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
       _tile_dpbf16ps(2, 4, 6);
       _tile_loadd(7, pages.keys[1] + at + 64, kKeyRowBytes);
       _tile_dpbf16ps(3, 4, 7);
     }
+    prefetch_lines<kAhead>(next.keys[1] + at);
   }
   constexpr int64_t kStride = kBlockTokens * 4;
   _tile_stored(0, scores[0], kStride);
@@ -138,9 +149,9 @@ inline void multiply_keys(const QueryTile& tile, const BlockPages& pages, int32_
 using Weights = uint16_t[kBlockPages][kTileRows][kPageTokens];
 
 // 32 columns of the sums += weights · values.
-template <int kPages>
-inline void multiply_values(const Weights& weights, const BlockPages& pages, int32_t head_dim,
-                            float* sums) {
+template <int kPages, int kAhead>
+inline void multiply_values(const Weights& weights, const BlockPages& pages, const BlockPages& next,
+                            int32_t head_dim, float* sums) {
   const int64_t stride = head_dim * 4;
   for (int64_t column = 0; column < stride; column += 2 * kRowBytes) {
     std::byte* at = reinterpret_cast<std::byte*>(sums) + column;
@@ -151,6 +162,7 @@ inline void multiply_values(const Weights& weights, const BlockPages& pages, int
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, pages.values[0] + column + kRowBytes, stride);
     _tile_dpbf16ps(1, 4, 7);
+    prefetch_lines<kAhead>(next.values[0] + column * 16);
     if constexpr (kPages == 2) {
       _tile_loadd(5, weights[1], kRowBytes);
       _tile_loadd(6, pages.values[1] + column, stride);
@@ -158,19 +170,20 @@ inline void multiply_values(const Weights& weights, const BlockPages& pages, int
       _tile_loadd(7, pages.values[1] + column + kRowBytes, stride);
       _tile_dpbf16ps(1, 5, 7);
     }
+    prefetch_lines<kAhead>(next.values[1] + column * 16);
     _tile_stored(0, at, stride);
     _tile_stored(1, at + kRowBytes, stride);
   }
 }
 
 // The tile's queries over `kPages` pages from position `from` on.
-template <int kPages>
-inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim,
-                        const QueryTile& tile, TileSoftmax& state) {
+template <int kPages, int kAhead>
+inline void visit_pages(const BlockPages& pages, const BlockPages& next, int32_t from,
+                        int32_t head_dim, const QueryTile& tile, TileSoftmax& state) {
   constexpr int32_t kTokens = kPages * kPageTokens;
   alignas(64) float scores[kTileRows][kBlockTokens];
   alignas(64) Weights weights;
-  multiply_keys<kPages>(tile, pages, head_dim, scores);
+  multiply_keys<kPages, kAhead>(tile, pages, next, head_dim, scores);
   memory_fence();
   for (int32_t r = 0; r < tile.rows; ++r) {
     const float shrink =
@@ -187,7 +200,7 @@ inline void visit_pages(const BlockPages& pages, int32_t from, int32_t head_dim,
     }
   }
   memory_fence();
-  multiply_values<kPages>(weights, pages, head_dim, state.values);
+  multiply_values<kPages, kAhead>(weights, pages, next, head_dim, state.values);
   memory_fence();
 }
 
@@ -212,6 +225,34 @@ struct ItemTiles {
       start_tile(args, item, first, tiles[count++]);
   }
 };
+
+// The block that a thread with few queries meets after `from`: of the same positions, or the first
+// one of the next kv head or sequence.
+BlockPages next_block(const AttentionArgs& args, const Item& item, int32_t from, int32_t positions) {
+  const SequenceSpan* span = item.span;
+  int32_t head = item.kv_head, first = from / kPageTokens + kBlockPages;
+  if (first * kPageTokens >= positions) {
+    first = 0;
+    if (++head == args.kv.kv_heads) {
+      head = 0;
+      if (++span == args.spans + args.span_count) span = args.spans;
+    }
+    positions = span->first_position + span->rows;
+  }
+  const int32_t second = (first + 1) * kPageTokens < positions ? first + 1 : first;
+  return {{page_keys(args.kv, span->pages[first], head), page_keys(args.kv, span->pages[second], head)},
+          {page_values(args.kv, span->pages[first], head),
+           page_values(args.kv, span->pages[second], head)}};
+}
+
+template <int kPages>
+inline void visit_pages(const BlockPages& pages, const BlockPages* next, int32_t from,
+                        int32_t head_dim, const QueryTile& tile, TileSoftmax& state) {
+  if (next != nullptr)
+    visit_pages<kPages, 1>(pages, *next, from, head_dim, tile, state);
+  else
+    visit_pages<kPages, 0>(pages, pages, from, head_dim, tile, state);
+}
 
 // One segment of the item's positions into `states`.
 void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
@@ -241,15 +282,19 @@ void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
       copy_values(pages.values[p], left, head_dim, last_values);
       pages.values[p] = last_values;
     }
+    BlockPages following;
+    const bool ahead = queries.count == 1 && args.kv.format == KvFormat::kBf16;
+    if (ahead) following = next_block(args, item, from, positions);
+    const BlockPages* next = ahead ? &following : nullptr;
     for (int32_t t = 0; t < queries.count; ++t) {
       const QueryTile& tile = queries.tiles[t];
       const int32_t valid = tile.positions[tile.rows - 1] + 1 - from;
       if (valid <= 0) continue;
       if (configured != tile.rows) configure(configured = tile.rows);
       if (valid > kPageTokens)
-        visit_pages<2>(pages, from, head_dim, tile, states[t]);
+        visit_pages<2>(pages, next, from, head_dim, tile, states[t]);
       else
-        visit_pages<1>(pages, from, head_dim, tile, states[t]);
+        visit_pages<1>(pages, next, from, head_dim, tile, states[t]);
     }
   }
 }
