@@ -80,11 +80,5 @@ struct TileRows {
   constexpr int64_t bytes() const { return groups() * group_bytes(); }
 };
 
-// The result of the exact sums of high · high and of the mixed products.
-inline __m512 sum_of(__m512i high, __m512i mixed) {
-  const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(mixed), _mm512_set1_ps(kBase));
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_set1_ps(kBase * kBase), small);
-}
-
 }  // namespace
 }  // namespace sluice::kernels::amx

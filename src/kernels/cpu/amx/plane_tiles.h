@@ -1,0 +1,301 @@
+// Many rows × weights in planes on the tile unit. Internal linkage.
+//
+// Activations and weights are base · high + low, both int8; of the four products of planes
+// low · low is left out, the others are exact in int32, and the mixed ones share a sum.
+//
+// Arithmetic: 16 rows × 16 outputs × 64 values are three TDPBSSD of 16 cycles. Two panels of
+// outputs share a group's tiles (or two groups a panel's): six products, six tile loads, four tiles
+// of sums. Weights are unpacked to planes. One or two groups of rows: a pair of blocks ahead of the
+// products, sums stay in tiles. More: into a strip that stays in L1, shared by the groups;
+// activations pass by it from L2, by loads that leave no trace in L1.
+//
+// `Weights` says how:
+//   kBase        of both sides' digits
+//   kPairBytes   of a pair of blocks of a panel
+//   panel_bytes(inputs), which begin with kHeaderBytes of units, f32 (16)
+//   unpack(pair, half, to): a block's planes, high at `to`, low at `to` + kTileBytes, each 8 rows
+//   of
+//                4 values × 16 outputs
+#pragma once
+
+#include "kernels/cpu/amx/planes_layout.h"
+#include "kernels/cpu/amx/tiles.h"
+#include "kernels/cpu/avx512/vector.h"
+// After the vector that it is written in.
+#include "kernels/cpu/generic/finish.inc"
+
+namespace sluice::kernels::amx {
+namespace {
+
+constexpr int kStripPanels = 2;
+constexpr int64_t kStripOutputs = kStripPanels * kPanel;
+constexpr int64_t kStripPairs = 9;     // of blocks, unpacked at once: 36 KB
+constexpr int64_t kStretchPairs = 27;  // whose activations stay in L2
+constexpr int64_t kGroupsAtOnce = 16;  // of 16 rows
+constexpr int64_t kStripsAtOnce = 8;   // whose sums wait while the inputs have several stretches
+
+// Both planes of a pair of blocks of a panel.
+using PairTiles = std::byte[2][kTileBytes];
+
+template <typename Weights>
+inline void unpack_pair(const uint8_t* pair, PairTiles& to) {
+  Weights::unpack(pair, 0, to[0]);
+  Weights::unpack(pair, 1, to[0] + kTileBytes / 2);
+}
+
+// int32 sums of 16 rows × 16 outputs, high · high and mixed: of two panels or of two groups.
+struct GroupSums {
+  alignas(64) int32_t of[2][2][kTileRows * kPanel];
+};
+
+// The result of exact sums.
+template <int32_t kBase>
+inline __m512 sum_of(__m512i high, __m512i mixed) {
+  const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(mixed), _mm512_set1_ps(kBase));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), _mm512_set1_ps(kBase * kBase), small);
+}
+
+// Complete sums of a group of rows and a panel, on their way to y.
+struct Finished {
+  const int32_t (*sums)[kTileRows * kPanel] = nullptr;  // high and mixed
+  const float* row_units = nullptr;                     // of the group's rows
+  const float* units = nullptr;                         // of the outputs
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  int64_t output = 0;
+};
+
+// What is left to do of two of them: rows [next, kTileRows).
+struct Finish {
+  Finished of[2];
+  int64_t next = kTileRows;
+};
+
+template <typename Weights>
+inline void finish_row(const LinearArgs& args, Finish& rest) {
+  if (rest.next == kTileRows) return;
+  const int64_t r = rest.next++;
+  for (const Finished& done : rest.of) {
+    if (r >= done.rows) continue;
+    const __m512 sum = sum_of<Weights::kBase>(_mm512_load_si512(done.sums[0] + r * kPanel),
+                                              _mm512_load_si512(done.sums[1] + r * kPanel));
+    const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(done.units),  //
+                                      _mm512_set1_ps(done.row_units[r]));
+    finish(args, done.first_row + r, done.output, _mm512_mul_ps(sum, unit));
+  }
+}
+template <typename Weights>
+inline void finish_all(const LinearArgs& args, Finish& rest) {
+  while (rest.next < kTileRows) finish_row<Weights>(args, rest);
+}
+
+// A linear layer with its layouts at hand.
+template <typename Weights>
+struct PlaneLinear {
+  const LinearArgs& args;
+  TileRows layout{args.weights.inputs, args.rows};
+  int64_t pairs = pairs_of(args.weights.inputs);
+  int64_t panel_bytes = Weights::panel_bytes(args.weights.inputs);
+  int64_t panels = (args.weights.outputs + kPanel - 1) / kPanel;
+
+  const std::byte* group(int64_t g) const { return args.x_packed + g * layout.group_bytes(); }
+  // A panel beyond the last is the last; finish() drops its results.
+  const uint8_t* panel(int64_t p) const {
+    return reinterpret_cast<const uint8_t*>(args.weights.data) +
+           (p < panels ? p : panels - 1) * panel_bytes;
+  }
+  Finished finished(const int32_t (*sums)[kTileRows * kPanel], int64_t g, int64_t p) const {
+    const int64_t left = args.rows - g * kTileRows;
+    return {.sums = sums,
+            .row_units = reinterpret_cast<const float*>(group(g) + layout.units_at()),
+            .units = reinterpret_cast<const float*>(panel(p)),
+            .first_row = g * kTileRows,
+            .rows = left < kTileRows ? left : kTileRows,
+            .output = p * kPanel};
+  }
+};
+
+inline void zero_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+inline void load_sums(const GroupSums& sums) {
+  _tile_loadd(0, sums.of[0][0], kRowBytes);
+  _tile_loadd(1, sums.of[0][1], kRowBytes);
+  _tile_loadd(2, sums.of[1][0], kRowBytes);
+  _tile_loadd(3, sums.of[1][1], kRowBytes);
+}
+inline void store_sums(GroupSums& sums) {
+  _tile_stored(0, sums.of[0][0], kRowBytes);
+  _tile_stored(1, sums.of[0][1], kRowBytes);
+  _tile_stored(2, sums.of[1][0], kRowBytes);
+  _tile_stored(3, sums.of[1][1], kRowBytes);
+}
+
+// A pair of a group's blocks × two panels. beside(): vector work for which the core has room beside
+// the tiles.
+template <typename Beside>
+inline void multiply_panels(const std::byte* x, const PairTiles* weights, const Beside& beside) {
+  _tile_stream_loadd(4, x, kRowBytes);
+  _tile_loadd(6, weights[0][0], kRowBytes);
+  _tile_dpbssd(0, 4, 6);
+  _tile_loadd(7, weights[0][1], kRowBytes);
+  _tile_dpbssd(1, 4, 7);
+  _tile_stream_loadd(5, x + kTileBytes, kRowBytes);
+  _tile_dpbssd(1, 5, 6);
+  beside();
+  _tile_loadd(6, weights[1][0], kRowBytes);
+  _tile_dpbssd(2, 4, 6);
+  _tile_loadd(7, weights[1][1], kRowBytes);
+  _tile_dpbssd(3, 4, 7);
+  _tile_dpbssd(3, 5, 6);
+}
+
+// The same of two groups × one panel.
+template <typename Beside>
+inline void multiply_groups(const std::byte* x, const std::byte* next_x, const PairTiles& weights,
+                            const Beside& beside) {
+  _tile_stream_loadd(4, x, kRowBytes);
+  _tile_loadd(6, weights[0], kRowBytes);
+  _tile_dpbssd(0, 4, 6);
+  _tile_loadd(7, weights[1], kRowBytes);
+  _tile_dpbssd(1, 4, 7);
+  _tile_stream_loadd(5, x + kTileBytes, kRowBytes);
+  _tile_dpbssd(1, 5, 6);
+  beside();
+  _tile_stream_loadd(4, next_x, kRowBytes);
+  _tile_dpbssd(2, 4, 6);
+  _tile_stream_loadd(5, next_x + kTileBytes, kRowBytes);
+  _tile_dpbssd(3, 4, 7);
+  _tile_dpbssd(3, 5, 6);
+}
+
+// One group × the panels `panel` and `panel` + 1 (kPanels 2), or two groups × one panel; the sums
+// of the ones before go to y meanwhile.
+template <typename Weights, int kPanels>
+void stream_panels(const PlaneLinear<Weights>& linear, int64_t g, int64_t panel, GroupSums& sums,
+                   Finish& rest) {
+  alignas(64) PairTiles tiles[2][kPanels];
+  const auto unpack = [&](int64_t pair) {
+    for (int p = 0; p < kPanels; ++p)
+      unpack_pair<Weights>(linear.panel(panel + p) + kHeaderBytes + pair * Weights::kPairBytes,
+                           tiles[pair % 2][p]);
+  };
+  unpack(0);
+  const std::byte* x = linear.group(g);
+  zero_sums();
+  for (int64_t pair = 0; pair < linear.pairs; ++pair, x += TileRows::kPairBytes) {
+    const auto beside = [&] {
+      if (pair + 1 < linear.pairs) unpack(pair + 1);
+      finish_row<Weights>(linear.args, rest);
+      finish_row<Weights>(linear.args, rest);
+    };
+    memory_fence();
+    if constexpr (kPanels == 2)
+      multiply_panels(x, tiles[pair % 2], beside);
+    else
+      multiply_groups(x, x + linear.layout.group_bytes(), tiles[pair % 2][0], beside);
+  }
+  finish_all<Weights>(linear.args, rest);
+  store_sums(sums);
+  memory_fence();
+  for (int i = 0; i < 2; ++i)
+    rest.of[i] = linear.finished(sums.of[i], g + (kPanels == 1 ? i : 0),  //
+                                 panel + (kPanels == 2 ? i : 0));
+  rest.next = 0;
+}
+
+// One or two groups of rows × the panels of a share.
+template <typename Weights>
+void stream_rows(const PlaneLinear<Weights>& linear, Share outputs) {
+  GroupSums sums[2];
+  Finish rest;
+  const int64_t step = linear.layout.groups() == 1 ? kStripPanels : 1;
+  const int64_t end = (outputs.end + kPanel - 1) / kPanel;
+  int turn = 0;
+  for (int64_t panel = outputs.begin / kPanel; panel < end; panel += step, turn = 1 - turn) {
+    if (step == 2)
+      stream_panels<Weights, 2>(linear, 0, panel, sums[turn], rest);
+    else
+      stream_panels<Weights, 1>(linear, 0, panel, sums[turn], rest);
+  }
+  finish_all<Weights>(linear.args, rest);
+}
+
+// The strip of panels from `panel` on × groups of rows × a stretch of the inputs, whose last part
+// goes to y. `sums` of the groups.
+template <typename Weights>
+void tile_strip(const PlaneLinear<Weights>& linear, int64_t panel, Share groups, Share stretch,
+                GroupSums* sums) {
+  alignas(64) PairTiles strip[kStripPairs][kStripPanels];
+  Finish rest;  // of the group before
+  const int64_t length = part_of(stretch.end - stretch.begin, kStripPairs);
+  for (int64_t begin = stretch.begin; begin < stretch.end; begin += length) {
+    const Share part = take(begin, length, stretch.end);
+    for (int p = 0; p < kStripPanels; ++p) {
+      const uint8_t* at = linear.panel(panel + p) + kHeaderBytes + begin * Weights::kPairBytes;
+      for (int64_t i = 0; i < part.end - part.begin; ++i, at += Weights::kPairBytes)
+        unpack_pair<Weights>(at, strip[i][p]);
+    }
+    memory_fence();
+    for (int64_t g = groups.begin; g < groups.end; ++g) {
+      // Those of a single part stay in two places.
+      GroupSums& to = sums[linear.pairs > kStripPairs ? g - groups.begin : g % 2];
+      if (part.begin == 0)
+        zero_sums();
+      else
+        load_sums(to);
+      const std::byte* x = linear.group(g) + part.begin * TileRows::kPairBytes;
+      for (int64_t i = 0; i < part.end - part.begin; ++i, x += TileRows::kPairBytes)
+        multiply_panels(x, strip[i], [&] {
+          finish_row<Weights>(linear.args, rest);
+          finish_row<Weights>(linear.args, rest);
+        });
+      store_sums(to);
+      memory_fence();
+      if (part.end < linear.pairs) continue;
+      finish_all<Weights>(linear.args, rest);
+      for (int p = 0; p < kStripPanels; ++p) rest.of[p] = linear.finished(to.of[p], g, panel + p);
+      rest.next = 0;
+    }
+  }
+  finish_all<Weights>(linear.args, rest);
+}
+
+template <typename Weights>
+void tile_rows(const PlaneLinear<Weights>& linear, Share outputs) {
+  const int64_t groups = linear.layout.groups();
+  GroupSums sums[kStripsAtOnce][kGroupsAtOnce];
+  const int64_t length = part_of(linear.pairs, kStretchPairs);
+  for (int64_t g = 0; g < groups; g += kGroupsAtOnce) {
+    const Share some_groups = take(g, kGroupsAtOnce, groups);
+    for (int64_t first = outputs.begin; first < outputs.end;
+         first += kStripsAtOnce * kStripOutputs) {
+      const Share some = take(first, kStripsAtOnce * kStripOutputs, outputs.end);
+      for (int64_t at = 0; at < linear.pairs; at += length)
+        for (int64_t output = some.begin; output < some.end; output += kStripOutputs)
+          tile_strip<Weights>(
+              linear, output / kPanel, some_groups, take(at, length, linear.pairs),
+              sums[linear.pairs > kStretchPairs ? (output - first) / kStripOutputs : 0]);
+    }
+  }
+}
+
+// A thread's outputs, whole strips, × at least kPlaneTileRowsMin rows.
+template <typename Weights>
+void linear_tiles(const LinearArgs& args, int thread, int threads) {
+  static constexpr TileConfig kConfig(kTileRows, 2);
+  const PlaneLinear<Weights> linear{args};
+  const Share outputs = share_of(args.weights.outputs, kStripOutputs, thread, threads);
+  _tile_loadconfig(&kConfig);
+  if (linear.layout.groups() <= 2)
+    stream_rows(linear, outputs);
+  else
+    tile_rows(linear, outputs);
+  _tile_release();
+}
+
+}  // namespace
+}  // namespace sluice::kernels::amx
