@@ -9,7 +9,7 @@ namespace sluice::kernels {
 inline constexpr int32_t kPageTokens = 32;  // tokens of a KV page
 inline constexpr int32_t kHeadDimMax = 256;
 
-// kBf16 and kInt8 lie in pairs for tiles (kv_layout.h). kInt8 has one scale for the keys, and one
+// kBf16 and kInt8 lie as tiles want them (kv_layout.h). kInt8 has one scale for the keys, and one
 // for the values, of a token and kv head: max / 127.
 enum class KvFormat : uint8_t { kF16, kF32, kBf16, kInt8 };
 

@@ -1,10 +1,10 @@
 // Where keys and values lie inside a page. Elements are of KvFormat, for one layer:
 //   keys    (kv_heads, head_dim, kPageTokens)   transposed: lanes of a vector are tokens
 //   values  (kv_heads, kPageTokens, head_dim)
-// and of kBf16 and kInt8, in pairs along what attention sums over, as tiles want their second
-// operand:
-//   keys    (kv_heads, head_dim / 2, kPageTokens, 2)
-//   values  (kv_heads, kPageTokens / 2, head_dim, 2)
+// and of kBf16 and kInt8, in runs of 4 bytes (2 or 4 elements) along what attention sums over, as
+// tiles want their second operand:
+//   keys    (kv_heads, head_dim / run, kPageTokens, run)
+//   values  (kv_heads, kPageTokens / run, head_dim, run)
 // with all keys of the page first. Behind the values of kInt8 lie the scales, float:
 //   of keys    (kv_heads, kPageTokens)
 //   of values  (kv_heads, kPageTokens)
@@ -20,8 +20,10 @@ inline int64_t kv_element_bytes(KvFormat format) {
   if (format == KvFormat::kInt8) return 1;
   return format == KvFormat::kF32 ? 4 : 2;
 }
-inline bool kv_in_pairs(KvFormat format) {
-  return format == KvFormat::kBf16 || format == KvFormat::kInt8;
+// Elements side by side along what attention sums over.
+inline int64_t kv_run(KvFormat format) {
+  if (format == KvFormat::kBf16) return 2;
+  return format == KvFormat::kInt8 ? 4 : 1;
 }
 // Elements of the keys (or the values) of one head in a page.
 inline int64_t kv_head_elements(const KvLayer& kv) {
@@ -29,12 +31,12 @@ inline int64_t kv_head_elements(const KvLayer& kv) {
 }
 // The element of a head's keys, and of its values.
 inline int64_t kv_key_at(const KvLayer& kv, int64_t d, int64_t token) {
-  if (kv_in_pairs(kv.format)) return (d / 2 * kPageTokens + token) * 2 + d % 2;
-  return d * kPageTokens + token;
+  const int64_t run = kv_run(kv.format);
+  return (d / run * kPageTokens + token) * run + d % run;
 }
 inline int64_t kv_value_at(const KvLayer& kv, int64_t token, int64_t d) {
-  if (kv_in_pairs(kv.format)) return (token / 2 * kv.head_dim + d) * 2 + token % 2;
-  return token * kv.head_dim + d;
+  const int64_t run = kv_run(kv.format);
+  return (token / run * kv.head_dim + d) * run + token % run;
 }
 inline int64_t latent_row_bytes(const KvLayer& kv) {
   return kv.head_dim * kv_element_bytes(kv.format);

@@ -36,12 +36,14 @@ void pack_planes(const PackArgs& args, int thread, int threads);
 void quantize_planes(const QuantizeArgs& args, int thread, int threads);
 void linear_planes(const LinearArgs& args, int thread, int threads);
 
-// bf16 in pairs for heads of whole blocks of 32, else f16. Pages of int8 are widened to bf16 on the
-// way to the tiles; those of other formats, and int8 of other heads, go to avx512.
+// bf16 for heads of whole blocks of 32, else f16. Other formats, and int8 of heads that are no
+// multiple of kInt8TileDims, go to avx512.
 KvFormat kv_format(int32_t head_dim);
 bool reads_kv(KvFormat format, int32_t head_dim);
 void kv_store(const KvStoreArgs& args, int thread, int threads);
 void attention(const AttentionArgs& args, int thread, int threads);
+constexpr int32_t kInt8TileDims = 64;
+void attention_int8(const AttentionArgs& args, int thread, int threads);
 void attention_join(const AttentionArgs& args, int thread, int threads);
 
 // Probes: operations done in about `rounds` products of tiles.
