@@ -73,88 +73,12 @@ struct Bf16Kernel {
     _tile_loadconfig(&kConfigs[queries - 1]);
   }
 
-  template <int kPages>
+  template <int kPages, Ahead kAhead>
   static void visit(const Visit<Bf16Kernel>& v) {
-    if (v.next == nullptr)
-      visit_pages<kPages, 0>(v, v.block.pages);
-    else
-      visit_pages<kPages, 32>(v, *v.next);
-  }
-
- private:
-  using Weights = uint16_t[kBlockPages][kTileRows][kPageTokens];
-
-  // scores (queries, kBlockTokens) of the block's first kPages pages.
-  template <int kPages, int kAheadLines>
-  static inline void multiply_keys(const Visit<Bf16Kernel>& v, const BlockPages& next,
-                                   float (*scores)[kBlockTokens]) {
-    const BlockPages& pages = v.block.pages;
-    _tile_zero(0);
-    _tile_zero(1);
-    if constexpr (kPages == 2) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
-    for (int32_t d = 0; d < v.head_dim / kBlock; ++d) {
-      const int64_t at = d * kTileRows * kKeyRowBytes;
-      _tile_loadd(4, v.tile.q[d], kRowBytes);
-      _tile_loadd(6, pages.keys[0] + at, kKeyRowBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, pages.keys[0] + at + 64, kKeyRowBytes);
-      _tile_dpbf16ps(1, 4, 7);
-      prefetch_lines<kAheadLines>(next.keys[0] + at);
-      if constexpr (kPages == 2) {
-        _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
-        _tile_dpbf16ps(2, 4, 6);
-        _tile_loadd(7, pages.keys[1] + at + 64, kKeyRowBytes);
-        _tile_dpbf16ps(3, 4, 7);
-      }
-      prefetch_lines<kAheadLines>(next.keys[1] + at);
-    }
-    constexpr int64_t kStride = kBlockTokens * 4;
-    _tile_stored(0, scores[0], kStride);
-    _tile_stored(1, scores[0] + 16, kStride);
-    if constexpr (kPages == 2) {
-      _tile_stored(2, scores[0] + 32, kStride);
-      _tile_stored(3, scores[0] + 48, kStride);
-    }
-  }
-
-  // The sums += weights · values, 32 columns at a time.
-  template <int kPages, int kAheadLines>
-  static inline void multiply_values(const Visit<Bf16Kernel>& v, const BlockPages& next,
-                                     const Weights& weights) {
-    const BlockPages& pages = v.block.pages;
-    const int64_t stride = v.head_dim * 4;
-    for (int64_t column = 0; column < stride; column += 2 * kRowBytes) {
-      std::byte* at = reinterpret_cast<std::byte*>(v.state.values) + column;
-      _tile_loadd(0, at, stride);
-      _tile_loadd(1, at + kRowBytes, stride);
-      _tile_loadd(4, weights[0], kRowBytes);
-      _tile_loadd(6, pages.values[0] + column, stride);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, pages.values[0] + column + kRowBytes, stride);
-      _tile_dpbf16ps(1, 4, 7);
-      prefetch_lines<kAheadLines>(next.values[0] + column * 16);
-      if constexpr (kPages == 2) {
-        _tile_loadd(5, weights[1], kRowBytes);
-        _tile_loadd(6, pages.values[1] + column, stride);
-        _tile_dpbf16ps(0, 5, 6);
-        _tile_loadd(7, pages.values[1] + column + kRowBytes, stride);
-        _tile_dpbf16ps(1, 5, 7);
-      }
-      prefetch_lines<kAheadLines>(next.values[1] + column * 16);
-      _tile_stored(0, at, stride);
-      _tile_stored(1, at + kRowBytes, stride);
-    }
-  }
-
-  template <int kPages, int kAheadLines>
-  static inline void visit_pages(const Visit<Bf16Kernel>& v, const BlockPages& next) {
     constexpr int32_t kTokens = kPages * kPageTokens;
     alignas(64) float scores[kTileRows][kBlockTokens];
     alignas(64) Weights weights;
-    multiply_keys<kPages, kAheadLines>(v, next, scores);
+    multiply_keys<kPages, kAhead>(v, scores);
     memory_fence();
     for (int32_t r = 0; r < v.tile.count; ++r) {
       const float shrink = weigh(scores[r], kTokens, v.tile.positions[r] + 1 - v.from,
@@ -171,8 +95,74 @@ struct Bf16Kernel {
       }
     }
     memory_fence();
-    multiply_values<kPages, kAheadLines>(v, next, weights);
+    multiply_values<kPages, kAhead>(v, weights);
     memory_fence();
+  }
+
+ private:
+  using Weights = uint16_t[kBlockPages][kTileRows][kPageTokens];
+
+  // scores (queries, kBlockTokens) of the block's first kPages pages.
+  template <int kPages, Ahead kAhead>
+  static inline void multiply_keys(const Visit<Bf16Kernel>& v, float (*scores)[kBlockTokens]) {
+    const BlockPages& pages = v.block.pages;
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (kPages == 2) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+    for (int32_t d = 0; d < v.head_dim / kBlock; ++d) {
+      const int64_t at = d * kTileRows * kKeyRowBytes;
+      _tile_loadd(4, v.tile.q[d], kRowBytes);
+      _tile_loadd(6, pages.keys[0] + at, kKeyRowBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, pages.keys[0] + at + 64, kKeyRowBytes);
+      _tile_dpbf16ps(1, 4, 7);
+      prefetch_lines<kAhead, 32>(v.next.keys[0] + at);
+      if constexpr (kPages == 2) {
+        _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(7, pages.keys[1] + at + 64, kKeyRowBytes);
+        _tile_dpbf16ps(3, 4, 7);
+      }
+      prefetch_lines<kAhead, 32>(v.next.keys[1] + at);
+    }
+    constexpr int64_t kStride = kBlockTokens * 4;
+    _tile_stored(0, scores[0], kStride);
+    _tile_stored(1, scores[0] + 16, kStride);
+    if constexpr (kPages == 2) {
+      _tile_stored(2, scores[0] + 32, kStride);
+      _tile_stored(3, scores[0] + 48, kStride);
+    }
+  }
+
+  // The sums += weights · values, 32 columns at a time.
+  template <int kPages, Ahead kAhead>
+  static inline void multiply_values(const Visit<Bf16Kernel>& v, const Weights& weights) {
+    const BlockPages& pages = v.block.pages;
+    const int64_t stride = v.head_dim * 4;
+    for (int64_t column = 0; column < stride; column += 2 * kRowBytes) {
+      std::byte* at = reinterpret_cast<std::byte*>(v.state.values) + column;
+      _tile_loadd(0, at, stride);
+      _tile_loadd(1, at + kRowBytes, stride);
+      _tile_loadd(4, weights[0], kRowBytes);
+      _tile_loadd(6, pages.values[0] + column, stride);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, pages.values[0] + column + kRowBytes, stride);
+      _tile_dpbf16ps(1, 4, 7);
+      prefetch_lines<kAhead, 32>(v.next.values[0] + column * 16);
+      if constexpr (kPages == 2) {
+        _tile_loadd(5, weights[1], kRowBytes);
+        _tile_loadd(6, pages.values[1] + column, stride);
+        _tile_dpbf16ps(0, 5, 6);
+        _tile_loadd(7, pages.values[1] + column + kRowBytes, stride);
+        _tile_dpbf16ps(1, 5, 7);
+      }
+      prefetch_lines<kAhead, 32>(v.next.values[1] + column * 16);
+      _tile_stored(0, at, stride);
+      _tile_stored(1, at + kRowBytes, stride);
+    }
   }
 };
 

@@ -102,21 +102,57 @@ struct Int8Kernel {
     _tile_loadconfig(&kConfigs[queries - 1]);
   }
 
-  template <int kPages>
+  template <int kPages, Ahead kAhead>
   static void visit(const Visit<Int8Kernel>& v) {
-    if (v.next == nullptr)
-      visit_pages<kPages, 0>(v, v.block.pages);
-    else
-      visit_pages<kPages, 1>(v, *v.next);
+    constexpr int32_t kTokens = kPages * kPageTokens;
+    const int32_t count = v.tile.count;
+    alignas(64) int32_t key_sums[kTileRows][kBlockTokens];
+    alignas(64) int32_t value_sums[kTileRows * kHeadDimMax];
+    alignas(64) Weights codes;
+    float units[kTileQueries], shrinks[kTileQueries];
+    multiply_keys<kPages, kAhead>(v, key_sums);
+    memory_fence();
+    for (int32_t r = 0; r < count; ++r) {
+      alignas(64) float scores[kBlockTokens];
+      const __m512 unit = _mm512_set1_ps(v.tile.units[r]);
+#pragma GCC unroll 4
+      for (int32_t t = 0; t < kTokens; t += 16) {
+        const __m512 scale =
+            _mm512_loadu_ps(v.block.pages.key_scales[t / kPageTokens] + t % kPageTokens);
+        const __m512 sum = whole_of(key_sums[r] + t, key_sums[count + r] + t);
+        _mm512_store_ps(scores + t, _mm512_mul_ps(_mm512_mul_ps(sum, unit), scale));
+      }
+      shrinks[r] =
+          weigh(scores, kTokens, v.tile.positions[r] + 1 - v.from, v.state.max[r], v.state.sums[r]);
+      units[r] = store_weights<kPages>(v, r, scores, codes);
+    }
+    memory_fence();
+    multiply_values<kPages, kAhead>(v, codes, value_sums);
+    memory_fence();
+    for (int32_t r = 0; r < count; ++r) {
+      const __m512 unit = _mm512_set1_ps(units[r]), shrink = _mm512_set1_ps(shrinks[r]);
+      float* values = v.state.values + r * v.head_dim;
+      for (int32_t d = 0; d < v.head_dim; d += 16) {
+        const __m512 sum =
+            whole_of(value_sums + r * v.head_dim + d, value_sums + (count + r) * v.head_dim + d);
+        _mm512_store_ps(
+            values + d,
+            _mm512_fmadd_ps(sum, unit, _mm512_mul_ps(_mm512_load_ps(values + d), shrink)));
+      }
+    }
+    if constexpr (kAhead == Ahead::kNone) return;
+    for (int p = 0; p < kBlockPages; ++p) {
+      prefetch_lines<kAhead, 2>(reinterpret_cast<const std::byte*>(v.next.key_scales[p]));
+      prefetch_lines<kAhead, 2>(reinterpret_cast<const std::byte*>(v.next.value_scales[p]));
+    }
   }
 
  private:
   using Weights = int8_t[kBlockPages][kTileRows][kPageTokens];
 
   // sums (rows, kBlockTokens) of the block's first kPages pages.
-  template <int kPages, int kAhead>
-  static inline void multiply_keys(const Visit<Int8Kernel>& v, const BlockPages& next,
-                                   int32_t (*sums)[kBlockTokens]) {
+  template <int kPages, Ahead kAhead>
+  static inline void multiply_keys(const Visit<Int8Kernel>& v, int32_t (*sums)[kBlockTokens]) {
     const BlockPages& pages = v.block.pages;
     _tile_zero(0);
     _tile_zero(1);
@@ -131,14 +167,14 @@ struct Int8Kernel {
       _tile_dpbssd(0, 4, 6);
       _tile_loadd(6, pages.keys[0] + at + 64, kKeyRowBytes);
       _tile_dpbssd(1, 4, 6);
-      prefetch_lines<32 * kAhead>(next.keys[0] + at);
+      prefetch_lines<kAhead, 32>(v.next.keys[0] + at);
       if constexpr (kPages == 2) {
         _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
         _tile_dpbssd(2, 4, 6);
         _tile_loadd(6, pages.keys[1] + at + 64, kKeyRowBytes);
         _tile_dpbssd(3, 4, 6);
       }
-      prefetch_lines<32 * kAhead>(next.keys[1] + at);
+      prefetch_lines<kAhead, 32>(v.next.keys[1] + at);
     }
     constexpr int64_t kStride = kBlockTokens * 4;
     _tile_stored(0, sums[0], kStride);
@@ -150,9 +186,9 @@ struct Int8Kernel {
   }
 
   // sums (rows, head_dim) = codes of weights · values.
-  template <int kPages, int kAhead>
-  static inline void multiply_values(const Visit<Int8Kernel>& v, const BlockPages& next,
-                                     const Weights& weights, int32_t* sums) {
+  template <int kPages, Ahead kAhead>
+  static inline void multiply_values(const Visit<Int8Kernel>& v, const Weights& weights,
+                                     int32_t* sums) {
     const BlockPages& pages = v.block.pages;
     const int64_t stride = v.head_dim * 4;
     for (int64_t column = 0; column < stride; column += 4 * kRowBytes) {
@@ -172,9 +208,9 @@ struct Int8Kernel {
         _tile_dpbssd(2, 5, 7);
         _tile_loadd(7, values + 3 * kRowBytes, stride);
         _tile_dpbssd(3, 5, 7);
-        prefetch_lines<32 * kAhead>(next.values[p] + column * 8);
+        prefetch_lines<kAhead, 32>(v.next.values[p] + column * 8);
       }
-      if constexpr (kPages == 1) prefetch_lines<32 * kAhead>(next.values[1] + column * 8);
+      if constexpr (kPages == 1) prefetch_lines<kAhead, 32>(v.next.values[1] + column * 8);
       std::byte* at = reinterpret_cast<std::byte*>(sums) + column;
       _tile_stored(0, at, stride);
       _tile_stored(1, at + kRowBytes, stride);
@@ -210,51 +246,6 @@ struct Int8Kernel {
       store(codes[i / 2][v.tile.count + r] + i % 2 * 16, bytes.low);
     }
     return unit.unit;
-  }
-
-  template <int kPages, int kAhead>
-  static inline void visit_pages(const Visit<Int8Kernel>& v, const BlockPages& next) {
-    constexpr int32_t kTokens = kPages * kPageTokens;
-    const int32_t count = v.tile.count;
-    alignas(64) int32_t key_sums[kTileRows][kBlockTokens];
-    alignas(64) int32_t value_sums[kTileRows * kHeadDimMax];
-    alignas(64) Weights codes;
-    float units[kTileQueries], shrinks[kTileQueries];
-    multiply_keys<kPages, kAhead>(v, next, key_sums);
-    memory_fence();
-    for (int32_t r = 0; r < count; ++r) {
-      alignas(64) float scores[kBlockTokens];
-      const __m512 unit = _mm512_set1_ps(v.tile.units[r]);
-#pragma GCC unroll 4
-      for (int32_t t = 0; t < kTokens; t += 16) {
-        const __m512 scale =
-            _mm512_loadu_ps(v.block.pages.key_scales[t / kPageTokens] + t % kPageTokens);
-        const __m512 sum = whole_of(key_sums[r] + t, key_sums[count + r] + t);
-        _mm512_store_ps(scores + t, _mm512_mul_ps(_mm512_mul_ps(sum, unit), scale));
-      }
-      shrinks[r] =
-          weigh(scores, kTokens, v.tile.positions[r] + 1 - v.from, v.state.max[r], v.state.sums[r]);
-      units[r] = store_weights<kPages>(v, r, scores, codes);
-    }
-    memory_fence();
-    multiply_values<kPages, kAhead>(v, next, codes, value_sums);
-    memory_fence();
-    for (int32_t r = 0; r < count; ++r) {
-      const __m512 unit = _mm512_set1_ps(units[r]), shrink = _mm512_set1_ps(shrinks[r]);
-      float* values = v.state.values + r * v.head_dim;
-      for (int32_t d = 0; d < v.head_dim; d += 16) {
-        const __m512 sum =
-            whole_of(value_sums + r * v.head_dim + d, value_sums + (count + r) * v.head_dim + d);
-        _mm512_store_ps(
-            values + d,
-            _mm512_fmadd_ps(sum, unit, _mm512_mul_ps(_mm512_load_ps(values + d), shrink)));
-      }
-    }
-    if constexpr (kAhead == 0) return;
-    for (int p = 0; p < kBlockPages; ++p) {
-      prefetch_lines<2>(reinterpret_cast<const std::byte*>(next.key_scales[p]));
-      prefetch_lines<2>(reinterpret_cast<const std::byte*>(next.value_scales[p]));
-    }
   }
 };
 

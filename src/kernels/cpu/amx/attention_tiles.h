@@ -8,7 +8,7 @@
 //   Block                           keys and values of two pages, from the pages themselves
 //   start(args, item, first, tile)  the item's queries from `first` on
 //   configure(queries)              tile registers for so many
-//   visit<pages>(visit)             a tile over a block's first pages
+//   visit<pages, ahead>(visit)      a tile over a block's first pages
 #pragma once
 
 #include "kernels/cpu/amx/tiles.h"
@@ -53,13 +53,24 @@ inline BlockPages next_pages(const AttentionArgs& args, const Item& item, int32_
   return pages_of(args.kv, *span, 0, 0, span->first_position + span->rows);
 }
 
+// How near the next block is brought: one that leaves no room for this one in L1 only to L2.
+enum class Ahead { kNone, kL2, kL1 };
+inline Ahead ahead_of(const KvLayer& kv) {
+  constexpr int64_t kL1Bytes = 16 << 10;
+  return 2 * kBlockPages * kv_head_elements(kv) * kv_element_bytes(kv.format) <= kL1Bytes
+             ? Ahead::kL1
+             : Ahead::kL2;
+}
+
 // Prefetches are spread between the products: in one burst they wait for each other, and the
 // products for them.
-template <int kLines>
+template <Ahead kAhead, int kLines>
 inline void prefetch_lines(const std::byte* at) {
+  if constexpr (kAhead == Ahead::kNone) return;
 #pragma GCC unroll 32
   for (int line = 0; line < kLines; ++line)
-    _mm_prefetch(reinterpret_cast<const char*>(at + line * 64), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at + line * 64),
+                 kAhead == Ahead::kL1 ? _MM_HINT_T0 : _MM_HINT_T1);
 }
 
 template <typename Kernel>
@@ -69,7 +80,8 @@ using TileSoftmax = Softmax<Kernel::kTileQueries>;
 template <typename Kernel>
 struct Visit {
   const typename Kernel::Block& block;
-  const BlockPages* next;  // to prefetch, or null
+  Ahead ahead;
+  const BlockPages& next;  // to prefetch
   int32_t from;
   int32_t head_dim;
   const typename Kernel::Tile& tile;
@@ -89,6 +101,18 @@ struct ItemTiles {
   }
 };
 
+template <int kPages, typename Kernel>
+inline void visit_pages(const Visit<Kernel>& v) {
+  switch (v.ahead) {
+    case Ahead::kNone:
+      return Kernel::template visit<kPages, Ahead::kNone>(v);
+    case Ahead::kL2:
+      return Kernel::template visit<kPages, Ahead::kL2>(v);
+    case Ahead::kL1:
+      return Kernel::template visit<kPages, Ahead::kL1>(v);
+  }
+}
+
 // One segment of the item's positions into `states`.
 template <typename Kernel>
 void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
@@ -98,24 +122,25 @@ void visit_segment(const AttentionArgs& args, const Item& item, int32_t segment,
   const int32_t begin = segment * kSegmentTokens;
   const int32_t end = begin + kSegmentTokens < positions ? begin + kSegmentTokens : positions;
   for (int32_t t = 0; t < queries.count; ++t) reset(states[t], queries.tiles[t].count, head_dim);
+  const Ahead ahead = ahead_of(args.kv);
   int32_t configured = 0;
   typename Kernel::Block block;
   for (int32_t from = begin; from < end; from += kBlockTokens) {
     block.load(args.kv, pages_of(args.kv, *item.span, item.kv_head, from, positions),
                positions - from);
-    BlockPages ahead;
-    const BlockPages* next = nullptr;
-    if (queries.count == 1) next = &(ahead = next_pages(args, item, from, positions));
+    const bool few = queries.count == 1;
+    const BlockPages next = few ? next_pages(args, item, from, positions) : BlockPages{};
     for (int32_t t = 0; t < queries.count; ++t) {
       const auto& tile = queries.tiles[t];
       const int32_t valid = tile.positions[tile.count - 1] + 1 - from;
       if (valid <= 0) continue;
       if (configured != tile.count) Kernel::configure(configured = tile.count);
-      const Visit<Kernel> visit{block, next, from, head_dim, tile, states[t]};
+      const Visit<Kernel> visit{block,    few ? ahead : Ahead::kNone, next, from, head_dim, tile,
+                                states[t]};
       if (valid > kPageTokens)
-        Kernel::template visit<2>(visit);
+        visit_pages<2>(visit);
       else
-        Kernel::template visit<1>(visit);
+        visit_pages<1>(visit);
     }
   }
 }
