@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 #include "apps/random_weights.h"
 #include "core/buffer.h"
@@ -12,6 +13,23 @@ namespace sluice::apps {
 namespace {
 
 constexpr int32_t kLayersMin = 4;
+
+// Random blocks have large values. Norms that are small keep scores and gates near 1, as trained
+// weights do: where e^x is no normal number, or the largest score moves with every block of
+// positions, a step takes several times as long.
+constexpr float kNormScale = 1.0f / 512;
+
+std::vector<std::byte> sample_weights(core::DType type, int64_t values) {
+  std::vector<std::byte> weights = random_weights(type, values);
+  if (type != core::DType::kF32) return weights;
+  for (size_t at = 0; at < weights.size(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, weights.data() + at, sizeof value);
+    value *= kNormScale;
+    std::memcpy(weights.data() + at, &value, sizeof value);
+  }
+  return weights;
+}
 
 // N of "blk.N.…"; -1 for tensors of no layer.
 int32_t layer_of(std::string_view tensor) {
@@ -53,7 +71,7 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
   for (const auto& [type, values] : values_max) {
     bytes.resize(static_cast<size_t>(core::round_up(std::ssize(bytes), core::kCacheLineBytes)));
     offsets[type] = bytes.size();
-    const std::vector<std::byte> weights = random_weights(type, values);
+    const std::vector<std::byte> weights = sample_weights(type, values);
     bytes.insert(bytes.end(), weights.begin(), weights.end());
   }
   formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(std::move(bytes))));
