@@ -217,7 +217,7 @@ TEST(Attention, BitsDoNotDependOnChunksBatchOrThreads) {
 
 // Decode of long sequences: a border between threads goes through their segments.
 TEST(Attention, BitsDoNotDependOnWhoHasWhichSegment) {
-  constexpr Shape kFew[] = {{3, 1, 64}, {12, 2, 128}, {6, 1, 72}, {12, 1, 64}};
+  constexpr Shape kFew[] = {{3, 1, 64}, {12, 2, 128}, {6, 1, 72}};
   const std::vector<int32_t> lengths = {kLengthMax, 1300, 1025};
   std::vector<std::vector<World::Part>> steps;
   for (int32_t s : {0, 1, 2}) steps.push_back({{s, 0, lengths[static_cast<size_t>(s)] - 4}});
@@ -228,13 +228,13 @@ TEST(Attention, BitsDoNotDependOnWhoHasWhichSegment) {
   for (const Shape& shape : kFew) {
     for (const Ops* ops : runnable_ops()) {
       if (ops->name == "ref") continue;
-      for (KvFormat format : {ops->kv_format(shape.head_dim), KvFormat::kInt8}) {
-        const World world(shape, format, lengths, 81);
-        const std::vector<float> whole = world.run_whole(*ops, 1);
-        for (int threads : {1, 2, 3, 8})
-          ASSERT_EQ(world.run(*ops, steps, threads), whole)
-              << ops->name << ' ' << text(shape) << ", threads " << threads;
-      }
+      const KvFormat format =
+          shape.head_dim == 128 ? KvFormat::kInt8 : ops->kv_format(shape.head_dim);
+      const World world(shape, format, lengths, 81);
+      const std::vector<float> whole = world.run_whole(*ops, 1);
+      for (int threads : {1, 2, 3, 8})
+        ASSERT_EQ(world.run(*ops, steps, threads), whole)
+            << ops->name << ' ' << text(shape) << ", threads " << threads;
     }
   }
 }
