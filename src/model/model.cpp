@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/cpu.h"
+#include "core/cpu_places.h"
 #include "kernels/registry.h"
 #include "model/forward.h"
 
@@ -88,6 +89,16 @@ core::Result<kernels::KvFormat> choose_kv_format(const LoadOptions& options, con
   return *options.kv_format;
 }
 
+// The first thread is the caller, and not ours to pin.
+void pin_workers(core::ThreadPool& pool) {
+  const std::vector<int> cpus =
+      core::cpus_of_threads(core::allowed_places(core::kSystemDevices), pool.threads());
+  if (cpus.empty()) return;
+  pool.run([&](int thread, int) {
+    if (thread > 0) core::pin_this_thread(cpus[static_cast<size_t>(thread)]);
+  });
+}
+
 }  // namespace
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -101,6 +112,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   Spec spec = TRY(read_spec(checkpoint));
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
+  pin_workers(state->pool);
   const WeightLoader loader{.checkpoint = checkpoint,
                             .spec = state->spec,
                             .ops = *ops,
