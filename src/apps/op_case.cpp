@@ -52,7 +52,9 @@ OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape)
     ops.quantize_activations(
         {form, data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
   }
-  const bool is_int8 = ops.activation_form(shape.type) == kernels::ActivationForm::kInt8;
+  const bool is_int8 = form == kernels::ActivationForm::kInt8 ||
+                       form == kernels::ActivationForm::kPlanes ||
+                       form == kernels::ActivationForm::kWidePlanes;
   return {
       .shape = fmt::format("{}×{} · {}×{} {}", shape.rows, shape.inputs, shape.outputs,
                            shape.inputs, core::info(shape.type).name),

@@ -95,7 +95,7 @@ struct SiluMulArgs {
 
 // ---- Linear layers ------------------------------------------------------------------------------
 
-inline constexpr int64_t kLinearInputsMax = 1 << 17;
+inline constexpr int64_t kLinearInputsMax = 1 << 16;
 
 // A weight matrix in the form that the implementation's linear() reads.
 struct PackedWeights {
@@ -118,7 +118,9 @@ enum class ActivationForm : uint8_t {
   kF32,     // the float values as they are; the others want quantize_activations() first
   kInt8,    // blocks of 32 int8 with one scale each
   kBf16,    // bf16 values
-  kPlanes,  // two int8 digits of each value and one scale a row: 15 bits and a sign
+  // Two int8 digits of each value and one scale a row, for
+  kPlanes,      // 4-bit weights: 12 bits and a sign
+  kWidePlanes,  // wider ones: 15 bits and a sign
 };
 inline constexpr int32_t kActivationBlock = 32;
 
@@ -127,7 +129,7 @@ struct QuantizeArgs {
   ActivationForm form = ActivationForm::kInt8;  // not kF32
   const float* x = nullptr;                     // (rows, inputs)
   int64_t rows = 0;
-  int64_t inputs = 0;           // kInt8, kPlanes: whole blocks of 32
+  int64_t inputs = 0;           // kInt8 and planes: whole blocks of 32
   std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 

@@ -23,9 +23,11 @@
 namespace sluice::model {
 
 // The forms that a product's input is packed in.
-inline constexpr kernels::ActivationForm kPackedForms[] = {kernels::ActivationForm::kInt8,
-                                                           kernels::ActivationForm::kBf16,
-                                                           kernels::ActivationForm::kPlanes};
+inline constexpr kernels::ActivationForm kPackedForms[] = {
+    kernels::ActivationForm::kInt8, kernels::ActivationForm::kBf16,
+    kernels::ActivationForm::kPlanes, kernels::ActivationForm::kWidePlanes};
+
+inline constexpr size_t kForms = static_cast<size_t>(kernels::ActivationForm::kWidePlanes) + 1;
 
 class Forward {
  public:
@@ -49,9 +51,9 @@ class Forward {
  private:
   // The inputs of products: what every thread reads, packed as the weights want it.
   struct Inputs {
-    float* normed = nullptr;             // (rows, hidden)
-    float* activated = nullptr;          // (rows, ffn): silu(gate) · up; (rows, query rank)
-    std::array<std::byte*, 4> packed{};  // by form: the input of the products that come next
+    float* normed = nullptr;                  // (rows, hidden)
+    float* activated = nullptr;               // (rows, ffn): silu(gate) · up; (rows, query rank)
+    std::array<std::byte*, kForms> packed{};  // by form: the input of the products that come next
   };
   // A thread of the step under way.
   struct Worker {
@@ -95,22 +97,22 @@ class Forward {
   // What the experts have of the step's rows; a choice is a row and one of its experts.
   struct ExpertRows {
     ExpertPlan plan;
-    float* logits = nullptr;             // (rows, experts)
-    int32_t* ids = nullptr;              // (rows, used)
-    float* weights = nullptr;            // (rows, used)
-    float* in = nullptr;                 // (choices by place, hidden)
-    float* gate = nullptr;               // (choices by place, expert ffn)
-    float* up = nullptr;                 // (choices by place, expert ffn)
-    float* out = nullptr;                // (choices by place, hidden)
-    std::array<std::byte*, 4> packed{};  // by form
-    std::array<int64_t, 4> packed_bytes{};
-    std::array<std::vector<int64_t>, 4> in_at;    // by form and group: bytes into packed
-    std::array<std::vector<int64_t>, 4> gate_at;  // the same, of activations
+    float* logits = nullptr;                  // (rows, experts)
+    int32_t* ids = nullptr;                   // (rows, used)
+    float* weights = nullptr;                 // (rows, used)
+    float* in = nullptr;                      // (choices by place, hidden)
+    float* gate = nullptr;                    // (choices by place, expert ffn)
+    float* up = nullptr;                      // (choices by place, expert ffn)
+    float* out = nullptr;                     // (choices by place, hidden)
+    std::array<std::byte*, kForms> packed{};  // by form
+    std::array<int64_t, kForms> packed_bytes{};
+    std::array<std::vector<int64_t>, kForms> in_at;    // by form and group: bytes into packed
+    std::array<std::vector<int64_t>, kForms> gate_at;  // the same, of activations
   };
   // The rows of one expert, as inputs of its matrices.
   struct GroupInput {
-    const float* x = nullptr;            // (count, inputs)
-    std::array<std::byte*, 4> packed{};  // by form
+    const float* x = nullptr;                 // (count, inputs)
+    std::array<std::byte*, kForms> packed{};  // by form
   };
 
   void lay_out();

@@ -10,31 +10,30 @@ namespace sluice::kernels::amx {
 bool request_tiles();
 
 // F16 and BF16 weights become bf16 tiles (F16 loses three bits), Q4_0, Q4_1 and Q4_K codes with
-// whole scales (planes_layout.h); the others as cpu::pack.
+// whole scales (planes_layout.h), F32 is as cpu::pack has it, all others are codes of 5, 6 or 8
+// bits with whole scales (wide_layout.h).
 int64_t packed_bytes(core::DType type, int64_t outputs, int64_t inputs);
 void pack(const PackArgs& args, int thread, int threads);
 
-// bf16 for F16 and BF16 weights, planes for 4-bit ones, the others as avx512.
+// bf16 for F16 and BF16 weights, float for F32, planes for all others.
 ActivationForm activation_form(core::DType weights);
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 void quantize_activations(const QuantizeArgs& args, int thread, int threads);
 
-// 8- and 5-bit weights give the bits of avx512.
 void linear(const LinearArgs& args, int thread, int threads);
 
-// The parts of quantize_activations and linear; of int8 those for at least kTilesRowsMin rows, with
-// fewer avx512's serve.
-constexpr int64_t kTilesRowsMin = 12;
-void quantize_int8(const QuantizeArgs& args, int thread, int threads);
+// The parts of the three.
 void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
-void linear_int8(const LinearArgs& args, int thread, int threads);
 void linear_bf16(const LinearArgs& args, int thread, int threads);
 
-// The same for planes; fewer rows than kPlaneTileRowsMin run on the vector unit.
-constexpr int64_t kPlaneTileRowsMin = 8;
+// Planes of both kinds; fewer rows run on the vector unit.
+constexpr int64_t kPlaneTileRowsMin = 5;
+constexpr int64_t kWideTileRowsMin = 3;
 void pack_planes(const PackArgs& args, int thread, int threads);
+void pack_wide(const PackArgs& args, int thread, int threads);
 void quantize_planes(const QuantizeArgs& args, int thread, int threads);
 void linear_planes(const LinearArgs& args, int thread, int threads);
+void linear_wide(const LinearArgs& args, int thread, int threads);
 
 // bf16 for heads of whole blocks of 32, else f16. Other formats, and int8 of heads that are no
 // multiple of kInt8TileDims, go to avx512.

@@ -5,9 +5,7 @@ namespace sluice::kernels::amx {
 
 void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
   if (args.form == ActivationForm::kBf16) return quantize_bf16(args, thread, threads);
-  if (args.form == ActivationForm::kPlanes) return quantize_planes(args, thread, threads);
-  if (args.rows >= kTilesRowsMin) return quantize_int8(args, thread, threads);
-  avx512::quantize_activations(args, thread, threads);
+  quantize_planes(args, thread, threads);
 }
 
 void linear(const LinearArgs& args, int thread, int threads) {
@@ -16,13 +14,12 @@ void linear(const LinearArgs& args, int thread, int threads) {
       return linear_bf16(args, thread, threads);
     case ActivationForm::kPlanes:
       return linear_planes(args, thread, threads);
+    case ActivationForm::kWidePlanes:
+      return linear_wide(args, thread, threads);
     case ActivationForm::kInt8:
-      if (args.rows >= kTilesRowsMin) return linear_int8(args, thread, threads);
-      break;
     case ActivationForm::kF32:
-      break;
+      return avx512::linear(args, thread, threads);
   }
-  avx512::linear(args, thread, threads);
 }
 
 }  // namespace sluice::kernels::amx

@@ -286,10 +286,11 @@ void tile_rows(const PlaneLinear<Weights>& linear, Share outputs) {
 // A thread's outputs, whole strips, × at least kPlaneTileRowsMin rows.
 template <typename Weights>
 void linear_tiles(const LinearArgs& args, int thread, int threads) {
-  static constexpr TileConfig kConfig(kTileRows, 2);
+  // One group's tiles have no more rows than it has: products are faster.
+  const TileConfig config(static_cast<int>(args.rows < kTileRows ? args.rows : kTileRows), 2);
   const PlaneLinear<Weights> linear{args};
   const Share outputs = share_of(args.weights.outputs, kStripOutputs, thread, threads);
-  _tile_loadconfig(&kConfig);
+  _tile_loadconfig(&config);
   if (linear.layout.groups() <= 2)
     stream_rows(linear, outputs);
   else

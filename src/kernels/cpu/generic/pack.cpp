@@ -66,6 +66,20 @@ void join_nibbles(const uint8_t* nibbles, int j, LaneBlock& lane) {
   copy_words(joined.data(), 4, lane);
 }
 
+// Sub-block j of Q6_K, whose low nibbles and then pairs of bits lie in 64 + 64 and 32 + 32 bytes.
+void join_6bit(const uint8_t* row, int j, LaneBlock& lane) {
+  const uint8_t* nibbles = row + j / 4 * 64 + j % 2 * 32;
+  const uint8_t* pairs = row + 128 + j / 4 * 32;
+  std::array<uint8_t, 24> joined{};
+  for (size_t i = 0; i < kBlock; ++i) {
+    const int nibble = nibbles[i] >> (j % 4 / 2 * 4) & 15, pair = pairs[i] >> (j % 4 * 2) & 3;
+    joined[i % 16] = static_cast<uint8_t>(joined[i % 16] | nibble << (i / 16 * 4));
+    uint8_t& bits = joined[16 + i / 16 * 4 + i % 4];
+    bits = static_cast<uint8_t>(bits | pair << (i % 16 / 4 * 2));
+  }
+  copy_words(joined.data(), 6, lane);
+}
+
 void read_scales_6bit(const uint8_t* packed, int j, LaneBlock& lane) {
   const auto at = [&](int i) { return static_cast<int>(packed[i]); };
   lane.scale = static_cast<uint16_t>(j < 4 ? at(j) & 63 : (at(j + 4) & 15) | at(j - 4) >> 6 << 4);
@@ -122,6 +136,11 @@ LaneBlock read_block(DType type, const uint8_t* row, int64_t index) {
       lane.words[4] = spread_high_bits(bits);
       break;
     }
+    case DType::kQ6_K:
+      row += index / 8 * 210;
+      lane.scale = load_u16(row + 192 + 2 * sub);
+      join_6bit(row, sub, lane);
+      break;
     default:
       ASSERT(false, "{} has no packed layout of its own", core::info(type).name);
   }

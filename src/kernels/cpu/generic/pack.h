@@ -20,13 +20,13 @@ int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 bool reads_kv(KvFormat format, int32_t head_dim);
 
 // One block of 32 of one output: its lane of each code vector (packed.h), and its scale and minimum
-// (f16 bits, or the u8 of a super-block).
+// (f16 bits, or the u8 of a super-block; of Q6_K two i8, the second in the high byte).
 struct LaneBlock {
   std::array<uint32_t, 8> words{};
   uint16_t scale = 0;
   uint16_t minimum = 0;
 };
-// Block `index` of a row of the file, for types that keep their bits.
+// Block `index` of a row of the file, for types that keep their bits, and Q6_K.
 LaneBlock read_block(core::DType type, const uint8_t* row, int64_t index);
 
 }  // namespace sluice::kernels::cpu

@@ -7,6 +7,8 @@
 //              4 bits: vector j < 4 holds values 4j…4j+3 in low nibbles, 16+4j… in high ones
 //              5 bits: the same, then one vector of fifth bits: bit g of byte (lane, b) belongs to
 //                      value 4g + b
+//              6 bits: the same as 4, then two vectors of pairs of bits: bits 2g and 2g + 1 of byte
+//                      (lane, b) of vector h belong to value 16h + 4g + b
 //              8 bits: vector j < 8 holds values 4j…4j+3; code = value + 128
 //   scales     group × 16 f16, or kSuperBlock: group × 16 u8
 //   minima     the same, with kMinimum and kSuperBlock
