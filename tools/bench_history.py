@@ -2,7 +2,7 @@
 """Measures a model with `sluice bench` and appends a line per test to a history file.
 
     tools/bench_history.py MODEL.gguf [-p 512] [-n 128] [-d 0] [--streams 1] [-r 5]
-        [--binary build/release/bin/sluice] [--file bench/history/cpu.jsonl] [--commit NAME]
+        [--kv-type auto] [--binary build/release/bin/sluice] [--file bench/history/cpu.jsonl] [--commit NAME]
 
 A line holds the date, commit, machine, kernels, command, median and spread (lowest, highest) of
 the samples in tok/s, and the share of the machine's measured limit. Nothing else should run.
@@ -32,12 +32,14 @@ def main():
     parser.add_argument("-d", default="0")
     parser.add_argument("--streams", default="1")
     parser.add_argument("-r", default="5")
+    parser.add_argument("--kv-type", default="auto")
     parser.add_argument("--binary", default="build/release/bin/sluice")
     parser.add_argument("--file", default="bench/history/cpu.jsonl")
     parser.add_argument("--commit", help="of the binary; git describe if not given")
     args = parser.parse_args()
 
     options = ["-p", args.p, "-n", args.n, "-d", args.d, "--streams", args.streams, "-r", args.r]
+    options += ["--kv-type", args.kv_type] if args.kv_type != "auto" else []
     rows = json.loads(output_of(args.binary, "bench", args.model, *options, "-o", "json"))
     commit = args.commit or output_of("git", "describe", "--always", "--dirty").strip()
     command = " ".join(["sluice bench", pathlib.Path(args.model).name, *options])
