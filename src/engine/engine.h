@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "core/thread_pool.h"
 #include "engine/request.h"
+#include "engine/speculation.h"
 #include "engine/stats.h"
 #include "kv/page_change.h"
 
@@ -35,8 +36,9 @@ struct EngineLimits {
   int64_t chunk_tokens_max = 512;   // of one prompt in one step
   int64_t prefill_tokens_min = 16;  // a TPOT target does not shrink a step's prefill below
   int64_t kv_pages = 0;             // of kernels::kPageTokens tokens each
-  int64_t logit_rows_max = 64;      // rows of logits in one step; ≥ sequences_max
-  int64_t logprobs_top_max = 20;    // best alternatives of a token, sampled or of a prompt
+  // Rows of logits in one step; ≥ sequences_max. What decodes leave of it verifies drafts.
+  int64_t logit_rows_max = 64;
+  int64_t logprobs_top_max = 20;  // best alternatives of a token, sampled or of a prompt
 };
 
 // What the machine can do at most, as kernels::Roof measured it; 0: not known.
@@ -52,6 +54,7 @@ struct EngineConfig {
   uint64_t cache_namespace = 0;  // contract::model_namespace(): no page of another model is found
   int64_t tpot_target_ns = 0;    // 0: none; else prefill chunks shrink to keep decodes at it
   MachineLimits machine{};       // for the share of it that steps reach
+  Speculation speculation = Speculation::kOff;
 };
 
 // What a file says of its ids.

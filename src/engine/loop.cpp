@@ -11,6 +11,8 @@
 namespace sluice::engine {
 namespace {
 
+// How far one observation moves what new sequences expect of drafts.
+constexpr float kAcceptanceWeight = 1.0f / 64;
 // Fewer logits are sampled sooner by one thread than others wake up.
 constexpr int64_t kSharedLogitsMin = 1 << 16;
 
@@ -61,7 +63,10 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
     : config_(config),
       parts_(parts),
       shape_(parts.runner->shape()),
-      cache_(config.limits.kv_pages, shape_.page_tokens) {
+      cache_(config.limits.kv_pages, shape_.page_tokens),
+      acceptance_(kAcceptanceWeight),
+      step_times_(config.limits.sequences_max + kDraftRowsMax),
+      pass_times_(config.limits.sequences_max + kDraftRowsMax) {
   check_limits(config, shape_);
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);
@@ -79,7 +84,10 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   reserve(&spans_, l.sequences_max);
   reserve(&page_tables_, l.sequences_max * pages_of_one);
   reserve(&prompt_events_, l.logit_rows_max + l.sequences_max);
-  reserve(&token_events_, l.sequences_max);
+  reserve(&draft_offers_, l.sequences_max);
+  reserve(&drafted_, l.sequences_max);
+  reserve(&hidden_rows_, l.step_tokens_max);
+  reserve(&token_events_, l.logit_rows_max);
   reserve(&finish_events_, l.sequences_max + l.queue_max);
   logits_.resize(static_cast<size_t>(l.logit_rows_max * shape_.logit_columns));
   tops_.resize(static_cast<size_t>(l.logit_rows_max * l.logprobs_top_max));
@@ -93,7 +101,9 @@ void Loop::step(Messages* messages) {
   record_ = {.step = stats_.steps, .parts = {}};
   clear_events();
   receive(messages);
+  draft();
   schedule();
+  draft_by_model();
   launch();
   process();
   emit();
@@ -192,7 +202,9 @@ void Loop::schedule() {
     preempt(*plan_.preempt);
   }
   for (const schedule::PlannedPart& p : plan_.running)
-    step_parts_.push_back({running_[static_cast<size_t>(p.index)].get(), p.tokens});
+    step_parts_.push_back({.sequence = running_[static_cast<size_t>(p.index)].get(),
+                           .tokens = p.tokens,
+                           .drafts = p.drafts});
   start_admitted();
   for (Part& part : step_parts_) take_pages(&part);
   ASSERT(!step_parts_.empty() || !has_work(), "{} running and {} waiting sequences stand still",
@@ -234,6 +246,7 @@ schedule::SequenceState Loop::state_of(const Sequence& s) const {
           .computed_tokens = s.computed,
           .pages = static_cast<int64_t>(s.pages.size()),
           .rows = s.owes_prompt_tokens() ? schedule::LogitRows::kAll : schedule::LogitRows::kLast,
+          .drafts = s.draft.wanted,
           .page_hashes = s.page_hashes};
 }
 
@@ -243,6 +256,8 @@ void Loop::preempt(int64_t index) {
   cache_.release(s.pages);
   s.pages.clear();
   s.computed = s.published = 0;
+  s.draft = {};
+  s.kept = {};
   ++s.preemptions;
   ++stats_.preemptions;
   ++record_.preempted;
@@ -257,7 +272,7 @@ void Loop::start_admitted() {
     Sequence& s = *waiting_[static_cast<size_t>(p.index)];
     const schedule::SequenceState& state = waiting_states_[static_cast<size_t>(p.index)];
     cache_.acquire(s.key(), state.pages, &s.pages);
-    s.computed = state.computed_tokens;
+    s.computed = s.draft_computed = state.computed_tokens;
     s.published = state.pages;
     record_.cached_tokens += s.computed;
     ++record_.admitted;
@@ -270,8 +285,12 @@ void Loop::start_admitted() {
       s.pages.reserve(static_cast<size_t>(core::div_ceil(s.tokens_max, shape_.page_tokens)));
       s.page_hashes.reserve(s.pages.capacity());
       if (needs_history(s.sampling)) s.history.reserve(s.tokens_max);
+      if (config_.speculation != Speculation::kOff) {
+        s.suffixes.reserve(s.tokens_max);
+        s.acceptance = Acceptance(Sequence::kAcceptanceWeight, acceptance_);
+      }
     }
-    step_parts_.push_back({&s, p.tokens});
+    step_parts_.push_back({.sequence = &s, .tokens = p.tokens});
   }
   for (const schedule::PlannedPart& p : plan_.admitted)
     insert_by_rank(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
@@ -280,7 +299,8 @@ void Loop::start_admitted() {
 
 void Loop::take_pages(Part* part) {
   Sequence& s = *part->sequence;
-  const int64_t wanted = core::div_ceil(s.computed + part->tokens, shape_.page_tokens);
+  const int64_t wanted =
+      core::div_ceil(s.computed + part->tokens + part->drafts, shape_.page_tokens);
   while (static_cast<int64_t>(s.pages.size()) < wanted) {
     const std::optional<kv::PageId> page = cache_.take();
     ASSERT(page.has_value(), "a planned page is missing: {} of {}", s.pages.size(), wanted);
@@ -300,8 +320,12 @@ void Loop::launch() {
   record_parts_.clear();
   for (Part& part : step_parts_) add_rows(&part);
   const int64_t begin_ns = parts_.clock->now_ns();
-  parts_.runner->run({.token_ids = token_ids_, .sequences = spans_, .logit_rows = logit_rows_},
-                     logits_.data());
+  parts_.runner->run(
+      {.token_ids = token_ids_,
+       .sequences = spans_,
+       .logit_rows = logit_rows_,
+       .hidden = uses_draft_layer() ? model::KeepHidden::kYes : model::KeepHidden::kNo},
+      logits_.data());
   record_.forward_ns = parts_.clock->now_ns() - begin_ns;
   count_work();
 }
@@ -310,20 +334,23 @@ void Loop::add_rows(Part* part) {
   const Sequence& s = *part->sequence;
   const auto first_row = static_cast<int32_t>(token_ids_.size());
   const int64_t end = s.computed + part->tokens;
+  const auto drafts = s.draft.all().first(static_cast<size_t>(part->drafts));
   token_ids_.insert(token_ids_.end(), s.ids.begin() + s.computed, s.ids.begin() + end);
+  token_ids_.insert(token_ids_.end(), drafts.begin(), drafts.end());
   spans_.push_back({.first_row = first_row,
-                    .rows = static_cast<int32_t>(part->tokens),
+                    .rows = static_cast<int32_t>(part->tokens + part->drafts),
                     .first_position = static_cast<int32_t>(s.computed),
                     .pages = page_tables_.data() + page_tables_.size()});
   for (const kv::PageId page : s.pages) page_tables_.push_back(page.value);
 
+  part->first_row = first_row;
   part->first_job = static_cast<int64_t>(jobs_.size());
   const auto add_job = [&](int64_t position, int32_t top) {
     const size_t slot = jobs_.size() * static_cast<size_t>(config_.limits.logprobs_top_max);
     logit_rows_.push_back(first_row + static_cast<int32_t>(position - 1 - s.computed));
     jobs_.push_back({.sequence = part->sequence,
                      .position = position,
-                     .result = {},
+                     .result = {SampleOutcome::kUnread},
                      .top = std::span(tops_).subspan(slot, static_cast<size_t>(std::max(top, 0)))});
   };
   if (s.owes_prompt_tokens()) {
@@ -332,12 +359,13 @@ void Loop::add_rows(Part* part) {
          position <= std::min(end, s.prompt_tokens - 1); ++position)
       add_job(position, s.prompt_logprobs_top);
   }
-  if (end == s.known() && s.known() < s.tokens_max) add_job(end, s.sampling.logprobs_top);
+  if (end == s.known() && s.known() < s.tokens_max)
+    for (int64_t i = 0; i <= part->drafts; ++i) add_job(end + i, s.sampling.logprobs_top);
   part->jobs = static_cast<int64_t>(jobs_.size()) - part->first_job;
 
   const bool decodes = part->tokens == 1 && s.outputs() > 0;
   record_parts_.push_back({.id = s.id,
-                           .tokens = part->tokens,
+                           .tokens = part->tokens + part->drafts,
                            .context_before = s.computed,
                            .kind = decodes ? StepPart::Kind::kDecode : StepPart::Kind::kPrefill});
 }
@@ -351,27 +379,26 @@ void Loop::process() {
   record_.sampling_ns = parts_.clock->now_ns() - begin_ns;
   schedule::StepSize size;
   for (const Part& part : step_parts_) {
-    size.tokens += part.tokens;
-    size.context += schedule::context_of(part.tokens, part.sequence->computed);
+    const int64_t rows = part.tokens + part.drafts;
+    size.tokens += rows;
+    size.context += schedule::context_of(rows, part.sequence->computed);
     advance(part);
   }
   cost_.add(size, record_.forward_ns + record_.sampling_ns);
   measure_speed(size.tokens);
+  measure_drafts();
   stats_.iteration_tokens.add(static_cast<double>(size.tokens));
   ++stats_.steps;
   std::erase_if(running_, [](const Owned& s) { return s->finished; });
 }
 
-// Threads take rows as they get free; a row's result depends on nothing else.
+// Threads take rows as they get free; a row's result depends on nothing else, but on the drafts
+// before it.
 void Loop::sample_rows() {
   std::atomic<size_t> next = 0;
   const auto work = [&](int thread, int) {
-    for (size_t i = next.fetch_add(1); i < jobs_.size(); i = next.fetch_add(1)) {
-      const size_t columns = static_cast<size_t>(shape_.logit_columns);
-      const auto row = std::span(logits_).subspan(i * columns, columns);
-      run_job(&jobs_[i], row.first(static_cast<size_t>(config_.vocab_tokens)),
-              &samplers_[static_cast<size_t>(thread)]);
-    }
+    for (size_t i = next.fetch_add(1); i < jobs_.size(); i = next.fetch_add(1))
+      run_job(i, &samplers_[static_cast<size_t>(thread)]);
   };
   if (jobs_.size() > 1 && std::ssize(jobs_) * config_.vocab_tokens >= kSharedLogitsMin)
     parts_.pool->run(work);
@@ -379,35 +406,74 @@ void Loop::sample_rows() {
     work(0, 1);
 }
 
-void Loop::run_job(Job* job, std::span<const float> logits, Sampler* sampler) {
-  const Sequence& s = *job->sequence;
-  if (job->position == s.known()) {
-    job->result = sample({.logits = logits,
-                          .params = &s.sampling,
-                          .history = &s.history,
-                          .masked_ids = s.masked_ids(),
-                          .position = static_cast<uint64_t>(job->position),
-                          .top = job->top},
-                         sampler);
-    return;
-  }
-  if (!all_finite(logits)) return;
-  const int32_t id = s.ids[static_cast<size_t>(job->position)];
-  const float logprob = log_probabilities(logits, id, job->top, sampler);
-  job->result = {SampleOutcome::kToken, {id, logprob}};
+std::span<const float> Loop::logits_of(size_t job) const {
+  const auto columns = static_cast<size_t>(shape_.logit_columns);
+  return std::span(logits_).subspan(job * columns, static_cast<size_t>(config_.vocab_tokens));
 }
 
-// After the forward pass: events, full pages, the next token.
+void Loop::run_job(size_t index, Sampler* sampler) {
+  Job& job = jobs_[index];
+  const Sequence& s = *job.sequence;
+  if (job.position > s.known()) return;  // sample_job() of the first one goes on to it
+  if (job.position == s.known()) return sample_job(index, sampler);
+  const std::span<const float> logits = logits_of(index);
+  if (!all_finite(logits)) {
+    job.result = {SampleOutcome::kNotFinite};
+    return;
+  }
+  const int32_t id = s.ids[static_cast<size_t>(job.position)];
+  const float logprob = log_probabilities(logits, id, job.top, sampler);
+  job.result = {SampleOutcome::kToken, {id, logprob}};
+}
+
+// Samples the sequence's rows up to the first whose token is not the draft's.
+void Loop::sample_job(size_t index, Sampler* sampler) {
+  Sequence& s = *jobs_[index].sequence;
+  for (size_t i = index; i < jobs_.size() && jobs_[i].sequence == &s; ++i) {
+    Job& job = jobs_[i];
+    job.result = sample({.logits = logits_of(i),
+                         .params = &s.sampling,
+                         .history = &s.history,
+                         .masked_ids = s.masked_ids(job.position),
+                         .position = static_cast<uint64_t>(job.position),
+                         .top = job.top},
+                        sampler);
+    if (job.result.outcome != SampleOutcome::kToken) return;
+    const int32_t id = job.result.token.token_id;
+    if (needs_history(s.sampling)) s.history.add_output(id);
+    const size_t draft = i - index;
+    if (s.is_end(id) || draft >= s.draft.all().size() || id != s.draft.ids[draft]) return;
+  }
+}
+
+// The rows that are part of the text.
+std::span<Loop::Job> Loop::jobs_of(const Part& part) {
+  const auto jobs =
+      std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
+  const auto unread = std::find_if(jobs.begin(), jobs.end(), [](const Job& j) {
+    return j.result.outcome == SampleOutcome::kUnread;
+  });
+  return jobs.first(static_cast<size_t>(unread - jobs.begin()));
+}
+
+// After the forward pass: events, full pages, the next tokens.
 void Loop::advance(const Part& part) {
   Sequence* s = part.sequence;
-  const std::span<const Job> jobs =
-      std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
+  const std::span<const Job> jobs = jobs_of(part);
   const auto is_broken = [](const Job& j) { return j.result.outcome == SampleOutcome::kNotFinite; };
   if (std::any_of(jobs.begin(), jobs.end(), is_broken)) {
     finish(s, FinishReason::kError);
     cache_.flush();  // a page of it may be the reason
     return;
   }
+  const auto sampled = std::find_if(jobs.begin(), jobs.end(),
+                                    [&](const Job& j) { return j.position == s->known(); });
+  const auto prompt_jobs = static_cast<size_t>(sampled - jobs.begin());
+  take_prompt_jobs(s, jobs.first(prompt_jobs));
+  take_samples(part, jobs.subspan(prompt_jobs));
+}
+
+void Loop::take_prompt_jobs(Sequence* s, std::span<const Job> jobs) {
   if (s->prompt_logprobs_top >= 0 && s->prompt_tokens_emitted == 0) {
     prompt_events_.push_back({.id = s->id,
                               .position = 0,
@@ -415,21 +481,7 @@ void Loop::advance(const Part& part) {
                               .logprob = std::numeric_limits<float>::quiet_NaN()});
     ++s->prompt_tokens_emitted;
   }
-  s->computed += part.tokens;
-  publish_pages(s);
-  if (s->computed >= s->prompt_tokens && !s->prompt_counted) {
-    s->prompt_counted = true;
-    stats_.prompt_tokens += s->prompt_tokens;
-    stats_.prompt_cached_tokens += s->cached_tokens;
-  }
   for (const Job& job : jobs) {
-    if (job.position == s->known()) {
-      if (job.result.outcome == SampleOutcome::kAllMasked)
-        finish(s, FinishReason::kStop);
-      else
-        accept_token(s, job);
-      return;
-    }
     prompt_events_.push_back({.id = s->id,
                               .position = job.position,
                               .token_id = job.result.token.token_id,
@@ -437,7 +489,40 @@ void Loop::advance(const Part& part) {
                               .top = job.top});
     ++s->prompt_tokens_emitted;
   }
-  if (s->computed == s->tokens_max) finish(s, FinishReason::kLength);  // nothing to sample
+}
+
+// What was computed, and what was sampled from it: the first token, and one behind each draft that
+// was right. The others' keys and values are overwritten by what comes in their places.
+void Loop::take_samples(const Part& part, std::span<const Job> samples) {
+  Sequence* s = part.sequence;
+  const bool may_go_on = samples.empty() || samples.back().result.outcome == SampleOutcome::kToken;
+  const std::span<const Job> tokens = samples.first(samples.size() - (may_go_on ? 0 : 1));
+  const auto first = static_cast<size_t>(s->known());
+  for (const Job& job : tokens) s->ids.push_back(job.result.token.token_id);
+  const int64_t accepted = std::max<int64_t>(std::ssize(samples) - 1, 0);
+  if (uses_draft_layer())
+    s->kept = {.first_row = part.first_row,
+               .rows = static_cast<int32_t>(part.tokens + accepted),
+               .first_position = s->computed};
+  s->computed += part.tokens + accepted;
+  check_draft(s, std::span(s->ids).subspan(first), part.drafts);
+  publish_pages(s);
+  drop_pages(s);
+  if (s->computed >= s->prompt_tokens && !s->prompt_counted) {
+    s->prompt_counted = true;
+    stats_.prompt_tokens += s->prompt_tokens;
+    stats_.prompt_cached_tokens += s->cached_tokens;
+  }
+  if (!tokens.empty()) {
+    const int64_t now_ns = parts_.clock->now_ns();
+    const int64_t gap_ns = (now_ns - s->last_token_ns) / std::ssize(tokens);
+    for (const Job& job : tokens) emit_token(s, job, gap_ns);
+    s->last_token_ns = now_ns;
+  }
+  if (!may_go_on || (!tokens.empty() && s->is_end(s->ids.back())))
+    finish(s, FinishReason::kStop);
+  else if (s->known() == s->tokens_max && (!tokens.empty() || s->computed == s->known()))
+    finish(s, FinishReason::kLength);
 }
 
 void Loop::publish_pages(Sequence* s) {
@@ -446,29 +531,21 @@ void Loop::publish_pages(Sequence* s) {
   for (; s->published < full; ++s->published) cache_.publish(s->key(), s->published, s->pages);
 }
 
-void Loop::accept_token(Sequence* s, const Job& job) {
-  const int64_t now_ns = parts_.clock->now_ns();
+// `gap_ns`: since the token before; tokens that come together share the time.
+void Loop::emit_token(Sequence* s, const Job& job, int64_t gap_ns) {
   const int32_t id = job.result.token.token_id;
-  s->ids.push_back(id);
-  if (needs_history(s->sampling)) s->history.add_output(id);
-  const bool ends = s->is_end(id);
   token_events_.push_back({.id = s->id,
                            .token_id = id,
-                           .kind = ends ? TokenKind::kEnd : TokenKind::kText,
+                           .kind = s->is_end(id) ? TokenKind::kEnd : TokenKind::kText,
                            .logprob = job.result.token.logprob,
                            .top = job.top});
   ++stats_.generation_tokens;
-  if (!s->first_token_ns) {
-    s->first_token_ns = now_ns;
-    stats_.time_to_first_token_s.add(seconds(now_ns - s->submitted_ns));
-  } else {
-    stats_.inter_token_s.add(seconds(now_ns - s->last_token_ns));
+  if (s->first_token_ns) {
+    stats_.inter_token_s.add(seconds(gap_ns));
+    return;
   }
-  s->last_token_ns = now_ns;
-  if (ends)
-    finish(s, FinishReason::kStop);
-  else if (s->known() == s->tokens_max)
-    finish(s, FinishReason::kLength);
+  s->first_token_ns = parts_.clock->now_ns();
+  stats_.time_to_first_token_s.add(seconds(*s->first_token_ns - s->submitted_ns));
 }
 
 // Frees its pages and says so. Its owner drops it.
@@ -487,7 +564,9 @@ void Loop::finish(Sequence* s, FinishReason reason) {
                             .queue_ns = started_ns - s->submitted_ns,
                             .prefill_ns = first_token_ns - started_ns,
                             .decode_ns = now_ns - first_token_ns,
-                            .preemptions = s->preemptions});
+                            .preemptions = s->preemptions,
+                            .accepted_draft_tokens = s->accepted_drafts,
+                            .rejected_draft_tokens = s->rejected_drafts});
   count_finished(*s, finish_events_.back(), now_ns);
 }
 

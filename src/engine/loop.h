@@ -28,6 +28,12 @@ class Loop {
   // Ends everything, also what is in the messages, with kCancelled.
   void cancel_all(Messages* messages);
 
+  bool uses_draft_layer() const {
+    const bool allowed =
+        config_.speculation == Speculation::kAuto || config_.speculation == Speculation::kMtp;
+    return allowed && shape_.has_drafts &&
+           (config_.speculation == Speculation::kMtp || draft_layer_.is_on());
+  }
   bool has_work() const { return !running_.empty() || !waiting_.empty(); }
   std::span<const FinishEvent> finished() const { return finish_events_; }  // by the last call
   const EngineStats& stats() const { return stats_; }
@@ -41,10 +47,12 @@ class Loop {
   struct Part {
     Sequence* sequence = nullptr;
     int64_t tokens = 0;
+    int64_t drafts = 0;  // computed behind them
+    int32_t first_row = 0;
     int64_t first_job = 0;  // its rows of logits
     int64_t jobs = 0;
   };
-  // A row of logits: of a prompt token to report, or of the token to sample.
+  // A row of logits: of a prompt token to report, of the token to sample, or of one behind a draft.
   struct Job {
     Sequence* sequence = nullptr;
     int64_t position = 0;  // of the token that the row predicts
@@ -53,6 +61,8 @@ class Loop {
   };
 
   void receive(Messages* messages);
+  void draft();
+  void draft_by_model();
   void end_overdue();
   void schedule();
   void launch();
@@ -71,10 +81,23 @@ class Loop {
   void add_rows(Part* part);
   void count_work();
   void sample_rows();
-  void measure_speed(int64_t tokens);
-  void run_job(Job* job, std::span<const float> logits, Sampler* sampler);
+  void measure_speed(int64_t rows);
+  DraftOffer make_draft(Sequence* s);
+  void see_kept_rows();
+  void extend_drafts(int32_t tokens);
+  void run_draft_pass(model::DraftBatch::Hidden hidden);
+  void take_draft_token(Sequence* s, size_t row);
+  void measure_drafts();
+  void check_draft(Sequence* s, std::span<const int32_t> tokens, int64_t verified);
+  void drop_pages(Sequence* s);
+  void run_job(size_t index, Sampler* sampler);
+  void sample_job(size_t index, Sampler* sampler);
+  std::span<const float> logits_of(size_t job) const;
+  std::span<Job> jobs_of(const Part& part);
   void advance(const Part& part);
-  void accept_token(Sequence* s, const Job& job);
+  void take_prompt_jobs(Sequence* s, std::span<const Job> jobs);
+  void take_samples(const Part& part, std::span<const Job> samples);
+  void emit_token(Sequence* s, const Job& job, int64_t gap_ns);
   void publish_pages(Sequence* s);
   void finish(Sequence* s, FinishReason reason);
   void count_target(const Sequence& s, int64_t now_ns);
@@ -94,11 +117,20 @@ class Loop {
   EngineStats stats_;
   StepRecord record_;
   std::optional<int64_t> last_finish_ns_;
+  Acceptance acceptance_;  // of all sequences: where new ones start
+  StepTimes step_times_;   // of steps that only decode
+  StepTimes pass_times_;   // of the draft layer's passes
+  DraftLayerUse draft_layer_;
+  double pass_ns_ = 0;         // of its passes in this step
+  DraftCounts drafts_before_;  // the draft layer's, before this step
 
   // Memory of a step, allocated once.
   std::vector<schedule::SequenceState> running_states_;
   std::vector<schedule::SequenceState> waiting_states_;
   schedule::StepPlan plan_;
+  std::vector<DraftOffer> draft_offers_;
+  std::vector<Sequence*> drafted_;    // of a pass of the draft layer, in its order
+  std::vector<int32_t> hidden_rows_;  // of such a pass
   std::vector<Part> step_parts_;
   std::vector<Job> jobs_;
   std::vector<int32_t> token_ids_;

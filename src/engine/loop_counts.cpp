@@ -30,7 +30,7 @@ void Loop::count_work() {
         std::max(bytes / machine.read_bytes_per_s, operations / machine.operations_per_s);
 }
 
-void Loop::measure_speed(int64_t tokens) {
+void Loop::measure_speed(int64_t rows) {
   constexpr double kSmoothing = 0.1;
   constexpr int64_t kPrefillTokensMin = 16;  // fewer say little
   const auto follow = [](double* mean, double value) {
@@ -42,8 +42,12 @@ void Loop::measure_speed(int64_t tokens) {
   for (const StepPart& part : record_parts_)
     if (part.kind == StepPart::Kind::kPrefill) prefill += part.tokens;
   if (prefill == 0) {
-    follow(&stats_.decode_tokens_per_s, static_cast<double>(tokens) / step_s);
-    follow(&stats_.decode_step_s, step_s);
+    // With drafts a sequence gets several tokens from a step.
+    const auto sequences = static_cast<double>(step_parts_.size());
+    const double tokens = std::max(static_cast<double>(token_events_.size()), sequences);
+    follow(&stats_.decode_tokens_per_s, tokens / step_s);
+    follow(&stats_.decode_step_s, step_s * sequences / tokens);
+    step_times_.add(rows, record_.forward_ns + record_.sampling_ns);
   } else if (prefill >= kPrefillTokensMin) {
     follow(&stats_.prefill_tokens_per_s, static_cast<double>(prefill) / step_s);
   }

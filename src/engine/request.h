@@ -129,6 +129,8 @@ struct FinishEvent {
   int64_t prefill_ns = 0;         // from there to its first token
   int64_t decode_ns = 0;          // from there to the end
   int64_t preemptions = 0;
+  int64_t accepted_draft_tokens = 0;  // of completion_tokens: verified together with others
+  int64_t rejected_draft_tokens = 0;
 };
 
 // What one step brought. The spans are valid during the call only. Of one request: prompt tokens

@@ -70,6 +70,7 @@ enum class SampleOutcome : uint8_t {
   kToken,
   kNotFinite,  // the row is not all finite numbers
   kAllMasked,  // no id may be sampled here
+  kUnread,     // the row is not part of the text: a draft before it was wrong
 };
 
 struct Sample {

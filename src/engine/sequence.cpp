@@ -18,8 +18,8 @@ void drop_foreign_ids(int32_t vocab_tokens, Sequence* s) {
 
 }  // namespace
 
-std::span<const int32_t> Sequence::masked_ids() const {
-  if (outputs() < sampling.min_tokens) return ends;
+std::span<const int32_t> Sequence::masked_ids(int64_t position) const {
+  if (position - prompt_tokens < sampling.min_tokens) return ends;
   if (sampling.end_tokens == SamplingParams::EndTokens::kNever)
     return std::span(ends).first(static_cast<size_t>(model_ends));
   return {};

@@ -10,12 +10,14 @@
 #include "engine/engine.h"
 #include "engine/request.h"
 #include "engine/sampling.h"
+#include "engine/suffix_index.h"
 #include "kv/page_cache.h"
 
 namespace sluice::engine {
 
 struct Sequence {
   static constexpr int64_t kRanksOfPriority = int64_t{1} << 52;
+  static constexpr float kAcceptanceWeight = 0.1f;
 
   RequestId id;
   SamplingParams sampling;
@@ -31,6 +33,20 @@ struct Sequence {
   std::vector<int32_t> ends;  // the model's end tokens, then stop_token_ids
   int64_t model_ends = 0;     // of these, the model's
   TokenHistory history;       // where needs_history(sampling)
+
+  SuffixIndex suffixes;
+  Draft draft;  // behind ids; for the next step
+  Acceptance acceptance{kAcceptanceWeight};
+  // Rows of the last step that are part of the text, from position `first_position` on: the draft
+  // layer has not seen them yet.
+  struct KeptRows {
+    int32_t first_row = 0;
+    int32_t rows = 0;
+    int64_t first_position = 0;
+  } kept;
+  int64_t draft_computed = 0;  // tokens whose keys and values of the draft layer are in pages
+  int64_t accepted_drafts = 0;
+  int64_t rejected_drafts = 0;
 
   uint64_t name_space = 0;
   std::vector<uint64_t> page_hashes;  // of the full pages of ids
@@ -58,8 +74,8 @@ struct Sequence {
   bool owes_prompt_tokens() const {
     return prompt_logprobs_top >= 0 && prompt_tokens_emitted < prompt_tokens;
   }
-  // Tokens that the next sample must not choose.
-  std::span<const int32_t> masked_ids() const;
+  // Tokens that must not be sampled at a position.
+  std::span<const int32_t> masked_ids(int64_t position) const;
   // Whether `token_id` ends the sequence.
   bool is_end(int32_t token_id) const;
 };

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/request.h"
+#include "engine/speculation.h"
 
 namespace sluice::engine {
 
@@ -50,6 +51,7 @@ struct EngineStats {
   int64_t prompt_cached_tokens = 0;
   int64_t generation_tokens = 0;
   int64_t preemptions = 0;
+  std::array<DraftCounts, kDraftKinds> drafts{};  // by DraftKind
   int64_t targets_met = 0;  // requests with a target that reached all of its parts
   int64_t targets_missed = 0;
   int64_t steps = 0;
@@ -80,7 +82,7 @@ struct EngineStats {
 // One sequence's part of a step.
 struct StepPart {
   RequestId id{};
-  int64_t tokens = 0;          // computed in this step
+  int64_t tokens = 0;          // computed in this step, drafts among them
   int64_t context_before = 0;  // tokens whose keys and values were there before
   enum class Kind : uint8_t { kDecode, kPrefill } kind = Kind::kDecode;
 };

@@ -22,6 +22,7 @@ struct RunnerShape {
   int32_t page_tokens = 0;
   int32_t step_tokens_max = 0;
   int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
+  bool has_drafts = false;    // draft() may be called
   StepWork work{};
 };
 
@@ -31,6 +32,8 @@ class StepRunner {
   virtual RunnerShape shape() const = 0;
   // As model::Model::forward(): logits (batch.logit_rows, logit_columns).
   virtual void run(const model::StepBatch& batch, float* logits) = 0;
+  // As model::Model::draft(): logits (batch.sequences, logit_columns).
+  virtual void draft(const model::DraftBatch& batch, float* logits) = 0;
 };
 
 class ModelRunner final : public StepRunner {
@@ -44,12 +47,16 @@ class ModelRunner final : public StepRunner {
             .page_tokens = kernels::kPageTokens,
             .step_tokens_max = model_.step_tokens_max(),
             .logit_columns = model_.spec().vocab,
+            .has_drafts = model_.has_drafts(),
             .work = {.step_bytes = static_cast<double>(plan.step_file_bytes),
                      .context_token_bytes = static_cast<double>(plan.kv_token_bytes),
                      .token_operations = plan.token_operations,
                      .logit_row_operations = plan.logit_row_operations}};
   }
   void run(const model::StepBatch& batch, float* logits) override { model_.forward(batch, logits); }
+  void draft(const model::DraftBatch& batch, float* logits) override {
+    model_.draft(batch, logits);
+  }
 
  private:
   model::Model& model_;

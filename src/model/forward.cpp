@@ -29,7 +29,9 @@ Forward::Forward(const Parts& parts)
 
 void Forward::lay_out() {
   const int64_t ffn = std::max({spec_.ffn, spec_.experts.shared_ffn, spec_.latent.query_rank});
-  const int64_t inputs_max = std::max<int64_t>({spec_.hidden, spec_.attended_columns(), ffn});
+  const bool drafts = !weights_.drafts.empty();
+  const int64_t inputs_max =
+      std::max<int64_t>({drafts ? 2 * spec_.hidden : spec_.hidden, spec_.attended_columns(), ffn});
   const auto place_all = [&](Placer placer) {
     const auto place_rows = [&](auto** out, int64_t columns) {
       placer.place(out, rows_max_ * columns);
@@ -50,6 +52,11 @@ void Forward::lay_out() {
     place_rows(&cosines_, spec_.rope.dims / 2);
     place_rows(&sines_, spec_.rope.dims / 2);
     place_rows(&row_index_, 1);
+    if (drafts) {
+      place_rows(&step_hidden_, spec_.hidden);
+      place_rows(&draft_hidden_, spec_.hidden);
+      place_rows(&joined_, int64_t{2} * spec_.hidden);
+    }
     place_rows(&shared_.normed, spec_.hidden);
     shared_.activated = gate_;
     place_packed(&shared_, rows_max_);
@@ -67,6 +74,7 @@ void Forward::lay_out() {
   storage_ = core::Buffer(place_all(Placer(nullptr)));
   place_all(Placer(storage_.data()));
   for (int32_t row = 0; row < rows_max_; ++row) row_index_[row] = row;
+  draft_rows_.reserve(static_cast<size_t>(rows_max_));
   experts_.plan = ExpertPlan(spec_.experts.count, rows_max_ * int64_t{spec_.experts.used});
   for (size_t form = 0; form < experts_.packed.size(); ++form) {
     experts_.in_at[form].resize(static_cast<size_t>(spec_.experts.count));
@@ -327,28 +335,43 @@ void Forward::start_rows(Worker& w) {
   meet(w);
 }
 
+void Forward::attend_any(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv) {
+  if (spec_.latent.rank > 0)
+    attend_latent(w, layer, kv);
+  else
+    attend(w, layer, kv);
+}
+
+// What follows attention.
+void Forward::finish_layer(Worker& w, const LayerWeights& layer, int32_t number) {
+  attention_output(w, layer);
+  if (spec_.has_experts(number))
+    expert_block(w, layer, number);
+  else
+    ffn_block(w, layer);
+}
+
 void Forward::run_share(Worker w, std::span<const kernels::KvLayer> kv, float* logits) {
+  const bool keep_all = batch_->hidden == KeepHidden::kYes;
   start_rows(w);
   observe(w, -1, hidden_);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerWeights& layer = weights_.layers[i];
-    if (spec_.latent.rank > 0)
-      attend_latent(w, layer, kv[i]);
-    else
-      attend(w, layer, kv[i]);
-    if (i + 1 == weights_.layers.size()) keep_rows(w);
+    attend_any(w, layer, kv[i]);
+    if (i + 1 == weights_.layers.size() && !keep_all) keep_rows(w);
     if (w.rows == 0) return;
-    attention_output(w, layer);
-    if (spec_.has_experts(static_cast<int32_t>(i)))
-      expert_block(w, layer, static_cast<int32_t>(i));
-    else
-      ffn_block(w, layer);
+    finish_layer(w, layer, static_cast<int32_t>(i));
     observe(w, static_cast<int32_t>(i), hidden_);
+  }
+  if (keep_all) {
+    keep_hidden(w);
+    keep_rows(w);
+    if (w.rows == 0) return;
   }
   output_block(w, logits);
 }
 
-void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits) {
+void Forward::prepare(const StepBatch& batch) {
   check(batch);
   batch_ = &batch;
   rows_ = static_cast<int64_t>(batch.token_ids.size());
@@ -356,6 +379,10 @@ void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
       std::any_of(batch.sequences.begin(), batch.sequences.end(), [](const SequenceSpan& span) {
         return span.first_position + span.rows > kernels::kAttentionSegmentTokens;
       });
+}
+
+void Forward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits) {
+  prepare(batch);
   pool_.run([&](int thread, int threads) { run_share(worker(thread, threads), kv, logits); });
 }
 

@@ -48,6 +48,9 @@ class Forward {
   // `kv` has one entry a layer. logits: (logit_rows, vocab).
   void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits);
 
+  // `kv` is the draft layer's. logits: (sequences, vocab).
+  void draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
+
  private:
   // The inputs of products: what every thread reads, packed as the weights want it.
   struct Inputs {
@@ -122,11 +125,17 @@ class Forward {
   void check(const StepBatch& batch) const;
   Worker worker(int thread, int threads) const;
   void run_share(Worker w, std::span<const kernels::KvLayer> kv, float* logits);
+  void prepare(const StepBatch& batch);
+  void run_draft(Worker w, const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
+  void join_rows(Worker& w, const DraftBatch& batch);
+  void keep_hidden(Worker& w);
 
   // Each is called by all threads. What is read is complete; what is written is after meet().
   void start_rows(Worker& w);
   void attend(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
   void attend_latent(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
+  void attend_any(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
+  void finish_layer(Worker& w, const LayerWeights& layer, int32_t number);
   void latent_products(Worker& w, const LayerWeights& layer);
   void part_latent_row(const LayerWeights& layer, int64_t row, int64_t rows);
   void linear_heads(Worker& w, const float* x, const std::vector<Matrix>& matrices, float* y);
@@ -169,6 +178,8 @@ class Forward {
   std::vector<float> rope_frequencies_;
 
   const StepBatch* batch_ = nullptr;  // of the step that runs
+  StepBatch draft_step_;              // what the layers see of a draft
+  std::vector<int32_t> draft_rows_;   // its logit rows
   int64_t rows_ = 0;
   bool has_long_span_ = false;  // one of more than a segment, which threads may share
 
@@ -186,9 +197,12 @@ class Forward {
   float* up_ = nullptr;        // (rows, ffn)
   LatentRows latent_;
   ExpertRows experts_;
-  float* cosines_ = nullptr;      // (rows, rope dims / 2)
-  float* sines_ = nullptr;        // (rows, rope dims / 2)
-  int32_t* row_index_ = nullptr;  // (rows): 0, 1, 2, …: the row's row in cosines and sines
+  float* step_hidden_ = nullptr;   // (rows, hidden): normalised, for drafts
+  float* draft_hidden_ = nullptr;  // (sequences, hidden): of the last pass, normalised
+  float* joined_ = nullptr;        // (rows, 2 · hidden)
+  float* cosines_ = nullptr;       // (rows, rope dims / 2)
+  float* sines_ = nullptr;         // (rows, rope dims / 2)
+  int32_t* row_index_ = nullptr;   // (rows): 0, 1, 2, …: the row's row in cosines and sines
 };
 
 }  // namespace sluice::model

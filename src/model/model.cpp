@@ -23,7 +23,7 @@ struct Model::State {
 
   core::Buffer kv_storage;
   int64_t kv_pages = 0;
-  std::vector<kernels::KvLayer> kv;  // one a layer; base is null until allocated
+  std::vector<kernels::KvLayer> kv;  // one a layer, drafts last; base is null until allocated
 };
 
 namespace {
@@ -42,12 +42,13 @@ int64_t layer_page_bytes(const kernels::KvLayer& kv) {
   return kernels::kv_page_bytes(kv);
 }
 
-MemoryPlan make_plan(const Spec& spec, const Weights& weights, const Forward& forward,
+MemoryPlan make_plan(const Weights& weights, const Forward& forward,
                      const kernels::KvLayer& kv) {
   MemoryPlan plan;
   plan.weight_bytes = weights.matrices.bytes() + weights.vectors.bytes();
   plan.activation_bytes = forward.activation_bytes();
-  plan.kv_page_bytes = spec.layers * layer_page_bytes(kv);
+  const auto layers = std::ssize(weights.layers) + std::ssize(weights.drafts);
+  plan.kv_page_bytes = layers * layer_page_bytes(kv);
   plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
   plan.step_file_bytes = weights.vector_file_bytes;
   for (const MatrixSource& source : weights.sources) {
@@ -120,6 +121,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                             .decoded_type = options.arithmetic == Arithmetic::kExact
                                                 ? core::DType::kF32
                                                 : core::DType::kBF16,
+                            .drafts = options.drafts,
                             .progress = options.progress};
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
@@ -130,8 +132,8 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                                                .pool = state->pool,
                                                .step_tokens_max = options.step_tokens_max});
   const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
-  state->kv.assign(static_cast<size_t>(state->spec.layers), kv);
-  state->plan = make_plan(state->spec, state->weights, *state->forward, kv);
+  state->kv.assign(state->weights.layers.size() + state->weights.drafts.size(), kv);
+  state->plan = make_plan(state->weights, *state->forward, kv);
   return std::unique_ptr<Model>(new Model(std::move(state)));
 }
 
@@ -176,15 +178,28 @@ void Model::allocate_kv(int64_t pages) {
   }
 }
 
-void Model::forward(const StepBatch& batch, float* logits) {
-  // The pages that the step writes; earlier ones were checked when they were written.
-  for (const SequenceSpan& span : batch.sequences) {
+// The pages that a step writes; earlier ones were checked when they were written.
+void Model::check_pages(std::span<const SequenceSpan> sequences) const {
+  for (const SequenceSpan& span : sequences) {
     const int32_t last = (span.first_position + span.rows - 1) / kernels::kPageTokens;
     for (int32_t page = span.first_position / kernels::kPageTokens; page <= last; ++page)
       ASSERT(span.pages[page] >= 0 && span.pages[page] < state_->kv_pages, "page {} of {}",
              span.pages[page], state_->kv_pages);
   }
+}
+
+void Model::forward(const StepBatch& batch, float* logits) {
+  check_pages(batch.sequences);
   state_->forward->step(batch, state_->kv, logits);
+}
+
+bool Model::has_drafts() const {
+  return !state_->weights.drafts.empty();
+}
+
+void Model::draft(const DraftBatch& batch, float* logits) {
+  check_pages(batch.sequences);
+  state_->forward->draft(batch, state_->kv.back(), logits);
 }
 
 }  // namespace sluice::model

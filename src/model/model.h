@@ -28,6 +28,7 @@ struct LoadOptions {
   int32_t step_tokens_max = 512;
   Arithmetic arithmetic = Arithmetic::kFast;
   std::optional<kernels::KvFormat> kv_format{};  // none: what the kernels read best
+  DraftLayers drafts = DraftLayers::kLeave;
   std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
@@ -61,9 +62,15 @@ class Model {
   // however its prefix was cut into steps.
   void forward(const StepBatch& batch, float* logits);
 
+  // A pass of the draft layer after a step: writes the logits of each sequence's last row,
+  // (sequences, vocab). Only where has_drafts().
+  bool has_drafts() const;
+  void draft(const DraftBatch& batch, float* logits);
+
  private:
   struct State;
   explicit Model(std::unique_ptr<State> state);
+  void check_pages(std::span<const SequenceSpan> sequences) const;
   std::unique_ptr<State> state_;
 };
 

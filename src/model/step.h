@@ -36,6 +36,9 @@ struct StepProfile {
   std::vector<StepTimes> threads;  // as many as the pool has
 };
 
+// Whether a draft may follow: all rows go on to the end of a step, which keeps their hidden states.
+enum class KeepHidden : uint8_t { kNo, kYes };
+
 struct StepBatch {
   std::span<const int32_t> token_ids;       // all rows of the step, 1 … step_tokens_max
   std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
@@ -43,6 +46,21 @@ struct StepBatch {
   const HiddenObserver* observer = nullptr;
   const RoutingObserver* routing_observer = nullptr;
   StepProfile* profile = nullptr;
+  KeepHidden hidden = KeepHidden::kNo;
+};
+
+// A pass of the draft layer: each row is a token at a position that the last step or pass has
+// computed, and predicts the token after the next. The layer has keys and values of its own in the
+// same pages.
+struct DraftBatch {
+  std::span<const int32_t> next_ids;        // by row: the token behind the row's
+  std::span<const SequenceSpan> sequences;  // cover the rows in order
+  enum class Hidden : uint8_t {
+    kOfStep,  // hidden_rows are rows of the last step, which had KeepHidden::kYes
+    kOfDraft  // they are sequences of the last pass: its last row of each
+  } hidden = Hidden::kOfStep;
+  std::span<const int32_t> hidden_rows;      // by row
+  const HiddenObserver* observer = nullptr;  // sees what kOfDraft would continue
 };
 
 }  // namespace sluice::model

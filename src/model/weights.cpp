@@ -98,6 +98,9 @@ class Planner {
     }
   }
 
+  // What is added from now on is no part of a step.
+  void begin_drafts() { step_share_ = 0; }
+
   void refuse_unknown() {
     for (const auto& [name, view] : checkpoint_.tensors())
       if (!used_.contains(name) && !is_of_draft_layer(name))
@@ -167,6 +170,7 @@ class Planner {
     const bool is_float = core::info(stored.type).block_values == 1;
     if (stored.order == Order::kTransposed && !is_float) stored.type = decoded_type_;
     if (widen == Widen::kF32) stored.type = core::DType::kF32;
+    planned.token_share *= step_share_;
     matrices_.push_back(std::move(planned));
   }
 
@@ -217,22 +221,33 @@ class Planner {
   std::set<std::string, std::less<>> used_;
   std::vector<PlannedMatrix> matrices_;
   std::vector<PlannedVector> vectors_;
+  double step_share_ = 1;
 };
 
-void add_layers(const Architecture& architecture, const Spec& spec, Planner* planner,
+void add_layer(const WeightLoader& loader, const Architecture& architecture, int32_t layer,
+               Planner* planner, LayerWeights* owner) {
+  for (const LayerTable& table : architecture.layer_tables())
+    for (const TensorRow<LayerWeights>& row : table) {
+      if (!is_in_layer(loader.spec, row.where, layer)) continue;
+      if (row.matrices != nullptr)
+        planner->add_stack(row, layer, owner);
+      else
+        planner->add(row, fmt::format(fmt::runtime(row.name), layer), owner);
+    }
+}
+
+void add_layers(const WeightLoader& loader, const Architecture& architecture, Planner* planner,
                 Weights* weights) {
+  const Spec& spec = loader.spec;
   weights->layers.resize(static_cast<size_t>(spec.layers));
-  for (int32_t layer = 0; layer < spec.layers; ++layer) {
-    LayerWeights* owner = &weights->layers[static_cast<size_t>(layer)];
-    for (const LayerTable& table : architecture.layer_tables())
-      for (const TensorRow<LayerWeights>& row : table) {
-        if (!is_in_layer(spec, row.where, layer)) continue;
-        if (row.matrices != nullptr)
-          planner->add_stack(row, layer, owner);
-        else
-          planner->add(row, fmt::format(fmt::runtime(row.name), layer), owner);
-      }
-  }
+  for (int32_t layer = 0; layer < spec.layers; ++layer)
+    add_layer(loader, architecture, layer, planner, &weights->layers[static_cast<size_t>(layer)]);
+  if (loader.drafts == DraftLayers::kLeave || spec.draft_layers == 0) return;
+  planner->begin_drafts();
+  weights->drafts.resize(1);
+  add_layer(loader, architecture, spec.layers, planner, &weights->drafts[0].layer);
+  for (const TensorRow<DraftWeights>& row : draft_tensors())
+    planner->add(row, fmt::format(fmt::runtime(row.name), spec.layers), &weights->drafts[0]);
 }
 
 void load_vectors(const std::vector<PlannedVector>& planned, Weights* weights) {
@@ -303,7 +318,7 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
   planner.add_embedding(weights);
   for (const TensorRow<Weights>& row : model_tensors())
     planner.add(row, std::string(row.name), weights);
-  add_layers(*architecture, spec, &planner, weights);
+  add_layers(*this, *architecture, &planner, weights);
   planner.refuse_unknown();
   if (!planner.problems().empty()) return planner.problems().error();
   load_vectors(planner.vectors(), weights);

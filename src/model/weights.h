@@ -58,12 +58,22 @@ struct LayerWeights {
   Matrix shared_down;               // (hidden, shared ffn)
 };
 
+// A layer of multi-token prediction (DeepSeek-AI 2024, arXiv 2412.19437, §2.2). It shares the
+// model's embedding and output matrix.
+struct DraftWeights {
+  Vector embedding_norm = nullptr;  // (hidden)
+  Vector hidden_norm = nullptr;     // (hidden)
+  Matrix join;                      // (hidden, 2 · hidden): embedding, then hidden state
+  LayerWeights layer;
+  Vector output_norm = nullptr;  // (hidden)
+};
+
 // Where a packed matrix came from.
 struct MatrixSource {
   std::string tensor;  // name in the checkpoint
   const Matrix* matrix = nullptr;
   int64_t file_bytes = 0;
-  double token_share = 1;  // of tokens that need it: below 1 for experts
+  double token_share = 1;  // of tokens that need it: below 1 for experts, 0 for drafts
 };
 
 struct Weights {
@@ -73,9 +83,10 @@ struct Weights {
 
   core::TensorView embedding;  // (vocab, hidden), in the checkpoint's own bytes
   std::vector<LayerWeights> layers;
-  Vector output_norm = nullptr;   // (hidden)
-  Matrix output;                  // (vocab, hidden)
-  Vector rope_factors = nullptr;  // (rope dims / 2) divisors of the frequencies
+  std::vector<DraftWeights> drafts;  // one where the checkpoint has it and it was asked for
+  Vector output_norm = nullptr;      // (hidden)
+  Matrix output;                     // (vocab, hidden)
+  Vector rope_factors = nullptr;     // (rope dims / 2) divisors of the frequencies
 
   std::vector<MatrixSource> sources;
   int64_t vector_file_bytes = 0;
@@ -83,12 +94,15 @@ struct Weights {
   core::Buffer vectors;   // what every Vector points into
 };
 
+enum class DraftLayers : uint8_t { kLeave, kLoad };
+
 struct WeightLoader {
   const formats::Checkpoint& checkpoint;
   const Spec& spec;
   const kernels::Ops& ops;
   core::ThreadPool& pool;
   core::DType decoded_type;  // of matrices that cannot stay in their blocks
+  DraftLayers drafts;        // the first, where the checkpoint has it
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An

@@ -40,6 +40,7 @@ class Planner {
     limit_device_time();
     if (!plan_prefills()) return;
     if (!page_wait_) admit();
+    plan_drafts();
   }
 
  private:
@@ -100,7 +101,7 @@ class Planner {
       return false;
     }
     if (n < tokens) page_wait_ = true;
-    plan_.running.push_back({i, n});
+    plan_.running.push_back({.index = i, .tokens = n});
     spend(s, n, pages_for(s.computed_tokens + n) - s.pages);
     return true;
   }
@@ -134,9 +135,27 @@ class Planner {
       if (n <= 0) return;
       const int64_t pages =
           std::max<int64_t>(pages_for(s.computed_tokens + n) - s.pages, 0) + s.idle_pages;
-      plan_.admitted.push_back({static_cast<int64_t>(i), n});
+      plan_.admitted.push_back({.index = static_cast<int64_t>(i), .tokens = n});
       spend(s, n, pages);
       reserved += whole - pages;
+    }
+  }
+
+  void plan_drafts() {
+    const auto decodes = [&](const PlannedPart& p) { return is_decode(running(p.index)); };
+    if (!plan_.admitted.empty() ||
+        !std::all_of(plan_.running.begin(), plan_.running.end(), decodes))
+      return;
+    int64_t pages = std::max<int64_t>(left_.pages - reserved_pages(), 0);
+    for (PlannedPart& p : plan_.running) {
+      const SequenceState& s = running(p.index);
+      const int64_t end = s.computed_tokens + p.tokens;
+      const int64_t held = std::max(s.pages, pages_for(end));
+      const int64_t room = (held + pages) * input_.limits.page_tokens - end;
+      p.drafts = std::min({s.drafts, left_.tokens, left_.logit_rows, room});
+      left_.tokens -= p.drafts;
+      left_.logit_rows -= p.drafts;
+      pages -= std::max<int64_t>(pages_for(end + p.drafts) - held, 0);
     }
   }
 

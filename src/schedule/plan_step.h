@@ -2,7 +2,8 @@
 //
 // Decodes come first, then prefills in the order of their ranks, in chunks, under one budget of
 // tokens, pages, rows of logits and device time. When pages run out the youngest running sequence
-// is preempted: it gives up its pages and is computed again later from its token ids.
+// is preempted: it gives up its pages and is computed again later from its token ids. Steps that
+// only decode verify drafts with the tokens, rows and pages that nobody needs.
 //
 // What holds (tests/schedule/simulation_test.cpp):
 //   progress   the oldest running sequence is part of every step, and some sequence is part of
@@ -38,6 +39,7 @@ struct SequenceState {
   int64_t pages = 0;            // these pages
   int64_t idle_pages = 0;       // waiting: of these, now counted in Budget::pages
   LogitRows rows = LogitRows::kLast;
+  int64_t drafts = 0;  // running: tokens that a decode may verify behind its own
   std::span<const uint64_t> page_hashes{};  // of the full pages of the known tokens
 
   int64_t missing() const { return known_tokens - computed_tokens; }
@@ -73,6 +75,7 @@ struct StepInput {
 struct PlannedPart {
   int64_t index = 0;  // into StepInput::running or ::waiting
   int64_t tokens = 0;
+  int64_t drafts = 0;  // beside them
 };
 
 // Either a batch, or the index of a running sequence to preempt before asking again.

@@ -22,6 +22,25 @@ constexpr int64_t kOutput = 40;
 
 constexpr const char* kDefaultModel = "default";
 
+// Every step takes as long as any other: as many drafts as there are rows for.
+class FlatRunner final : public StepRunner {
+ public:
+  FlatRunner(model::Model& model, core::ManualClock& clock) : runner_(model), clock_(clock) {}
+  RunnerShape shape() const override { return runner_.shape(); }
+  void run(const model::StepBatch& batch, float* logits) override {
+    runner_.run(batch, logits);
+    clock_.advance_ns(1'000'000);
+  }
+  void draft(const model::DraftBatch& batch, float* logits) override {
+    runner_.draft(batch, logits);
+    clock_.advance_ns(1'000);
+  }
+
+ private:
+  ModelRunner runner_;
+  core::ManualClock& clock_;
+};
+
 class Placement : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -37,8 +56,9 @@ class Placement : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
     auto& shared = loaded();
     shared.checkpoint = std::move(*checkpoint);
-    auto model =
-        model::Model::load(*shared.checkpoint, {.threads = 2, .step_tokens_max = kStepTokens});
+    auto model = model::Model::load(
+        *shared.checkpoint,
+        {.threads = 2, .step_tokens_max = kStepTokens, .drafts = model::DraftLayers::kLoad});
     ASSERT_TRUE(model.ok()) << model.error().message;
     shared.model = std::move(*model);
     shared.model->allocate_kv(kPages);
@@ -74,8 +94,8 @@ class Placement : public ::testing::TestWithParam<std::string> {
   // Runs `rounds` one after the other in one engine; all requests of a round arrive together.
   static void run(const EngineConfig& c, const std::vector<std::vector<Request>>& rounds,
                   Run* result) {
-    ModelRunner runner(*loaded().model);
-    const core::SystemClock clock;
+    core::ManualClock clock;
+    FlatRunner runner(*loaded().model, clock);
     const EngineParts parts{.runner = &runner,
                             .pool = &loaded().model->pool(),
                             .ops = &loaded().model->ops(),
@@ -187,6 +207,34 @@ TEST_P(Placement, CutIntoChunksOf16) {
     }
   EXPECT_GE(cut, 40) << "chunks that continue a prompt";
   EXPECT_EQ(most_together(found), 8);
+}
+
+// Greedy, sampled with penalties and log probabilities, in a batch, in chunks, with few pages and
+// from a warm cache.
+TEST_P(Placement, WithDrafts) {
+  EngineConfig c = config();
+  c.speculation = Speculation::kAuto;
+  c.limits.logit_rows_max = 8 + kDraftRowsMax;
+  c.limits.context_tokens_max = 300;
+  for (const int64_t pages : {kPages, int64_t{22}}) {
+    SCOPED_TRACE(::testing::Message() << pages << " pages");
+    c.limits.kv_pages = pages;
+    c.limits.chunk_tokens_max = pages == kPages ? kStepTokens : 16;
+    std::vector<Request> again = requests();
+    for (Request& r : again) r.id.value += 100;
+    Run found;
+    run(c, {requests(), again}, &found);
+    int64_t verified = 0;
+    for (const auto& [id, o] : found.outcomes.all()) {
+      const Outcome& want = alone().all().at(id % 100);
+      EXPECT_EQ(o.ids, want.ids) << "request " << id;
+      EXPECT_EQ(o.logprobs, want.logprobs) << "request " << id << ": not the same bits";
+      verified += o.finish->accepted_draft_tokens + o.finish->rejected_draft_tokens;
+    }
+    EXPECT_GT(verified, 20);
+    EXPECT_GT(found.stats.prompt_cached_tokens, 0);
+    EXPECT_EQ(found.stats.preemptions > 0, pages < kPages);
+  }
 }
 
 // More tokens than a chunk has by default: whole, in chunks of that, and in small ones.

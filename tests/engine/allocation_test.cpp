@@ -41,13 +41,17 @@ struct Counted {
 };
 
 // 300 steps of eight sequences that have all computed their prompts.
-Counted count_steady_steps(int64_t kv_pages) {
+Counted count_steady_steps(int64_t kv_pages, Speculation speculation = Speculation::kOff) {
   EngineConfig config = fake_config();
+  config.speculation = speculation;
   config.limits.context_tokens_max = 600;
   config.limits.kv_pages = kv_pages;
   core::ManualClock clock;
   core::ThreadPool pool(2);
-  FakeRunner runner(config.limits.kv_pages);
+  FakeRunner runner(config.limits.kv_pages, 512, speculation != Speculation::kOff);
+  runner.on_run = [&](const model::StepBatch& batch) {
+    clock.advance_ns(10'000 + std::ssize(batch.token_ids));
+  };
   int64_t tokens = 0;
   const EngineParts parts{
       .runner = &runner,
@@ -89,6 +93,12 @@ TEST(Allocation, NoneWhenSequencesArePreempted) {
   EXPECT_EQ(c.allocations, 0);
   EXPECT_GT(c.tokens, 300);
   EXPECT_GT(c.preemptions, 3);
+}
+
+TEST(Allocation, NoneWithDrafts) {
+  const Counted c = count_steady_steps(700, Speculation::kAuto);
+  EXPECT_EQ(c.allocations, 0);
+  EXPECT_GT(c.tokens, 8 * 310) << "several tokens a step";
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "core/rng.h"
 #include "engine/engine.h"
 #include "engine/sampling.h"
@@ -37,17 +39,21 @@ inline void fake_logits(std::span<const int32_t> history, float* logits) {
 
 class FakeRunner final : public StepRunner {
  public:
-  explicit FakeRunner(int64_t pages, int32_t step_tokens_max = 512)
+  // With drafts most of them are right: the model's best token, or now and then another.
+  explicit FakeRunner(int64_t pages, int32_t step_tokens_max = 512, bool has_drafts = false)
       : shape_{.kv_pages = pages,
                .page_tokens = kFakePageTokens,
                .step_tokens_max = step_tokens_max,
                .logit_columns = kFakeColumns,
+               .has_drafts = has_drafts,
                .work = {.step_bytes = 1000,
                         .context_token_bytes = 10,
                         .token_operations = 300,
                         .logit_row_operations = 50}},
-        content_(static_cast<size_t>(pages * kFakePageTokens), -1) {
+        content_(static_cast<size_t>(pages * kFakePageTokens), -1),
+        next_content_(content_) {
     history_.reserve(content_.size());
+    hidden_positions_.reserve(content_.size());
   }
 
   // Called in every run, e.g. to advance a clock.
@@ -58,28 +64,63 @@ class FakeRunner final : public StepRunner {
   void run(const model::StepBatch& batch, float* logits) override {
     for (const model::SequenceSpan& span : batch.sequences)
       for (int32_t r = 0; r < span.rows; ++r)
-        slot(span, span.first_position + r) =
+        content_[slot(span, span.first_position + r)] =
             batch.token_ids[static_cast<size_t>(span.first_row + r)];
+    if (batch.hidden == model::KeepHidden::kYes) keep_positions(batch.sequences);
     auto span = batch.sequences.begin();
     for (const int32_t row : batch.logit_rows) {
       while (row >= span->first_row + span->rows) ++span;
       history_.clear();
       for (int32_t p = 0; p <= span->first_position + row - span->first_row; ++p)
-        history_.push_back(slot(*span, p));
+        history_.push_back(content_[slot(*span, p)]);
       fake_logits(history_, logits);
       logits += kFakeColumns;
     }
     if (on_run) on_run(batch);
   }
 
+  // A row's guess is a function of the tokens behind all rows so far, as the draft layer's own
+  // content has them.
+  void draft(const model::DraftBatch& batch, float* logits) override {
+    const bool of_step = batch.hidden == model::DraftBatch::Hidden::kOfStep;
+    for (const model::SequenceSpan& span : batch.sequences)
+      for (int32_t r = 0; r < span.rows; ++r) {
+        const auto row = static_cast<size_t>(span.first_row + r);
+        const int32_t position = span.first_position + r;
+        EXPECT_EQ(hidden_positions_[static_cast<size_t>(batch.hidden_rows[row])],
+                  of_step ? position : position - 1);
+        next_content_[slot(span, position)] = batch.next_ids[row];
+      }
+    hidden_positions_.clear();
+    for (const model::SequenceSpan& span : batch.sequences) {
+      const int32_t last = span.first_position + span.rows - 1;
+      hidden_positions_.push_back(last);
+      history_.assign(1, content_[slot(span, 0)]);
+      for (int32_t p = 0; p <= last; ++p) history_.push_back(next_content_[slot(span, p)]);
+      fake_logits(history_, logits);
+      const uint64_t chance = core::random_bits(1, static_cast<uint64_t>(last + history_.back()));
+      if (chance % 4 == 0) logits[2 + chance / 4 % 40] = 7.0f;
+      logits += kFakeColumns;
+    }
+    if (on_draft) on_draft(batch);
+  }
+  std::function<void(const model::DraftBatch&)> on_draft;
+
  private:
-  int32_t& slot(const model::SequenceSpan& span, int32_t position) {
+  static size_t slot(const model::SequenceSpan& span, int32_t position) {
     const int32_t page = span.pages[position / kFakePageTokens];
-    return content_[static_cast<size_t>(page * kFakePageTokens + position % kFakePageTokens)];
+    return static_cast<size_t>(page * kFakePageTokens + position % kFakePageTokens);
+  }
+  void keep_positions(std::span<const model::SequenceSpan> spans) {
+    hidden_positions_.clear();
+    for (const model::SequenceSpan& span : spans)
+      for (int32_t r = 0; r < span.rows; ++r) hidden_positions_.push_back(span.first_position + r);
   }
 
   RunnerShape shape_;
-  std::vector<int32_t> content_;  // (pages, page_tokens): the token id at each place
+  std::vector<int32_t> content_;           // (pages, page_tokens): the token id at each place
+  std::vector<int32_t> next_content_;      // the same of the draft layer: the id behind it
+  std::vector<int32_t> hidden_positions_;  // by row of the last step, or pass
   std::vector<int32_t> history_;
 };
 

@@ -98,7 +98,8 @@ class LoopHarness {
  public:
   explicit LoopHarness(EngineConfig c = fake_config(), int threads = 1)
       : config(std::move(c)),
-        runner(config.limits.kv_pages, static_cast<int32_t>(config.limits.step_tokens_max)),
+        runner(config.limits.kv_pages, static_cast<int32_t>(config.limits.step_tokens_max),
+               config.speculation != Speculation::kOff),
         pool(threads),
         parts{.runner = &runner,
               .pool = &pool,
@@ -109,7 +110,14 @@ class LoopHarness {
                   [this](const StepRecord& r) {
                     steps.push_back({r, {r.parts.begin(), r.parts.end()}});
                   }},
-        loop(config, parts) {}
+        loop(config, parts) {
+    // Rows cost a little: drafts are worth it.
+    runner.on_run = [this](const model::StepBatch& batch) {
+      if (config.speculation != Speculation::kOff)
+        clock.advance_ns(10'000 + 100 * std::ssize(batch.token_ids));
+    };
+    runner.on_draft = [this](const model::DraftBatch&) { clock.advance_ns(1'000); };
+  }
 
   // Takes part from the next step on.
   RequestId add(Request request) {

@@ -14,8 +14,15 @@ namespace {
 
 constexpr int64_t kRequests = 4'000;  // for each seed
 
-EngineConfig config_of(uint64_t seed) {
+struct Scenario {
+  uint64_t seed = 0;
+  Speculation speculation = Speculation::kOff;
+};
+
+EngineConfig config_of(const Scenario& scenario) {
+  const uint64_t seed = scenario.seed;
   EngineConfig c = fake_config();
+  c.speculation = scenario.speculation;
   c.limits.sequences_max = 6;
   c.limits.context_tokens_max = 150;
   c.limits.chunk_tokens_max = 8 + 16 * static_cast<int64_t>(seed % 3);
@@ -26,7 +33,7 @@ EngineConfig config_of(uint64_t seed) {
   return c;
 }
 
-class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
+class EngineSimulation : public ::testing::TestWithParam<Scenario> {
  protected:
   void run() {
     while (ended_requests() < kRequests && !HasFailure()) {
@@ -133,7 +140,9 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
     int64_t tokens = 0;
     for (const StepPart& p : s.parts) {
       tokens += p.tokens;
-      ASSERT_LE(p.tokens, l.chunk_tokens_max);
+      if (p.kind == StepPart::Kind::kPrefill) {
+        ASSERT_LE(p.tokens, l.chunk_tokens_max);
+      }
     }
     ASSERT_LE(tokens, l.step_tokens_max);
     ASSERT_EQ(s.record.pages_free + s.record.pages_cached + s.record.pages_used, l.kv_pages);
@@ -158,7 +167,7 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
     EXPECT_GT(complete, kRequests / 2);
   }
 
-  core::Rng random_{GetParam()};
+  core::Rng random_{GetParam().seed};
   LoopHarness h_{config_of(GetParam())};
   std::vector<Request> requests_;
   std::vector<Live> live_;
@@ -168,7 +177,7 @@ class EngineSimulation : public ::testing::TestWithParam<uint64_t> {
 };
 
 TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
-  SCOPED_TRACE(::testing::Message() << "seed " << GetParam());
+  SCOPED_TRACE(::testing::Message() << "seed " << GetParam().seed);
   run();
   check_outputs();
   const EngineStats& stats = h_.loop.stats();
@@ -177,13 +186,25 @@ TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
   EXPECT_GT(stats.finished[static_cast<size_t>(FinishReason::kCancelled)], 50);
   EXPECT_GT(overtaken_, 10);
   EXPECT_EQ(h_.loop.cache().counts().used, 0);
+  const auto accepted = [&](DraftKind kind) {
+    return stats.drafts[static_cast<size_t>(kind)].accepted;
+  };
+  const Speculation speculation = GetParam().speculation;
+  const bool own = speculation == Speculation::kNgram || speculation == Speculation::kAuto;
+  const bool layer = speculation == Speculation::kMtp || speculation == Speculation::kAuto;
+  EXPECT_EQ(accepted(DraftKind::kNgram) > 0, own);
+  EXPECT_EQ(accepted(DraftKind::kMtp) > 0, layer);
   RecordProperty("steps", static_cast<int>(stats.steps));
   RecordProperty("overtaken", static_cast<int>(overtaken_));
   RecordProperty("wait_max_steps", static_cast<int>(wait_max_));
   RecordProperty("preemptions", static_cast<int>(stats.preemptions));
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, EngineSimulation, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(Seeds, EngineSimulation,
+                         ::testing::Values(Scenario{1}, Scenario{2}, Scenario{3},
+                                           Scenario{1, Speculation::kNgram},
+                                           Scenario{2, Speculation::kMtp},
+                                           Scenario{3, Speculation::kAuto}));
 
 }  // namespace
 }  // namespace sluice::engine::testing

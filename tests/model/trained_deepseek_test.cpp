@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <numeric>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -38,7 +39,10 @@ class TrainedDeepseek : public ::testing::TestWithParam<Source> {
 
   Loaded load(Arithmetic arithmetic) const {
     return load_model(model_path_,
-                      {.threads = 2, .step_tokens_max = kStepTokens, .arithmetic = arithmetic},
+                      {.threads = 2,
+                       .step_tokens_max = kStepTokens,
+                       .arithmetic = arithmetic,
+                       .drafts = DraftLayers::kLoad},
                       kTokensMax);
   }
 
@@ -148,6 +152,114 @@ TEST_P(TrainedDeepseek, FastGreedyIdsAgreeWhereTheBestIsClear) {
   RecordProperty("equal", agreement.equal);
   EXPECT_GE(agreement.equal, 0.99 * agreement.steps)
       << agreement.equal << " of " << agreement.steps;
+}
+
+// Prompt and golden continuation through the model and its draft layer, step by step.
+class DraftRun {
+ public:
+  explicit DraftRun(Model& model) : model_(model), sequence_(model, 0, kTokensMax) {}
+
+  // Computes `ids`, behind which `next` comes; returns the logits of the token after that.
+  std::span<const float> step(std::span<const int32_t> ids, int32_t next) {
+    for (size_t begin = 0; begin < ids.size(); begin += kStepTokens) {
+      const auto chunk = ids.subspan(begin, std::min<size_t>(kStepTokens, ids.size() - begin));
+      const auto rows = static_cast<int32_t>(chunk.size());
+      const SequenceSpan spans[] = {sequence_.span(0, rows)};
+      model_.forward(
+          {.token_ids = chunk, .sequences = spans, .logit_rows = {}, .hidden = KeepHidden::kYes},
+          nullptr);
+      sequence_.advance(rows);
+      std::vector<int32_t> next_ids(chunk.begin() + 1, chunk.end());
+      const size_t behind = begin + chunk.size();
+      next_ids.push_back(behind < ids.size() ? ids[behind] : next);
+      std::vector<int32_t> hidden_rows(chunk.size());
+      std::iota(hidden_rows.begin(), hidden_rows.end(), 0);
+      logits_.resize(static_cast<size_t>(model_.spec().vocab));
+      const HiddenObserver observer = [&](int32_t, std::span<const float> hidden) {
+        hidden_.assign(hidden.begin(), hidden.end());
+      };
+      model_.draft({.next_ids = next_ids,
+                    .sequences = spans,
+                    .hidden_rows = hidden_rows,
+                    .observer = &observer},
+                   logits_.data());
+    }
+    return logits_;
+  }
+  std::span<const float> hidden() const { return hidden_; }  // of the last step
+
+ private:
+  Model& model_;
+  SingleSequence sequence_;
+  std::vector<float> logits_;
+  std::vector<float> hidden_;
+};
+
+struct DraftAgreement {
+  int drafts = 0;
+  int equal = 0;     // to the golden draft
+  int accepted = 0;  // the next golden token
+  int golden_accepted = 0;
+};
+
+DraftAgreement run_drafts(Model& model, const nlohmann::json& golden) {
+  DraftAgreement agreement;
+  for (const nlohmann::json& prompt : golden["prompts"]) {
+    DraftRun run(model);
+    auto ids = prompt["ids"].get<std::vector<int32_t>>();
+    const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
+    agreement.golden_accepted += prompt["mtp"]["accepted"].get<int>();
+    for (size_t k = 0; k + 1 < greedy.size(); ++k) {
+      const auto logits = run.step(ids, greedy[k]);
+      ids = {greedy[k]};
+      const auto draft = std::max_element(logits.begin(), logits.end()) - logits.begin();
+      ++agreement.drafts;
+      agreement.equal += draft == prompt["mtp"]["draft_ids"][k].get<int64_t>();
+      agreement.accepted += draft == greedy[k + 1];
+    }
+  }
+  return agreement;
+}
+
+TEST_P(TrainedDeepseek, ExactDraftsAreThoseOfTheReference) {
+  const Loaded loaded = load(Arithmetic::kExact);
+  ASSERT_NE(loaded.model, nullptr);
+  if (!loaded.model->has_drafts()) GTEST_SKIP() << "no draft layer";
+  const nlohmann::json& prompt = golden_["prompts"][0];
+  const nlohmann::json& mtp = prompt["mtp"];
+  DraftRun run(*loaded.model);
+  const auto logits =
+      run.step(prompt["ids"].get<std::vector<int32_t>>(), prompt["greedy_ids"][0].get<int32_t>());
+  const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
+  const nlohmann::json& expected = mtp["first_logits"];
+  double worst = 0;
+  for (size_t i = 0; i < expected["top_ids"].size(); ++i) {
+    const auto found = static_cast<double>(logits[expected["top_ids"][i].get<size_t>()]);
+    worst = std::max(worst, std::abs(found - expected["top_values"][i].get<double>()));
+  }
+  EXPECT_LE(worst / static_cast<double>(*high - *low), 2e-4);
+  const auto hidden = mtp["first_hidden"].get<std::vector<double>>();
+  double far = 0, largest = 0;
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    far = std::max(far, std::abs(static_cast<double>(run.hidden()[i]) - hidden[i]));
+    largest = std::max(largest, std::abs(hidden[i]));
+  }
+  EXPECT_LE(far, 1e-3 * largest);
+
+  const DraftAgreement agreement = run_drafts(*loaded.model, golden_);
+  EXPECT_EQ(agreement.drafts, 8 * 47);
+  EXPECT_GE(agreement.equal, agreement.drafts - 3) << "near ties";
+  EXPECT_NEAR(agreement.accepted, agreement.golden_accepted, 3);
+}
+
+TEST_P(TrainedDeepseek, FastDraftsAreAcceptedAsOften) {
+  const Loaded loaded = load(Arithmetic::kFast);
+  ASSERT_NE(loaded.model, nullptr);
+  if (!loaded.model->has_drafts()) GTEST_SKIP() << "no draft layer";
+  const DraftAgreement agreement = run_drafts(*loaded.model, golden_);
+  RecordProperty("accepted", agreement.accepted);
+  EXPECT_NEAR(agreement.accepted, agreement.golden_accepted, 0.03 * agreement.drafts)
+      << agreement.equal << " of " << agreement.drafts << " drafts are the reference's";
 }
 
 INSTANTIATE_TEST_SUITE_P(

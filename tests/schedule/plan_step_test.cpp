@@ -6,10 +6,10 @@
 namespace sluice::schedule {
 
 void PrintTo(const PlannedPart& p, std::ostream* out) {
-  *out << p.index << ":" << p.tokens;
+  *out << p.index << ":" << p.tokens << "+" << p.drafts;
 }
 bool operator==(const PlannedPart& a, const PlannedPart& b) {
-  return a.index == b.index && a.tokens == b.tokens;
+  return a.index == b.index && a.tokens == b.tokens && a.drafts == b.drafts;
 }
 
 namespace {
@@ -67,6 +67,11 @@ TEST_P(PlanStepTable, GivesTheBatchOfTheTable) {
 
 SequenceState all_rows(SequenceState s) {
   s.rows = LogitRows::kAll;
+  return s;
+}
+
+SequenceState drafted(SequenceState s, int64_t drafts) {
+  s.drafts = drafts;
   return s;
 }
 
@@ -225,6 +230,39 @@ const Row kRows[] = {
      .budget = {.tokens = 60, .pages = 1000, .logit_rows = 8},
      .want_running = {{0, 54}},
      .want_admitted = {{0, 6}}},
+    {.name = "drafts take the rows of logits that are left, the oldest first",
+     .running = {drafted(at(51, 50), 5), at(61, 60), drafted(at(71, 70), 3)},
+     .waiting = {},
+     .want_running = {{0, 1, 5}, {1, 1}, {2, 1}},
+     .want_admitted = {}},
+    {.name = "and the tokens",
+     .running = {drafted(at(51, 50), 5)},
+     .waiting = {},
+     .budget = {.tokens = 5, .pages = 1000, .logit_rows = 8},
+     .want_running = {{0, 1, 4}},
+     .want_admitted = {}},
+    {.name = "beside a prefill nothing is drafted",
+     .running = {drafted(at(51, 50), 5), at(60, 50)},
+     .waiting = {},
+     .want_running = {{0, 1}, {1, 10}},
+     .want_admitted = {}},
+    {.name = "nor beside one that starts",
+     .running = {drafted(at(51, 50), 5)},
+     .waiting = {wants(20)},
+     .want_running = {{0, 1}},
+     .want_admitted = {{0, 20}}},
+    {.name = "without pages to spare drafts stay within the page",
+     .running = {drafted(at(46, 45), 5), drafted(at(30, 29), 5)},
+     .waiting = {},
+     .budget = {.tokens = 100, .pages = 2, .logit_rows = 20},
+     .want_running = {{0, 1, 2}, {1, 1, 2}},
+     .want_admitted = {}},
+    {.name = "with one to spare the oldest takes it",
+     .running = {drafted(at(46, 45), 5), drafted(at(30, 29), 5)},
+     .waiting = {},
+     .budget = {.tokens = 100, .pages = 3, .logit_rows = 20},
+     .want_running = {{0, 1, 5}, {1, 1, 2}},
+     .want_admitted = {}},
 };
 
 // Looking up a prefix costs as much as it is long.

@@ -41,6 +41,9 @@ class PacedRunner final : public engine::StepRunner {
   PacedRunner(model::Model& model, net::EventLoop& loop) : runner_(model), loop_(loop) {}
   engine::RunnerShape shape() const override { return runner_.shape(); }
   void run(const model::StepBatch& batch, float* logits) override;
+  void draft(const model::DraftBatch& batch, float* logits) override {
+    runner_.draft(batch, logits);
+  }
 
  private:
   engine::ModelRunner runner_;

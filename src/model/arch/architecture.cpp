@@ -14,6 +14,22 @@ constexpr TensorRow<Weights> kModelTensors[] = {
      .vector = &Weights::rope_factors},
 };
 
+constexpr TensorRow<DraftWeights> kDraftTensors[] = {
+    {.name = "blk.{}.nextn.enorm.weight",
+     .columns = Extent::kHidden,
+     .vector = &DraftWeights::embedding_norm},
+    {.name = "blk.{}.nextn.hnorm.weight",
+     .columns = Extent::kHidden,
+     .vector = &DraftWeights::hidden_norm},
+    {.name = "blk.{}.nextn.eh_proj.weight",
+     .columns = Extent::kDraftInputs,
+     .rows = Extent::kHidden,
+     .matrix = &DraftWeights::join},
+    {.name = "blk.{}.nextn.shared_head_norm.weight",
+     .columns = Extent::kHidden,
+     .vector = &DraftWeights::output_norm},
+};
+
 }  // namespace
 
 int64_t extent_of(const Spec& spec, Extent extent) {
@@ -54,6 +70,8 @@ int64_t extent_of(const Spec& spec, Extent extent) {
       return spec.experts.ffn;
     case Extent::kSharedFfn:
       return spec.experts.shared_ffn;
+    case Extent::kDraftInputs:
+      return int64_t{2} * spec.hidden;
   }
   return 0;
 }
@@ -78,6 +96,10 @@ bool is_in_layer(const Spec& spec, Where where, int32_t layer) {
 
 std::span<const TensorRow<Weights>> model_tensors() {
   return kModelTensors;
+}
+
+std::span<const TensorRow<DraftWeights>> draft_tensors() {
+  return kDraftTensors;
 }
 
 core::Result<const Architecture*> find_architecture(std::string_view name) {

@@ -32,6 +32,7 @@ enum class Extent {
   kExperts,
   kExpertFfn,
   kSharedFfn,
+  kDraftInputs,  // an embedding and a hidden state
 };
 int64_t extent_of(const Spec& spec, Extent extent);
 
@@ -80,6 +81,8 @@ struct Architecture {
 inline constexpr std::string_view kEmbeddingTensor = "token_embd.weight";
 inline constexpr std::string_view kOutputTensor = "output.weight";
 std::span<const TensorRow<Weights>> model_tensors();
+// Beside those of a layer.
+std::span<const TensorRow<DraftWeights>> draft_tensors();
 
 // The table of architectures; an Error lists those that are known.
 core::Result<const Architecture*> find_architecture(std::string_view name);
