@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/data/decode/TYPE.bin: random blocks and the values that the gguf package gives
-(those of e4m3: numpy, from their definition).
+(of types that are not GGUF's: numpy, from their definition).
 
     python3 -m pip install gguf numpy
     python3 tools/make_decode_goldens.py tests/data/decode
@@ -77,10 +77,41 @@ def write_f8_b128(out: pathlib.Path) -> None:
     codes = rng.integers(0, 256, (count, 128), dtype=np.uint8)
     codes[(codes & 0x7F) == 0x7F] = 0x80
     scales = rng.normal(0, 0.05, (count, 1)).astype(np.float32)
-    with open(out / "F8_B128.bin", "wb") as file:
-        file.write(np.uint32(count).tobytes())
-        file.write(np.concatenate([scales.view(np.uint8), codes], axis=1).tobytes())
-        file.write((e4m3_values()[codes] * scales).tobytes())
+    blocks = np.concatenate([scales.view(np.uint8), codes], axis=1)
+    write(out / "F8_B128.bin", blocks, e4m3_values()[codes] * scales)
+
+
+def write_mxfp4(out: pathlib.Path) -> None:
+    """e8m0 scale and 32 values of e2m1."""
+    rng = np.random.default_rng([SEED, 101])
+    blocks = rng.integers(0, 256, (VALUES // 32, 17), dtype=np.uint8)
+    blocks[:, 0] = rng.integers(100, 140, len(blocks))
+    blocks[:4, 0] = [0, 1, 2, 252]
+    write(out / "MXFP4.bin", blocks, quants.dequantize(blocks, GGMLQuantizationType.MXFP4))
+
+
+def write_f32_scaled(out: pathlib.Path) -> None:
+    """32 values behind an f32 scale: 4 bits with the zero 8, with a zero of their own, 8 bits."""
+    rng = np.random.default_rng([SEED, 102])
+    count = VALUES // 32
+    scales = rng.normal(0, 0.05, (count, 1)).astype(np.float32)
+    nibbles = rng.integers(0, 256, (count, 16), dtype=np.uint8)
+    zeros = rng.integers(0, 17, (count, 1), dtype=np.uint8)
+    codes = np.concatenate([nibbles & 15, nibbles >> 4], axis=1).astype(np.float32)
+    head = scales.view(np.uint8)
+    write(out / "I4_B32.bin", np.concatenate([head, nibbles], axis=1), (codes - 8) * scales)
+    write(out / "I4_Z32.bin", np.concatenate([head, zeros, nibbles], axis=1),
+          (codes - zeros.astype(np.float32)) * scales)  # fmt: skip
+    bytes_ = rng.integers(-128, 128, (count, 32)).astype(np.int8)
+    write(out / "I8_B32.bin", np.concatenate([head, bytes_.view(np.uint8)], axis=1),
+          bytes_.astype(np.float32) * scales)  # fmt: skip
+
+
+def write(path: pathlib.Path, blocks: np.ndarray, values: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        file.write(np.uint32(len(blocks)).tobytes())
+        file.write(blocks.tobytes())
+        file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
 
 
 def main() -> None:
@@ -96,11 +127,10 @@ def main() -> None:
             values = blocks.view(np.float32)
         else:
             values = quants.dequantize(blocks, kind)
-        with open(out / f"{name}.bin", "wb") as file:
-            file.write(np.uint32(len(blocks)).tobytes())
-            file.write(blocks.tobytes())
-            file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+        write(out / f"{name}.bin", blocks, values)
     write_f8_b128(out)
+    write_mxfp4(out)
+    write_f32_scaled(out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import gguf
 import numpy as np
 from make_tiny_models import EPSILON, ORIGINAL_CONTEXT, SEED, Rope, frequencies_of, norm
 
-VOCAB, LAYERS, HEADS = 64, 3, 4
+VOCAB, HEADS = 64, 4
 PROMPT_TOKENS = 48
 SEEDS_MAX = 4000
 GIVEN_NAMES = {
@@ -43,6 +43,7 @@ class Case:
     name: str
     arch: str = "deepseek2"
     weights: str = "BF16"
+    layers: int = 3
     hidden: int = 32
     ffn: int = 64
     expert_ffn: int = 32
@@ -115,8 +116,8 @@ class Reference:
     def __init__(self, case: Case, tensors: dict[str, np.ndarray]):
         self.case = case
         self.tensors = {name: values.astype(np.float64) for name, values in tensors.items()}
-        self.keys = [[] for _ in range(LAYERS)]
-        self.values = [[] for _ in range(LAYERS)]
+        self.keys = [[] for _ in range(case.layers)]
+        self.values = [[] for _ in range(case.layers)]
         self.margin = math.inf
 
     def linear(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -225,7 +226,7 @@ class Reference:
 
     def step(self, token_id: int, position: int) -> np.ndarray:
         x = self.tensors["token_embd.weight"][token_id]
-        for layer in range(LAYERS):
+        for layer in range(self.case.layers):
             block = f"blk.{layer}."
             x = x + self.attention(layer, self.norm(block + "attn_norm", x), position)
             x = x + self.ffn(layer, self.norm(block + "ffn_norm", x))
@@ -251,7 +252,7 @@ def random_tensors(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray
     matrix("token_embd", VOCAB, case.hidden)
     vector("output_norm", case.hidden)
     matrix("output", VOCAB, case.hidden)
-    for layer in range(LAYERS):
+    for layer in range(case.layers):
         block = f"blk.{layer}."
         vector(block + "attn_norm", case.hidden)
         vector(block + "ffn_norm", case.hidden)
@@ -321,7 +322,7 @@ def write_keys(writer: gguf.GGUFWriter, case: Case) -> None:
     writer.add_context_length(ORIGINAL_CONTEXT if case.rope.scaling == "none" else 128)
     writer.add_embedding_length(case.hidden)
     writer.add_feed_forward_length(case.ffn)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(case.layers)
     writer.add_head_count(HEADS)
     writer.add_layer_norm_rms_eps(EPSILON)
     writer.add_rope_freq_base(case.rope.base)
@@ -444,7 +445,7 @@ def config_of(case: Case) -> dict:
     config = {
         "model_type": model_type, "hidden_act": "silu", "hidden_size": case.hidden,
         "intermediate_size": case.ffn, "max_position_embeddings": 128,
-        "num_attention_heads": HEADS, "num_hidden_layers": LAYERS, "rms_norm_eps": EPSILON,
+        "num_attention_heads": HEADS, "num_hidden_layers": case.layers, "rms_norm_eps": EPSILON,
         "rope_theta": case.rope.base, "tie_word_embeddings": False, "vocab_size": VOCAB,
     }  # fmt: skip
     rope = case.rope

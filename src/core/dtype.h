@@ -25,7 +25,14 @@ enum class DType : uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
+  kMXFP4,    // 32 values of e2m1 behind an e8m0 scale
   kF8_B128,  // 128 values of e4m3 behind one f32 scale: rows of DeepSeek's 128×128 FP8 blocks
+
+  // What rows of the 4-bit and 8-bit safetensors formats become at load (model/stored_matrix.h), 32
+  // values behind the f32 scale of their group or row; nibbles as in Q4_0.
+  kI4_B32,  // scale · (code - 8)
+  kI4_Z32,  // scale · (code - zero), the zero a byte behind the scale
+  kI8_B32,  // scale · code; all blocks of a row have the row's scale
 
   // Values of tensors that mean nothing alone: formats of several tensors are put together from
   // them (model/stored_matrix.h), and no kernel reads them.
@@ -35,8 +42,8 @@ enum class DType : uint8_t {
   kI32,
   kI64,
 };
-inline constexpr int kDTypeCount = 16;        // that decode by themselves
-inline constexpr int kStoredDTypeCount = 21;  // that a file may hold
+inline constexpr int kDTypeCount = 20;        // that decode by themselves
+inline constexpr int kStoredDTypeCount = 25;  // that a file may hold
 
 struct DTypeInfo {
   DType type;

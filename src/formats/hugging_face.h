@@ -6,7 +6,8 @@
 //
 // What GGUF has no word for: "<architecture>.rope.layout" ("half_split" or "adjacent_pairs": dense
 // models are not permuted here), the experts of a layer one by one ("blk.3.ffn_up_exps.17.weight"),
-// and the companions of a quantised matrix ("blk.3.ffn_up_exps.17.weight_scale_inv").
+// the companions of a quantised matrix ("blk.3.ffn_up_exps.17.weight_scale_inv"), and how matrices
+// of "qweight" are laid out (kInt4LayoutKey).
 #pragma once
 
 #include <string>
@@ -18,6 +19,11 @@
 #include "formats/safetensors.h"
 
 namespace sluice::formats {
+
+// How AWQ's and GPTQ's matrices are to be read, and what is added to their zeros.
+inline constexpr std::string_view kInt4LayoutKey = "sluice.int4.layout";
+inline constexpr std::string_view kInt4ZeroOffsetKey = "sluice.int4.zero_offset";
+inline constexpr std::string_view kAwqLayout = "awq", kGptqLayout = "gptq";
 
 struct HuggingFaceConfig {
   std::string_view config;              // config.json

@@ -8,6 +8,7 @@
 
 #include "formats/gguf_writer.h"
 #include "formats/hugging_face.h"
+#include "formats/hugging_face_quantization.h"
 #include "formats/problems.h"
 
 namespace sluice::formats {
@@ -263,14 +264,6 @@ class Translator {
     if (const auto dense = config_.get<dom::array>("mlp_only_layers", "an array");
         dense && dense->size() > 0)
       config_.unsupported("mlp_only_layers", "a list", "an empty list");
-    const auto quantization = config_.object("quantization_config");
-    if (!quantization) return;
-    const auto method = quantization->text("quant_method").value_or("");
-    if (method != "fp8") return quantization->unsupported("quant_method", method, "fp8");
-    const auto block = quantization->get<dom::array>("weight_block_size", "an array");
-    if (!block || block->size() != 2 || block->at(0).get_int64().value_unsafe() != 128 ||
-        block->at(1).get_int64().value_unsafe() != 128)
-      quantization->unsupported("weight_block_size", "something else", "[128, 128]");
   }
 
   const Object& config_;
@@ -342,6 +335,11 @@ core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files) {
   const FamilyRow* family = TRY(family_of(*config));
   Translator translator(*config, *family);
   translator.translate(files);
+  const StoredQuantization quantization = read_quantization(files.config, &problems);
+  if (!quantization.int4_layout.empty()) {
+    translator.writer().set_text(kInt4LayoutKey, quantization.int4_layout);
+    translator.writer().set_integer(kInt4ZeroOffsetKey, quantization.int4_zero_offset);
+  }
   if (!files.generation.empty())
     if (const auto found =
             generation_json.parse(files.generation, "generation_config.json", &problems))

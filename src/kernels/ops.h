@@ -115,13 +115,15 @@ struct PackArgs {
 
 // What linear() reads of its input, by the weights' type.
 enum class ActivationForm : uint8_t {
-  kF32,     // the float values as they are; the others want quantize_activations() first
-  kInt8,    // blocks of 32 int8 with one scale each
-  kBf16,    // bf16 values
+  kF32,   // the float values as they are; the others want quantize_activations() first
+  kInt8,  // blocks of 32 int8 with one scale each
+  kBf16,  // bf16 values
   // Two int8 digits of each value and one scale a row, for
   kPlanes,      // 4-bit weights: 12 bits and a sign
   kWidePlanes,  // wider ones: 15 bits and a sign
+  kInt8Rows,    // one int8 and one scale a row
 };
+inline constexpr size_t kActivationForms = 6;
 inline constexpr int32_t kActivationBlock = 32;
 
 // packed = x in the implementation's own form; once per input, for all linears that read it.

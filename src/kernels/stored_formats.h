@@ -11,6 +11,9 @@
 
 namespace sluice::kernels {
 
+// Scale `index` of an array of F32, F16 or BF16.
+float load_scale(core::DType type, const std::byte* scales, int64_t index);
+
 // Eight 4-bit codes in each int32. value = (code − zero) · scale of the input's group.
 enum class Int4Layout {
   // weight_packed (outputs, inputs / 8), weight_zero_point (outputs / 8, groups), weight_scale
@@ -38,6 +41,10 @@ struct Int4Matrix {
 
   int64_t groups() const { return inputs / group; }
 };
+// What a value is made of: codes 0 to 15, zeros 0 to 16.
+int32_t int4_code(const Int4Matrix& matrix, int64_t output, int64_t input);
+int32_t int4_zero(const Int4Matrix& matrix, int64_t output, int64_t group);
+float int4_scale(const Int4Matrix& matrix, int64_t output, int64_t group);
 // out: (inputs). A group_of_input outside [0, groups()) is a bug of the caller's, who read it.
 void decode_int4_row(const Int4Matrix& matrix, int64_t output, float* out);
 

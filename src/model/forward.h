@@ -25,9 +25,10 @@ namespace sluice::model {
 // The forms that a product's input is packed in.
 inline constexpr kernels::ActivationForm kPackedForms[] = {
     kernels::ActivationForm::kInt8, kernels::ActivationForm::kBf16,
-    kernels::ActivationForm::kPlanes, kernels::ActivationForm::kWidePlanes};
+    kernels::ActivationForm::kPlanes, kernels::ActivationForm::kWidePlanes,
+    kernels::ActivationForm::kInt8Rows};
 
-inline constexpr size_t kForms = static_cast<size_t>(kernels::ActivationForm::kWidePlanes) + 1;
+inline constexpr size_t kForms = kernels::kActivationForms;
 
 class Forward {
  public:

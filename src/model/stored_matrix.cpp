@@ -1,7 +1,6 @@
 #include "model/stored_matrix.h"
 
 #include <cstring>
-#include <vector>
 
 #include "core/math.h"
 #include "kernels/half.h"
@@ -11,18 +10,81 @@ namespace sluice::model {
 namespace {
 
 using core::DType;
+using kernels::Int4Matrix;
+using kernels::Int8Matrix;
+using kernels::Mxfp4Matrix;
 
-// A row of FP8 in blocks that hold their own scale.
-void join_scales(const StoredMatrix& m, int64_t row, std::byte* out) {
-  const int64_t columns = m.view.columns();
-  const std::byte* codes = m.view.data + row * columns;
-  const float* scales = m.scales + row / kScaleBlock * core::div_ceil(columns, kScaleBlock);
-  for (int64_t c = 0; c < columns; c += kScaleBlock) {
-    std::memcpy(out, scales++, sizeof(float));
-    std::memcpy(out + sizeof(float), codes + c, kScaleBlock);
-    out += sizeof(float) + kScaleBlock;
+constexpr int64_t kBlock = 32;
+constexpr int64_t kHalfBlock = kBlock / 2;
+
+// Rows in blocks of StoredMatrix::joined, one at a time.
+class RowJoiner {
+ public:
+  explicit RowJoiner(const StoredMatrix& m) : m_(m) {}
+
+  void join(int64_t row, std::byte* out) const {
+    std::visit([&](const auto& values) { join(values, row, out); }, m_.values);
   }
-}
+
+ private:
+  void join(const std::byte* blocks, int64_t row, std::byte* out) const {
+    const int64_t row_bytes = core::bytes_of(m_.joined, m_.columns);
+    std::memcpy(out, blocks + row * row_bytes, static_cast<size_t>(row_bytes));
+  }
+
+  void join(const Fp8Matrix& values, int64_t row, std::byte* out) const {
+    const std::byte* codes = values.codes + row * m_.columns;
+    const float* scales =
+        values.scales + row / kScaleBlock * core::div_ceil(m_.columns, kScaleBlock);
+    for (int64_t c = 0; c < m_.columns; c += kScaleBlock) {
+      out = put(*scales++, out);
+      std::memcpy(out, codes + c, kScaleBlock);
+      out += kScaleBlock;
+    }
+  }
+
+  void join(const Int8Matrix& values, int64_t row, std::byte* out) const {
+    if (m_.joined == DType::kF32)
+      return decode_int8_row(values, row, reinterpret_cast<float*>(out));
+    const float scale = kernels::load_scale(values.scale_type, values.scales, row);
+    for (int64_t c = 0; c < m_.columns; c += kBlock) {
+      out = put(scale, out);
+      std::memcpy(out, values.codes + row * m_.columns + c, kBlock);
+      out += kBlock;
+    }
+  }
+
+  void join(const Int4Matrix& values, int64_t row, std::byte* out) const {
+    if (m_.joined == DType::kF32)
+      return decode_int4_row(values, row, reinterpret_cast<float*>(out));
+    for (int64_t c = 0; c < m_.columns; c += kBlock) {
+      const int64_t group = c / values.group;
+      out = put(int4_scale(values, row, group), out);
+      if (m_.joined == DType::kI4_Z32) *out++ = std::byte(int4_zero(values, row, group));
+      for (int64_t i = 0; i < kHalfBlock; ++i)
+        *out++ = std::byte(int4_code(values, row, c + i) |
+                           int4_code(values, row, c + i + kHalfBlock) << 4);
+    }
+  }
+
+  void join(const Mxfp4Matrix& values, int64_t row, std::byte* out) const {
+    const uint8_t* codes = values.codes + row * m_.columns / 2;
+    const uint8_t* scales = values.scales + row * m_.columns / kBlock;
+    const auto code = [&](int64_t i) { return codes[i / 2] >> (i % 2 * 4) & 15; };
+    for (int64_t c = 0; c < m_.columns; c += kBlock) {
+      *out++ = std::byte(*scales++);
+      for (int64_t i = 0; i < kHalfBlock; ++i)
+        *out++ = std::byte(code(c + i) | code(c + i + kHalfBlock) << 4);
+    }
+  }
+
+  static std::byte* put(float scale, std::byte* out) {
+    std::memcpy(out, &scale, sizeof scale);
+    return out + sizeof scale;
+  }
+
+  const StoredMatrix& m_;
+};
 
 void store(DType type, std::byte* out, int64_t index, float value) {
   if (type == DType::kF32) {
@@ -35,39 +97,64 @@ void store(DType type, std::byte* out, int64_t index, float value) {
 
 }  // namespace
 
-core::TensorView StoredMatrix::stored_rows() const {
-  core::TensorView part = view;
-  part.dims = 2;
-  part.shape = {rows, view.columns()};
-  part.data = view.data + first_row * view.row_bytes();
-  return part;
+const std::byte* StoredMatrix::in_place() const {
+  const auto* blocks = std::get_if<const std::byte*>(&values);
+  if (blocks == nullptr || order == Order::kTransposed || type != joined) return nullptr;
+  return *blocks + first_row * core::bytes_of(joined, columns);
 }
 
-const std::byte* StoredMatrix::in_place() const {
-  if (order == Order::kTransposed || type != view.type) return nullptr;
-  return view.data + first_row * view.row_bytes();
+StoredMatrix StoredMatrix::part(int64_t first, int64_t count) const {
+  StoredMatrix some = *this;
+  some.first_row = first_row + first;
+  some.rows = count;
+  some.bytes = bytes * count / rows;
+  // Of the first tensor, which has the codes, the rows' share; scales belong to all parts.
+  core::TensorView& codes = some.tensors.front();
+  const int64_t row_bytes = codes.bytes() / rows;
+  codes = {.type = DType::kU8,
+           .dims = 1,
+           .shape = {count * row_bytes},
+           .data = codes.data + first * row_bytes};
+  some.tensors.resize(1);
+  return some;
+}
+
+StoredMatrix stored_blocks(const core::TensorView& view) {
+  return {.values = view.data,
+          .columns = view.columns(),
+          .rows = view.rows(),
+          .joined = view.type,
+          .type = view.type,
+          .bytes = view.bytes(),
+          .tensors = {view}};
+}
+
+void decode_row(const StoredMatrix& m, int64_t row, float* out) {
+  const int64_t row_bytes = core::bytes_of(m.joined, m.columns);
+  const int64_t at = m.first_row + row;
+  if (const auto* blocks = std::get_if<const std::byte*>(&m.values))
+    return kernels::decode(m.joined, *blocks + at * row_bytes, m.columns, out);
+  std::vector<std::byte> joined(static_cast<size_t>(row_bytes));
+  RowJoiner(m).join(at, joined.data());
+  kernels::decode(m.joined, joined.data(), m.columns, out);
 }
 
 void assemble(const StoredMatrix& m, core::Range range, std::byte* out) {
-  const int64_t columns = m.view.columns();
-  const DType joined = m.scales != nullptr ? DType::kF8_B128 : m.view.type;
-  std::vector<std::byte> blocks(
-      static_cast<size_t>(m.scales != nullptr ? core::bytes_of(joined, columns) : 0));
-  std::vector<float> values(static_cast<size_t>(columns));
+  const RowJoiner joiner(m);
+  const int64_t row_bytes = core::bytes_of(m.joined, m.columns);
+  const bool is_joined = m.type == m.joined && m.order == Order::kAsStored;
+  std::vector<std::byte> blocks(static_cast<size_t>(is_joined ? 0 : row_bytes));
+  std::vector<float> values(static_cast<size_t>(is_joined ? 0 : m.columns));
   for (int64_t r = range.begin; r < range.end; ++r) {
-    const std::byte* row = m.view.data + (m.first_row + r) * m.view.row_bytes();
-    if (m.type == DType::kF8_B128) {
-      join_scales(m, m.first_row + r, out + r * core::bytes_of(m.type, columns));
+    if (is_joined) {
+      joiner.join(m.first_row + r, out + r * row_bytes);
       continue;
     }
-    if (m.scales != nullptr) {
-      join_scales(m, m.first_row + r, blocks.data());
-      row = blocks.data();
-    }
-    kernels::decode(joined, row, columns, values.data());
+    joiner.join(m.first_row + r, blocks.data());
+    kernels::decode(m.joined, blocks.data(), m.columns, values.data());
     const bool transposed = m.order == Order::kTransposed;
-    for (int64_t c = 0; c < columns; ++c)
-      store(m.type, out, transposed ? c * m.rows + r : r * columns + c,
+    for (int64_t c = 0; c < m.columns; ++c)
+      store(m.type, out, transposed ? c * m.rows + r : r * m.columns + c,
             values[static_cast<size_t>(c)]);
   }
 }

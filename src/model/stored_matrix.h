@@ -1,38 +1,61 @@
-// A matrix as a checkpoint stores it: rows of a tensor, with the scales that another tensor holds.
+// A matrix as a checkpoint stores it: rows of a tensor, or of several that mean something together.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <variant>
+#include <vector>
 
 #include "core/dtype.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
+#include "kernels/stored_formats.h"
 
 namespace sluice::model {
 
 // DeepSeek's FP8: value · scale[row / 128, column / 128].
 inline constexpr int64_t kScaleBlock = 128;
 
+struct Fp8Matrix {
+  const std::byte* codes = nullptr;  // e4m3 (rows, columns), whole blocks in a row
+  const float* scales = nullptr;     // (rows / 128, columns / 128), rounded up
+};
+
+// Blocks of `joined` where they lie, or a format of several tensors.
+using StoredValues = std::variant<const std::byte*, Fp8Matrix, kernels::Int8Matrix,
+                                  kernels::Int4Matrix, kernels::Mxfp4Matrix>;
+
 enum class Order { kAsStored, kTransposed };
 
 struct StoredMatrix {
-  core::TensorView view{};        // all rows of the tensor
-  const float* scales = nullptr;  // (rows / 128, columns / 128) rounded up, of view type F8_E4M3
+  StoredValues values;
+  int64_t columns = 0;
   int64_t first_row = 0;
-  int64_t rows = 0;  // of the tensor, from first_row on
+  int64_t rows = 0;  // from first_row on
+  // Blocks that hold a row without loss: the stored ones, or those that codes and scales are joined
+  // to; F32 where there are none.
+  core::DType joined = core::DType::kF32;
   Order order = Order::kAsStored;
-  core::DType type = core::DType::kF32;  // of what assemble() gives
+  core::DType type = core::DType::kF32;     // of what assemble() gives
+  int64_t bytes = 0;                        // of these rows in the checkpoint
+  std::vector<core::TensorView> tensors{};  // that have no use once these rows are read
 
-  int64_t outputs() const { return order == Order::kAsStored ? rows : view.columns(); }
-  int64_t inputs() const { return order == Order::kAsStored ? view.columns() : rows; }
-  int64_t bytes() const { return rows * view.row_bytes(); }
-  core::TensorView stored_rows() const;
+  int64_t outputs() const { return order == Order::kAsStored ? rows : columns; }
+  int64_t inputs() const { return order == Order::kAsStored ? columns : rows; }
   // The matrix where it lies; null where it must be assembled.
   const std::byte* in_place() const;
+  // Some of the rows.
+  StoredMatrix part(int64_t first, int64_t count) const;
 };
 
-// Puts `range` of the tensor's rows (from 0 to `rows`) to their places in out, (outputs, inputs) in
-// blocks of `type`: the stored one, F8_B128 for F8_E4M3 with scales, or F32, F16, BF16.
+// A matrix in blocks of a type that decodes by itself, all rows of the tensor.
+StoredMatrix stored_blocks(const core::TensorView& view);
+
+// Row `row` of the matrix as it is stored, as floats: (columns).
+void decode_row(const StoredMatrix& matrix, int64_t row, float* out);
+
+// Puts `range` of the rows (from 0 to `rows`) to their places in out, (outputs, inputs) in blocks
+// of `type`: the joined one, or F32, F16, BF16.
 void assemble(const StoredMatrix& matrix, core::Range range, std::byte* out);
 
 }  // namespace sluice::model

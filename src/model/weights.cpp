@@ -1,13 +1,12 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <cmath>
-#include <set>
+#include <span>
 
 #include "core/math.h"
 #include "formats/problems.h"
 #include "model/arch/architecture.h"
-#include "model/stored_matrix.h"
+#include "model/matrix_finder.h"
 
 namespace sluice::model {
 namespace {
@@ -34,7 +33,10 @@ std::string member_name(const std::string& stack, int64_t member) {
 class Planner {
  public:
   explicit Planner(const WeightLoader& loader)
-      : checkpoint_(loader.checkpoint), spec_(loader.spec), decoded_type_(loader.decoded_type) {}
+      : checkpoint_(loader.checkpoint),
+        spec_(loader.spec),
+        decoded_type_(loader.decoded_type),
+        finder_(loader.checkpoint, &problems_) {}
 
   void add_embedding(Weights* weights) {
     // A tied output matrix is the embedding once more, in packed form.
@@ -44,57 +46,57 @@ class Planner {
         .rows = Extent::kVocab,
         .matrix = &Weights::output};
     add(output, std::string(output.name), weights);
-    const auto* view = find(std::string(kEmbeddingTensor), {1, spec_.vocab, spec_.hidden});
+    const std::string embedding(kEmbeddingTensor);
+    const auto* view =
+        finder_.find_tensor(embedding, {.rows = spec_.vocab, .columns = spec_.hidden});
     if (view == nullptr) return;
     if (core::decodes_alone(view->type))
       weights->embedding = *view;
     else
-      refuse_type(std::string(kEmbeddingTensor), view->type);
+      finder_.refuse_type(embedding, view->type);
   }
 
   template <typename Owner>
   void add(const TensorRow<Owner>& row, const std::string& tensor, Owner* owner) {
-    const bool optional = row.presence == Presence::kOptional;
-    if (optional && checkpoint_.find(tensor) == nullptr) return;
-    const Shape shape{1, extent_of(spec_, row.rows), extent_of(spec_, row.columns)};
-    const core::TensorView* view = find(tensor, shape);
-    if (view == nullptr) return;
+    if (row.presence == Presence::kOptional && !finder_.has(tensor)) return;
+    const TensorShape shape{.rows = extent_of(spec_, row.rows),
+                            .columns = extent_of(spec_, row.columns)};
     if (row.vector != nullptr) {
-      if (!core::decodes_alone(view->type)) return refuse_type(tensor, view->type);
+      const core::TensorView* view = finder_.find_tensor(tensor, shape);
+      if (view == nullptr) return;
+      if (!core::decodes_alone(view->type)) return finder_.refuse_type(tensor, view->type);
       return vectors_.push_back({*view, &(owner->*row.vector)});
     }
-    plan({tensor, {.view = *view, .rows = shape.rows}, &(owner->*row.matrix)}, row.widen);
+    if (auto stored = finder_.find(tensor, shape))
+      plan({tensor, std::move(*stored), &(owner->*row.matrix)}, row.widen);
   }
 
   // Rows with several matrices: see Lie.
   void add_stack(const TensorRow<LayerWeights>& row, int32_t layer, LayerWeights* owner) {
     const std::string stack = fmt::format(fmt::runtime(row.name), layer);
     const std::string joined = fmt::format(kJoinedHeads, layer);
-    const Shape shape{extent_of(spec_, row.count), extent_of(spec_, row.rows),
-                      extent_of(spec_, row.columns)};
+    const TensorShape shape{.count = extent_of(spec_, row.count),
+                            .rows = extent_of(spec_, row.rows),
+                            .columns = extent_of(spec_, row.columns)};
     std::vector<Matrix>& list = owner->*row.matrices;
     list.resize(static_cast<size_t>(shape.count));
     const bool experts = row.lie == Lie::kStack;
-    if (!experts && checkpoint_.find(stack) == nullptr && checkpoint_.find(joined) != nullptr)
+    if (!experts && checkpoint_.find(stack) == nullptr && finder_.has(joined))
       return add_heads(row.lie, joined, &list);
     const double share = experts ? 1.0 * spec_.experts.used / spec_.experts.count : 1;
     if (!experts || checkpoint_.find(stack) != nullptr) {
-      const core::TensorView* view = find(stack, shape);
-      if (view == nullptr) return;
+      const auto stored = finder_.find(stack, shape);
+      if (!stored) return;
       for (int64_t i = 0; i < shape.count; ++i)
-        plan({stack,
-              {.view = *view, .first_row = i * shape.rows, .rows = shape.rows},
-              &list[static_cast<size_t>(i)],
-              share},
-             row.widen);
+        plan(
+            {stack, stored->part(i * shape.rows, shape.rows), &list[static_cast<size_t>(i)], share},
+            row.widen);
       return;
     }
     for (int64_t i = 0; i < shape.count; ++i) {
       const std::string tensor = member_name(stack, i);
-      const core::TensorView* view = find(tensor, {1, shape.rows, shape.columns});
-      if (view != nullptr)
-        plan({tensor, {.view = *view, .rows = shape.rows}, &list[static_cast<size_t>(i)], share},
-             row.widen);
+      if (auto stored = finder_.find(tensor, {.rows = shape.rows, .columns = shape.columns}))
+        plan({tensor, std::move(*stored), &list[static_cast<size_t>(i)], share}, row.widen);
     }
   }
 
@@ -103,7 +105,8 @@ class Planner {
 
   void refuse_unknown() {
     for (const auto& [name, view] : checkpoint_.tensors())
-      if (!used_.contains(name) && !is_of_draft_layer(name))
+      if (!finder_.used().contains(name) && !is_of_draft_layer(name) &&
+          !is_bias_of_zeros(name, view))
         problems_.add("tensor '{}' is no part of architecture '{}'", checkpoint_.stored_name(name),
                       spec_.architecture);
   }
@@ -113,92 +116,38 @@ class Planner {
   std::vector<PlannedVector>& vectors() { return vectors_; }
 
  private:
-  struct Shape {
-    int64_t count;  // 1: no dimension of its own
-    int64_t rows;
-    int64_t columns;
-    // A vector is no matrix of one row; a table of scales may be.
-    int dims = count > 1 ? 3 : rows > 1 ? 2 : 1;
-  };
-
-  const core::TensorView* find(const std::string& tensor, Shape expected) {
-    const core::TensorView* view = checkpoint_.find(tensor);
-    if (view == nullptr) {
-      problems_.add("tensor '{}' is missing, expected {}", checkpoint_.stored_name(tensor),
-                    text(expected));
-      return nullptr;
-    }
-    used_.insert(tensor);
-    if (view->columns() != expected.columns || view->rows() != expected.count * expected.rows ||
-        view->dims > expected.dims || (expected.count > 1 && view->shape[0] != expected.count)) {
-      problems_.add("tensor '{}': shape {}, expected {}", checkpoint_.stored_name(tensor),
-                    core::shape_text(*view), text(expected));
-      return nullptr;
-    }
-    return view;
-  }
-
   // Keys or values of every head, out of the matrix that has both.
   void add_heads(Lie lie, const std::string& joined, std::vector<Matrix>* list) {
     const int64_t keys = spec_.latent.nope_dims, values = spec_.latent.value_dims;
-    const core::TensorView* view =
-        find(joined, {1, spec_.heads * (keys + values), spec_.latent.rank});
-    if (view == nullptr) return;
+    const auto stored =
+        finder_.find(joined, {.rows = spec_.heads * (keys + values), .columns = spec_.latent.rank});
+    if (!stored) return;
     for (int64_t head = 0; head < spec_.heads; ++head) {
-      StoredMatrix stored{.view = *view, .first_row = head * (keys + values), .rows = keys};
-      if (lie == Lie::kHeadKeys) {
-        stored.order = Order::kTransposed;
-      } else {
-        stored.first_row += keys;
-        stored.rows = values;
-      }
-      plan({joined, stored, &(*list)[static_cast<size_t>(head)]}, Widen::kNo);
+      const int64_t first = head * (keys + values);
+      StoredMatrix part =
+          lie == Lie::kHeadKeys ? stored->part(first, keys) : stored->part(first + keys, values);
+      if (lie == Lie::kHeadKeys) part.order = Order::kTransposed;
+      plan({joined, std::move(part), &(*list)[static_cast<size_t>(head)]}, Widen::kNo);
     }
   }
 
   // Decides in which blocks the matrix is packed.
   void plan(PlannedMatrix planned, Widen widen) {
     StoredMatrix& stored = planned.stored;
-    stored.type = stored.view.type;
-    if (stored.type == core::DType::kF8_E4M3) {
-      stored.scales = find_scales(planned.tensor, stored.view);
-      if (stored.scales == nullptr) return;
-      stored.type = core::DType::kF8_B128;
-    } else if (!core::decodes_alone(stored.type)) {
-      return refuse_type(planned.tensor, stored.type);
-    }
-    const bool is_float = core::info(stored.type).block_values == 1;
-    if (stored.order == Order::kTransposed && !is_float) stored.type = decoded_type_;
+    const bool in_blocks = core::info(stored.joined).block_values > 1;
+    const bool is_plain = std::holds_alternative<const std::byte*>(stored.values);
+    stored.type = stored.joined;
+    if (in_blocks ? stored.order == Order::kTransposed : !is_plain) stored.type = decoded_type_;
     if (widen == Widen::kF32) stored.type = core::DType::kF32;
     planned.token_share *= step_share_;
     matrices_.push_back(std::move(planned));
   }
 
-  const float* find_scales(const std::string& tensor, const core::TensorView& view) {
-    const std::string name = tensor + "_scale_inv";
-    if (view.columns() % kScaleBlock != 0) {
-      problems_.add("tensor '{}': FP8 rows of {} values, expected whole blocks of {}",
-                    checkpoint_.stored_name(tensor), view.columns(), kScaleBlock);
-      return nullptr;
-    }
-    const core::TensorView* scales =
-        find(name, {1, core::div_ceil(view.rows(), kScaleBlock), view.columns() / kScaleBlock, 2});
-    if (scales == nullptr) return nullptr;
-    if (scales->type != core::DType::kF32) {
-      refuse_type(name, scales->type);
-      return nullptr;
-    }
-    const auto* values = reinterpret_cast<const float*>(scales->data);
-    if (!std::all_of(values, values + scales->values(), [](float x) { return std::isfinite(x); })) {
-      problems_.add("tensor '{}': holds scales that are not finite", checkpoint_.stored_name(name));
-      return nullptr;
-    }
-    return values;
-  }
-
-  void refuse_type(const std::string& tensor, core::DType type) {
-    problems_.add("tensor '{}': values of type {} have no meaning here",
-                  checkpoint_.stored_name(tensor), core::info(type).name);
+  // GPTQ's writers give every module a bias.
+  static bool is_bias_of_zeros(std::string_view name, const core::TensorView& view) {
+    const std::span bytes(view.data, static_cast<size_t>(view.bytes()));
+    return name.ends_with(".bias") && view.dims == 1 &&
+           std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
   }
 
   // The layers of multi-token prediction are behind the model's own.
@@ -208,17 +157,11 @@ class Planner {
     return false;
   }
 
-  static std::string text(Shape shape) {
-    if (shape.count > 1) return fmt::format("{}×{}×{}", shape.count, shape.rows, shape.columns);
-    if (shape.rows == 1) return fmt::format("{}", shape.columns);
-    return fmt::format("{}×{}", shape.rows, shape.columns);
-  }
-
   const formats::Checkpoint& checkpoint_;
   const Spec& spec_;
   const core::DType decoded_type_;
   formats::Problems problems_;
-  std::set<std::string, std::less<>> used_;
+  MatrixFinder finder_;
   std::vector<PlannedMatrix> matrices_;
   std::vector<PlannedVector> vectors_;
   double step_share_ = 1;
@@ -288,7 +231,7 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
   int64_t total_bytes = 0;
   for (const PlannedMatrix& p : planned) {
     storage_bytes += packed_bytes(p.stored);
-    total_bytes += p.stored.bytes();
+    total_bytes += p.stored.bytes;
   }
   weights->matrices = core::Buffer(storage_bytes);
   std::byte* packed = weights->matrices.data();
@@ -302,10 +245,10 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
                                  .packed = packed};
     loader.pool.run([&](int thread, int threads) { loader.ops.pack(args, thread, threads); });
     *p.matrix = {args.type, args.outputs, args.inputs, packed};
-    weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes(), p.token_share});
+    weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes, p.token_share});
     packed += packed_bytes(p.stored);
-    loader.checkpoint.release(p.stored.stored_rows());
-    done_bytes += p.stored.bytes();
+    for (const core::TensorView& view : p.stored.tensors) loader.checkpoint.release(view);
+    done_bytes += p.stored.bytes;
     if (loader.progress) loader.progress(done_bytes, total_bytes);
   }
 }

@@ -201,7 +201,8 @@ class Conversion {
         TRY(write_tensor(i));
       }
       report.tensors.push_back(item.tensor);
-      for (const model::StoredMatrix& piece : item.source.pieces) source_.release(piece.view);
+      for (const model::StoredMatrix& piece : item.source.pieces)
+        for (const core::TensorView& view : piece.tensors) source_.release(view);
     }
     TRY(file_->publish());
     return report;

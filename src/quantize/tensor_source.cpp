@@ -6,7 +6,7 @@
 
 #include "core/math.h"
 #include "formats/problems.h"
-#include "kernels/ops.h"
+#include "model/matrix_finder.h"
 #include "quantize/checksum.h"
 
 namespace sluice::quantize {
@@ -17,7 +17,6 @@ using core::TensorView;
 using formats::Checkpoint;
 using model::StoredMatrix;
 
-constexpr std::string_view kScales = "_scale_inv";
 constexpr std::string_view kJoinedKeyValue = ".attn_kv_b.weight";
 
 std::string key_of(const Checkpoint& checkpoint, std::string_view key) {
@@ -62,19 +61,23 @@ class Collector {
  public:
   explicit Collector(const Checkpoint& checkpoint)
       : checkpoint_(checkpoint),
+        finder_(checkpoint, &problems_),
         layers_(number_of(checkpoint, "block_count") -
                 number_of(checkpoint, "nextn_predict_layers")),
         experts_(number_of(checkpoint, "expert_count")) {}
 
   core::Result<std::vector<TensorSource>> collect() {
-    for (const auto& [name, view] : checkpoint_.tensors()) {
-      if (name.ends_with(kScales) || layer_of(name) >= layers_) continue;
-      if (const ExpertName expert = split_expert(name); expert.expert >= 0)
-        experts_of_[expert.tensor].emplace(expert.expert, matrix(name, view));
-      else if (name.ends_with(kJoinedKeyValue))
-        add_key_value(name, view);
+    for (const auto& [stored_name, view] : checkpoint_.tensors()) {
+      const auto name = model::MatrixFinder::matrix_of(stored_name);
+      if (!name || layer_of(*name) >= layers_) continue;
+      auto matrix = finder_.find(*name, finder_.shape_by(stored_name));
+      if (!matrix) continue;
+      if (ExpertName expert = split_expert(*name); expert.expert >= 0)
+        experts_of_[expert.tensor].emplace(expert.expert, std::move(*matrix));
+      else if (name->ends_with(kJoinedKeyValue))
+        add_key_value(*name, *matrix);
       else
-        add(name, view);
+        add(*name, view.dims, *matrix);
     }
     for (auto& [tensor, experts] : experts_of_) add_experts(tensor, experts);
     if (!problems_.empty()) return problems_.error();
@@ -82,36 +85,20 @@ class Collector {
   }
 
  private:
-  StoredMatrix matrix(std::string_view name, const TensorView& view) {
-    StoredMatrix stored{.view = view, .rows = view.rows()};
-    if (view.type != DType::kF8_E4M3) {
-      if (!core::decodes_alone(view.type))
-        problems_.add("tensor '{}': {} values cannot be converted alone",
-                      checkpoint_.stored_name(name), core::info(view.type).name);
-      return stored;
-    }
-    const auto* scales = checkpoint_.find(std::string(name) + std::string(kScales));
-    const int64_t expected = core::div_ceil(view.rows(), model::kScaleBlock) *
-                             core::div_ceil(view.columns(), model::kScaleBlock);
-    if (scales == nullptr || scales->type != DType::kF32 || scales->values() != expected ||
-        view.columns() % model::kScaleBlock != 0)
-      problems_.add("tensor '{}': FP8 without F32 scales of its 128×128 blocks",
-                    checkpoint_.stored_name(name));
-    else
-      stored.scales = reinterpret_cast<const float*>(scales->data);
-    return stored;
-  }
-
-  void add(std::string_view name, const TensorView& view) {
-    TensorSource source{.name = std::string(name), .shape = view, .pieces = {matrix(name, view)}};
+  void add(std::string_view name, int dims, const StoredMatrix& matrix) {
+    TensorSource source{.name = std::string(name),
+                        .shape = {.type = matrix.joined, .dims = dims},
+                        .pieces = {matrix}};
+    source.shape.shape = {matrix.rows, matrix.columns};
+    if (dims == 1) source.shape.shape = {matrix.columns};
     const bool is_llama = checkpoint_.manifest().architecture == "llama";
     const bool halves =
         checkpoint_.metadata().text_or(key_of(checkpoint_, "rope.layout"), "").value() ==
         "half_split";
     if (is_llama && halves && name.find(".attn_q.") != std::string_view::npos)
-      source.turned_head_rows = head_rows(view, "attention.head_count");
+      source.turned_head_rows = head_rows(source.shape, "attention.head_count");
     if (is_llama && halves && name.find(".attn_k.") != std::string_view::npos)
-      source.turned_head_rows = head_rows(view, "attention.head_count_kv");
+      source.turned_head_rows = head_rows(source.shape, "attention.head_count_kv");
     sources_.push_back(std::move(source));
   }
 
@@ -122,51 +109,43 @@ class Collector {
     return heads > 0 ? rows / heads : 0;
   }
 
-  void add_key_value(std::string_view name, const TensorView& view) {
+  void add_key_value(std::string_view name, const StoredMatrix& joined) {
     const int64_t heads = number_of(checkpoint_, "attention.head_count");
     const int64_t value = number_of(checkpoint_, "attention.value_length_mla");
     const int64_t nope = number_of(checkpoint_, "attention.key_length_mla") -
                          number_of(checkpoint_, "rope.dimension_count");
-    if (heads <= 0 || nope <= 0 || value <= 0 || view.rows() != heads * (nope + value)) {
+    if (heads <= 0 || nope <= 0 || value <= 0 || joined.rows != heads * (nope + value)) {
       problems_.add("tensor '{}': {} rows are not {} heads of {} + {}",
-                    checkpoint_.stored_name(name), view.rows(), heads, nope, value);
+                    checkpoint_.stored_name(name), joined.rows, heads, nope, value);
       return;
     }
     const std::string prefix(name.substr(0, name.size() - kJoinedKeyValue.size()));
     TensorSource keys{
         .name = prefix + ".attn_k_b.weight",
-        .shape = {.type = view.type, .dims = 3, .shape = {heads, view.columns(), nope}},
+        .shape = {.type = joined.joined, .dims = 3, .shape = {heads, joined.columns, nope}},
         .pieces = {}};
     TensorSource values{
         .name = prefix + ".attn_v_b.weight",
-        .shape = {.type = view.type, .dims = 3, .shape = {heads, value, view.columns()}},
+        .shape = {.type = joined.joined, .dims = 3, .shape = {heads, value, joined.columns}},
         .pieces = {}};
-    StoredMatrix part = matrix(name, view);
     for (int64_t head = 0; head < heads; ++head) {
-      part.first_row = head * (nope + value);
-      part.rows = nope;
-      part.order = model::Order::kTransposed;
-      keys.pieces.push_back(part);
-      part.first_row += nope;
-      part.rows = value;
-      part.order = model::Order::kAsStored;
-      values.pieces.push_back(part);
+      keys.pieces.push_back(joined.part(head * (nope + value), nope));
+      keys.pieces.back().order = model::Order::kTransposed;
+      values.pieces.push_back(joined.part(head * (nope + value) + nope, value));
     }
     sources_.push_back(std::move(keys));
     sources_.push_back(std::move(values));
   }
 
   void add_experts(const std::string& tensor, const std::map<int64_t, StoredMatrix>& experts) {
-    const TensorView& first = experts.begin()->second.view;
-    TensorSource source{.name = tensor,
-                        .shape = {.type = first.type,
-                                  .dims = 3,
-                                  .shape = {experts_, first.rows(), first.columns()}},
-                        .pieces = {}};
+    const StoredMatrix& first = experts.begin()->second;
+    TensorSource source{
+        .name = tensor,
+        .shape = {.type = first.joined, .dims = 3, .shape = {experts_, first.rows, first.columns}},
+        .pieces = {}};
     for (const auto& [expert, stored] : experts) {
-      if (stored.view.shape != first.shape || stored.view.type != first.type)
-        problems_.add("tensor '{}': expert {} has another shape or type than the first", tensor,
-                      expert);
+      if (stored.rows != first.rows || stored.columns != first.columns)
+        problems_.add("tensor '{}': expert {} has another shape than the first", tensor, expert);
       source.pieces.push_back(stored);
     }
     if (std::ssize(experts) != experts_ || experts.rbegin()->first != experts_ - 1)
@@ -176,9 +155,10 @@ class Collector {
   }
 
   const Checkpoint& checkpoint_;
+  formats::Problems problems_;
+  model::MatrixFinder finder_;
   const int64_t layers_;
   const int64_t experts_;
-  formats::Problems problems_;
   std::map<std::string, std::map<int64_t, StoredMatrix>> experts_of_;
   std::vector<TensorSource> sources_;
 };
@@ -200,9 +180,8 @@ core::Result<std::vector<TensorSource>> tensor_sources(const Checkpoint& checkpo
   if (is_folder(checkpoint)) return Collector(checkpoint).collect();
   std::vector<TensorSource> sources;
   for (const auto& [name, view] : checkpoint.tensors())
-    sources.push_back({.name = std::string(name),
-                       .shape = view,
-                       .pieces = {{.view = view, .rows = view.rows()}}});
+    sources.push_back(
+        {.name = std::string(name), .shape = view, .pieces = {model::stored_blocks(view)}});
   return sources;
 }
 
@@ -246,16 +225,8 @@ void RowReader::read(int64_t row, float* out) const {
   }
   if (source_.turned_head_rows > 0 && source_.shape.dims > 1)
     row = stored_row(row, source_.turned_head_rows);
-  StoredMatrix piece = source_.pieces[static_cast<size_t>(row / piece_rows_)];
-  piece.first_row += row % piece_rows_;
-  piece.rows = 1;
-  piece.type = DType::kF32;
-  if (piece.scales != nullptr) {
-    assemble(piece, {0, 1}, reinterpret_cast<std::byte*>(out));
-    return;
-  }
-  kernels::decode(piece.view.type, piece.view.data + piece.first_row * piece.view.row_bytes(),
-                  columns, out);
+  const StoredMatrix& piece = source_.pieces[static_cast<size_t>(row / piece_rows_)];
+  model::decode_row(piece, row % piece_rows_, out);
   if (source_.turned_head_rows > 0 && source_.shape.dims == 1) {  // a bias
     const std::vector<float> stored(out, out + columns);
     for (int64_t i = 0; i < columns; ++i)

@@ -4,7 +4,8 @@
 //   the joined key-value matrix of latent attention becomes attn_k_b (heads, rank, nope) and
 //   attn_v_b (heads, value, rank),
 //   q and k of the llama architecture have their rows in the order of adjacent pairs,
-//   FP8 blocks are multiplied with their scales, and draft layers are left out.
+//   matrices of several tensors (FP8, INT8, INT4, MXFP4) are put together, and draft layers are
+//   left out.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace sluice::quantize {
 
 struct TensorSource {
   std::string name;
-  core::TensorView shape;                   // of the new tensor, with the stored type; no data
+  core::TensorView shape;                   // of the new tensor, with the type it joins to; no data
   std::vector<model::StoredMatrix> pieces;  // one below the other, of equal shape
   int64_t turned_head_rows = 0;             // not 0: rows of a head, from halves to adjacent pairs
 };

@@ -11,10 +11,11 @@ namespace {
 
 using core::DType;
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0,
-                            DType::kQ4_1, DType::kQ5_0,   DType::kQ5_1,   DType::kQ8_0,
-                            DType::kQ2_K, DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
-                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kF8_B128};
+constexpr DType kTypes[] = {DType::kF32,     DType::kF16,    DType::kBF16,   DType::kQ4_0,
+                            DType::kQ4_1,    DType::kQ5_0,   DType::kQ5_1,   DType::kQ8_0,
+                            DType::kQ2_K,    DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
+                            DType::kQ6_K,    DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4,
+                            DType::kF8_B128, DType::kI4_B32, DType::kI4_Z32, DType::kI8_B32};
 
 bool has_own_layout(DType type) {
   return type != DType::kQ2_K && type != DType::kQ3_K && type != DType::kQ6_K &&
@@ -23,9 +24,10 @@ bool has_own_layout(DType type) {
 
 // Relative error (support.h) that a format may have. Int8 activations lose 1/sqrt(12) of a step,
 // max/127 of their block: about 0.005 of normal values; types stored in 8 bits as much again. bf16
-// activations lose up to 1/512 of each value, and so do F16 weights. Planes round the scales of
-// blocks to whole numbers, one unit a row, the largest scale being some hundreds; wide planes round
-// weights and activations to 15 bits.
+// activations lose up to 1/512 of each value, and so do F16 weights. One scale for a row of int8 is
+// that of its largest value, some 4 times the usual one. Planes round the scales of blocks to whole
+// numbers, one unit a row, the largest scale being some hundreds; wide planes round weights and
+// activations to 15 bits.
 double limit_of(const Ops& ops, DType type) {
   switch (ops.activation_form(type)) {
     case ActivationForm::kF32:
@@ -35,6 +37,8 @@ double limit_of(const Ops& ops, DType type) {
       return 0.004;
     case ActivationForm::kWidePlanes:
       return has_own_layout(type) || type == DType::kQ6_K ? 0.0003 : 0.009;
+    case ActivationForm::kInt8Rows:
+      return 0.013;
     case ActivationForm::kInt8:
       break;
   }
@@ -213,16 +217,21 @@ TEST(Linear, ResidualMayBeTheResult) {
 
 TEST(Linear, PackedBytesAreTheFilesTimesTheFormatsRatio) {
   const std::map<DType, double> ratios = {
-      {DType::kF32, 1.0},   {DType::kF16, 1.0},     {DType::kBF16, 1.0},   {DType::kQ4_0, 1.0},
-      {DType::kQ4_1, 1.0},  {DType::kQ5_0, 1.0},    {DType::kQ5_1, 1.0},   {DType::kQ8_0, 1.0},
-      {DType::kQ2_K, 3.24}, {DType::kQ3_K, 2.47},   {DType::kQ4_K, 1.0},   {DType::kQ5_K, 1.0},
-      {DType::kQ6_K, 1.30}, {DType::kIQ4_NL, 1.89}, {DType::kIQ4_XS, 2.0}, {DType::kF8_B128, 1.03}};
+      {DType::kF32, 1.0},      {DType::kF16, 1.0},     {DType::kBF16, 1.0},
+      {DType::kQ4_0, 1.0},     {DType::kQ4_1, 1.0},    {DType::kQ5_0, 1.0},
+      {DType::kQ5_1, 1.0},     {DType::kQ8_0, 1.0},    {DType::kQ2_K, 3.24},
+      {DType::kQ3_K, 2.47},    {DType::kQ4_K, 1.0},    {DType::kQ5_K, 1.0},
+      {DType::kQ6_K, 1.30},    {DType::kIQ4_NL, 1.89}, {DType::kIQ4_XS, 2.0},
+      {DType::kF8_B128, 1.03}, {DType::kMXFP4, 2.0},   {DType::kI4_B32, 0.9},
+      {DType::kI4_Z32, 0.95},  {DType::kI8_B32, 0.944}};
   for (const Ops* ops : runnable_ops())
     for (DType type : kTypes) {
       const double file = static_cast<double>(1536 * core::bytes_of(type, 1536));
-      // Whole scales take 8 + 8 or 16 bits.
-      const std::map<DType, double> with_planes = {
-          {DType::kQ4_K, 1.11}, {DType::kQ5_K, 1.09}, {DType::kQ6_K, 1.067}};
+      // Whole scales take 8 + 8 or 16 bits; I8_B32 has one scale for a row.
+      const std::map<DType, double> with_planes = {{DType::kQ4_K, 1.11},
+                                                   {DType::kQ5_K, 1.09},
+                                                   {DType::kQ6_K, 1.067},
+                                                   {DType::kI8_B32, 0.89}};
       const bool has_planes = ops->name == "amx" && with_planes.count(type) != 0;
       const double ratio = ops->name == "ref" ? 1.0
                            : has_planes       ? with_planes.at(type)

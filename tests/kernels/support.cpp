@@ -65,6 +65,21 @@ std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values)
     return bytes;
   }
   const core::DTypeInfo& info = core::info(type);
+  if (type == DType::kMXFP4) {
+    for (size_t block = 0; block < bytes.size(); block += 17)
+      bytes[block] = std::byte(110 + rng.below(6));
+    return bytes;
+  }
+  if (type == DType::kI4_B32 || type == DType::kI4_Z32 || type == DType::kI8_B32) {
+    float scale = 0;
+    for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info.block_bytes)) {
+      // One scale of a row of whole blocks is one of all rows here, whatever their length.
+      if (type != DType::kI8_B32 || block == 0) scale = 0.01f * normal(rng);
+      std::memcpy(&bytes[block], &scale, sizeof scale);
+      if (type == DType::kI4_Z32) bytes[block + 4] &= std::byte{15};
+    }
+    return bytes;
+  }
   const ScalesOf scales = scales_of(type);
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info.block_bytes))
     for (int offset : scales.offsets)

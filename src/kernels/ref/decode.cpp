@@ -2,9 +2,12 @@
 // them); the arithmetic, its order and its roundings are those of the gguf Python package, which
 // tests/kernels/decode_test.cpp compares bit for bit.
 #include <array>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "core/math.h"
+#include "kernels/e2m1.h"
 #include "kernels/half.h"
 #include "kernels/ops.h"
 
@@ -19,6 +22,12 @@ constexpr int kSuperBlock = 256;
 void decode_f32(const uint8_t* block, float* out) {
   std::memcpy(out, block, sizeof(float));
 }
+float load_f32(const uint8_t* from) {
+  float value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
 void decode_f16(const uint8_t* block, float* out) {
   *out = load_f16(block);
 }
@@ -190,9 +199,36 @@ float float_of_e4m3(uint8_t code) {
 }
 
 void decode_f8_b128(const uint8_t* block, float* out) {
-  float scale;
-  std::memcpy(&scale, block, sizeof scale);
+  const float scale = load_f32(block);
   for (int i = 0; i < 128; ++i) out[i] = float_of_e4m3(block[4 + i]) * scale;
+}
+
+// e8m0 scale, nibbles as Q4_0. A scale of 255 is NaN (OCP microscaling formats, 2023).
+void decode_mxfp4(const uint8_t* block, float* out) {
+  const float scale =
+      block[0] == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, block[0] - 128);
+  for (size_t i = 0; i < 16; ++i) {
+    out[i] = scale * static_cast<float>(kTwiceE2m1[block[1 + i] & 15]);
+    out[i + 16] = scale * static_cast<float>(kTwiceE2m1[block[1 + i] >> 4]);
+  }
+}
+
+void decode_nibbles(float scale, int zero, const uint8_t* nibbles, float* out) {
+  for (int i = 0; i < 16; ++i) {
+    out[i] = static_cast<float>((nibbles[i] & 15) - zero) * scale;
+    out[i + 16] = static_cast<float>((nibbles[i] >> 4) - zero) * scale;
+  }
+}
+void decode_i4_b32(const uint8_t* block, float* out) {
+  decode_nibbles(load_f32(block), 8, block + 4, out);
+}
+void decode_i4_z32(const uint8_t* block, float* out) {
+  decode_nibbles(load_f32(block), block[4], block + 5, out);
+}
+void decode_i8_b32(const uint8_t* block, float* out) {
+  const float scale = load_f32(block);
+  for (int i = 0; i < kBlock; ++i)
+    out[i] = static_cast<float>(static_cast<int8_t>(block[4 + i])) * scale;
 }
 
 template <void (*kDecodeBlock)(const uint8_t*, float*), int kValues, int kBytes>
@@ -237,6 +273,14 @@ void decode(DType type, const std::byte* blocks, int64_t values, float* out) {
       return decode_blocks<decode_iq4_nl, 32, 18>(from, values, out);
     case DType::kIQ4_XS:
       return decode_blocks<decode_iq4_xs, 256, 136>(from, values, out);
+    case DType::kMXFP4:
+      return decode_blocks<decode_mxfp4, 32, 17>(from, values, out);
+    case DType::kI4_B32:
+      return decode_blocks<decode_i4_b32, 32, 20>(from, values, out);
+    case DType::kI4_Z32:
+      return decode_blocks<decode_i4_z32, 32, 21>(from, values, out);
+    case DType::kI8_B32:
+      return decode_blocks<decode_i8_b32, 32, 36>(from, values, out);
     case DType::kF8_B128:
       return decode_blocks<decode_f8_b128, 128, 132>(from, values, out);
     case DType::kF8_E4M3:

@@ -5,6 +5,7 @@ namespace sluice::kernels::amx {
 
 void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
   if (args.form == ActivationForm::kBf16) return quantize_bf16(args, thread, threads);
+  if (args.form == ActivationForm::kInt8Rows) return quantize_int8_rows(args, thread, threads);
   quantize_planes(args, thread, threads);
 }
 
@@ -16,6 +17,8 @@ void linear(const LinearArgs& args, int thread, int threads) {
       return linear_planes(args, thread, threads);
     case ActivationForm::kWidePlanes:
       return linear_wide(args, thread, threads);
+    case ActivationForm::kInt8Rows:
+      return linear_int8_rows(args, thread, threads);
     case ActivationForm::kInt8:
     case ActivationForm::kF32:
       return avx512::linear(args, thread, threads);

@@ -21,6 +21,13 @@ struct Line {
 
 Line line_of(DType type, const uint8_t* row, int64_t index, const cpu::LaneBlock& block) {
   if (type == DType::kQ4_0) return {float_of_f16(block.scale), 0};
+  if (type == DType::kI4_B32 || type == DType::kI4_Z32) {
+    const uint8_t* stored = row + index * core::info(type).block_bytes;
+    Line line{0, 0};
+    std::memcpy(&line.scale, stored, sizeof line.scale);
+    if (type == DType::kI4_Z32) line.middle = static_cast<float>(8 - stored[4]) * line.scale;
+    return line;
+  }
   Line line{float_of_f16(block.scale), float_of_f16(block.minimum)};
   if (type == DType::kQ4_K) {
     const uint8_t* super_block = row + index / 8 * core::info(type).block_bytes;

@@ -45,7 +45,7 @@ Line line_of(DType type, int bits, const uint8_t* row, int64_t index, const cpu:
 
 bool keeps_bits(DType type) {
   return type == DType::kQ5_0 || type == DType::kQ5_1 || type == DType::kQ5_K ||
-         type == DType::kQ6_K || type == DType::kQ8_0;
+         type == DType::kQ6_K || type == DType::kQ8_0 || type == DType::kMXFP4;
 }
 
 // Code words of a block, and its line.

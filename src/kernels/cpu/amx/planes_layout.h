@@ -27,10 +27,11 @@ constexpr int64_t kPairValues = 2 * kBlock;
 
 constexpr bool has_planes(core::DType type) {
   using core::DType;
-  return type == DType::kQ4_0 || type == DType::kQ4_1 || type == DType::kQ4_K;
+  return type == DType::kQ4_0 || type == DType::kQ4_1 || type == DType::kQ4_K ||
+         type == DType::kI4_B32 || type == DType::kI4_Z32;
 }
 constexpr bool has_minima(core::DType type) {
-  return type != core::DType::kQ4_0;
+  return type != core::DType::kQ4_0 && type != core::DType::kI4_B32;
 }
 constexpr int64_t pairs_of(int64_t inputs) {
   return (inputs + kPairValues - 1) / kPairValues;

@@ -1,7 +1,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu/amx/amx.h"
-#include "kernels/cpu/amx/bf16_layout.h"
+#include "kernels/cpu/amx/tile_layout.h"
 
 namespace sluice::kernels::amx {
 namespace {
@@ -16,7 +16,7 @@ inline __m512 load_some(const float* p, int64_t count) {
 // One row into its slot; x null: zeros.
 void store_row(const float* x, const TileActivations& layout, int64_t row, std::byte* packed) {
   const int64_t slots = layout.slots();
-  std::byte* out = packed + row / slots * layout.group_bytes() + row % slots * kBlock * 2;
+  std::byte* out = packed + row / slots * layout.group_bytes() + row % slots * kRowBytes;
   for (int64_t at = 0; at < layout.inputs; at += kBlock, out += layout.block_bytes()) {
     __m512i values = _mm512_setzero_si512();
     if (x != nullptr) {

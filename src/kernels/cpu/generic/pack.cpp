@@ -8,6 +8,7 @@
 #include "core/math.h"
 #include "core/thread_pool.h"
 #include "kernels/cpu/generic/packed.h"
+#include "kernels/e2m1.h"
 #include "kernels/half.h"
 
 namespace sluice::kernels::cpu {
@@ -23,8 +24,10 @@ std::optional<PackedFormat> packed_format(DType type) {
     case DType::kBF16:
       return std::nullopt;
     case DType::kQ4_0:
+    case DType::kI4_B32:
       return PackedFormat{4, Scales::kSymmetric};
     case DType::kQ4_1:
+    case DType::kI4_Z32:
       return PackedFormat{4, Scales::kMinimum};
     case DType::kQ5_0:
       return PackedFormat{5, Scales::kSymmetric};
@@ -50,6 +53,11 @@ uint32_t spread_high_bits(uint32_t bits) {
   return word;
 }
 
+float load_f32(const uint8_t* from) {
+  float value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
 uint32_t load_u32(const uint8_t* from) {
   uint32_t value;
   std::memcpy(&value, from, sizeof value);
@@ -122,6 +130,36 @@ LaneBlock read_block(DType type, const uint8_t* row, int64_t index) {
       copy_words(row + 2, 8, lane);
       for (uint32_t& word : lane.words) word ^= 0x80808080u;
       break;
+    case DType::kI4_B32:
+      row += index * 20;
+      lane.scale = f16_of_float(load_f32(row));
+      copy_words(row + 4, 4, lane);
+      break;
+    case DType::kI4_Z32: {
+      row += index * 21;
+      const float scale = load_f32(row);
+      lane.scale = f16_of_float(scale);
+      lane.minimum = f16_of_float(-scale * static_cast<float>(row[4]));
+      copy_words(row + 5, 4, lane);
+      break;
+    }
+    case DType::kI8_B32:
+      row += index * 36;
+      lane.scale = f16_of_float(load_f32(row));
+      copy_words(row + 4, 8, lane);
+      for (uint32_t& word : lane.words) word ^= 0x80808080u;
+      break;
+    case DType::kMXFP4: {
+      row += index * 17;
+      std::array<uint8_t, kBlock> codes;
+      for (size_t i = 0; i < 16; ++i) {
+        codes[i] = static_cast<uint8_t>(8 * kTwiceE2m1[row[1 + i] & 15] + 128);
+        codes[i + 16] = static_cast<uint8_t>(8 * kTwiceE2m1[row[1 + i] >> 4] + 128);
+      }
+      lane.scale = f16_of_float(std::ldexp(1.0f, row[0] - 131));  // codes use their whole range
+      copy_words(codes.data(), 8, lane);
+      break;
+    }
     case DType::kQ4_K:
       row += index / 8 * 144;
       read_scales_6bit(row + 4, sub, lane);
@@ -166,7 +204,8 @@ LaneBlock quantize_block(const float* values) {
 }
 
 bool keeps_bits(DType type) {
-  return packed_format(type)->bits != 8 || type == DType::kQ8_0;
+  return packed_format(type)->bits != 8 || type == DType::kQ8_0 || type == DType::kI8_B32 ||
+         type == DType::kMXFP4;
 }
 
 // The panel of outputs [first, first + 16) of an int8 format.

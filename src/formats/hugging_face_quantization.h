@@ -1,0 +1,20 @@
+// quantization_config of a config.json: whether its weights can be read here.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "formats/problems.h"
+
+namespace sluice::formats {
+
+struct StoredQuantization {
+  std::string_view int4_layout{};  // of tensors "qweight": kAwqLayout, kGptqLayout, or none
+  uint32_t int4_zero_offset = 0;   // added to their zeros: GPTQ's first version stores them less 1
+};
+
+// Which module is stored how, the tensors say themselves; here everything that this program cannot
+// compute goes to the problems.
+StoredQuantization read_quantization(std::string_view config_json, Problems* problems);
+
+}  // namespace sluice::formats

@@ -1,0 +1,350 @@
+#include "model/matrix_finder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/math.h"
+
+namespace sluice::model {
+namespace {
+
+using core::DType;
+using core::TensorView;
+using kernels::Int4Layout;
+using kernels::Int4Matrix;
+
+constexpr std::string_view kWeight = "weight";
+constexpr std::string_view kCodes[] = {"weight_packed", "qweight"};
+constexpr std::string_view kCompanions[] = {"weight_scale_inv", "weight_scale", "weight_zero_point",
+                                            "weight_g_idx",     "weight_shape", "scales",
+                                            "qzeros",           "g_idx"};
+constexpr int64_t kWordCodes = 8;
+constexpr int64_t kBlock = 32;
+constexpr uint8_t kExponentMax = 143;  // of e8m0: twice the value's half still is an f16
+
+std::string text(TensorShape shape) {
+  if (shape.count > 1) return fmt::format("{}×{}×{}", shape.count, shape.rows, shape.columns);
+  if (shape.rows == 1) return fmt::format("{}", shape.columns);
+  return fmt::format("{}×{}", shape.rows, shape.columns);
+}
+
+// "blk.3.ffn_up.weight" and "scales" → "blk.3.ffn_up.scales".
+std::string companion(std::string_view tensor, std::string_view suffix) {
+  return fmt::format("{}{}", tensor.substr(0, tensor.size() - kWeight.size()), suffix);
+}
+bool is_weight(std::string_view tensor) {
+  return tensor.ends_with(kWeight) && tensor.size() > kWeight.size() &&
+         tensor[tensor.size() - kWeight.size() - 1] == '.';
+}
+
+const int32_t* ints(const TensorView* view) {
+  return view == nullptr ? nullptr : reinterpret_cast<const int32_t*>(view->data);
+}
+
+// Zeros in the middle of the codes are what formats without zeros have.
+bool is_symmetric(const Int4Matrix& m) {
+  if (m.zeros == nullptr) return true;
+  for (int64_t output = 0; output < m.outputs; ++output)
+    for (int64_t group = 0; group < m.groups(); ++group)
+      if (int4_zero(m, output, group) != 8) return false;
+  return true;
+}
+
+DType joined_type(const Int4Matrix& m) {
+  if (m.group_of_input != nullptr || m.group % kBlock != 0) return DType::kF32;
+  return is_symmetric(m) ? DType::kI4_B32 : DType::kI4_Z32;
+}
+
+StoredMatrix stored(StoredValues values, TensorShape shape, DType joined,
+                    std::vector<TensorView> tensors) {
+  StoredMatrix m{.values = values,
+                 .columns = shape.columns,
+                 .rows = shape.rows,
+                 .joined = joined,
+                 .type = joined,
+                 .tensors = std::move(tensors)};
+  for (const TensorView& view : m.tensors) m.bytes += view.bytes();
+  return m;
+}
+
+}  // namespace
+
+MatrixFinder::MatrixFinder(const formats::Checkpoint& checkpoint, formats::Problems* problems)
+    : checkpoint_(checkpoint), problems_(*problems) {}
+
+std::optional<std::string> MatrixFinder::matrix_of(std::string_view tensor) {
+  const size_t dot = tensor.rfind('.');
+  const std::string_view suffix = tensor.substr(dot == std::string_view::npos ? 0 : dot + 1);
+  if (std::find(std::begin(kCompanions), std::end(kCompanions), suffix) != std::end(kCompanions))
+    return std::nullopt;
+  if (std::find(std::begin(kCodes), std::end(kCodes), suffix) != std::end(kCodes))
+    return fmt::format("{}{}", tensor.substr(0, tensor.size() - suffix.size()), kWeight);
+  return std::string(tensor);
+}
+
+bool MatrixFinder::has(std::string_view tensor) const {
+  if (checkpoint_.find(tensor) != nullptr) return true;
+  return is_weight(tensor) &&
+         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
+           return checkpoint_.find(companion(tensor, codes)) != nullptr;
+         });
+}
+
+std::optional<StoredMatrix> MatrixFinder::find(const std::string& tensor, TensorShape shape) {
+  const TensorView* view = checkpoint_.find(tensor);
+  const bool is_plain = view != nullptr && core::decodes_alone(view->type);
+  if (!is_plain && is_weight(tensor))
+    for (const std::string_view suffix : kCompanions)
+      if (const std::string name = companion(tensor, suffix); checkpoint_.find(name) != nullptr)
+        used_.insert(name);
+  if (view == nullptr && is_weight(tensor)) {
+    if (const auto* packed = checkpoint_.find(companion(tensor, "weight_packed")))
+      return packed->type == DType::kU8 ? find_mxfp4(tensor, shape) : find_packed(tensor, shape);
+    if (checkpoint_.find(companion(tensor, "qweight")) != nullptr)
+      return find_awq_or_gptq(tensor, shape);
+  }
+  if (view != nullptr && view->type == DType::kF8_E4M3) return find_fp8(tensor, shape);
+  if (view != nullptr && view->type == DType::kI8) return find_int8(tensor, shape);
+  view = find_tensor(tensor, shape);
+  if (view == nullptr) return std::nullopt;
+  if (core::decodes_alone(view->type)) return stored_blocks(*view);
+  refuse_type(tensor, view->type);
+  return std::nullopt;
+}
+
+TensorShape MatrixFinder::shape_by(std::string_view stored_tensor) const {
+  const TensorView& view = *checkpoint_.find(stored_tensor);
+  const int64_t rows = view.rows(), columns = view.columns();
+  if (stored_tensor.ends_with(".weight_packed"))
+    return {.rows = rows, .columns = columns * (view.type == DType::kU8 ? 2 : kWordCodes)};
+  if (!stored_tensor.ends_with(".qweight"))
+    return {.rows = rows, .columns = columns, .dims = view.dims};
+  if (checkpoint_.metadata().text_or(formats::kInt4LayoutKey, "").value() == formats::kAwqLayout)
+    return {.rows = columns * kWordCodes, .columns = rows};
+  return {.rows = columns, .columns = rows * kWordCodes};
+}
+
+const TensorView* MatrixFinder::find_tensor(const std::string& name, TensorShape shape) {
+  const TensorView* view = checkpoint_.find(name);
+  if (view == nullptr) {
+    problems_.add("tensor '{}' is missing, expected {}", checkpoint_.stored_name(name),
+                  text(shape));
+    return nullptr;
+  }
+  used_.insert(name);
+  if (view->columns() == shape.columns && view->rows() == shape.count * shape.rows &&
+      view->dims <= shape.dims && (shape.count == 1 || view->shape[0] == shape.count))
+    return view;
+  problems_.add("tensor '{}': shape {}, expected {}", checkpoint_.stored_name(name),
+                core::shape_text(*view), text(shape));
+  return nullptr;
+}
+
+void MatrixFinder::refuse_type(const std::string& name, DType type) {
+  problems_.add("tensor '{}': values of type {} have no meaning here",
+                checkpoint_.stored_name(name), core::info(type).name);
+}
+
+const TensorView* MatrixFinder::find_typed(const std::string& name, TensorShape shape,
+                                           Types types) {
+  const TensorView* view = find_tensor(name, shape);
+  if (view == nullptr || std::find(types.begin(), types.end(), view->type) != types.end())
+    return view;
+  refuse_type(name, view->type);
+  return nullptr;
+}
+
+// Vectors may have a dimension of one behind the others.
+const TensorView* MatrixFinder::find_scales(const std::string& name, TensorShape shape) {
+  const TensorView* view = checkpoint_.find(name);
+  if (view != nullptr && shape.columns == 1 && view->dims == 1 && view->values() == shape.rows)
+    shape = {.columns = shape.rows};
+  shape.dims = 2;
+  view = find_typed(name, shape, {DType::kF32, DType::kF16, DType::kBF16});
+  return view != nullptr && are_finite(name, *view) ? view : nullptr;
+}
+
+bool MatrixFinder::are_finite(const std::string& name, const TensorView& scales) {
+  for (int64_t i = 0; i < scales.values(); ++i) {
+    if (std::isfinite(kernels::load_scale(scales.type, scales.data, i))) continue;
+    problems_.add("tensor '{}': holds scales that are not finite", checkpoint_.stored_name(name));
+    return false;
+  }
+  return true;
+}
+
+std::optional<StoredMatrix> MatrixFinder::find_fp8(const std::string& tensor, TensorShape shape) {
+  const TensorView* codes = find_tensor(tensor, shape);
+  if (codes == nullptr) return std::nullopt;
+  if (shape.columns % kScaleBlock != 0) {
+    problems_.add("tensor '{}': FP8 rows of {} values, expected whole blocks of {}",
+                  checkpoint_.stored_name(tensor), shape.columns, kScaleBlock);
+    return std::nullopt;
+  }
+  const std::string name = companion(tensor, "weight_scale_inv");
+  const TensorShape of_blocks{.rows = core::div_ceil(shape.rows, kScaleBlock),
+                              .columns = shape.columns / kScaleBlock,
+                              .dims = 2};
+  const TensorView* scales = find_typed(name, of_blocks, {DType::kF32});
+  if (scales == nullptr || !are_finite(name, *scales)) return std::nullopt;
+  return stored(Fp8Matrix{codes->data, reinterpret_cast<const float*>(scales->data)}, shape,
+                DType::kF8_B128, {*codes, *scales});
+}
+
+std::optional<StoredMatrix> MatrixFinder::find_int8(const std::string& tensor, TensorShape shape) {
+  const TensorView* codes = find_tensor(tensor, shape);
+  const TensorView* scales =
+      find_scales(companion(tensor, "weight_scale"), {.rows = shape.rows, .columns = 1});
+  if (codes == nullptr || scales == nullptr) return std::nullopt;
+  const kernels::Int8Matrix matrix{.inputs = shape.columns,
+                                   .codes = reinterpret_cast<const int8_t*>(codes->data),
+                                   .scales = scales->data,
+                                   .scale_type = scales->type};
+  return stored(matrix, shape, shape.columns % kBlock == 0 ? DType::kI8_B32 : DType::kF32,
+                {*codes, *scales});
+}
+
+std::optional<StoredMatrix> MatrixFinder::find_mxfp4(const std::string& tensor, TensorShape shape) {
+  const std::string codes_name = companion(tensor, "weight_packed");
+  const std::string scales_name = companion(tensor, "weight_scale");
+  const TensorView* codes =
+      find_tensor(codes_name, {.rows = shape.rows, .columns = shape.columns / 2});
+  const TensorView* scales =
+      find_typed(scales_name, {.rows = shape.rows, .columns = shape.columns / kBlock, .dims = 2},
+                 {DType::kU8});
+  check_stored_shape(companion(tensor, "weight_shape"), shape);
+  if (codes == nullptr || scales == nullptr) return std::nullopt;
+  const auto* exponents = reinterpret_cast<const uint8_t*>(scales->data);
+  if (shape.columns % kBlock != 0 ||
+      std::any_of(exponents, exponents + scales->values(),
+                  [](uint8_t exponent) { return exponent > kExponentMax; })) {
+    problems_.add("tensor '{}': holds scales that are not numbers up to 2^16",
+                  checkpoint_.stored_name(scales_name));
+    return std::nullopt;
+  }
+  const kernels::Mxfp4Matrix matrix{.inputs = shape.columns,
+                                    .codes = reinterpret_cast<const uint8_t*>(codes->data),
+                                    .scales = exponents};
+  return stored(matrix, shape, DType::kMXFP4, {*codes, *scales});
+}
+
+std::optional<StoredMatrix> MatrixFinder::find_packed(const std::string& tensor,
+                                                      TensorShape shape) {
+  const std::string scales_name = companion(tensor, "weight_scale");
+  const std::string zeros_name = companion(tensor, "weight_zero_point");
+  const TensorView* codes = find_typed(
+      companion(tensor, "weight_packed"),
+      {.rows = shape.rows, .columns = core::div_ceil(shape.columns, kWordCodes)}, {DType::kI32});
+  check_stored_shape(companion(tensor, "weight_shape"), shape);
+  const auto groups = find_groups(scales_name, 1, shape.columns);
+  if (codes == nullptr || !groups) return std::nullopt;
+  const TensorView* scales = find_scales(scales_name, {.rows = shape.rows, .columns = *groups});
+  const TensorView* zeros = nullptr;
+  if (checkpoint_.find(zeros_name) != nullptr) {
+    zeros = find_typed(
+        zeros_name, {.rows = core::div_ceil(shape.rows, kWordCodes), .columns = *groups, .dims = 2},
+        {DType::kI32});
+    if (zeros == nullptr) return std::nullopt;
+  }
+  if (scales == nullptr) return std::nullopt;
+  Int4Matrix matrix{.layout = Int4Layout::kCompressedTensors,
+                    .outputs = shape.rows,
+                    .inputs = shape.columns,
+                    .group = shape.columns / *groups,
+                    .codes = ints(codes),
+                    .zeros = ints(zeros),
+                    .scales = scales->data,
+                    .scale_type = scales->type};
+  if (!add_input_groups(companion(tensor, "weight_g_idx"), &matrix)) return std::nullopt;
+  return stored(matrix, shape, joined_type(matrix), {*codes, *scales});
+}
+
+std::optional<StoredMatrix> MatrixFinder::find_awq_or_gptq(const std::string& tensor,
+                                                           TensorShape shape) {
+  const auto& metadata = checkpoint_.metadata();
+  const auto layout = metadata.text_or(formats::kInt4LayoutKey, "");
+  const auto zero_offset = metadata.integer_or(formats::kInt4ZeroOffsetKey, 0);
+  const std::string codes_name = companion(tensor, "qweight");
+  const std::string scales_name = companion(tensor, "scales");
+  const std::string zeros_name = companion(tensor, "qzeros");
+  if (!layout.ok() || layout.value().empty() || !zero_offset.ok()) {
+    problems_.add("tensor '{}': config.json does not say that it is of AWQ or GPTQ",
+                  checkpoint_.stored_name(codes_name));
+    used_.insert(codes_name);
+    return std::nullopt;
+  }
+  const bool is_awq = layout.value() == formats::kAwqLayout;
+  const TensorShape of_codes =
+      is_awq ? TensorShape{.rows = shape.columns, .columns = shape.rows / kWordCodes, .dims = 2}
+             : TensorShape{.rows = shape.columns / kWordCodes, .columns = shape.rows, .dims = 2};
+  const TensorView* codes = find_typed(codes_name, of_codes, {DType::kI32});
+  const auto groups = find_groups(scales_name, 0, shape.columns);
+  if (codes == nullptr || !groups) return std::nullopt;
+  const TensorView* scales = find_scales(scales_name, {.rows = *groups, .columns = shape.rows});
+  const TensorView* zeros = nullptr;
+  if (checkpoint_.find(zeros_name) != nullptr) {
+    zeros = find_typed(zeros_name, {.rows = *groups, .columns = shape.rows / kWordCodes, .dims = 2},
+                       {DType::kI32});
+    if (zeros == nullptr) return std::nullopt;
+  }
+  if (scales == nullptr) return std::nullopt;
+  Int4Matrix matrix{.layout = is_awq ? Int4Layout::kAwq : Int4Layout::kGptq,
+                    .outputs = shape.rows,
+                    .inputs = shape.columns,
+                    .group = shape.columns / *groups,
+                    .codes = ints(codes),
+                    .zeros = ints(zeros),
+                    .zero_offset = static_cast<int32_t>(*zero_offset),
+                    .scales = scales->data,
+                    .scale_type = scales->type};
+  if (!add_input_groups(companion(tensor, "g_idx"), &matrix)) return std::nullopt;
+  return stored(matrix, shape, joined_type(matrix), {*codes, *scales});
+}
+
+std::optional<int64_t> MatrixFinder::find_groups(const std::string& scales, int groups_dim,
+                                                 int64_t inputs) {
+  const TensorView* view = checkpoint_.find(scales);
+  if (view == nullptr) {
+    problems_.add("tensor '{}' is missing", checkpoint_.stored_name(scales));
+    return std::nullopt;
+  }
+  const int64_t groups = groups_dim == 0 ? view->rows() : view->dims == 1 ? 1 : view->columns();
+  if (groups > 0 && inputs % groups == 0) return groups;
+  problems_.add("tensor '{}': shape {}, its groups do not divide {} inputs",
+                checkpoint_.stored_name(scales), core::shape_text(*view), inputs);
+  return std::nullopt;
+}
+
+// Inputs in the order of their groups need no list.
+bool MatrixFinder::add_input_groups(const std::string& name, Int4Matrix* matrix) {
+  if (checkpoint_.find(name) == nullptr) return true;
+  const TensorView* view = find_typed(name, {.columns = matrix->inputs}, {DType::kI32});
+  if (view == nullptr) return false;
+  const int32_t* groups = ints(view);
+  bool in_order = true;
+  for (int64_t i = 0; i < matrix->inputs; ++i) {
+    if (groups[i] < 0 || groups[i] >= matrix->groups()) {
+      problems_.add("tensor '{}': input {} is in group {} of {}", checkpoint_.stored_name(name), i,
+                    groups[i], matrix->groups());
+      return false;
+    }
+    in_order = in_order && groups[i] == i / matrix->group;
+  }
+  if (!in_order) matrix->group_of_input = groups;
+  return true;
+}
+
+void MatrixFinder::check_stored_shape(const std::string& name, TensorShape shape) {
+  if (checkpoint_.find(name) == nullptr) return;
+  const TensorView* view = find_typed(name, {.columns = 2}, {DType::kI64, DType::kI32});
+  if (view == nullptr) return;
+  const auto at = [&](int i) {
+    return view->type == DType::kI64 ? reinterpret_cast<const int64_t*>(view->data)[i]
+                                     : int64_t{ints(view)[i]};
+  };
+  if (at(0) != shape.rows || at(1) != shape.columns)
+    problems_.add("tensor '{}': says {}×{}, expected {}×{}", checkpoint_.stored_name(name), at(0),
+                  at(1), shape.rows, shape.columns);
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,76 @@
+// Which tensors of a checkpoint make up a matrix. A folder may store every module in another way;
+// the tensors say which, so that lists of targets and exceptions in its configuration need not be
+// asked:
+//
+//   weight                                      a type that decodes by itself
+//   weight, weight_scale_inv                    FP8 in blocks of 128×128
+//   weight, weight_scale                        INT8 per channel (compressed-tensors)
+//   weight_packed, weight_scale [, weight_zero_point, weight_g_idx, weight_shape]
+//                                               INT4 in groups, or MXFP4 where codes are bytes
+//   qweight, scales [, qzeros, g_idx]           AWQ or GPTQ, which the metadata tell apart
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "formats/checkpoint.h"
+#include "formats/problems.h"
+#include "model/stored_matrix.h"
+
+namespace sluice::model {
+
+struct TensorShape {
+  int64_t count = 1;  // 1: no dimension of its own
+  int64_t rows = 1;
+  int64_t columns = 0;
+  // Most that are allowed: a vector is no matrix of one row; a table of scales may be.
+  int dims = count > 1 ? 3 : rows > 1 ? 2 : 1;
+};
+
+// What is missing or wrong goes to the problems.
+class MatrixFinder {
+ public:
+  MatrixFinder(const formats::Checkpoint& checkpoint, formats::Problems* problems);
+
+  // `tensor` as a plain checkpoint calls it, "blk.3.ffn_up.weight". A stack of matrices (count > 1)
+  // is one of count · rows rows.
+  bool has(std::string_view tensor) const;
+  std::optional<StoredMatrix> find(const std::string& tensor, TensorShape shape);
+  const core::TensorView* find_tensor(const std::string& name, TensorShape shape);
+  void refuse_type(const std::string& name, core::DType type);
+
+  // Of the matrix that a tensor of codes, or a plain tensor, belongs to.
+  TensorShape shape_by(std::string_view stored_tensor) const;
+
+  // The tensors that were asked for.
+  const std::set<std::string, std::less<>>& used() const { return used_; }
+
+  // "blk.3.ffn_up.weight_packed" → "blk.3.ffn_up.weight"; none for scales, zeros and the like;
+  // other names stay.
+  static std::optional<std::string> matrix_of(std::string_view tensor);
+
+ private:
+  using Types = std::initializer_list<core::DType>;
+  const core::TensorView* find_typed(const std::string& name, TensorShape shape, Types types);
+  const core::TensorView* find_scales(const std::string& name, TensorShape shape);
+  bool are_finite(const std::string& name, const core::TensorView& scales);
+
+  std::optional<StoredMatrix> find_fp8(const std::string& tensor, TensorShape shape);
+  std::optional<StoredMatrix> find_int8(const std::string& tensor, TensorShape shape);
+  std::optional<StoredMatrix> find_mxfp4(const std::string& tensor, TensorShape shape);
+  std::optional<StoredMatrix> find_packed(const std::string& tensor, TensorShape shape);
+  std::optional<StoredMatrix> find_awq_or_gptq(const std::string& tensor, TensorShape shape);
+  // The number of groups by the scales' shape, which has them in dimension `groups_dim`.
+  std::optional<int64_t> find_groups(const std::string& scales, int groups_dim, int64_t inputs);
+  bool add_input_groups(const std::string& name, kernels::Int4Matrix* matrix);
+  void check_stored_shape(const std::string& name, TensorShape shape);
+
+  const formats::Checkpoint& checkpoint_;
+  formats::Problems& problems_;
+  std::set<std::string, std::less<>> used_;
+};
+
+}  // namespace sluice::model

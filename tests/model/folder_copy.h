@@ -1,0 +1,70 @@
+// A copy of a Hugging Face folder of tests/data/models, to be broken.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+#include <gtest/gtest.h>
+
+#include "formats/checkpoint.h"
+#include "model/model.h"
+#include "tests/model/golden_error.h"
+
+namespace sluice::model::testing {
+
+class FolderCopy {
+ public:
+  explicit FolderCopy(const std::string& model) {
+    std::string name = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+    std::filesystem::copy(std::string(kModelFolder) + model, path_);
+  }
+  ~FolderCopy() { std::filesystem::remove_all(path_); }
+  FolderCopy(const FolderCopy&) = delete;
+  FolderCopy& operator=(const FolderCopy&) = delete;
+
+  void replace_in_config(const std::string& from, const std::string& to) const {
+    replace_in("config.json", from, to);
+  }
+  // In the shard's header, where the length must stay.
+  void replace_in_shard(const std::string& from, const std::string& to) const {
+    ASSERT_EQ(from.size(), to.size());
+    replace_in("model.safetensors", from, to);
+  }
+  // The first bytes of a tensor.
+  template <typename T>
+  void overwrite(std::string_view tensor, T value) const {
+    const std::string file = path_ / "model.safetensors";
+    const auto shard = formats::read_safetensors(formats::map_file(file).value()).value();
+    for (const formats::NamedTensor& t : shard.tensors) {
+      if (t.name != tensor) continue;
+      std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+      out.seekp(t.view.data - shard.source->bytes().data());
+      out.write(reinterpret_cast<const char*>(&value), sizeof value);
+      return;
+    }
+    FAIL() << tensor;
+  }
+  std::string error() const {
+    const auto checkpoint = formats::Checkpoint::open(path_);
+    if (!checkpoint.ok()) return checkpoint.error().message;
+    const auto model = Model::load(**checkpoint, {.threads = 1, .step_tokens_max = 1});
+    return model.ok() ? "no error" : model.error().message;
+  }
+
+ private:
+  void replace_in(const char* file, const std::string& from, const std::string& to) const {
+    std::ifstream in(path_ / file, std::ios::binary);
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    std::ofstream(path_ / file, std::ios::binary) << text.replace(at, from.size(), to);
+  }
+
+  std::filesystem::path path_;
+};
+
+}  // namespace sluice::model::testing

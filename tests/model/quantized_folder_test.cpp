@@ -1,0 +1,90 @@
+// Folders of 4-bit and 8-bit weights that are broken: one Error names everything, nothing is
+// loaded. What whole ones compute, tiny_experts_test.cpp shows.
+#include <cmath>
+
+#include <gmock/gmock.h>
+
+#include "tests/model/folder_copy.h"
+
+namespace sluice::model::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr uint16_t kBf16Nan = 0x7fc0, kF16Infinity = 0x7c00;
+
+TEST(QuantizedFolder, ScalesMustBeFiniteInEveryFormat) {
+  const FolderCopy mixed("hf-mixed");
+  mixed.overwrite("model.layers.0.self_attn.o_proj.weight_scale", NAN);
+  mixed.overwrite("model.layers.1.mlp.experts.3.up_proj.weight_scale", kBf16Nan);
+  EXPECT_THAT(mixed.error(),
+              AllOf(HasSubstr("2 problems"), HasSubstr("o_proj.weight_scale': holds scales that"),
+                    HasSubstr("experts.3.up_proj.weight_scale': holds scales that")));
+  const FolderCopy awq("hf-awq");
+  awq.overwrite("model.layers.0.mlp.up_proj.scales", kF16Infinity);
+  EXPECT_THAT(awq.error(), HasSubstr("mlp.up_proj.scales': holds scales that are not finite"));
+  const FolderCopy mxfp4("hf-mxfp4");
+  mxfp4.overwrite("model.layers.0.mlp.down_proj.weight_scale", uint8_t{255});
+  EXPECT_THAT(mxfp4.error(), HasSubstr("mlp.down_proj.weight_scale': holds scales that are not"));
+}
+
+TEST(QuantizedFolder, PartsThatAreMissingOrOfAnotherTypeAreAllNamed) {
+  const FolderCopy folder("hf-int4");
+  folder.replace_in_shard("layers.0.mlp.up_proj.weight_scale", "layers.0.mlp.up_proj.weight_spare");
+  folder.replace_in_shard("layers.0.mlp.down_proj.weight_packed\":{\"dtype\":\"I32\"",
+                          "layers.0.mlp.down_proj.weight_packed\":{\"dtype\":\"F32\"");
+  EXPECT_THAT(
+      folder.error(),
+      AllOf(HasSubstr("'model.layers.0.mlp.up_proj.weight_scale' is missing"),
+            HasSubstr("'model.layers.0.mlp.down_proj.weight_packed': values of type F32 have no"),
+            HasSubstr("'model.layers.0.mlp.up_proj.weight_spare' is no part of")));
+}
+
+TEST(QuantizedFolder, ShapesMustAgree) {
+  const FolderCopy folder("hf-int4");
+  folder.overwrite("model.layers.0.mlp.up_proj.weight_shape", int64_t{96});
+  folder.replace_in_config(R"("intermediate_size": 128)", R"("intermediate_size": 256)");
+  EXPECT_THAT(folder.error(),
+              AllOf(HasSubstr("mlp.up_proj.weight_shape': says 96×128, expected 256×128"),
+                    HasSubstr("mlp.gate_proj.weight_packed': shape 128×16, expected 256×16")));
+}
+
+TEST(QuantizedFolder, InputsMustBeInAGroupThatIsThere) {
+  const FolderCopy folder("hf-gptq-act-order");
+  folder.overwrite("model.layers.0.self_attn.q_proj.g_idx", int32_t{4});
+  folder.overwrite("model.layers.0.self_attn.k_proj.g_idx", int32_t{-1});
+  EXPECT_THAT(folder.error(), AllOf(HasSubstr("q_proj.g_idx': input 0 is in group 4 of 4"),
+                                    HasSubstr("k_proj.g_idx': input 0 is in group -1 of 4")));
+}
+
+TEST(QuantizedFolder, BiasesAreNoPartUnlessTheyAreZero) {
+  const FolderCopy folder("hf-gptq");
+  folder.overwrite("model.layers.0.mlp.up_proj.bias", uint16_t{1});
+  EXPECT_THAT(folder.error(), HasSubstr("'model.layers.0.mlp.up_proj.bias' is no part of"));
+}
+
+TEST(QuantizedFolder, UnknownQuantisationsAreNamedWithWhatIsSupported) {
+  const FolderCopy method("hf-awq");
+  method.replace_in_config(R"("quant_method": "awq")", R"("quant_method": "quip")");
+  EXPECT_THAT(method.error(), HasSubstr("'quant_method' is 'quip', supported: fp8, compressed-"));
+  const FolderCopy awq("hf-awq");
+  awq.replace_in_config(R"("bits": 4)", R"("bits": 3)");
+  awq.replace_in_config(R"("version": "gemm")", R"("version": "gemv")");
+  EXPECT_THAT(awq.error(), AllOf(HasSubstr("'bits' is '3', supported: 4"),
+                                 HasSubstr("'version' is 'gemv', supported: gemm")));
+  const FolderCopy gptq("hf-gptq-act-order");
+  gptq.replace_in_config("gptq_v2", "gptq_v3");
+  EXPECT_THAT(gptq.error(), HasSubstr("'checkpoint_format' is 'gptq_v3', supported: gptq, "));
+  const FolderCopy mixed("hf-mixed");
+  mixed.replace_in_config(R"("num_bits": 4)", R"("num_bits": 2)");
+  mixed.replace_in_config(R"("dynamic": true)", R"("dynamic": false)");
+  EXPECT_THAT(mixed.error(), AllOf(HasSubstr("'group_1.weights' is 'int2 by group'"),
+                                   HasSubstr("'group_0.input_activations' is 'int8, static'")));
+  const FolderCopy none("hf-gptq");
+  none.replace_in_config(R"("quant_method": "gptq")", R"("quant_method": "compressed-tensors")");
+  EXPECT_THAT(none.error(), HasSubstr("no object 'config_groups'"));
+}
+
+}  // namespace
+}  // namespace sluice::model::testing
