@@ -2,7 +2,8 @@
 """Measures a model with `sluice bench` and appends a line per test to a history file.
 
     tools/bench_history.py MODEL.gguf [-p 512] [-n 128] [-d 0] [--streams 1] [-r 5]
-        [--kv-type auto] [--binary build/release/bin/sluice] [--file bench/history/cpu.jsonl] [--commit NAME]
+        [--kv-type auto] [--binary build/release/bin/sluice] [--file bench/history/cpu.jsonl]
+        [--commit NAME]
 
 A line holds the date, commit, machine, kernels, command, median and spread (lowest, highest) of
 the samples in tok/s, and the share of the machine's measured limit. Nothing else should run.

@@ -10,7 +10,7 @@
 #include "kernels/cpu/avx512/vector.h"
 #include "kernels/cpu/generic/pack.h"
 // After the vector that it is written in.
-#include "kernels/cpu/amx/attention_tiles.h"
+#include "kernels/cpu/amx/attention_tiles.inc"
 
 namespace sluice::kernels::amx {
 namespace {

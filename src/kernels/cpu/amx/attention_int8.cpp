@@ -10,7 +10,7 @@
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that it is written in.
-#include "kernels/cpu/amx/attention_tiles.h"
+#include "kernels/cpu/amx/attention_tiles.inc"
 
 namespace sluice::kernels::amx {
 namespace {
