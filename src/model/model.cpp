@@ -42,8 +42,7 @@ int64_t layer_page_bytes(const kernels::KvLayer& kv) {
   return kernels::kv_page_bytes(kv);
 }
 
-MemoryPlan make_plan(const Weights& weights, const Forward& forward,
-                     const kernels::KvLayer& kv) {
+MemoryPlan make_plan(const Weights& weights, const Forward& forward, const kernels::KvLayer& kv) {
   MemoryPlan plan;
   plan.weight_bytes = weights.matrices.bytes() + weights.vectors.bytes();
   plan.activation_bytes = forward.activation_bytes();
