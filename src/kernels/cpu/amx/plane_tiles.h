@@ -1,8 +1,7 @@
 // Many rows × weights in planes on the tile unit. Internal linkage.
 //
-// Activations and weights are base · high + low, both int8; of the four products of planes
-// low · low is left out, the others are exact in int32, and the mixed ones share a sum.
-//
+// Both sides are base · high + low, int8 digits; of the four products low · low is left out, the
+// others are exact in int32, and the mixed ones share a sum.
 // Arithmetic: 16 rows × 16 outputs × 64 values are three TDPBSSD of 16 cycles. Two panels of
 // outputs share a group's tiles (or two groups a panel's): six products, six tile loads, four tiles
 // of sums. Weights are unpacked to planes. One or two groups of rows: a pair of blocks ahead of the
@@ -48,7 +47,6 @@ struct GroupSums {
   alignas(64) int32_t of[2][2][kTileRows * kPanel];
 };
 
-// The result of exact sums.
 template <int32_t kBase>
 inline __m512 sum_of(__m512i high, __m512i mixed) {
   const __m512 small = _mm512_mul_ps(_mm512_cvtepi32_ps(mixed), _mm512_set1_ps(kBase));
@@ -283,7 +281,7 @@ void tile_rows(const PlaneLinear<Weights>& linear, Share outputs) {
   }
 }
 
-// A thread's outputs, whole strips, × at least kPlaneTileRowsMin rows.
+// A thread's outputs, whole strips, × all rows.
 template <typename Weights>
 void linear_tiles(const LinearArgs& args, int thread, int threads) {
   // One group's tiles have no more rows than it has: products are faster.
