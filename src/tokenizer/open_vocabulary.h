@@ -1,4 +1,4 @@
-// A vocabulary by what a command line names.
+// A vocabulary by what a command line or a configuration names.
 #pragma once
 
 #include <string>
@@ -7,13 +7,13 @@
 #include "formats/checkpoint.h"
 #include "tokenizer/vocabulary.h"
 
-namespace sluice::apps {
+namespace sluice::tokenizer {
 
 // A GGUF file (one without weights is enough), a tokenizer.json, or a folder that holds one; a
 // tokenizer_config.json beside it is read too.
-core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model);
+core::Result<Vocabulary> open_vocabulary(const std::string& model);
 // The same, of a model that is open already.
-core::Result<tokenizer::Vocabulary> open_vocabulary(const std::string& model,
-                                                    const formats::Checkpoint& checkpoint);
+core::Result<Vocabulary> open_vocabulary(const std::string& model,
+                                         const formats::Checkpoint& checkpoint);
 
-}  // namespace sluice::apps
+}  // namespace sluice::tokenizer
