@@ -42,7 +42,7 @@ struct World {
     snapshot.projects.push_back({.id = "web", .tenant = "acme", .limits = limits});
     snapshot.keys.push_back({.id = "key_1", .project = "web", .limits = limits});
     snapshot.models.push_back({.id = "smol", .limits = limits});
-    table.apply(snapshot);
+    table.apply(std::make_shared<contract::Snapshot>(snapshot));
     sets = {table.key_limits(snapshot.keys[0], snapshot.projects[0]),
             table.model_limits(snapshot.models[0])};
   }

@@ -5,17 +5,12 @@
 # of each round, then the medians' differences to the direct path.
 #   bench/gateway/added_delay.sh BUILD_FOLDER [REQUESTS_PER_S] [ROUNDS] [SECONDS]
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-bin="$1/bin"
+. "$(dirname "$0")/gateway.sh"
 rate="${2:-20000}"
 rounds="${3:-5}"
 seconds="${4:-3}"
-work=$(mktemp -d)
-. "$here/gateway.sh"
-trap stop_all EXIT
 start_backend
-mkdir "$work/proxy"
-taskset -c 0 nginx -p "$work/proxy" -c "$here/nginx_proxy.conf"
+start_plain_proxy
 start_gateway 9300 http://127.0.0.1:9000/v1
 for round in $(seq "$rounds"); do
   for target in direct:9000 nginx:9200 sluice:9300; do

@@ -7,23 +7,17 @@
 # round's p99.
 #   bench/gateway/compare.sh BUILD_FOLDER [ROUNDS] [SECONDS]
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-bin="$1/bin"
+. "$(dirname "$0")/gateway.sh"
 rounds="${2:-5}"
 seconds="${3:-4}"
-work=$(mktemp -d)
-. "$here/gateway.sh"
-envoy=
-trap 'stop_all $envoy' EXIT
 start_backend
-mkdir "$work/proxy"
-taskset -c 0 nginx -p "$work/proxy" -c "$here/nginx_proxy.conf"
+start_plain_proxy
 start_gateway 9300 http://127.0.0.1:9000/v1
 targets="nginx:9200:$(pgrep -P "$(cat "$work/proxy/proxy.pid")") sluice:9300:$gateway"
 if command -v envoy > /dev/null; then
   taskset -c 0 envoy -c "$here/envoy.yaml" --concurrency 1 -l error > "$work/envoy.log" 2>&1 &
-  envoy=$!
-  targets="$targets envoy:9500:$envoy"
+  also=$!
+  targets="$targets envoy:9500:$also"
   sleep 2
 fi
 

@@ -1,12 +1,25 @@
-# Read by the scripts of this folder (`. gateway.sh`, which set $here, $bin and $work): the programs
-# that they measure, the measured ones on core 0, what drives them on core 1.
+# The set-up of the scripts of this folder, which begin with `. gateway.sh` and have the build folder
+# as their first argument: the programs that they measure, the measured ones on core 0, what drives
+# them on core 1. Whatever was started ends with the script.
+here=$(cd "$(dirname "$0")" && pwd)
+bin="$1/bin"
+work=$(mktemp -d)
+gateway=
+also=  # further processes to end
 export KEY=sk-test
 ulimit -n "$(ulimit -Hn)"
+trap stop_all EXIT
 
 # A fixed answer at http://127.0.0.1:9000/v1.
 start_backend() {
   mkdir "$work/backend"
   taskset -c 1 nginx -p "$work/backend" -c "$here/fixed_backend.nginx.conf"
+}
+
+# nginx that proxies to it and does nothing else, at port 9200.
+start_plain_proxy() {
+  mkdir "$work/proxy"
+  taskset -c 0 nginx -p "$work/proxy" -c "$here/nginx_proxy.conf"
 }
 
 # start_gateway PORT BACKEND_URL: `sluice gateway` with gateway.toml, its data in $work/data; its
@@ -28,7 +41,7 @@ stop_all() {
   for file in "$work"/*/*.pid; do
     if [ -e "$file" ]; then kill "$(cat "$file")"; fi
   done
-  for process in ${gateway:-} "$@"; do kill "$process" || true; done
+  for process in $gateway $also; do kill "$process" || true; done
   wait
   rm -rf "$work"
 }

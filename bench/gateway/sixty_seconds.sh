@@ -4,13 +4,9 @@
 # answers. Exit code 1 where it does not, or not within 60 s.
 #   bench/gateway/sixty_seconds.sh BUILD_FOLDER [CONNECTIONS] [SECONDS]
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-bin="$1/bin"
+. "$(dirname "$0")/gateway.sh"
 connections="${2:-32}"
 export SECONDS_OF_LOAD="${3:-60}" HERE="$here"
-work=$(mktemp -d)
-. "$here/gateway.sh"
-trap stop_all EXIT
 start_backend
 start_gateway 9300 http://127.0.0.1:9000/v1
 taskset -c 1 wrk -t1 -c"$connections" -d"$((SECONDS_OF_LOAD + 3))s" --timeout 30s \

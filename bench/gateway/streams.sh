@@ -3,14 +3,9 @@
 # load generator on the other. Prints what came through the gateway and what comes without it.
 #   bench/gateway/streams.sh BUILD_FOLDER [STREAMS]
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-bin="$1/bin"
+. "$(dirname "$0")/gateway.sh"
 streams="${2:-9000}"
-work=$(mktemp -d)
-. "$here/gateway.sh"
-engine=
-trap 'stop_all $engine' EXIT
-taskset -c 1 "$bin/streams_bench" engine 9401 40 & engine=$!
+taskset -c 1 "$bin/streams_bench" engine 9401 40 & also=$!
 start_gateway 9410 http://127.0.0.1:9401/v1
 resident() {
   awk '/VmRSS/ { print $2 }' "/proc/$gateway/status"

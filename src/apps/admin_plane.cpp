@@ -111,17 +111,24 @@ core::Result<void> AdminPlane::make_first_key() {
   return write_admin_access(folder, access);
 }
 
+void AdminPlane::tick() {
+  options_.on_tick();
+  tick_timer_.start(kTickNs, [this] { tick(); });
+}
+
 void AdminPlane::run() {
+  tick();
   thread_ = std::thread([this] { loop_.run(); });
 }
 
-void AdminPlane::apply_file(contract::Snapshot from_file) {
-  loop_.post([this, from_file = std::move(from_file)] {
+void AdminPlane::apply_file(contract::Snapshot from_file, std::function<void()> done) {
+  loop_.post([this, from_file = std::move(from_file), done = std::move(done)] {
     const auto applied = keeper_->apply_file(from_file);
     if (applied.ok())
       options_.log.info("generation {} is in force", keeper_->snapshot().generation);
     else
       options_.log.error("configuration not taken over: {}", applied.error().message);
+    done();
   });
 }
 

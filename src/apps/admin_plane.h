@@ -34,6 +34,7 @@ struct AdminPlaneOptions {
   std::function<core::Result<void>(const contract::Snapshot&)> keep_also = {};
   std::function<std::string()> metrics_text = {};
   std::function<void(const contract::BalanceChange&)> on_balance_change = {};
+  std::function<void()> on_tick = [] {};  // on the admin loop, every kTickNs
   PrepareSnapshot prepare = {};
 };
 
@@ -52,17 +53,21 @@ class AdminPlane {
   // The secret of the admin key that make() made; "" where there was one.
   const std::string& first_key() const { return first_key_; }
 
-  // From any thread: the file's objects as it says now. The outcome goes to the log.
-  void apply_file(contract::Snapshot from_file);
+  // From any thread: the file's objects as it says now. The outcome goes to the log, then `done` is
+  // called on the admin loop.
+  void apply_file(contract::Snapshot from_file, std::function<void()> done);
 
  private:
+  static constexpr int64_t kTickNs = 100'000'000;
   explicit AdminPlane(AdminPlaneOptions options);
   core::Result<void> start();
   core::Result<gateway::SnapshotFile> first_snapshot(const std::string& path);
   core::Result<void> make_first_key();
+  void tick();
 
   const AdminPlaneOptions options_;
   net::EventLoop loop_;
+  net::Timer tick_timer_{loop_};
   gateway::KeyHasher hasher_;
   std::unique_ptr<gateway::SnapshotKeeper> keeper_;
   std::unique_ptr<gateway::AdminApi> api_;

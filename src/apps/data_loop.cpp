@@ -1,5 +1,7 @@
 #include "apps/data_loop.h"
 
+#include "core/turns.h"
+
 namespace sluice::apps {
 
 DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
@@ -57,7 +59,10 @@ core::Result<uint16_t> DataLoop::listen(const gateway::ListenAddress& address) {
 void DataLoop::run() {
   if (exporter_) exporter_->start();
   take_stats();
-  thread_ = std::thread([this] { loop_.run(); });
+  thread_ = std::thread([this] {
+    core::ask_for_short_turns();
+    loop_.run();
+  });
 }
 
 void DataLoop::update(std::shared_ptr<const gateway::RoutingTable> table) {

@@ -59,6 +59,8 @@ class DataLoop {
 
   // From any thread.
   void update(std::shared_ptr<const gateway::RoutingTable> table);
+  // Calls `done` on the loop's thread, where the updates before this call hold by then.
+  void after_updates(std::function<void()> done) { loop_.post(std::move(done)); }
   // No new connection, running requests are answered; then `done` on the loop's thread.
   void drain(std::function<void()> done);
   const gateway::LoopMetrics& metrics() const { return metrics_; }

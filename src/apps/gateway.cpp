@@ -80,8 +80,11 @@ void reload(GatewayProcess* process, const Options& options, const core::Logger&
 core::Result<int> serve(const Options& options, Configuration read) {
   allow_descriptors(kDescriptors);
   const core::Logger log;
-  const auto process = TRY(
-      GatewayProcess::make({.config = std::move(read.config), .secrets = std::move(read.secrets)}));
+  FrontOptions front;
+  front.edge.response_timeout_ns = read.config.response_timeout_s * INT64_C(1'000'000'000);
+  const auto process = TRY(GatewayProcess::make({.config = std::move(read.config),
+                                                 .secrets = std::move(read.secrets),
+                                                 .front = std::move(front)}));
   net::EventLoop loop;  // of signals alone
   net::Timer drain_timer(loop);
   loop.handle_signals({SIGTERM, SIGINT, SIGHUP}, [&, ending = false](int signal) mutable {

@@ -9,6 +9,7 @@
 #include "apps/serve_options.h"
 #include "apps/store_usage_source.h"
 #include "contract/snapshot_json.h"
+#include "core/turns.h"
 #include "gateway/metrics/metrics_text.h"
 
 namespace sluice::apps {
@@ -22,6 +23,13 @@ std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tl
   const bool ipv6 = address.host.find(':') != std::string::npos;
   return fmt::format("{}://{}{}{}:{}", tls ? "https" : "http", ipv6 ? "[" : "", address.host,
                      ipv6 ? "]" : "", port);
+}
+
+// Calls `done` at its own call number `count`.
+std::function<void()> once_of(size_t count, std::function<void()> done) {
+  return [left = std::make_shared<std::atomic<size_t>>(count), done = std::move(done)] {
+    if (left->fetch_sub(1) == 1) done();
+  };
 }
 
 net::ServerStats sum_of(const std::vector<std::unique_ptr<DataLoop>>& loops) {
@@ -129,6 +137,7 @@ core::Result<void> GatewayProcess::make_loops() {
 
 core::Result<void> GatewayProcess::make_admin() {
   archive_ = std::make_unique<gateway::QueryWorker>();
+  (void)archive_->run([] { core::give_way(); });
   admin_ = TRY(AdminPlane::make(
       {.clock = clock_,
        .log = log_,
@@ -138,7 +147,7 @@ core::Result<void> GatewayProcess::make_admin() {
        .hash_keys = hash_keys_,
        .on_directory = [this](auto directory) { on_directory(std::move(directory)); },
        .last_of_store = [this] { return last_of_store(); },
-       .usage = std::make_shared<StoreUsageSource>(store_address_, *follower_),
+       .usage = std::make_shared<StoreUsageSource>(store_address_, *journal_, *follower_),
        .keep_also = [this](const contract::Snapshot& snapshot) -> core::Result<void> {
          if (archive_->run([this, snapshot] { archive(snapshot); })) return {};
          return core::invalid("too many generations wait for it");
@@ -147,6 +156,12 @@ core::Result<void> GatewayProcess::make_admin() {
        .on_balance_change =
            [this](const contract::BalanceChange& change) {
              limits_->top_up(change.tenant, change.amount);
+             balances_at_.reset();
+           },
+       .on_tick =
+           [this] {
+             restore_balances();
+             free_retired();
            },
        .prepare = options_.prepare}));
   return {};
@@ -160,32 +175,59 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
   return std::optional(std::move(snapshot));
 }
 
-void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
-  const auto uncounted = limits_->apply(directory->snapshot());
-  if (!uncounted.empty()) {
-    // A tenant that becomes prepaid now has what was paid a moment ago.
-    const bool balances = std::any_of(uncounted.begin(), uncounted.end(), [](const auto& name) {
-      return name.dimension == gateway::Dimension::kBalance;
-    });
-    if (balances && !(journal_->flush().ok() &&
-                      follower_->wait_until_applied(journal_->last_sequence(), kBalancesCurrentNs)))
-      log_.warning("new balances begin without the records of the last moments");
-    auto store = store::Store::open(store_address_, store::OpenFor::kReports);
-    const auto restored =
-        store.ok() ? restore_limits(store->get(), limits_.get(), uncounted, clock_.unix_ns())
-                   : core::Result<void>(store.error());
-    if (!restored.ok())
-      log_.warning("{} limits of the day, the month or a balance count from now: {}",
-                   uncounted.size(), restored.error().message);
+// What limits of the calendar were used before is added to what they count from now on. Tenants
+// whose balance nobody knows are told to come again: it is asked for until the store has said it,
+// with all that the journal has had by then (of such a tenant nothing but top-ups).
+void GatewayProcess::restore(std::vector<gateway::LimitName> uncounted) {
+  const auto balances = std::stable_partition(
+      uncounted.begin(), uncounted.end(),
+      [](const auto& name) { return name.dimension != gateway::Dimension::kBalance; });
+  if (balances != uncounted.end()) {
+    unknown_balances_.insert(balances, uncounted.end());
+    uncounted.erase(balances, uncounted.end());
+    balances_at_ = journal_->last_sequence();
+    if (!journal_->flush().ok() ||
+        !follower_->wait_until_applied(*balances_at_, kBalancesCurrentNs))
+      log_.warning("prepaid tenants wait for the store to say what they have");
+    restore_balances();
   }
+  if (uncounted.empty()) return;
+  auto store = store::Store::open(store_address_, store::OpenFor::kReports);
+  const auto restored =
+      store.ok() ? restore_limits(store->get(), limits_.get(), uncounted, clock_.unix_ns())
+                 : core::Result<void>(store.error());
+  if (!restored.ok())
+    log_.warning("{} limits of the day or the month count from now: {}", uncounted.size(),
+                 restored.error().message);
+}
+
+void GatewayProcess::restore_balances() {
+  if (unknown_balances_.empty()) return;
+  if (!balances_at_) balances_at_ = journal_->last_sequence();
+  const store::FollowerStatus status = follower_->status();
+  if (!status.swept || !status.store_open || status.applied_sequence < *balances_at_) return;
+  auto store = store::Store::open(store_address_, store::OpenFor::kReports);
+  if (!store.ok() ||
+      !restore_limits(store->get(), limits_.get(),
+                      {unknown_balances_.begin(), unknown_balances_.end()}, clock_.unix_ns())
+           .ok())
+    return;  // the follower's log says what the store's trouble is
+  unknown_balances_.clear();
+}
+
+void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
+  restore(limits_->apply({directory, &directory->snapshot()}));
   texts_.update(directory->snapshot());
-  // Who lets the last reference to a table go frees what may be tens of thousands of keys: this
-  // thread does, with the change after it, never a data loop.
-  std::erase_if(retired_, [](const auto& table) { return table.use_count() <= 1; });
   auto next = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
   retired_.push_back(std::exchange(table_, std::move(next)));
   for (const auto& loop : loops_) loop->update(table_);
   watch_->update(table_);
+}
+
+// Who lets the last reference to a table go frees what may be tens of thousands of keys: the admin
+// loop does, when no change waits for it, never a data loop.
+void GatewayProcess::free_retired() {
+  std::erase_if(retired_, [](const auto& table) { return table.use_count() <= 1; });
 }
 
 void GatewayProcess::archive(const contract::Snapshot& snapshot) {
@@ -247,9 +289,13 @@ void GatewayProcess::run() {
   admin_->run();
 }
 
-void GatewayProcess::reload(const gateway::GatewayConfig& config, const Secrets& secrets) {
+void GatewayProcess::reload(const gateway::GatewayConfig& config, const Secrets& secrets,
+                            std::function<void()> done) {
   gateway::KeyHasher hasher(hash_keys_);
-  admin_->apply_file(gateway::snapshot_of(config, secrets, hasher));
+  admin_->apply_file(gateway::snapshot_of(config, secrets, hasher), [this, done = std::move(done)] {
+    const std::function<void()> loop_done = once_of(loops_.size(), done);
+    for (const auto& loop : loops_) loop->after_updates(loop_done);
+  });
 }
 
 core::Result<void> GatewayProcess::reload_certificate() {
@@ -257,11 +303,8 @@ core::Result<void> GatewayProcess::reload_certificate() {
 }
 
 void GatewayProcess::drain(std::function<void()> done) {
-  const auto left = std::make_shared<std::atomic<size_t>>(loops_.size());
-  for (const auto& loop : loops_)
-    loop->drain([left, done] {
-      if (left->fetch_sub(1) == 1) done();
-    });
+  const std::function<void()> loop_done = once_of(loops_.size(), std::move(done));
+  for (const auto& loop : loops_) loop->drain(loop_done);
 }
 
 }  // namespace sluice::apps

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,8 +41,11 @@ class GatewayProcess {
   const std::vector<std::string>& urls() const { return urls_; }
   const AdminPlane& admin() const { return *admin_; }
 
-  // From any thread: the objects that the file names, as it says now.
-  void reload(const gateway::GatewayConfig& config, const Secrets& secrets);
+  // From any thread: the objects that the file names, as it says now. `done`, on some loop's
+  // thread, when every data loop answers by them (or by what was before, where they are not good).
+  void reload(
+      const gateway::GatewayConfig& config, const Secrets& secrets,
+      std::function<void()> done = [] {});
   // New connections show the certificate that the files hold now. An Error changes nothing.
   core::Result<void> reload_certificate();
   // Running requests are answered, then `done`, on some loop's thread.
@@ -55,6 +60,9 @@ class GatewayProcess {
   core::Result<std::optional<contract::Snapshot>> last_of_store() const;
   // On the admin loop.
   void on_directory(std::shared_ptr<const gateway::Directory> directory);
+  void restore(std::vector<gateway::LimitName> uncounted);
+  void restore_balances();
+  void free_retired();
   std::string metrics_text() const;
   // On the archive's thread.
   void archive(const contract::Snapshot& snapshot);
@@ -78,8 +86,10 @@ class GatewayProcess {
   std::vector<std::string> urls_;
   std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
   std::vector<std::shared_ptr<const gateway::RoutingTable>>
-      retired_;                                  // in use by loops, or just so
-  std::unique_ptr<store::Store> archive_store_;  // of the archive's thread
+      retired_;                                    // in use by loops, or just so
+  std::set<gateway::LimitName> unknown_balances_;  // of the admin loop
+  std::optional<uint64_t> balances_at_;            // the record that the store must have for them
+  std::unique_ptr<store::Store> archive_store_;    // of the archive's thread
   std::unique_ptr<gateway::QueryWorker> archive_;
   std::unique_ptr<AdminPlane> admin_;
 };

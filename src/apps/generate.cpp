@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include "apps/model_options.h"
-#include "apps/open_vocabulary.h"
 #include "apps/token_ids.h"
 #include "apps/verbs.h"
 #include "core/rng.h"
 #include "model/single_sequence.h"
+#include "tokenizer/open_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -49,7 +49,8 @@ core::Result<std::vector<int32_t>> generate(const Options& options) {
     return checked.error();
   std::vector<int32_t> end_ids;
   if (options.stop_at_end) {
-    const auto vocabulary = TRY(open_vocabulary(options.model.model, *opened.checkpoint));
+    const auto vocabulary =
+        TRY(tokenizer::open_vocabulary(options.model.model, *opened.checkpoint));
     end_ids.assign(vocabulary.end_of_generation().begin(), vocabulary.end_of_generation().end());
   }
   std::vector<float> logits(static_cast<size_t>(model.spec().vocab));

@@ -5,11 +5,11 @@
 #include <fmt/core.h>
 
 #include "apps/model_options.h"
-#include "apps/open_vocabulary.h"
 #include "apps/progress.h"
 #include "apps/verbs.h"
 #include "formats/byte_source.h"
 #include "tokenizer/encoder.h"
+#include "tokenizer/open_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -27,7 +27,7 @@ struct Options {
 core::Result<std::vector<int32_t>> tokenize(const std::string& model,
                                             const formats::Checkpoint& checkpoint,
                                             const Options& options) {
-  const auto vocabulary = TRY(open_vocabulary(model, checkpoint));
+  const auto vocabulary = TRY(tokenizer::open_vocabulary(model, checkpoint));
   const auto source = TRY(formats::map_file(options.file));
   tokenizer::Encoder encoder(vocabulary);
   std::vector<int32_t> ids = encoder.encode(

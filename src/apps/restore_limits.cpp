@@ -46,9 +46,10 @@ core::Result<void> restore_limits(store::Store* store, gateway::LimitTable* limi
     if (account.kind == ledger::AccountKind::kTenant)
       known[{LimitObject::kTenant, account.owner, Dimension::kBalance}] = balance.nano;
   std::vector<gateway::RecordedAmount> amounts;
-  for (const LimitName& name : names)
-    if (const auto found = known.find(name); found != known.end())
-      amounts.push_back({name, unix_ns, found->second});
+  for (const LimitName& name : names) {
+    const auto found = known.find(name);  // of most the store knows nothing: nothing was used
+    amounts.push_back({name, unix_ns, found == known.end() ? 0 : found->second});
+  }
   limits->restore(amounts);
   return {};
 }

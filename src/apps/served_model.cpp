@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/byte_size.h"
-#include "apps/open_vocabulary.h"
 #include "contract/block_hash.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
+#include "tokenizer/open_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -93,7 +93,8 @@ core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   OpenedModel opened =
       TRY(open_model(options.model, static_cast<int32_t>(options.limits.step_tokens_max), 1));
   const std::string chat_template = TRY(read_chat_template(options, opened.checkpoint->manifest()));
-  tokenizer::Vocabulary vocabulary = TRY(open_vocabulary(options.model.model, *opened.checkpoint));
+  tokenizer::Vocabulary vocabulary =
+      TRY(tokenizer::open_vocabulary(options.model.model, *opened.checkpoint));
   prompt::ModelText text = TRY(prompt::make_model_text(std::move(vocabulary), chat_template));
   ServedModel served{.opened = std::move(opened), .text = std::move(text), .engine = {}};
   served.kv_budget_bytes = budget;

@@ -41,6 +41,13 @@ core::Error StoreUsageSource::failed(const core::Error& error) {
   return error;
 }
 
+int64_t StoreUsageSource::catch_up() {
+  const uint64_t last = journal_.last_sequence();
+  if (journal_.flush().ok() && follower_.wait_until_applied(last, kCatchUpNs)) return 0;
+  const uint64_t applied = follower_.status().applied_sequence;
+  return last > applied ? static_cast<int64_t>(last - applied) : 0;
+}
+
 core::Result<std::vector<gateway::UsageRow>> StoreUsageSource::usage(
     const gateway::UsageQuery& query) {
   store::Store* store = TRY(open());

@@ -6,6 +6,7 @@
 
 #include "gateway/admin/usage_source.h"
 #include "store/follower.h"
+#include "store/journal.h"
 #include "store/store.h"
 #include "store/store_address.h"
 
@@ -13,10 +14,13 @@ namespace sluice::apps {
 
 class StoreUsageSource final : public gateway::UsageSource {
  public:
-  // The follower outlives it.
-  StoreUsageSource(store::StoreAddress address, const store::Follower& follower)
-      : address_(std::move(address)), follower_(follower) {}
+  static constexpr int64_t kCatchUpNs = 1'000'000'000;
 
+  // Journal and follower outlive it.
+  StoreUsageSource(store::StoreAddress address, store::Journal& journal, store::Follower& follower)
+      : address_(std::move(address)), journal_(journal), follower_(follower) {}
+
+  int64_t catch_up() override;
   core::Result<std::vector<gateway::UsageRow>> usage(const gateway::UsageQuery& query) override;
   core::Result<std::vector<gateway::Balance>> balances(const std::string& tenant) override;
   core::Result<std::vector<contract::ChangeRecord>> changes(int64_t after,
@@ -30,7 +34,8 @@ class StoreUsageSource final : public gateway::UsageSource {
   core::Error failed(const core::Error& error);
 
   const store::StoreAddress address_;
-  const store::Follower& follower_;
+  store::Journal& journal_;
+  store::Follower& follower_;
   std::unique_ptr<store::Store> store_;
 };
 

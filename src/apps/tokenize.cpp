@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/model_options.h"
-#include "apps/open_vocabulary.h"
 #include "apps/verbs.h"
 #include "tokenizer/encoder.h"
+#include "tokenizer/open_vocabulary.h"
 
 namespace sluice::apps {
 namespace {
@@ -52,7 +52,7 @@ int tokenize_batch(tokenizer::Encoder& encoder, tokenizer::EncodeOptions options
 }
 
 int tokenize(const Options& options) {
-  const auto vocabulary = open_vocabulary(options.model);
+  const auto vocabulary = tokenizer::open_vocabulary(options.model);
   if (!vocabulary.ok()) {
     fmt::print(stderr, "sluice tokenize: {}\n", vocabulary.error().message);
     return 1;

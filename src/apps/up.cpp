@@ -84,7 +84,7 @@ class Up {
   void on_stopped(int exit_code);
   void on_signal(int number);
   void drain();
-  void tell_gateway();
+  void tell_gateway(std::function<void()> done = [] {});
   void print_first_steps() const;
 
   const UpOptions options_;
@@ -152,15 +152,18 @@ core::Result<void> Up::start_engine() {
   return {};
 }
 
-void Up::tell_gateway() {
+// `done` when it knows.
+void Up::tell_gateway(std::function<void()> done) {
   const UpConfig config = make_up_config(options_, engine_key_, engine_);
-  gateway_->reload(config.gateway, config.secrets);
+  gateway_->reload(config.gateway, config.secrets,
+                   [this, done = std::move(done)] { loop_.post(done); });
 }
 
 void Up::on_ready(const net::Endpoint& endpoint) {
   engine_.endpoint = endpoint;
-  tell_gateway();
-  if (!std::exchange(announced_, true)) print_first_steps();
+  tell_gateway([this] {
+    if (!std::exchange(announced_, true)) print_first_steps();
+  });
 }
 
 void Up::on_lost(int64_t ready_in_ns) {

@@ -38,6 +38,14 @@ std::vector<std::string> names_of(const UpOptions& options) {
   return {default_model_name(options.serve)};
 }
 
+// Gateway and engine read a prompt alike, unless the engine has its chat template from elsewhere.
+std::string vocabulary_file_of(const ServedModelOptions& served) {
+  if (!served.chat_template.empty()) return "";
+  std::error_code fault;
+  const std::filesystem::path path = std::filesystem::absolute(served.model.model, fault);
+  return fault ? "" : path.string();
+}
+
 int64_t modified_unix_s(const std::string& path) {
   std::error_code fault;
   const auto time = std::filesystem::last_write_time(path, fault);
@@ -107,6 +115,7 @@ UpConfig make_up_config(const UpOptions& options, const std::string& engine_key,
     contract::Model model;
     model.id = name;
     model.created_unix_s = modified_unix_s(options.serve.served.model.model);
+    model.vocabulary_file = vocabulary_file_of(options.serve.served);
     snapshot.replicas.push_back(make_replica(options, engine, name, snapshot.models.size()));
     snapshot.models.push_back(std::move(model));
   }

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/admin_client.h"
 #include "apps/data_folder.h"
 #include "apps/model_options.h"
 #include "apps/verbs.h"
@@ -44,7 +45,22 @@ struct Options {
   std::string request;
 };
 
+// A gateway that runs there has the records of the last moments in its journal: asked for anything
+// of the store, it lets the store catch up first.
+void catch_up(const Options& options) {
+  auto access = read_admin_access(options.data_folder);
+  if (!access.ok()) return;
+  auto client = AdminClient::make(std::move(*access));
+  if (!client.ok()) return;
+  const auto asked = client->get("balances");
+  if (!asked.ok() || !asked->is_object()) return;  // it does not run
+  const int64_t behind = asked->value("records_behind", int64_t{0});
+  if (behind > 0)
+    fmt::print(stderr, "sluice usage: the store is still {} records behind the gateway\n", behind);
+}
+
 core::Result<std::unique_ptr<store::Database>> open_store(const Options& options) {
+  if (options.store.empty()) catch_up(options);
   store::StoreAddress address = store::embedded_store(options.data_folder);
   if (!options.store.empty()) address = TRY(store::parse_store_address(options.store));
   return store::open_database(address, store::OpenFor::kReports);

@@ -19,7 +19,7 @@ contract::RequestId id_of(int64_t request) {
 
 Books::Books(const World& world) : world_(world), limits_(world.clock) {
   const contract::Snapshot& snapshot = world.directory->snapshot();
-  limits_.apply(snapshot);
+  limits_.apply({world.directory, &snapshot});
   sets_ = {limits_.key_limits(snapshot.keys.front(), snapshot.projects.front()),
            limits_.model_limits(*world.model->model)};
 }

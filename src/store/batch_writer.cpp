@@ -135,22 +135,30 @@ core::Result<void> BatchWriter::load() {
       });
 }
 
-core::Result<WrittenBatch> BatchWriter::apply(std::span<const SequencedRecord> records) {
+core::Result<WrittenBatch> BatchWriter::apply(std::span<const SequencedRecord> records,
+                                              Commit commit) {
   if (records.empty()) return WrittenBatch{};
   ASSERT(records.front().sequence > applied_sequence_, "record {} after {}",
          records.front().sequence, applied_sequence_);
   TRY(translate(records, Duplicates::kUnlikely));
-  auto written = write(records.back().sequence);
+  auto written = write(records.back().sequence, commit);
   if (!written.ok() && written.error().code == core::ErrorCode::kInvalid) {
     const uint64_t applied_before = applied_sequence_;
     TRY(load());
     if (applied_sequence_ != applied_before) return followed_by_another(applied_before);
     TRY(translate(records, Duplicates::kLookedFor));
-    written = write(records.back().sequence);
+    written = write(records.back().sequence, commit);
   }
   if (!written.ok()) return written.error();
   applied_sequence_ = records.back().sequence;
   return rows_.written;
+}
+
+core::Result<void> BatchWriter::make_durable() {
+  TRY(database_->set_commit(Commit::kDurable));
+  const auto transaction = TRY(Transaction::begin_write(database_));
+  TRY(move_mark(applied_sequence_));  // something to write
+  return transaction->commit();
 }
 
 core::Result<void> BatchWriter::translate(std::span<const SequencedRecord> records,
@@ -271,7 +279,7 @@ core::Result<bool> BatchWriter::has_event(int64_t request) {
   return found;
 }
 
-core::Result<void> BatchWriter::write(uint64_t last_sequence) {
+core::Result<void> BatchWriter::write(uint64_t last_sequence, Commit commit) {
   for (const contract::RequestId id : rows_.opened) {
     const auto open = open_.find(id);
     if (open == open_.end() || open->second.stored) continue;
@@ -279,6 +287,7 @@ core::Result<void> BatchWriter::write(uint64_t last_sequence) {
     const auto& row = open->second.row;
     rows_.reservations.insert(rows_.reservations.end(), row.begin(), row.end());
   }
+  TRY(database_->set_commit(commit));
   const auto transaction = TRY(Transaction::begin_write(database_));
   TRY(database_->append(kEvents, rows_.events));
   TRY(database_->append(kLines, rows_.lines));

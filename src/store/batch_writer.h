@@ -45,7 +45,11 @@ class BatchWriter {
   // of them is in the database, or (where the connection broke at the end) all: this writer is of
   // no further use, a new one knows. kInvalid: a record that the ledger refuses, or somebody else
   // follows the same journal.
-  core::Result<WrittenBatch> apply(std::span<const SequencedRecord> records);
+  core::Result<WrittenBatch> apply(std::span<const SequencedRecord> records,
+                                   Commit commit = Commit::kDurable);
+
+  // What was applied with Commit::kLater is on the disk afterwards.
+  core::Result<void> make_durable();
 
  private:
   struct DayKey {
@@ -100,7 +104,7 @@ class BatchWriter {
                                                        const contract::Record& record);
   void post(const std::vector<TransferRow>& rows);
   core::Result<bool> has_event(int64_t request);
-  core::Result<void> write(uint64_t last_sequence);
+  core::Result<void> write(uint64_t last_sequence, Commit commit);
   core::Result<void> write_balance_changes();
   core::Result<void> write_changes();
   core::Result<void> write_totals();

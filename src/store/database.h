@@ -48,10 +48,19 @@ using Parameter = std::variant<int64_t, std::string_view>;
 using Parameters = std::initializer_list<Parameter>;
 using RowVisitor = std::function<void(const Row&)>;
 
+// When what is committed is on the disk.
+enum class Commit : uint8_t {
+  kDurable,  // when commit() returns, with all commits of this connection before it
+  kLater,    // kill -9 takes nothing; a power loss may take it, with all commits after it
+};
+
 class Database {
  public:
   virtual ~Database() = default;
   virtual const Dialect& dialect() const = 0;
+
+  // Of the transactions that begin from now on; kDurable from the start.
+  virtual core::Result<void> set_commit(Commit commit) = 0;
 
   // Parameters are $1, $2, … in the order of their first use. Gives the number of rows changed.
   virtual core::Result<int64_t> execute(std::string_view sql, Parameters parameters = {}) = 0;

@@ -1,20 +1,21 @@
 #include "store/follower.h"
 
-#include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "core/turns.h"
 #include "ledger/ledger.h"
 
 namespace sluice::store {
 namespace {
 
-// The thread runs when nobody else wants the core. Where the system does not allow it, it is a
-// thread like the others.
-void give_way_to_others() {
-  const sched_param parameters = {};
-  sched_setscheduler(0, SCHED_IDLE, &parameters);
+// Not the time that passes: while others want the core, a batch of few records takes long too.
+int64_t processor_time_ns() {
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return time.tv_sec * INT64_C(1'000'000'000) + time.tv_nsec;
 }
 
 }  // namespace
@@ -45,6 +46,8 @@ FollowerStatus Follower::status() const {
 
 bool Follower::wait_until_applied(uint64_t sequence, int64_t timeout_ns) {
   std::unique_lock lock(mutex_);
+  asked_ = true;
+  changed_.notify_all();
   return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] {
     return status_.store_open && status_.applied_sequence >= sequence;
   });
@@ -66,14 +69,8 @@ void Follower::stop() {
 }
 
 void Follower::run() {
-  give_way_to_others();
-  while (true) {
-    const Next next = step();
-    const int64_t pause_ns = next == Next::kAtOnce      ? 0
-                             : next == Next::kAfterPoll ? kPollIntervalNs
-                                                        : retry_ns_;
-    if (next == Next::kAfterRetry) retry_ns_ = std::min(2 * retry_ns_, kRetryMaxNs);
-    if (!wait(pause_ns)) return;
+  core::give_way();
+  while (wait(step())) {
   }
 }
 
@@ -84,13 +81,16 @@ Follower::Next Follower::step() {
     if (!opened.ok()) return failed(opened.error());
     copier_ = std::move(opened).value();
   }
-  const int64_t began_ns = clock_->now_ns();
-  const auto batch = copier_->copy(batch_records_);
+  const int64_t now_ns = clock_->now_ns();
+  const bool due = !durable_at_ns_ || now_ns - *durable_at_ns_ >= kDurableIntervalNs;
+  const int64_t began_ns = processor_time_ns();
+  const auto batch = copier_->copy(batch_records_, due ? Commit::kDurable : Commit::kLater);
   if (!batch.ok()) return failed(batch.error());
+  if (due) durable_at_ns_ = now_ns;
   const bool full = batch->records == batch_records_;
-  adapt(clock_->now_ns() - began_ns, full);
+  adapt(processor_time_ns() - began_ns, full);
   record(*batch);
-  if (const auto removed = journal_->remove_applied(batch->applied_sequence); !removed.ok())
+  if (const auto removed = journal_->remove_applied(batch->durable_sequence); !removed.ok())
     log_->warning("journal: {}", removed.error().message);
   if (const auto swept = sweep(); !swept.ok()) return failed(swept.error());
   return full ? Next::kAtOnce : Next::kAfterPoll;
@@ -98,6 +98,7 @@ Follower::Next Follower::step() {
 
 Follower::Next Follower::failed(const core::Error& error) {
   copier_ = nullptr;
+  durable_at_ns_.reset();
   const std::lock_guard lock(mutex_);
   if (status_.trouble != error.message)
     log_->error("store: {}; the journal keeps the records, trying again", error.message);
@@ -150,9 +151,16 @@ void Follower::adapt(int64_t took_ns, bool full) {
   }
 }
 
-bool Follower::wait(int64_t ns) {
+bool Follower::wait(Next next) {
+  const int64_t pause_ns = next == Next::kAtOnce      ? 0
+                           : next == Next::kAfterPoll ? kPollIntervalNs
+                                                      : retry_ns_;
+  if (next == Next::kAfterRetry) retry_ns_ = std::min(2 * retry_ns_, kRetryMaxNs);
   std::unique_lock lock(mutex_);
-  return !changed_.wait_for(lock, std::chrono::nanoseconds(ns), [&] { return stopping_; });
+  changed_.wait_for(lock, std::chrono::nanoseconds(pause_ns),
+                    [&] { return stopping_ || (asked_ && next == Next::kAfterPoll); });
+  asked_ = false;
+  return !stopping_;
 }
 
 }  // namespace sluice::store

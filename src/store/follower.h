@@ -2,8 +2,9 @@
 // applies batches for as long as there are records, and looks again every kPollIntervalNs.
 //
 // A database that is away costs nobody anything: the records wait in the journal, the follower
-// tries again at growing intervals, and status() says so. What it has applied is durable in the
-// database, and only then the journal may forget it.
+// tries again at growing intervals, and status() says so. Once in kDurableIntervalNs what it has
+// applied becomes durable in the database, and only then the journal may forget it: a flush of the
+// disk with each batch is what would hold up the threads that answer on the same core.
 //
 // At its start it also ends what an earlier start of this gateway has left open: once all of their
 // records are in the store, each reservation without an event gets one (ledger::lost_event) through
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -40,10 +42,11 @@ struct FollowerStatus {
 
 class Follower {
  public:
-  static constexpr int64_t kPollIntervalNs = 50'000'000;
+  static constexpr int64_t kPollIntervalNs = 250'000'000;  // or when somebody waits for a record
+  static constexpr int64_t kDurableIntervalNs = 1'000'000'000;
   static constexpr int64_t kRetryMinNs = 100'000'000;
   static constexpr int64_t kRetryMaxNs = 5'000'000'000;
-  // A batch takes as many records as fit into this time, between the two counts.
+  // A batch takes as many records as fit into this time of the processor, between the two counts.
   static constexpr int64_t kBatchTargetNs = 50'000'000;
   static constexpr int64_t kBatchRecordsMin = 256;
   static constexpr int64_t kBatchRecordsMax = 16'384;
@@ -79,7 +82,7 @@ class Follower {
   void record(const CopiedBatch& batch);
   core::Result<void> sweep();
   void adapt(int64_t took_ns, bool full);
-  bool wait(int64_t ns);  // false: stop
+  bool wait(Next next);  // false: stop
 
   const Options options_;
   Journal* journal_;
@@ -90,12 +93,14 @@ class Follower {
   std::unique_ptr<JournalCopier> copier_;
   int64_t batch_records_ = kBatchRecordsMin;
   int64_t retry_ns_ = kRetryMinNs;
-  uint64_t sweep_behind_ = 0;  // once this record is applied
+  std::optional<int64_t> durable_at_ns_;  // the last time
+  uint64_t sweep_behind_ = 0;             // once this record is applied
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   FollowerStatus status_;
   int64_t level_at_ns_ = 0;
+  bool asked_ = false;  // somebody waits
   bool stopping_ = false;
   std::thread thread_;
 };

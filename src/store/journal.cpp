@@ -19,6 +19,7 @@
 
 #include "contract/record_codec.h"
 #include "core/assert.h"
+#include "core/turns.h"
 #include "store/journal_recovery.h"
 #include "store/segment.h"
 
@@ -221,6 +222,7 @@ void Journal::Impl::prepare_spare() {
 }
 
 void Journal::Impl::flush_until_closed() {
+  core::wake_without_haste();
   std::unique_lock lock(wake_mutex);
   while (!wake.wait_for(lock, std::chrono::nanoseconds(kFlushIntervalNs), [&] { return closed; })) {
     (void)flush();  // append() and trouble() tell

@@ -13,7 +13,7 @@ core::Result<std::unique_ptr<JournalCopier>> JournalCopier::open(const StoreAddr
       new JournalCopier(std::move(store), std::move(writer), std::move(reader)));
 }
 
-core::Result<CopiedBatch> JournalCopier::copy(int64_t records_max) {
+core::Result<CopiedBatch> JournalCopier::copy(int64_t records_max, Commit commit) {
   records_.clear();
   while (static_cast<int64_t>(records_.size()) < records_max) {
     const auto next = TRY(reader_->next());
@@ -22,9 +22,14 @@ core::Result<CopiedBatch> JournalCopier::copy(int64_t records_max) {
     if (!record.ok()) return record.error().within(fmt::format("record {}", next->sequence));
     records_.push_back({next->sequence, std::move(record).value()});
   }
-  const WrittenBatch written = TRY(writer_->apply(records_));
+  const WrittenBatch written = TRY(writer_->apply(records_, commit));
+  if (commit == Commit::kDurable && durable_sequence_ < writer_->applied_sequence()) {
+    if (records_.empty()) TRY(writer_->make_durable());
+    durable_sequence_ = writer_->applied_sequence();
+  }
   return CopiedBatch{.records = static_cast<int64_t>(records_.size()),
                      .applied_sequence = writer_->applied_sequence(),
+                     .durable_sequence = durable_sequence_,
                      .written = written};
 }
 

@@ -18,6 +18,7 @@ namespace sluice::store {
 struct CopiedBatch {
   int64_t records = 0;
   uint64_t applied_sequence = 0;
+  uint64_t durable_sequence = 0;  // of these, what a power loss leaves in the store
   WrittenBatch written;
 };
 
@@ -31,8 +32,9 @@ class JournalCopier {
   static core::Result<std::unique_ptr<JournalCopier>> open(const StoreAddress& address,
                                                            const Source& source);
 
-  // At most `records_max` of the records that are durable. Of no further use after an error.
-  core::Result<CopiedBatch> copy(int64_t records_max);
+  // At most `records_max` of the records that are durable in the journal. With Commit::kDurable all
+  // that was copied before is on the store's disk too. Of no further use after an error.
+  core::Result<CopiedBatch> copy(int64_t records_max, Commit commit = Commit::kDurable);
 
   // Of this gateway, begun before its start `start`, without an event in the store.
   core::Result<std::vector<contract::Reservation>> left_open_before(uint64_t start);
@@ -46,6 +48,7 @@ class JournalCopier {
   std::unique_ptr<BatchWriter> writer_;
   std::unique_ptr<JournalReader> reader_;
   std::vector<SequencedRecord> records_;
+  uint64_t durable_sequence_ = 0;  // as far as this copier knows
 };
 
 }  // namespace sluice::store

@@ -28,6 +28,7 @@ using testing::HasSubstr;
 
 class MemoryUsage final : public UsageSource {
  public:
+  int64_t catch_up() override { return behind; }
   core::Result<std::vector<UsageRow>> usage(const UsageQuery& query) override {
     last_query = query;
     UsageRow row{.group = {}, .requests = 3, .amount = {1'500'000'000}, .cost = {}};
@@ -49,6 +50,7 @@ class MemoryUsage final : public UsageSource {
     return found;
   }
   UsageQuery last_query;
+  std::atomic<int64_t> behind = 0;
   std::vector<contract::BalanceChange> earlier_changes;
   std::atomic<bool> away = false;
 };
@@ -376,6 +378,12 @@ TEST_F(AdminApiTest, UsageIsGroupedAndAStoreThatIsAwayIsSaid) {
   EXPECT_EQ(usage.body["data"][0]["amount"], "1.5");
   EXPECT_EQ(usage_->last_query.from_unix_s, 86400);
   EXPECT_EQ(call(Method::kGet, "usage?group_by=color").status, 400);
+  for (const char* path : {"usage", "balances", "balances/admin"}) {
+    usage_->behind = 0;
+    EXPECT_EQ(call(Method::kGet, path).body["records_behind"], 0) << path;
+    usage_->behind = 7;
+    EXPECT_EQ(call(Method::kGet, path).body["records_behind"], 7) << path;
+  }
   const Answer away = call(Method::kGet, "changes?after=0");
   EXPECT_EQ(away.status, 200) << "generation 0 is where this process began";
 }

@@ -62,6 +62,13 @@ void EdgeRecords::expect_balanced() {
   EXPECT_TRUE(ledger.open_reservations().empty());
 }
 
+int64_t quantity(const contract::UsageEvent& event, contract::Unit unit) {
+  int64_t sum = 0;
+  for (const contract::UsageLine& line : event.lines)
+    if (line.unit == unit && line.side != contract::LineSide::kCostOnly) sum += line.quantity;
+  return sum;
+}
+
 contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
   contract::Snapshot snapshot;
   snapshot.generation = 1;
@@ -106,7 +113,7 @@ contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
 
 Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits server_limits,
            EdgeDoors doors) {
-  limits_.apply(snapshot);
+  limits_.apply(std::make_shared<contract::Snapshot>(snapshot));
   texts_.update(snapshot);
   table_ = RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), nullptr, {});
   thread_.run([&] {
@@ -149,7 +156,7 @@ Edge::~Edge() {
 
 void Edge::update(contract::Snapshot snapshot) {
   snapshot.generation = table_->directory().generation() + 1;
-  limits_.apply(snapshot);
+  limits_.apply(std::make_shared<contract::Snapshot>(snapshot));
   texts_.update(snapshot);
   table_ =
       RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), table_.get(), {});

@@ -58,6 +58,9 @@ inline constexpr char kAnswer[] =
 // One tenant, one project, key_1 for kSecret; model "m" with a replica per upstream, r0, r1 …
 contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams);
 
+// Of all lines of the event.
+int64_t quantity(const contract::UsageEvent& event, contract::Unit unit);
+
 // Of GatewayOptions.
 struct EdgeDoors {
   std::string guest_key = {};

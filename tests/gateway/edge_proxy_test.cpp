@@ -43,13 +43,6 @@ constexpr char kUsage[] =
     "data: {\"id\":\"c-1\",\"created\":1,\"choices\":[],\"usage\":{\"prompt_tokens\":9,"
     "\"completion_tokens\":2,\"total_tokens\":11}}\n\n";
 
-int64_t quantity(const contract::UsageEvent& event, Unit unit) {
-  int64_t sum = 0;
-  for (const contract::UsageLine& line : event.lines)
-    if (line.unit == unit && line.side != contract::LineSide::kCostOnly) sum += line.quantity;
-  return sum;
-}
-
 TEST(EdgeProxy, AWholeAnswerPassesAndIsBilled) {
   ServerThread upstream(
       [](const Request&, Responder responder) { send_json(responder, 200, kAnswer); });

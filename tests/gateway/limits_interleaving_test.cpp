@@ -239,7 +239,7 @@ TEST(LimitsInterleaving, ABalanceThatIsToppedUpMeanwhile) {
   constexpr int64_t kBalance = 10;
   Explorer explorer;
   BalanceWord<ExploredWords> word;
-  word.add(kBalance);
+  word.begin(kBalance);
   for (const Life& life : {Life{6, 2}, Life{7, 8}}) {
     explorer.add_thread({[&word, life](Local& local) {
                            if (word.reserve(life.cost)) local.held = life.cost;

@@ -27,7 +27,7 @@ struct World {
   Limits& model() { return snapshot.models[0].limits; }
 
   std::vector<LimitName> apply() {
-    auto uncounted = table.apply(snapshot);
+    auto uncounted = table.apply(std::make_shared<contract::Snapshot>(snapshot));
     sets = {table.key_limits(snapshot.keys[0], snapshot.projects[0]),
             table.model_limits(snapshot.models[0])};
     return uncounted;
@@ -252,13 +252,20 @@ TEST(LimitsSet, APrepaidBalance) {
   world.snapshot.tenants[0].prepaid = true;
   const LimitName name = {LimitObject::kTenant, "acme", Dimension::kBalance};
   EXPECT_EQ(world.apply(), std::vector{name});
-  const auto refused = world.reserve({.money_max = {1}});
+  const auto unknown = world.reserve({.money_max = {1}});
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().kind, LimitRefusal::Kind::kNotKnownYet);
+  EXPECT_EQ(unknown.error().retry_after_ns, kSecondNs);
+  EXPECT_TRUE(world.reserve({}).ok()) << "what costs nothing passes";
+  EXPECT_TRUE(world.table.top_up("acme", {5})) << "the records have it too";
+  EXPECT_EQ(world.table.balance("acme"), std::nullopt);
+  world.table.restore({{name, 0, 70}});
+  EXPECT_EQ(world.table.balance("acme"), NanoMoney{70});
+  const auto refused = world.reserve({.money_max = {71}});
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind, LimitRefusal::Kind::kInsufficientQuota);
   EXPECT_EQ(refused.error().dimension, Dimension::kBalance);
   EXPECT_EQ(refused.error().retry_after_ns, std::nullopt);
-  EXPECT_TRUE(world.reserve({}).ok()) << "what costs nothing passes";
-  world.table.restore({{name, 0, 70}});
   EXPECT_TRUE(world.table.top_up("acme", {30}));
   EXPECT_FALSE(world.table.top_up("other", {30}));
   auto reserved = world.reserve({.money_max = {100}});
@@ -347,7 +354,7 @@ TEST(LimitsSet, ForeignNumbersOverflowNothing) {
                  .tokens_per_minute = INT64_MAX,
                  .tokens_per_day = INT64_MAX,
                  .money_per_month = NanoMoney{INT64_MAX}};
-  world.apply();
+  world.table.restore({{world.apply().front(), 0, 0}});
   for (int i = 0; i < 100; ++i) {
     auto reserved = world.reserve({});
     ASSERT_TRUE(reserved.ok());

@@ -39,7 +39,7 @@ contract::Snapshot one_key_with(const contract::Limits& limits) {
 
 struct World {
   explicit World(const contract::Limits& limits) : snapshot(one_key_with(limits)) {
-    table.apply(snapshot);
+    table.apply(std::make_shared<contract::Snapshot>(snapshot));
     sets = {table.key_limits(snapshot.keys[0], snapshot.projects[0]),
             table.model_limits(snapshot.models[0])};
   }
@@ -107,7 +107,7 @@ TEST(LimitsThreads, NothingIsLostWhileLimitsChange) {
     if (thread == 0) {
       for (int i = 0; i < 200; ++i) {
         world.snapshot.keys[0].limits.tokens_per_minute = i % 2 == 0 ? 50'000 : 10'000'000;
-        world.table.apply(world.snapshot);
+        world.table.apply(std::make_shared<contract::Snapshot>(world.snapshot));
       }
       return;
     }

@@ -105,6 +105,24 @@ TEST(EdgePrompts, WhereTheEstimateWouldDecideThePromptIsCounted) {
   }
 }
 
+// Nobody says what the answer has used: its prompt is billed as the model's vocabulary counts it.
+TEST(EdgePrompts, APromptThatNoReplicaStatesIsCounted) {
+  const TinyModelFile file;
+  ServerThread upstream([](const Request&, Responder responder) {
+    const net::Header headers[] = {{"Content-Type", "application/json"}};
+    responder.send(200, headers, R"({"choices":[{"message":{"content":"a"}}]})");
+  });
+  for (const bool known : {false, true}) {
+    contract::Snapshot snapshot = edge_snapshot({upstream.port()});
+    snapshot.models[0].context_tokens = 0;
+    Edge edge(known ? with_vocabulary(snapshot, file) : snapshot);
+    EXPECT_EQ(edge.post(TinyModelFile::chat(50)).status, 200);
+    const contract::UsageEvent event = edge.records().events(1)[0];
+    EXPECT_EQ(event.outcome, contract::Outcome::kCompleteUsageMissing);
+    EXPECT_EQ(quantity(event, contract::Unit::kPromptToken) == 51, known);
+  }
+}
+
 // An engine has told of the pages of a prompt: requests that begin so go there, by token ids.
 TEST(EdgePrompts, RequestsGoWhereTheirPagesAre) {
   const TinyModelFile file;

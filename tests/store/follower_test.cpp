@@ -97,6 +97,21 @@ TEST_P(FollowerTest, AFollowerGoesOnWhereTheLastOneStopped) {
   expect_books_right();
 }
 
+// The journal may forget what the store has on its disk, and that comes without more records.
+TEST_P(FollowerTest, TheJournalForgetsWhatIsDurableInTheStore) {
+  const auto journal = open_journal(1 << 20);
+  const auto follower = follow(journal.get());
+  RecordStream stream({.seed = 17});
+  for (int64_t round = 0; round < 4; ++round) {
+    append_stream(journal.get(), stream, 3000);
+    wait_for_all(journal.get(), follower.get());
+  }
+  const int64_t until_ns = clock_.now_ns() + kPatienceNs;
+  while (journal->bytes() > (2 << 20) && clock_.now_ns() < until_ns)
+    follower->wait_until_applied(UINT64_MAX, 20'000'000);
+  EXPECT_LE(journal->bytes(), 2 << 20) << "the segment in use and a spare one";
+}
+
 TEST_P(FollowerTest, RequestsOfAnEarlierStartAreGivenBack) {
   uint64_t first_start = 0;
   {

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 
-from http_exchange import exchange, post_json
+from http_exchange import DEADLINE_S, exchange, post_json
 from running_gateway import RunningGateway
 from running_server import binary
 
@@ -124,25 +125,8 @@ admin = true
 """
 
 
-class BalanceTest(unittest.TestCase):
-    def test_a_top_up_repeated_in_a_later_life_is_made_once(self):
-        change = {"id": "t-1", "amount": "2.50"}
-        with tempfile.TemporaryDirectory() as folder:
-            for status in (201, 200, 200):
-                gateway = RunningGateway(OBJECTS, folder)
-                top_up = gateway.admin("POST", "balances/acme/top-ups", change)
-                self.assertEqual((top_up[0], top_up[1]["amount"]), (status, "2.5"))
-                other = gateway.admin("POST", "balances/acme/top-ups", {**change, "amount": "3"})
-                self.assertEqual((other[0], other[1]["error"]["code"]), (409, "id_taken"))
-                gateway.process.kill()
-                gateway.process.wait()
-                gateway.process.stdout.close()
-            with RunningGateway(OBJECTS, folder) as gateway:
-                self.assertEqual(gateway.admin("GET", "balances/acme")[1]["available"], "2.5")
-
-
-    def test_a_tenant_that_becomes_prepaid_has_what_was_paid_just_before(self):
-        objects = """
+# What its one replica would answer costs something; it never does.
+PRICED_MODEL = """
 [[pools]]
 id = "here"
 place = "local"
@@ -159,7 +143,41 @@ version = 1
 side = "sale"
 output_per_million = "1000"
 """
-        with RunningGateway(objects) as gateway:
+
+
+class BalanceTest(unittest.TestCase):
+    def test_a_top_up_repeated_in_a_later_life_is_made_once(self):
+        change = {"id": "t-1", "amount": "2.50"}
+        with tempfile.TemporaryDirectory() as folder:
+            for status in (201, 200, 200):
+                gateway = RunningGateway(OBJECTS, folder)
+                top_up = gateway.admin("POST", "balances/acme/top-ups", change)
+                self.assertEqual((top_up[0], top_up[1]["amount"]), (status, "2.5"))
+                other = gateway.admin("POST", "balances/acme/top-ups", {**change, "amount": "3"})
+                self.assertEqual((other[0], other[1]["error"]["code"]), (409, "id_taken"))
+                gateway.process.kill()
+                gateway.process.wait()
+                gateway.process.stdout.close()
+            with RunningGateway(OBJECTS, folder) as gateway:
+                self.assertEqual(gateway.admin("GET", "balances/acme")[1]["available"], "2.5")
+
+    def ask(self, gateway: RunningGateway, secret: str) -> tuple[int, bytes]:
+        """Status and body of a request that costs something."""
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+        port = int(gateway.url.rsplit(":", 1)[1])
+        text = post_json("/v1/chat/completions", body, f"Authorization: Bearer {secret}")
+        status, _, answer = exchange(port, text)
+        return status, answer
+
+    def ask_until_known(self, gateway: RunningGateway, secret: str) -> tuple[int, bytes]:
+        deadline = time.monotonic() + DEADLINE_S
+        while b"not known yet" in (answer := self.ask(gateway, secret))[1]:
+            self.assertEqual(answer[0], 503)
+            assert time.monotonic() < deadline, "the balance becomes known"
+        return answer
+
+    def test_a_tenant_that_becomes_prepaid_has_what_was_paid_just_before(self):
+        with RunningGateway(PRICED_MODEL) as gateway:
             for tenant in ("poor", "rich"):
                 gateway.admin("POST", "tenants", {"id": tenant})
                 gateway.admin("POST", "projects", {"id": tenant, "tenant": tenant})
@@ -171,13 +189,28 @@ output_per_million = "1000"
                     self.assertEqual(paid[0], 201)
                 changed = gateway.admin("PATCH", f"tenants/{tenant}", {"prepaid": True})
                 self.assertEqual(changed[0], 200)
-                body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-                port = int(gateway.url.rsplit(":", 1)[1])
-                status, _, answer = exchange(
-                    port, post_json("/v1/chat/completions", body, f"Authorization: Bearer {secret}")
-                )
+                status, answer = self.ask_until_known(gateway, secret)
                 refused = status == 429 and b"insufficient_quota" in answer
                 self.assertEqual(refused, tenant == "poor", answer)
+
+    def test_a_balance_is_unknown_until_the_store_answers(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with RunningGateway(PRICED_MODEL, folder) as gateway:
+                gateway.admin("POST", "tenants", {"id": "rich", "prepaid": True})
+                gateway.admin("POST", "projects", {"id": "rich", "tenant": "rich"})
+                secret = gateway.admin("POST", "keys", {"project": "rich"})[1]["secret"]
+                change = {"id": "t", "amount": "1"}
+                self.assertEqual(gateway.admin("POST", "balances/rich/top-ups", change)[0], 201)
+                self.assertNotEqual(self.ask_until_known(gateway, secret)[0], 429)
+            store = pathlib.Path(folder, "data", "store.db")
+            away = store.rename(store.with_name("away"))
+            store.mkdir()  # a folder where the file should be
+            with RunningGateway(PRICED_MODEL, folder) as gateway:
+                status, answer = self.ask(gateway, secret)
+                self.assertEqual((status, b"not known yet" in answer), (503, True), answer)
+                store.rmdir()
+                away.rename(store)
+                self.assertNotEqual(self.ask_until_known(gateway, secret)[0], 429)
 
 
 class OpenApiTest(unittest.TestCase):

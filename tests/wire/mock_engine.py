@@ -36,11 +36,12 @@ def work_of(number: int, kind: str) -> Work:
 FATES_OF_WHOLE = {
     "no usage": 50, "status 500": 40, "status 503": 20, "status 429": 15, "status 400": 25,
     "cut before": 40, "cut within": 30, "no HTTP": 10, "error in 200": 10, "slow": 30,
+    "silent": 4,
 }  # fmt: skip
 FATES_OF_STREAM = {
     "no usage": 50, "status 500": 30, "status 503": 15, "status 429": 10, "cut before": 30,
     "cut within": 60, "error event": 30, "usage, then error": 20, "no end": 20, "stalls": 1,
-    "slow": 30,
+    "slow": 30, "silent": 4, "silent behind its head": 4,
 }  # fmt: skip
 
 
@@ -121,6 +122,8 @@ class Engine:
             return refuse(transport, int(fate.split()[1]))
         if fate == "cut before":
             return transport.abort()
+        if fate == "silent":
+            await asyncio.sleep(3600)
         if fate == "slow":
             await asyncio.sleep(self.chance.random() * 0.2)
         if streams:
@@ -134,6 +137,8 @@ class Engine:
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
             b"\r\n"
         )
+        if fate == "silent behind its head":
+            await asyncio.sleep(3600)
         breaks_at = self.chance.randrange(resumed, work.output + 1)
         for i in range(resumed, work.output):
             if i == breaks_at and fate == "cut within":

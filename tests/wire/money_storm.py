@@ -219,7 +219,8 @@ class Storm:
             config += text.replace("[replicas.speed]", SECRETS_OF_ENGINES + "[replicas.speed]")
         if "real" in self.engines:
             config += '[[models]]\nid = "real"\ncontext_tokens = 2048\nmax_tokens_default = 4\n'
-        lines = f'threads = 2\naccess_log_file = "{self.folder}/access"\n{self.store_line}'
+        lines = (f'threads = 2\nresponse_timeout_s = 5\n'
+                 f'access_log_file = "{self.folder}/access"\n{self.store_line}')  # fmt: skip
         return RunningGateway(config, str(self.folder), lines)
 
     # ---- deaths -------------------------------------------------------------------------------

@@ -262,6 +262,38 @@ class Answers(unittest.TestCase):
             self.assertEqual(ask(server, "A: " + "a" * (rest + 1)), 431)
 
 
+class Meter(unittest.TestCase):
+    def test_usage_knows_of_an_answer_as_soon_as_it_has_ended(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with RunningServer(*SMALL, verb="up", folder=folder) as server:
+                for count in range(1, 6):
+                    self.assertEqual(ask(server), 200)
+                    told = sluice("usage", "--data-folder", folder, "-o", "json")
+                    self.assertEqual((told.stderr, told.returncode), ("", 0))
+                    self.assertEqual(json.loads(told.stdout)[0]["requests"], count)
+
+    def test_the_prompt_of_an_answer_that_is_left_has_as_many_tokens_as_the_engine_says(self):
+        messages = [{"role": "user", "content": "Why is the sky blue?"}]
+        question = {"model": NAME, "messages": messages, "max_tokens": 2}
+        with tempfile.TemporaryDirectory() as folder:
+            with RunningServer(*SMALL, verb="up", folder=folder) as server:
+                answer = json.loads(exchange(server.port, post_json(CHAT, question))[2])
+                left = question | {"max_tokens": 4000, "stream": True, "ignore_eos": True}
+                client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE_S)
+                client.request("POST", CHAT, json.dumps(left))
+                stream = client.getresponse()
+                stream.readline()
+                request = stream.headers["x-request-id"]
+                stream.close()
+                client.close()
+                show = ("usage", "show", request, "--data-folder", folder, "-o", "json")
+                wait_until(lambda: sluice(*show).returncode == 0, "the event")
+                event = json.loads(sluice(*show).stdout)
+        self.assertEqual(event["outcome"], "client_abort")
+        prompt = sum(line["quantity"] for line in event["lines"] if "prompt" in line["unit"])
+        self.assertEqual(prompt, answer["usage"]["prompt_tokens"])
+
+
 class Chat(unittest.TestCase):
     def chat(self, server, *words: str, text: str | None = None) -> subprocess.CompletedProcess:
         command = [binary(), "chat", "--url", server.url, "--max-tokens", "8", *words]

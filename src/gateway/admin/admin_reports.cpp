@@ -68,11 +68,31 @@ std::vector<contract::ChangeRecord> changes_since(const SnapshotKeeper& keeper, 
   return found;
 }
 
-std::string usage_json(const std::vector<UsageRow>& rows, const std::vector<UsageGroup>& groups) {
+// What the store said, and how many records it missed then.
+template <typename T>
+struct Caught {
+  T said;
+  int64_t records_behind = 0;
+};
+template <typename T>
+void ask_caught_up(AdminContext& context, const AdminCall& call,
+                   std::function<core::Result<T>(UsageSource&)> ask,
+                   std::function<void(const net::Responder&, const Caught<T>&)> answer) {
+  ask_store<Caught<T>>(
+      context, call,
+      [ask = std::move(ask)](UsageSource& source) -> core::Result<Caught<T>> {
+        const int64_t records_behind = source.catch_up();
+        return Caught<T>{TRY(ask(source)), records_behind};
+      },
+      std::move(answer));
+}
+
+std::string usage_json(const Caught<std::vector<UsageRow>>& caught,
+                       const std::vector<UsageGroup>& groups) {
   api::JsonWriter out;
   out.begin_object();
   out.key("object").string("list").key("data").begin_array();
-  for (const UsageRow& row : rows) {
+  for (const UsageRow& row : caught.said) {
     out.begin_object();
     for (size_t i = 0; i < groups.size() && i < row.group.size(); ++i)
       out.key(kGroupNames[static_cast<size_t>(groups[i])]).string(row.group[i]);
@@ -83,16 +103,15 @@ std::string usage_json(const std::vector<UsageRow>& rows, const std::vector<Usag
     out.key("cost").string(contract::to_text(row.cost));
     out.end_object();
   }
-  out.end_array().end_object();
+  out.end_array().key("records_behind").integer(caught.records_behind).end_object();
   return out.take();
 }
 
+// Inside an object.
 void append_balance(const Balance& balance, api::JsonWriter* out) {
-  out->begin_object();
   out->key("tenant").string(balance.tenant);
   out->key("available").string(contract::to_text(balance.available));
   out->key("reserved").string(contract::to_text(balance.reserved));
-  out->end_object();
 }
 
 std::optional<std::vector<UsageGroup>> read_groups(const AdminCall& call) {
@@ -303,21 +322,25 @@ void list_usage(AdminContext& context, AdminCall& call) {
   auto groups = read_groups(call);
   if (!groups) return;
   query.group_by = *groups;
-  ask_store<std::vector<UsageRow>>(
+  ask_caught_up<std::vector<UsageRow>>(
       context, call, [query](UsageSource& source) { return source.usage(query); },
-      [groups = std::move(*groups)](const net::Responder& responder, const auto& rows) {
-        reply_json(responder, 200, usage_json(rows, groups));
+      [groups = std::move(*groups)](const net::Responder& responder, const auto& caught) {
+        reply_json(responder, 200, usage_json(caught, groups));
       });
 }
 
 void list_balances(AdminContext& context, AdminCall& call) {
-  ask_store<std::vector<Balance>>(
+  ask_caught_up<std::vector<Balance>>(
       context, call, [](UsageSource& source) { return source.balances(""); },
-      [](const net::Responder& responder, const auto& balances) {
+      [](const net::Responder& responder, const auto& caught) {
         api::JsonWriter out;
         out.begin_object().key("object").string("list").key("data").begin_array();
-        for (const Balance& balance : balances) append_balance(balance, &out);
-        out.end_array().end_object();
+        for (const Balance& balance : caught.said) {
+          out.begin_object();
+          append_balance(balance, &out);
+          out.end_object();
+        }
+        out.end_array().key("records_behind").integer(caught.records_behind).end_object();
         reply_json(responder, 200, out.take());
       });
 }
@@ -325,13 +348,14 @@ void list_balances(AdminContext& context, AdminCall& call) {
 void get_balance(AdminContext& context, AdminCall& call) {
   if (context.options.keeper.directory()->find_tenant(call.id) == nullptr)
     return reply(call, AdminError{404, "not_found", fmt::format("no tenant '{}'", call.id)});
-  ask_store<std::vector<Balance>>(
+  ask_caught_up<std::vector<Balance>>(
       context, call, [tenant = call.id](UsageSource& source) { return source.balances(tenant); },
-      [tenant = call.id](const net::Responder& responder, const auto& balances) {
+      [tenant = call.id](const net::Responder& responder, const auto& caught) {
+        const Balance none = {.tenant = tenant, .available = {}, .reserved = {}};
         api::JsonWriter out;
-        append_balance(balances.empty() ? Balance{.tenant = tenant, .available = {}, .reserved = {}}
-                                        : balances.front(),
-                       &out);
+        out.begin_object();
+        append_balance(caught.said.empty() ? none : caught.said.front(), &out);
+        out.key("records_behind").integer(caught.records_behind).end_object();
         reply_json(responder, 200, out.take());
       });
 }

@@ -17,6 +17,7 @@ using contract::Problems;
 using contract::Value;
 
 constexpr int32_t kThreadsMax = 256;
+constexpr int32_t kResponseTimeoutMaxS = 86'400;
 constexpr std::string_view kSnapshotLists[] = {"tenants",  "projects", "keys",  "pools",
                                                "replicas", "models",   "prices"};
 constexpr std::string_view kSections[] = {"gateway",   "tls",     "admin",
@@ -143,6 +144,7 @@ class ConfigReader {
       config().listen.push_back({.host = "127.0.0.1", .port = 8080});
     }
     section.integer("threads", 1, kThreadsMax, &config().threads);
+    section.integer("response_timeout_s", 1, kResponseTimeoutMaxS, &config().response_timeout_s);
     section.text("data_folder", &config().data_folder);
     if (config().data_folder.empty())
       section.add("data_folder", "must name a folder: journal, snapshot and database lie there");

@@ -42,6 +42,9 @@ struct Balance {
 class UsageSource {
  public:
   virtual ~UsageSource() = default;
+  // Waits until usage() and balances() know what was recorded before the call, but not for long.
+  // Returns how many records they still miss.
+  virtual int64_t catch_up() = 0;
   virtual core::Result<std::vector<UsageRow>> usage(const UsageQuery& query) = 0;
   // Of one tenant, or of all.
   virtual core::Result<std::vector<Balance>> balances(const std::string& tenant) = 0;

@@ -22,6 +22,16 @@ char check_character(std::string_view digits) {
   return kDigits[sum % kPrime];
 }
 
+constexpr std::array<int8_t, 256> kHexValues = [] {
+  std::array<int8_t, 256> values = {};
+  values.fill(-1);
+  for (int digit = 0; digit < 16; ++digit) {
+    constexpr std::string_view kHex = "0123456789abcdef";
+    values[static_cast<uint8_t>(kHex[static_cast<size_t>(digit)])] = static_cast<int8_t>(digit);
+  }
+  return values;
+}();
+
 }  // namespace
 
 std::string make_secret(std::span<const uint8_t, kSecretRandomBytes> random) {
@@ -67,12 +77,9 @@ core::Result<KeyDigest> digest_from_hex(std::string_view text) {
   if (text.size() != 2 * digest.bytes.size())
     return core::invalid("a hash of {} hexadecimal digits, must be {}", text.size(),
                          2 * digest.bytes.size());
-  const auto value = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-  };
   for (size_t i = 0; i < digest.bytes.size(); ++i) {
-    const int high = value(text[2 * i]);
-    const int low = value(text[2 * i + 1]);
+    const int high = kHexValues[static_cast<uint8_t>(text[2 * i])];
+    const int low = kHexValues[static_cast<uint8_t>(text[2 * i + 1])];
     if (high < 0 || low < 0) return core::invalid("a hash with '{}'", text.substr(2 * i, 2));
     digest.bytes[i] = static_cast<uint8_t>(high << 4 | low);
   }

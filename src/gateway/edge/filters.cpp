@@ -216,13 +216,17 @@ NanoMoney money_max(const Exchange& exchange, const Demand& demand) {
 Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
   LoopMetrics& metrics = exchange.gateway.options().metrics;
   metrics.limits_refused[static_cast<size_t>(refusal.dimension)].add();
-  const bool may_pass = refusal.kind == LimitRefusal::Kind::kRateLimitExceeded;
   std::vector<net::OwnedHeader> headers;
   if (refusal.retry_after_ns) add_retry_after(*refusal.retry_after_ns, &headers);
-  return refuse(exchange,
-                may_pass ? api::rate_limit_exceeded(refusal.message)
-                         : api::insufficient_quota(refusal.message),
-                headers);
+  switch (refusal.kind) {
+    case LimitRefusal::Kind::kRateLimitExceeded:
+      return refuse(exchange, api::rate_limit_exceeded(refusal.message), headers);
+    case LimitRefusal::Kind::kInsufficientQuota:
+      return refuse(exchange, api::insufficient_quota(refusal.message), headers);
+    case LimitRefusal::Kind::kNotKnownYet:
+      return refuse(exchange, api::overloaded(refusal.message, 0), headers);
+  }
+  ASSERT(false, "refusal {}", static_cast<int>(refusal.kind));
 }
 
 PromptSize prompt_size(const Exchange& exchange) {

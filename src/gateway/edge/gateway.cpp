@@ -22,6 +22,13 @@ bool is_own_origin(std::string_view origin) {
   return host == "localhost" || host == "127.0.0.1" || host == "::1";
 }
 
+// It was sent, no replica has said how long it is, and nobody has counted it.
+bool has_unstated_prompt(const Exchange& exchange) {
+  return !exchange.attempts.empty() && !exchange.prompt_tokens && !exchange.count_failed &&
+         std::none_of(exchange.attempts.begin(), exchange.attempts.end(),
+                      [](const Attempt& attempt) { return attempt.usage.has_value(); });
+}
+
 }  // namespace
 
 std::shared_ptr<PromptEstimate> Estimates::prompts_of(std::string_view model) {
@@ -256,6 +263,7 @@ bool Gateway::end(Exchange& exchange, contract::Outcome outcome, int status) {
   // Who is not known has no account: nothing is written of it.
   bool kept = true;
   if (exchange.key != nullptr) {
+    if (has_unstated_prompt(exchange)) prompts_.count_small(exchange);
     fill_event(exchange, {.outcome = outcome, .status = status, .now_ns = now, .target_met = met},
                &event_);
     kept = options_.records.append(event_);
@@ -349,7 +357,7 @@ void Gateway::tick_one(Exchange& exchange, int64_t now) {
                           api::upstream_timeout("the request took too long"));
   }
   if (exchange.state == Exchange::State::kSent && exchange.flight.in_flight() && !exchange.paused &&
-      now > exchange.flight.stall_deadline_ns() &&
+      now > exchange.flight.stall_deadline_ns(limits.response_timeout_ns) &&
       now > std::max(exchange.arrived_ns, exchange.last_token_ns) + limits.stall_least_ns)
     return upstream_stalled(exchange);
   if (exchange.state != Exchange::State::kWaiting) return;

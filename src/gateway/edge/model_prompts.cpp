@@ -34,11 +34,17 @@ const std::string& ModelPrompts::engine_body(const Exchange& exchange) {
   return body_;
 }
 
+void ModelPrompts::count_small(Exchange& exchange) {
+  Row* const row = row_of(exchange);
+  if (row == nullptr || exchange.asked.text_bytes > kTextBytesMax) return;
+  exchange.prompt_tokens = row->reader->count(exchange.kind, engine_body(exchange));
+}
+
 ModelPrompts::Counting ModelPrompts::count(Exchange& exchange, Counted done) {
   Row* const row = row_of(exchange);
   if (row == nullptr) return Counting::kImpossible;
   if (exchange.asked.text_bytes <= kTextBytesMax) {
-    exchange.prompt_tokens = row->reader->count(exchange.kind, engine_body(exchange));
+    count_small(exchange);
     return exchange.prompt_tokens ? Counting::kDone : Counting::kImpossible;
   }
   if (counter_ == nullptr) counter_ = std::make_unique<PromptCounter>(clock_);

@@ -32,6 +32,8 @@ class ModelPrompts {
   };
   using Counted = std::function<void(std::optional<int64_t> tokens)>;
   Counting count(Exchange& exchange, Counted done);
+  // At once or not at all.
+  void count_small(Exchange& exchange);
 
   // Appends the hashes of the prompt's leading pages to exchange.chain and sets its block_tokens,
   // and prompt_tokens where that was the whole prompt. False: only its bytes are known.

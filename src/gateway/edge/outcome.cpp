@@ -23,11 +23,12 @@ ledger::Quantities stated(const api::RelayedUsage& usage, int64_t resumed_tokens
   return out;
 }
 
-// What any of its replicas said of the prompt, else a guess by its bytes.
+// What any of its replicas said of the prompt, else what was counted here, else a guess by its
+// bytes.
 int64_t prompt_tokens(const Exchange& exchange) {
   for (const Attempt& attempt : exchange.attempts)
     if (attempt.usage) return attempt.usage->prompt_tokens;
-  return exchange.prompt_tokens_guess;
+  return exchange.prompt_tokens.value_or(exchange.prompt_tokens_guess);
 }
 
 ledger::Attempt billed(const Exchange& exchange, const Attempt& attempt, int64_t resumed_tokens) {

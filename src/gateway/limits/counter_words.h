@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 #include "core/assert.h"
 #include "gateway/limits/rate_word.h"
@@ -134,12 +135,15 @@ class OpenWord {
   typename Words::template Atomic<int64_t> open_ = 0;
 };
 
-// What is left of a balance. Never reserved below zero; more use than was reserved may bring it
-// there.
+// What is left of a balance. Until it is known nothing that costs something passes, and what is
+// added is dropped: the records, from which it begins, have it too. Never reserved below zero; more
+// use than was reserved may bring it there.
 template <typename Words = AtomicWords>
 class BalanceWord {
  public:
-  int64_t left() const { return left_.load(); }
+  bool known() const { return left_.load() != kUnknown; }
+  void begin(int64_t left) { left_.store(std::clamp(left, -kAmountMax, kAmountMax)); }
+  int64_t left() const { return std::max(left_.load(), -kAmountMax); }
   bool fits(int64_t cost) const { return cost == 0 || cost <= left_.load(); }
 
   bool reserve(int64_t cost) {
@@ -151,10 +155,13 @@ class BalanceWord {
     }
     return false;
   }
-  void add(int64_t amount) { internal::add_saturating(left_, amount); }
+  void add(int64_t amount) {
+    if (known()) internal::add_saturating(left_, amount);
+  }
 
  private:
-  typename Words::template Atomic<int64_t> left_ = 0;
+  static constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min();
+  typename Words::template Atomic<int64_t> left_ = kUnknown;
 };
 
 }  // namespace sluice::gateway

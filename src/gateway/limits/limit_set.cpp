@@ -7,6 +7,8 @@
 namespace sluice::gateway {
 namespace {
 
+constexpr int64_t kAskAgainNs = 1'000'000'000;  // for a balance that is not known yet
+
 int limits_in(const LimitSets& sets) {
   return static_cast<int>(sets.key->states().size() + sets.model->states().size());
 }
@@ -27,6 +29,7 @@ int64_t weight_of(const LimitAnswer& answer) {
     case LimitAnswer::Kind::kFits:
       return -1;
     case LimitAnswer::Kind::kUnknown:
+    case LimitAnswer::Kind::kNotKnown:
       return 0;
     case LimitAnswer::Kind::kWait:
       return std::max<int64_t>(1, answer.wait_ns);
@@ -39,6 +42,10 @@ int64_t weight_of(const LimitAnswer& answer) {
 std::string message_of(const LimitRefusal& refusal) {
   const std::string_view object = to_text(refusal.object);
   const std::string_view what = to_phrase(refusal.dimension);
+  if (refusal.kind == LimitRefusal::Kind::kNotKnownYet) {
+    return fmt::format("The prepaid balance of {} {} is not known yet. Try again in {}.", object,
+                       refusal.object_id, duration_text(*refusal.retry_after_ns));
+  }
   if (refusal.dimension == Dimension::kBalance) {
     return fmt::format("The prepaid balance of {} {} does not cover this request.", object,
                        refusal.object_id);
@@ -55,16 +62,21 @@ std::string message_of(const LimitRefusal& refusal) {
   return fmt::format("{} It can never pass: ask for less.", head);
 }
 
+LimitRefusal::Kind kind_of(const LimitState& state, const LimitAnswer& answer) {
+  if (answer.kind == LimitAnswer::Kind::kNotKnown) return LimitRefusal::Kind::kNotKnownYet;
+  return is_quota(state.name.dimension) ? LimitRefusal::Kind::kInsufficientQuota
+                                        : LimitRefusal::Kind::kRateLimitExceeded;
+}
+
 LimitRefusal refusal_of(const LimitState& state, int64_t cost, const LimitAnswer& answer) {
-  LimitRefusal refusal = {.kind = is_quota(state.name.dimension)
-                                      ? LimitRefusal::Kind::kInsufficientQuota
-                                      : LimitRefusal::Kind::kRateLimitExceeded,
+  LimitRefusal refusal = {.kind = kind_of(state, answer),
                           .object = state.name.object,
                           .dimension = state.name.dimension,
                           .object_id = state.name.id,
                           .limit = limit_of(state),
                           .requested = cost};
   if (answer.kind == LimitAnswer::Kind::kWait) refusal.retry_after_ns = answer.wait_ns;
+  if (answer.kind == LimitAnswer::Kind::kNotKnown) refusal.retry_after_ns = kAskAgainNs;
   refusal.message = message_of(refusal);
   return refusal;
 }

@@ -138,6 +138,7 @@ LimitAnswer ask(const LimitState& state, int64_t cost, const Instant& instant) {
   }
   if (const auto* balance = std::get_if<BalanceWord<>>(&state.word)) {
     if (balance->fits(cost)) return {};
+    if (!balance->known()) return {.kind = LimitAnswer::Kind::kNotKnown};
     return {.kind = LimitAnswer::Kind::kNever};
   }
   return ask_calendar(state, cost, instant);

@@ -50,9 +50,10 @@ bool counts_output_per_minute(Dimension dimension);
 struct LimitAnswer {
   enum class Kind : uint8_t {
     kFits,
-    kWait,     // fits after wait_ns
-    kUnknown,  // fits when another stream ends
-    kNever,    // no time helps
+    kWait,      // fits after wait_ns
+    kUnknown,   // fits when another stream ends
+    kNotKnown,  // what is left has not been read yet
+    kNever,     // no time helps
   };
   Kind kind = Kind::kFits;
   int64_t wait_ns = 0;

@@ -44,6 +44,39 @@ Number number_in(const Limits& limits, Dimension dimension) {
   return std::nullopt;
 }
 
+template <typename Object>
+bool is_prepaid(const Object&) {
+  return false;
+}
+bool is_prepaid(const contract::Tenant& tenant) {
+  return tenant.prepaid;
+}
+
+template <typename Object>
+bool limited_alike(const Object& a, const Object& b) {
+  return a.limits == b.limits && is_prepaid(a) == is_prepaid(b);
+}
+
+// Calls visit(before, after) for each object that is limited in another way than before; null: it
+// was not there, it is no longer there. Most lists differ in one object, or by one at the end.
+template <typename Object, typename Visit>
+void for_each_difference(const std::vector<Object>& before, const std::vector<Object>& after,
+                         Visit visit) {
+  size_t alike = 0;
+  for (; alike < std::min(before.size(), after.size()) && before[alike].id == after[alike].id;
+       ++alike)
+    if (!limited_alike(before[alike], after[alike])) visit(&before[alike], &after[alike]);
+  std::unordered_map<std::string_view, const Object*> rest;
+  for (size_t i = alike; i < before.size(); ++i) rest.emplace(before[i].id, &before[i]);
+  for (size_t i = alike; i < after.size(); ++i) {
+    const auto found = rest.find(after[i].id);
+    const Object* was = found == rest.end() ? nullptr : found->second;
+    if (was == nullptr || !limited_alike(*was, after[i])) visit(was, &after[i]);
+    if (was != nullptr) rest.erase(found);
+  }
+  for (const auto& [id, gone] : rest) visit(gone, static_cast<const Object*>(nullptr));
+}
+
 bool is_counted_in_records(Dimension dimension) {
   return dimension == Dimension::kBalance || calendar_of(dimension).has_value();
 }
@@ -76,63 +109,63 @@ void change(LimitState& state, int64_t number, int64_t burst_ms, int64_t now_ns)
 
 }  // namespace
 
-// Takes what is still limited over from the states before.
-class LimitTable::Applying {
- public:
-  Applying(const Objects& before, int64_t now_ns) : before_(before), now_ns_(now_ns) {
-    objects.reserve(before.size());
-  }
+struct LimitTable::Numbers {
+  std::array<Number, kDimensions> by_dimension = {};
+  int64_t burst_ms = 0;
 
-  // balance: of a prepaid tenant.
-  void add(LimitObject object, const std::string& id, const Limits& limits,
-           Number balance = std::nullopt) {
-    std::array<Number, kDimensions> numbers;
+  template <typename Object>
+  static Numbers of(const Object& object) {
+    Numbers numbers = {.burst_ms = object.limits.burst_ms};
     for (int d = 0; d < kDimensions; ++d)
-      numbers[static_cast<size_t>(d)] = number_in(limits, static_cast<Dimension>(d));
-    numbers[static_cast<size_t>(Dimension::kBalance)] = balance;
-    if (std::ranges::none_of(numbers, &Number::has_value)) return;
-    const ObjectName name = {object, id};
-    const auto before = before_.find(name);
-    States& states = objects[name];
-    for (size_t d = 0; d < kDimensions; ++d) {
-      if (!numbers[d].has_value()) continue;
-      if (before != before_.end()) states[d] = before->second[d];
-      if (states[d] != nullptr)
-        change(*states[d], *numbers[d], limits.burst_ms, now_ns_);
-      else
-        states[d] = begin({object, id, static_cast<Dimension>(d)}, *numbers[d], limits.burst_ms);
-    }
+      numbers.by_dimension[static_cast<size_t>(d)] =
+          number_in(object.limits, static_cast<Dimension>(d));
+    if (is_prepaid(object)) numbers.by_dimension[static_cast<size_t>(Dimension::kBalance)] = 0;
+    return numbers;
   }
-
-  Objects objects;
-  std::vector<LimitName> uncounted;
-
- private:
-  std::shared_ptr<LimitState> begin(const LimitName& name, int64_t number, int64_t burst_ms) {
-    if (is_counted_in_records(name.dimension)) uncounted.push_back(name);
-    return new_state(name, number, burst_ms, now_ns_);
-  }
-
-  const Objects& before_;
-  const int64_t now_ns_;
 };
 
-LimitTable::LimitTable(const core::Clock& clock) : clock_(clock) {}
+LimitTable::LimitTable(const core::Clock& clock)
+    : clock_(clock), applied_(std::make_shared<contract::Snapshot>()) {}
 LimitTable::~LimitTable() = default;
 
-std::vector<LimitName> LimitTable::apply(const contract::Snapshot& snapshot) {
-  Applying applying(objects_, clock_.now_ns());
-  for (const auto& tenant : snapshot.tenants)
-    applying.add(LimitObject::kTenant, tenant.id, tenant.limits,
-                 tenant.prepaid ? Number(0) : std::nullopt);
-  for (const auto& project : snapshot.projects)
-    applying.add(LimitObject::kProject, project.id, project.limits);
-  for (const auto& key : snapshot.keys) applying.add(LimitObject::kKey, key.id, key.limits);
-  for (const auto& model : snapshot.models)
-    applying.add(LimitObject::kModel, model.id, model.limits);
+// Nothing limited: the object is forgotten. What is still limited keeps its state.
+void LimitTable::set(ObjectName name, const Numbers& numbers, std::vector<LimitName>* uncounted) {
   const std::lock_guard lock(mutex_);
-  objects_.swap(applying.objects);
-  return std::move(applying.uncounted);
+  if (std::ranges::none_of(numbers.by_dimension, &Number::has_value)) {
+    objects_.erase(name);
+    return;
+  }
+  States& states = objects_[name];
+  for (size_t d = 0; d < kDimensions; ++d) {
+    const Number number = numbers.by_dimension[d];
+    if (!number.has_value()) {
+      states[d].reset();
+    } else if (states[d] != nullptr) {
+      change(*states[d], *number, numbers.burst_ms, clock_.now_ns());
+    } else {
+      const LimitName limit = {name.first, name.second, static_cast<Dimension>(d)};
+      if (is_counted_in_records(limit.dimension)) uncounted->push_back(limit);
+      states[d] = new_state(limit, *number, numbers.burst_ms, clock_.now_ns());
+    }
+  }
+}
+
+std::vector<LimitName> LimitTable::apply(std::shared_ptr<const contract::Snapshot> snapshot) {
+  std::vector<LimitName> uncounted;
+  const auto take_over = [&](LimitObject object, const auto& before, const auto& after) {
+    for_each_difference(before, after, [&](const auto* was, const auto* now) {
+      if (now == nullptr)
+        set({object, was->id}, {}, &uncounted);
+      else
+        set({object, now->id}, Numbers::of(*now), &uncounted);
+    });
+  };
+  take_over(LimitObject::kTenant, applied_->tenants, snapshot->tenants);
+  take_over(LimitObject::kProject, applied_->projects, snapshot->projects);
+  take_over(LimitObject::kKey, applied_->keys, snapshot->keys);
+  take_over(LimitObject::kModel, applied_->models, snapshot->models);
+  applied_ = std::move(snapshot);
+  return uncounted;
 }
 
 void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
@@ -140,7 +173,7 @@ void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
     const auto state = find(recorded.name);
     if (state == nullptr) continue;
     if (auto* balance = std::get_if<BalanceWord<>>(&state->word)) {
-      balance->add(recorded.amount);
+      balance->begin(recorded.amount);
     } else if (auto* calendar = std::get_if<CalendarWord<>>(&state->word)) {
       const PeriodKind kind = *calendar_of(recorded.name.dimension);
       calendar->add(recorded.amount, period_of(kind, recorded.unix_ns));
@@ -157,7 +190,7 @@ bool LimitTable::top_up(std::string_view tenant, NanoMoney amount) {
 
 std::optional<NanoMoney> LimitTable::balance(std::string_view tenant) const {
   const auto state = find({LimitObject::kTenant, std::string(tenant), Dimension::kBalance});
-  if (state == nullptr) return std::nullopt;
+  if (state == nullptr || !std::get<BalanceWord<>>(state->word).known()) return std::nullopt;
   return NanoMoney{std::get<BalanceWord<>>(state->word).left()};
 }
 

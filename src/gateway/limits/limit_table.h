@@ -46,16 +46,19 @@ class LimitTable {
 
   // The limits in force from now on, also for LimitSets and reservations that are held. What a
   // snapshot no longer limits is forgotten. Returns the calendar limits and balances that were not
-  // counted before: restore() them from the records, else they count from now, and a balance is 0.
-  std::vector<LimitName> apply(const contract::Snapshot& snapshot);
+  // counted before: restore() them from the records. Until then a calendar limit counts from now,
+  // and a balance is not known: its tenant is told to come again.
+  // Only what differs from the snapshot before is touched: a change among tens of thousands of keys
+  // takes as long as comparing them does.
+  std::vector<LimitName> apply(std::shared_ptr<const contract::Snapshot> snapshot);
 
-  // Adds what the records held at apply() to what was counted since. Names that hold no such limit
-  // are passed over.
+  // Adds what the records held at apply() to what was counted since; a balance begins with what it
+  // is now. Names that hold no such limit are passed over.
   void restore(const std::vector<RecordedAmount>& amounts);
 
   // A prepaid tenant's balance, by a top-up or an adjustment (negative). False: not prepaid.
   bool top_up(std::string_view tenant, contract::NanoMoney amount);
-  // What is left of it, without what is reserved; nullopt: not prepaid.
+  // What is left of it, without what is reserved; nullopt: not prepaid, or not known yet.
   std::optional<contract::NanoMoney> balance(std::string_view tenant) const;
 
   // The limits of a key with its project's and its tenant's; of a model. Those that the last
@@ -73,12 +76,15 @@ class LimitTable {
   };
   using States = std::array<std::shared_ptr<LimitState>, kDimensions>;  // by dimension; null: none
   using Objects = std::unordered_map<ObjectName, States, ObjectHash>;
-  class Applying;
+  // What a snapshot says of one object.
+  struct Numbers;
+  void set(ObjectName name, const Numbers& numbers, std::vector<LimitName>* uncounted);
 
   std::shared_ptr<LimitState> find(const LimitName& name) const;
   std::shared_ptr<const LimitSet> set_of(std::span<const ObjectName> names) const;
 
   const core::Clock& clock_;
+  std::shared_ptr<const contract::Snapshot> applied_;
   mutable std::mutex mutex_;  // around changes of objects_, and reads by other threads
   Objects objects_;           // those that have a limit
 };

@@ -3,14 +3,14 @@
 #include <utility>
 
 #include "formats/checkpoint.h"
-#include "tokenizer/gguf_vocabulary.h"
+#include "tokenizer/open_vocabulary.h"
 
 namespace sluice::gateway {
 namespace {
 
 core::Result<prompt::ModelText> read(const std::string& file) {
   const auto checkpoint = TRY(formats::Checkpoint::open(file));
-  return prompt::make_model_text(TRY(tokenizer::read_gguf_vocabulary(checkpoint->metadata())),
+  return prompt::make_model_text(TRY(tokenizer::open_vocabulary(file, *checkpoint)),
                                  checkpoint->manifest().chat_template);
 }
 

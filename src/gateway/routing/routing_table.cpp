@@ -83,8 +83,8 @@ void Flight::first_token(int64_t now_ns) {
   replica_->tracker->first_token(&sent_, now_ns);
 }
 
-int64_t Flight::stall_deadline_ns() const {
-  if (sent_.first_token_ns == 0) return sent_.sent_ns + kFirstTokenMaxNs;
+int64_t Flight::stall_deadline_ns(int64_t first_token_max_ns) const {
+  if (sent_.first_token_ns == 0) return sent_.sent_ns + first_token_max_ns;
   return sent_.last_token_ns + replica_->tracker->stall_after_ns();
 }
 

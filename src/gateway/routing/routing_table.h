@@ -54,12 +54,12 @@ class Flight {
 
   bool in_flight() const { return replica_ != nullptr; }
   const RoutedReplica& replica() const { return *replica_; }
-  static constexpr int64_t kFirstTokenMaxNs = 600'000'000'000;
 
   void first_token(int64_t now_ns);
   void token(int64_t now_ns) { sent_.last_token_ns = now_ns; }
-  // When, without another token, it is to be ended as kStalled (before the first: as kTimeout).
-  int64_t stall_deadline_ns() const;
+  // When, without another token, it is to be ended as kStalled; before the first, which may take
+  // `first_token_max_ns`, as kTimeout.
+  int64_t stall_deadline_ns(int64_t first_token_max_ns) const;
   // The learning's end of it. Returns whether the target was met; true where nothing was promised.
   bool end(int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns);
 

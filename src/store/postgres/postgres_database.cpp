@@ -169,6 +169,15 @@ class PostgresDatabase final : public Database {
     return end_copy(table);
   }
 
+  core::Result<void> set_commit(Commit commit) override {
+    if (commit == commit_) return {};
+    TRY(execute(
+        commit == Commit::kDurable ? "SET synchronous_commit = on" : "SET synchronous_commit = off",
+        {}));
+    commit_ = commit;
+    return {};
+  }
+
   void rollback() override {
     owned(pq_.exec_params(connection_.get(), "ROLLBACK", 0, nullptr, nullptr, nullptr, nullptr,
                           kTextFormat));
@@ -231,6 +240,7 @@ class PostgresDatabase final : public Database {
 
   const Libpq pq_;
   Connection connection_;
+  Commit commit_ = Commit::kDurable;
 };
 
 }  // namespace

@@ -144,6 +144,17 @@ class SqliteDatabase final : public Database {
     return {};
   }
 
+  // Not as a statement that is kept: SQLite acts on it when it compiles it.
+  core::Result<void> set_commit(Commit commit) override {
+    if (commit == commit_) return {};
+    const char* setting =
+        commit == Commit::kDurable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL";
+    if (sqlite3_exec(connection_.get(), setting, nullptr, nullptr, nullptr) != SQLITE_OK)
+      return error_of(connection_.get(), setting);
+    commit_ = commit;
+    return {};
+  }
+
   void rollback() override {
     if (sqlite3_get_autocommit(connection_.get()) == 0)
       sqlite3_exec(connection_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
@@ -168,6 +179,7 @@ class SqliteDatabase final : public Database {
   Connection connection_;  // outlives the statements
   std::map<std::string, Statement, std::less<>> statements_;
   std::map<std::string_view, Statement> inserts_;  // by table
+  Commit commit_ = Commit::kDurable;               // as kSettings has it
 };
 
 }  // namespace
