@@ -2,7 +2,7 @@
 a cache, how fast it goes, and what becomes of requests when an engine is killed.
 
     SLUICE_BINARY=build/release/bin/sluice SLUICE_MODEL=model.gguf \\
-        tools/python bench/gateway/routing.py [--rounds 2]
+        tools/python bench/gateway/routing.py [--rounds 3]
 
 Each engine has one thread and KV for 40 % of the prefixes. Compared with one engine that has the KV
 of all three (whose hit rate no routing can beat), and with the same three engines asked in turn
@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests" / "wire"))
 
 import fleet  # noqa: E402
 
-PREFIX_WORDS = 430  # about 512 tokens
+PREFIX_WORDS = 1260  # about 1,500 tokens: a manual, a contract, a conversation so far
 QUESTION_WORDS = 12
 SHARE_OF_PREFIXES = 0.4  # for which an engine has KV
 PAGE_TOKENS = 32
@@ -36,7 +36,7 @@ def engine_options(prefixes: list[str], engines: int) -> tuple[str, ...]:
     """KV for SHARE_OF_PREFIXES of the prefixes in each of `engines`, in one."""
     pages = sum(-(-tokens // PAGE_TOKENS) for tokens in fleet.tokens_of(prefixes))
     budget = round(SHARE_OF_PREFIXES * pages) * engines * fleet.page_bytes()
-    return ("--kv-budget", str(budget), "--context-length", "1024")
+    return ("--kv-budget", str(budget), "--context-length", "2048")
 
 
 # The answers, and the engines' processor time.
@@ -117,9 +117,9 @@ def kill_one(asked: argparse.Namespace, prefixes: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prefixes", type=int, default=30)
-    parser.add_argument("--requests", type=int, default=240)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--prefixes", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=160)
+    parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
     rng = random.Random(1)
     prefixes = [fleet.words(PREFIX_WORDS, rng) for _ in range(asked.prefixes)]

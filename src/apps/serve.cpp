@@ -11,6 +11,7 @@
 
 #include "apps/byte_size.h"
 #include "apps/descriptors.h"
+#include "apps/paced_runner.h"
 #include "apps/resident_bytes.h"
 #include "apps/roof.h"
 #include "apps/serve_options.h"
@@ -81,7 +82,8 @@ core::Result<int> serve(const ServeOptions& options) {
   net::EventLoop loop;
   server::EventBridge bridge(loop);
   server::PageJournal pages(kPageChangesMax);
-  engine::ModelRunner runner(*served.opened.model);
+  engine::ModelRunner model_runner(*served.opened.model);
+  PacedRunner runner(model_runner, clock, static_cast<int64_t>(options.step_ms_min * 1e6));
   engine::Engine engine(served.engine,
                         {.runner = &runner,
                          .pool = &served.opened.model->pool(),

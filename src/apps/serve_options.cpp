@@ -99,6 +99,11 @@ core::Result<std::string> read_gateway_key(const std::string& path) {
 
 void add_serve_options(CLI::App& app, ServeOptions* options) {
   add_served_model_options(app, &options->served);
+  app.add_option(
+         "--step-ms-min", options->step_ms_min,
+         "a step takes at least so long, the rest of it is left to others; 0: no such limit")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1000.0));
   app.add_option("--host", options->host, "address to listen on")->capture_default_str();
   app.add_option("--port", options->port, "port; 0: a free one")
       ->capture_default_str()

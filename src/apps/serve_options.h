@@ -24,6 +24,7 @@ struct ServeOptions {
   std::string allowed_origin = "*";
   std::string reasoning = "auto";                     // or off
   std::string reasoning_field = "reasoning_content";  // or reasoning
+  double step_ms_min = 0;
   double drain_timeout_s = 30;
   double ping_after_s = 10;
   std::string body_max = "32MiB";

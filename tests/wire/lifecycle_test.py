@@ -179,6 +179,14 @@ class Drain(unittest.TestCase):
             self.assertEqual(server.process.wait(DEADLINE_S), 0)
 
 
+class Pace(unittest.TestCase):
+    def test_steps_take_their_time(self):
+        with RunningServer(*SMALL, "--step-ms-min", "40") as server:
+            begun_s = time.monotonic()
+            list(stream_of(client_of(server), 10))
+            self.assertGreaterEqual(time.monotonic() - begun_s, 10 * 0.040)
+
+
 class Silence(unittest.TestCase):
     def test_a_silent_stream_gets_pings(self):
         with RunningServer(*SMALL, "--max-sequences", "1", "--ping-after", "0.1") as server:

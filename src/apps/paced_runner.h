@@ -1,0 +1,35 @@
+// Steps that take at least a given time: an engine that leaves its machine to others, or that
+// stands for a smaller one.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+#include "core/clock.h"
+#include "engine/step_runner.h"
+
+namespace sluice::apps {
+
+class PacedRunner final : public engine::StepRunner {
+ public:
+  // Both outlive it. step_least_ns 0: each step takes what it takes.
+  PacedRunner(engine::StepRunner& runner, const core::Clock& clock, int64_t step_least_ns)
+      : runner_(runner), clock_(clock), step_least_ns_(step_least_ns) {}
+
+  engine::RunnerShape shape() const override { return runner_.shape(); }
+  // The engine takes no message while it waits: a step is the least time of a cancel as well.
+  void run(const model::StepBatch& batch, float* logits) override {
+    const int64_t end_ns = clock_.now_ns() + step_least_ns_;
+    runner_.run(batch, logits);
+    const int64_t left_ns = end_ns - clock_.now_ns();
+    if (left_ns > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(left_ns));
+  }
+
+ private:
+  engine::StepRunner& runner_;
+  const core::Clock& clock_;
+  const int64_t step_least_ns_;
+};
+
+}  // namespace sluice::apps
