@@ -10,6 +10,7 @@
 #include "apps/verbs.h"
 #include "quantize/encode.h"
 #include "quantize/synthesize.h"
+#include "quantize/synthesize_folder.h"
 
 namespace sluice::apps {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 struct Options {
   GeometryOptions geometry;
   std::string out;
-  std::string rest = "Q8_0", experts = "Q4_0", output_matrix;
+  std::string rest = "Q8_0", experts, output_matrix;
   double router_skew = 0;
   uint64_t seed = 1;
   std::string output = "text";
@@ -30,19 +31,45 @@ core::Result<core::DType> type_of(const std::string& name) {
   return *type;
 }
 
-core::Result<void> run(const Options& options) {
-  const plan::Geometry geometry = TRY(read_geometry(options.geometry));
+core::Result<int64_t> write_file(const plan::Geometry& geometry, const Options& options,
+                                 Progress* progress) {
   quantize::SynthesisOptions synthesis;
   synthesis.path = options.out;
   synthesis.rest = TRY(type_of(options.rest));
-  synthesis.experts = TRY(type_of(options.experts));
+  synthesis.experts = TRY(type_of(options.experts.empty() ? "Q4_0" : options.experts));
   synthesis.output =
       TRY(type_of(options.output_matrix.empty() ? options.rest : options.output_matrix));
   synthesis.router_skew = options.router_skew;
   synthesis.seed = options.seed;
+  synthesis.progress = [&](int64_t done, int64_t total) { progress->update(done, total); };
+  return quantize::synthesize(geometry, synthesis);
+}
+
+core::Result<int64_t> write_folder(const plan::Geometry& geometry, const Options& options,
+                                   Progress* progress) {
+  const quantize::FolderType rest = TRY(quantize::find_folder_type(options.rest));
+  quantize::FolderSynthesis synthesis{.path = options.out,
+                                      .recipe = quantize::folder_recipe(rest),
+                                      .router_skew = options.router_skew,
+                                      .seed = options.seed};
+  auto& modules = synthesis.recipe.modules;
+  if (!options.experts.empty())
+    modules[static_cast<size_t>(quantize::Module::kExperts)] =
+        TRY(quantize::find_folder_type(options.experts));
+  if (!options.output_matrix.empty())
+    modules[static_cast<size_t>(quantize::Module::kOutput)] =
+        TRY(quantize::find_folder_type(options.output_matrix));
+  synthesis.progress = [&](int64_t done, int64_t total) { progress->update(done, total); };
+  return quantize::synthesize_folder(geometry, synthesis);
+}
+
+core::Result<void> run(const Options& options) {
+  const plan::Geometry geometry = TRY(read_geometry(options.geometry));
+  const bool makes_folder =
+      quantize::is_folder_type(options.rest) || quantize::is_folder_type(options.experts);
   Progress progress("writing");
-  synthesis.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
-  const int64_t bytes = TRY(quantize::synthesize(geometry, synthesis));
+  const int64_t bytes = TRY(makes_folder ? write_folder(geometry, options, &progress)
+                                         : write_file(geometry, options, &progress));
   progress.finish();
   const int64_t parameters = plan::part_values(geometry).total();
   if (options.output == "json")
@@ -63,14 +90,18 @@ core::Result<void> run(const Options& options) {
 int run_synth(int argc, char** argv) {
   Options options;
   CLI::App app{
-      "A model of random weights at the shapes of a published one, as a GGUF file without a\n"
-      "vocabulary: for benchmarks and tests of what is too large to have here.",
+      "A model of random weights at the shapes of a published one, as a GGUF file or a Hugging "
+      "Face\n"
+      "folder without a vocabulary: for benchmarks and tests of what is too large to have here.",
       "sluice synth"};
   add_geometry_options(app, &options.geometry);
-  app.add_option("OUT", options.out, "GGUF file to write")->required();
-  app.add_option("--type", options.rest, "type of all matrices but the experts")
+  app.add_option("OUT", options.out, "GGUF file, or folder of int4, w8a8 and fp8, to write")
+      ->required();
+  app.add_option("--type", options.rest,
+                 "type of all matrices but the experts; int4, w8a8, fp8 for a folder")
       ->capture_default_str();
-  app.add_option("--experts", options.experts, "type of the routed experts")->capture_default_str();
+  app.add_option("--experts", options.experts,
+                 "type of the routed experts; Q4_0, in a folder --type");
   app.add_option("--output-matrix", options.output_matrix, "type of the output matrix (--type)");
   app.add_option("--router-skew", options.router_skew,
                  "Zipf's exponent of how popular experts are; 0: all alike")

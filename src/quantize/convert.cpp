@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "core/math.h"
-#include "formats/gguf_writer.h"
 #include "formats/output_file.h"
 #include "quantize/checksum.h"
 #include "quantize/encode.h"
@@ -93,12 +92,14 @@ std::vector<Item> plan_items(const formats::Checkpoint& source, std::vector<Tens
   return items;
 }
 
-Layout lay_out(const formats::Checkpoint& source, const Recipe& recipe, std::vector<Item> items) {
+core::Result<Layout> lay_out(const formats::Checkpoint& source, const ConvertOptions& options,
+                             std::vector<Item> items) {
   Layout layout;
   layout.items = std::move(items);
   GgufWriter writer;
   copy_metadata(source, &writer);
-  writer.set_integer("general.file_type", static_cast<uint32_t>(file_type_of(recipe)));
+  if (options.add_metadata) TRY(options.add_metadata(&writer));
+  writer.set_integer("general.file_type", static_cast<uint32_t>(file_type_of(options.recipe)));
   writer.set_integer("general.quantization_version", kQuantizationVersion);
   const std::vector<std::string> zeros(layout.items.size(), std::string(kChecksumDigits, '0'));
   writer.set_texts(kChecksumsKey, zeros);
@@ -287,7 +288,8 @@ core::Result<ConvertReport> convert(const formats::Checkpoint& source,
                                     const ConvertOptions& options, core::ThreadPool& pool) {
   std::vector<TensorSource> tensors = TRY(tensor_sources(source));
   std::vector<Item> items = plan_items(source, std::move(tensors), options.recipe);
-  return Conversion(source, options, pool, lay_out(source, options.recipe, std::move(items))).run();
+  Layout layout = TRY(lay_out(source, options, std::move(items)));
+  return Conversion(source, options, pool, std::move(layout)).run();
 }
 
 }  // namespace sluice::quantize

@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
+#include "formats/gguf_writer.h"
 #include "quantize/recipe.h"
 
 namespace sluice::quantize {
@@ -16,6 +17,8 @@ namespace sluice::quantize {
 struct ConvertOptions {
   std::string path;  // of the new file; "PATH.partial" until it is whole
   Recipe recipe;
+  // Pairs beside the source's, e.g. a vocabulary that lies in other files.
+  std::function<core::Result<void>(formats::GgufWriter*)> add_metadata{};
   std::function<void(int64_t done_values, int64_t total_values)> progress{};
 };
 

@@ -10,6 +10,7 @@
 #include "formats/gguf_writer.h"
 #include "formats/output_file.h"
 #include "quantize/encode.h"
+#include "quantize/random_tensors.h"
 #include "quantize/recipe.h"
 
 namespace sluice::quantize {
@@ -21,8 +22,6 @@ using plan::Geometry;
 using plan::GeometryTensor;
 using plan::Part;
 
-constexpr float kWeightDeviation = 0.02f;
-constexpr int64_t kPatternValues = int64_t{1} << 20;
 constexpr int64_t kPieceBytes = int64_t{4} << 20;
 constexpr double kYarnOriginalContext = 4096;
 constexpr float kYarnLogMultiplier = 0.1f;
@@ -32,13 +31,6 @@ constexpr uint32_t kSigmoidGating = 2;
 float normal(core::Rng& rng) {
   const double radius = std::sqrt(-2 * std::log(1 - rng.unit()));
   return static_cast<float>(radius * std::cos(2 * M_PI * rng.unit()));
-}
-
-std::vector<float> normals(uint64_t seed, int64_t count, float mean, float deviation) {
-  core::Rng rng(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values) v = mean + deviation * normal(rng);
-  return values;
 }
 
 // Encoded random weights. An odd number of blocks: rows of a power of two begin elsewhere each
@@ -167,7 +159,7 @@ class Synthesis {
     const core::TensorView view = view_of(tensor);
     const uint64_t seed = core::random_bits(options_.seed, index);
     if (view.type == DType::kF32 && tensor.part != Part::kEmbedding) {
-      const std::vector<float> values = drawn_values(tensor, seed);
+      const std::vector<float> values = drawn_values(geometry_, tensor, options_.router_skew, seed);
       TRY(file_->write(offset_, std::as_bytes(std::span(values))));
     } else {
       TRY(write_pattern(view, seed));
@@ -175,21 +167,6 @@ class Synthesis {
     offset_ = core::round_up(offset_ + view.bytes(), GgufWriter::kAlignmentBytes);
     if (options_.progress) options_.progress(offset_, total_bytes_);
     return {};
-  }
-
-  std::vector<float> drawn_values(const GeometryTensor& tensor, uint64_t seed) const {
-    const int64_t count = tensor.values();
-    if (tensor.name.find("_norm.") != std::string::npos)
-      return normals(seed, count, 1, kWeightDeviation);
-    if (tensor.name.ends_with("exp_probs_b.bias"))
-      return router_biases({geometry_.experts.count, geometry_.experts.used}, options_.router_skew,
-                           seed);
-    if (tensor.name.ends_with(".bias")) return std::vector<float>(static_cast<size_t>(count));
-    // Of a normalised input a router makes logits of variance 1.
-    const float deviation = tensor.part == Part::kRouter
-                                ? 1 / std::sqrt(static_cast<float>(tensor.shape.back()))
-                                : kWeightDeviation;
-    return normals(seed, count, 0, deviation);
   }
 
   core::Result<void> write_pattern(const core::TensorView& view, uint64_t seed) {
@@ -249,6 +226,28 @@ double exceeded_by(double probability) {
 }
 
 }  // namespace
+
+std::vector<float> normals(uint64_t seed, int64_t count, float mean, float deviation) {
+  core::Rng rng(seed);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& v : values) v = mean + deviation * normal(rng);
+  return values;
+}
+
+std::vector<float> drawn_values(const Geometry& geometry, const GeometryTensor& tensor,
+                                double router_skew, uint64_t seed) {
+  const int64_t count = tensor.values();
+  if (tensor.name.find("_norm.") != std::string::npos)
+    return normals(seed, count, 1, kWeightDeviation);
+  if (tensor.name.ends_with("exp_probs_b.bias"))
+    return router_biases({geometry.experts.count, geometry.experts.used}, router_skew, seed);
+  if (tensor.name.ends_with(".bias")) return std::vector<float>(static_cast<size_t>(count));
+  // Of a normalised input a router makes logits of variance 1.
+  const float deviation = tensor.part == Part::kRouter
+                              ? 1 / std::sqrt(static_cast<float>(tensor.shape.back()))
+                              : kWeightDeviation;
+  return normals(seed, count, 0, deviation);
+}
 
 std::vector<float> router_biases(RouterShape shape, double skew, uint64_t seed) {
   const std::vector<double> shares = shares_by_rank(shape, skew);

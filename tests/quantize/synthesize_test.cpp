@@ -6,11 +6,15 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include <gtest/gtest.h>
 
 #include "core/rng.h"
 #include "formats/gguf.h"
+#include "quantize/convert_folder.h"
+#include "quantize/synthesize_folder.h"
+#include "quantize/tensor_source.h"
 
 namespace sluice::quantize {
 namespace {
@@ -96,6 +100,33 @@ TEST_F(SynthesizeTest, TensorsOfOneTypeDiffer) {
   ASSERT_FALSE(bytes("blk.1.ffn_gate_exps.weight").empty());
   EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.1.ffn_up_exps.weight"));
   EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.2.ffn_gate_exps.weight"));
+}
+
+// A folder of every type loads: its tensors are what the formats' finder expects, in each module.
+TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
+  FolderRecipe mixed = folder_recipe(FolderType::kInt8);
+  mixed.modules[static_cast<size_t>(Module::kExperts)] = FolderType::kInt4;
+  const std::pair<const char*, FolderRecipe> kRecipes[] = {{"fp8", folder_recipe(FolderType::kFp8)},
+                                                           {"mixed", mixed}};
+  for (const auto& [name, recipe] : kRecipes) {
+    SCOPED_TRACE(name);
+    const plan::Geometry geometry = small_experts();
+    const std::string path = folder_ / name;
+    const auto bytes =
+        synthesize_folder(geometry, {.path = path, .recipe = recipe, .shard_bytes_max = 1'000'000});
+    ASSERT_TRUE(bytes.ok()) << bytes.error().message;
+    const auto checked = verify_folder(path, {});
+    EXPECT_TRUE(checked.ok()) << checked.error().message;
+    const auto opened = formats::Checkpoint::open(path);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    const auto found = tensor_sources(**opened);
+    ASSERT_TRUE(found.ok()) << found.error().message;
+    std::map<std::string, std::vector<int64_t>> shapes;
+    for (const TensorSource& t : *found)
+      shapes[t.name] = {t.shape.shape.begin(), t.shape.shape.begin() + t.shape.dims};
+    for (const plan::GeometryTensor& t : plan::tensors_of(geometry))
+      EXPECT_EQ(shapes[t.name], t.shape) << t.name;
+  }
 }
 
 // The share of tokens that choose each expert, most popular first, when router logits are normal.

@@ -1,0 +1,83 @@
+#include "quantize/folder_recipe.h"
+
+#include <algorithm>
+
+namespace sluice::quantize {
+namespace {
+
+struct NameRow {
+  std::string_view name;
+  FolderType type;
+};
+constexpr NameRow kNames[] = {{"bf16", FolderType::kAsStored},
+                              {"int4", FolderType::kInt4},
+                              {"w8a8", FolderType::kInt8},
+                              {"fp8", FolderType::kFp8}};
+constexpr int64_t kInt4Groups[] = {128, 64, 32};
+constexpr int64_t kInt8Columns = 4;
+constexpr int64_t kFp8Columns = 128;
+
+const NameRow* find_row(std::string_view name) {
+  std::string lower(name);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  for (const NameRow& row : kNames)
+    if (row.name == lower) return &row;
+  return nullptr;
+}
+
+}  // namespace
+
+core::Result<FolderType> find_folder_type(std::string_view name) {
+  if (const NameRow* row = find_row(name)) return row->type;
+  return core::unsupported("type '{}' of a folder is not known; known: int4, w8a8, fp8, bf16",
+                           name);
+}
+
+bool is_folder_type(std::string_view name) {
+  const NameRow* row = find_row(name);
+  return row != nullptr && row->type != FolderType::kAsStored;
+}
+
+std::string_view name_of(FolderType type) {
+  return kNames[static_cast<size_t>(type)].name;
+}
+
+FolderRecipe folder_recipe(FolderType type) {
+  FolderRecipe recipe;
+  recipe.modules.fill(type);
+  recipe.modules[static_cast<size_t>(Module::kEmbedding)] = FolderType::kAsStored;
+  recipe.modules[static_cast<size_t>(Module::kOutput)] = FolderType::kAsStored;
+  return recipe;
+}
+
+core::Result<void> check(const FolderRecipe& recipe) {
+  const auto has = [&](FolderType type) {
+    return std::find(recipe.modules.begin(), recipe.modules.end(), type) != recipe.modules.end();
+  };
+  if (has(FolderType::kFp8) && (has(FolderType::kInt4) || has(FolderType::kInt8)))
+    return core::unsupported("fp8 beside int4 or w8a8: no configuration says both");
+  if (recipe.modules[static_cast<size_t>(Module::kEmbedding)] != FolderType::kAsStored)
+    return core::unsupported("the embedding of a folder stays as it is stored");
+  return {};
+}
+
+FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view tensor,
+                                const core::TensorView& view) {
+  const auto module = module_of(tensor, view);
+  if (!module || tensor.find(".nextn.") != std::string_view::npos) return {};
+  FolderChoice choice;
+  choice.wanted = choice.type = recipe.modules[static_cast<size_t>(*module)];
+  const int64_t columns = view.columns();
+  if (choice.type == FolderType::kInt4) {
+    for (const int64_t group : kInt4Groups)
+      if (choice.group == 0 && columns % group == 0) choice.group = group;
+    if (choice.group == 0) choice.type = FolderType::kInt8;
+  }
+  if ((choice.type == FolderType::kInt8 && columns % kInt8Columns != 0) ||
+      (choice.type == FolderType::kFp8 && columns % kFp8Columns != 0))
+    choice.type = FolderType::kAsStored;
+  return choice;
+}
+
+}  // namespace sluice::quantize

@@ -1,0 +1,43 @@
+// Which modules of a Hugging Face folder are stored how.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+#include "quantize/recipe.h"
+
+namespace sluice::quantize {
+
+enum class FolderType {
+  kAsStored,  // the source's own values; FP8 becomes BF16
+  kInt4,      // compressed-tensors pack-quantized: groups of 128 (64 or 32 where rows ask for it)
+  kInt8,      // W8A8: compressed-tensors int-quantized, one scale a row
+  kFp8,       // e4m3 with a scale for 128×128
+};
+
+// "int4", "w8a8", "fp8" and "bf16" (as stored), in upper case too.
+core::Result<FolderType> find_folder_type(std::string_view name);
+bool is_folder_type(std::string_view name);
+std::string_view name_of(FolderType type);
+
+struct FolderRecipe {
+  std::array<FolderType, kModuleCount> modules{};
+};
+// The type for all linear layers of the model's layers; embedding and output stay as they are.
+FolderRecipe folder_recipe(FolderType type);
+// FP8 has a configuration of its own and joins no other type.
+core::Result<void> check(const FolderRecipe& recipe);
+
+struct FolderChoice {
+  FolderType wanted = FolderType::kAsStored;
+  FolderType type = FolderType::kAsStored;  // differs from `wanted` where a row does not fit
+  int64_t group = 0;                        // of kInt4
+};
+// `tensor` by its GGUF name.
+FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view tensor,
+                                const core::TensorView& view);
+
+}  // namespace sluice::quantize

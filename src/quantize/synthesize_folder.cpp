@@ -1,0 +1,299 @@
+#include "quantize/synthesize_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <span>
+
+#include <nlohmann/json.hpp>
+
+#include "core/math.h"
+#include "core/rng.h"
+#include "formats/hugging_face.h"
+#include "formats/output_file.h"
+#include "kernels/half.h"
+#include "quantize/checksum.h"
+#include "quantize/encode_rows.h"
+#include "quantize/folder_files.h"
+#include "quantize/folder_layout.h"
+#include "quantize/random_tensors.h"
+
+namespace sluice::quantize {
+namespace {
+
+namespace fs = std::filesystem;
+using core::DType;
+using nlohmann::ordered_json;
+using plan::Geometry;
+using plan::GeometryTensor;
+
+constexpr int64_t kPieceBytes = int64_t{4} << 20;
+constexpr int64_t kYarnOriginalContext = 4096;
+constexpr int64_t kFp8Rows = 128;
+using Bytes = std::vector<std::byte>;
+
+struct FamilyRow {
+  std::string_view architecture;
+  std::string_view model_type;
+  std::string_view model_class;
+};
+constexpr FamilyRow kFamilies[] = {
+    {"llama", "llama", "LlamaForCausalLM"},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM"},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM"},
+    {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM"},
+    {"deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM"},
+};
+
+core::Result<ordered_json> config_of(const Geometry& g) {
+  const auto* family =
+      std::find_if(std::begin(kFamilies), std::end(kFamilies),
+                   [&](const FamilyRow& row) { return row.architecture == g.architecture; });
+  if (family == std::end(kFamilies))
+    return core::unsupported("geometry '{}': no folder is known of architecture '{}'", g.name,
+                             g.architecture);
+  ordered_json config = {{"architectures", {family->model_class}},
+                         {"model_type", family->model_type},
+                         {"torch_dtype", "bfloat16"},
+                         {"hidden_act", "silu"},
+                         {"hidden_size", g.hidden},
+                         {"intermediate_size", g.ffn},
+                         {"max_position_embeddings", g.context},
+                         {"num_attention_heads", g.heads},
+                         {"num_key_value_heads", g.kv_heads},
+                         {"num_hidden_layers", g.layers},
+                         {"rms_norm_eps", g.norm_epsilon},
+                         {"rope_theta", g.rope_base},
+                         {"tie_word_embeddings", g.tied_embeddings},
+                         {"vocab_size", g.vocab}};
+  if (g.rope_factor > 1)
+    config["rope_scaling"] = {{"type", "yarn"},
+                              {"factor", g.rope_factor},
+                              {"beta_fast", 32},
+                              {"beta_slow", 1},
+                              {"mscale", 1.0},
+                              {"mscale_all_dim", 1.0},
+                              {"original_max_position_embeddings", kYarnOriginalContext}};
+  if (const plan::LatentAttention& l = g.latent; g.has_latent_attention()) {
+    config.update({{"q_lora_rank", l.q_rank},
+                   {"kv_lora_rank", l.kv_rank},
+                   {"qk_nope_head_dim", l.nope_dim},
+                   {"qk_rope_head_dim", l.rope_dim},
+                   {"v_head_dim", l.value_dim},
+                   {"rope_interleave", true}});
+  } else {
+    config["head_dim"] = g.head_dim;
+  }
+  if (const plan::Experts& e = g.experts; e.count > 0) {
+    config.update({{"num_experts_per_tok", e.used},
+                   {"moe_intermediate_size", e.ffn},
+                   {"norm_topk_prob", true}});
+    if (g.has_latent_attention())
+      config.update({{"n_routed_experts", e.count},
+                     {"n_shared_experts", e.shared},
+                     {"n_group", e.groups},
+                     {"topk_group", e.groups_used},
+                     {"routed_scaling_factor", e.scale},
+                     {"scoring_func", "sigmoid"},
+                     {"topk_method", "noaux_tc"},
+                     {"first_k_dense_replace", e.dense_layers}});
+    else
+      config["num_experts"] = e.count;
+  }
+  return config;
+}
+
+// The model's tensors as a folder divides them: experts one by one, keys and values of the latent
+// vector joined.
+std::vector<GeometryTensor> folder_tensors(const Geometry& g) {
+  constexpr std::string_view kStack = "_exps.weight", kKeys = "attn_k_b.weight",
+                             kValues = "attn_v_b.weight";
+  std::vector<GeometryTensor> tensors;
+  for (GeometryTensor& t : plan::tensors_of(g)) {
+    if (t.name.ends_with(kKeys)) continue;
+    if (t.name.ends_with(kValues)) {
+      t.name.replace(t.name.size() - kValues.size(), kValues.size(), "attn_kv_b.weight");
+      t.shape = {int64_t{g.heads} * (g.latent.nope_dim + g.latent.value_dim), g.latent.kv_rank};
+    }
+    if (!t.name.ends_with(kStack)) {
+      tensors.push_back(std::move(t));
+      continue;
+    }
+    const std::string stem = t.name.substr(0, t.name.size() - std::string_view("weight").size());
+    for (int32_t expert = 0; expert < g.experts.count; ++expert)
+      tensors.push_back(
+          {fmt::format("{}{}.weight", stem, expert), {t.shape[1], t.shape[2]}, t.part});
+  }
+  return tensors;
+}
+
+// Encoded random weights: bytes of each part of a matrix.
+std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
+  constexpr int64_t kColumns = kPatternValues / kFp8Rows;
+  const std::vector<float> drawn = normals(seed, kPatternValues, 0, kWeightDeviation);
+  const auto bytes = [](int64_t count) { return Bytes(static_cast<size_t>(count)); };
+  std::vector<Bytes> parts;
+  switch (choice.type) {
+    case FolderType::kInt4:
+      parts = {bytes(kPatternValues / 2), bytes(kPatternValues / choice.group * 2)};
+      encode_int4_row(drawn.data(), {.columns = kPatternValues,
+                                     .group = choice.group,
+                                     .words = reinterpret_cast<int32_t*>(parts[0].data()),
+                                     .scales = reinterpret_cast<uint16_t*>(parts[1].data())});
+      break;
+    case FolderType::kInt8:
+      parts = {bytes(kPatternValues), bytes(kColumns * 4)};
+      encode_int8_row(drawn.data(), kPatternValues, reinterpret_cast<int8_t*>(parts[0].data()),
+                      reinterpret_cast<float*>(parts[1].data()));
+      for (int64_t i = 1; i < kColumns; ++i)
+        std::copy_n(parts[1].begin(), sizeof(float), parts[1].begin() + i * 4);
+      break;
+    case FolderType::kFp8:
+      parts = {bytes(kPatternValues), bytes(kColumns / kFp8Rows * 4)};
+      encode_fp8_band(drawn.data(), {.rows = kFp8Rows,
+                                     .columns = kColumns,
+                                     .codes = reinterpret_cast<uint8_t*>(parts[0].data()),
+                                     .scales = reinterpret_cast<float*>(parts[1].data())});
+      break;
+    case FolderType::kAsStored:
+      parts = {bytes(kPatternValues * 2)};
+      for (size_t i = 0; i < drawn.size(); ++i)
+        kernels::store_u16(parts[0].data() + 2 * i, kernels::bf16_of_float(drawn[i]));
+      break;
+  }
+  return parts;
+}
+
+struct Matrix {
+  GeometryTensor tensor{};
+  FolderChoice choice;
+  std::vector<FolderPart> parts{};
+};
+
+class FolderWriter {
+ public:
+  FolderWriter(const Geometry& geometry, const FolderSynthesis& options)
+      : geometry_(geometry), options_(options) {
+    for (GeometryTensor& t : folder_tensors(geometry)) matrices_.push_back(matrix_of(std::move(t)));
+    std::vector<std::vector<FolderPart>*> parts;
+    for (Matrix& m : matrices_) parts.push_back(&m.parts);
+    shards_ = lay_out_shards(parts, options.shard_bytes_max);
+    for (const FolderShard& shard : shards_) total_bytes_ += shard.layout.file_bytes;
+  }
+
+  core::Result<int64_t> run() {
+    ordered_json config = TRY(config_of(geometry_));
+    std::error_code failed;
+    fs::create_directories(options_.path, failed);
+    if (failed) return core::invalid("'{}': {}", options_.path, failed.message());
+    size_t next = 0;
+    for (size_t s = 0; s < shards_.size(); ++s) {
+      const FolderShard& shard = shards_[s];
+      file_ = TRY(formats::OutputFile::open((fs::path(options_.path) / shard.file).string()));
+      TRY(file_->resize(0));
+      TRY(file_->write(0, shard.layout.header));
+      for (; next < matrices_.size() && matrices_[next].parts.front().shard == s; ++next)
+        TRY(write(matrices_[next], core::random_bits(options_.seed, next)));
+      TRY(file_->publish());
+    }
+    TRY(write_texts(config));
+    return total_bytes_;
+  }
+
+ private:
+  Matrix matrix_of(GeometryTensor tensor) const {
+    core::TensorView view{.dims = static_cast<int>(tensor.shape.size())};
+    std::copy(tensor.shape.begin(), tensor.shape.end(), view.shape.begin());
+    Matrix m{.choice = choose_folder_type(options_.recipe, tensor.name, view)};
+    const std::string stored = formats::hugging_face_tensor_name(tensor.name);
+    if (m.choice.type == FolderType::kAsStored) {
+      const DType type = is_drawn(tensor) ? DType::kF32 : DType::kBF16;
+      m.parts = {plain_part(stored, type, tensor.shape, tensor.shape.front())};
+    } else {
+      m.parts = quantized_parts(stored, m.choice, {tensor.shape[0], tensor.shape[1]});
+    }
+    m.tensor = std::move(tensor);
+    return m;
+  }
+
+  static bool is_drawn(const GeometryTensor& tensor) {
+    return tensor.part == plan::Part::kVectors || tensor.part == plan::Part::kRouter;
+  }
+
+  core::Result<void> write(const Matrix& m, uint64_t seed) {
+    if (m.choice.type == FolderType::kAsStored && is_drawn(m.tensor)) {
+      const auto values = drawn_values(geometry_, m.tensor, options_.router_skew, seed);
+      return write_part(m.parts[0], std::as_bytes(std::span(values)), 0);
+    }
+    std::vector<Bytes>& patterns = patterns_[{m.choice.type, m.choice.group}];
+    if (patterns.empty())
+      patterns = make_patterns(
+          m.choice, core::random_bits(options_.seed, ~static_cast<uint64_t>(m.choice.type)));
+    for (size_t p = 0; p < patterns.size(); ++p) TRY(write_part(m.parts[p], patterns[p], seed));
+    if (m.choice.type != FolderType::kInt4) return {};
+    return write_part(m.parts[2], std::as_bytes(std::span(m.tensor.shape)), 0);
+  }
+
+  // The pattern over and over, from a place that the seed says.
+  core::Result<void> write_part(const FolderPart& part, std::span<const std::byte> pattern,
+                                uint64_t seed) {
+    const int64_t unit = core::info(part.type).block_bytes, units = std::ssize(pattern) / unit;
+    auto at = static_cast<int64_t>(seed % static_cast<uint64_t>(units)) * unit;
+    Checksum checksum;
+    for (int64_t done = 0; done < part.bytes;) {
+      const int64_t count = std::min({part.bytes - done, std::ssize(pattern) - at, kPieceBytes});
+      const auto piece = pattern.subspan(static_cast<size_t>(at), static_cast<size_t>(count));
+      TRY(file_->write(part.offset + done, piece));
+      checksum.add(piece);
+      at = (at + count) % std::ssize(pattern);
+      done += count;
+    }
+    done_bytes_ += part.bytes;
+    if (options_.progress) options_.progress(done_bytes_, total_bytes_);
+    const std::string digits = checksum.digits();
+    return file_->write(shards_[part.shard].digits_offset(part), std::as_bytes(std::span(digits)));
+  }
+
+  core::Result<void> write_texts(const ordered_json& config) {
+    std::vector<FolderModule> modules;
+    std::map<std::string, std::string> shard_of;
+    for (const Matrix& m : matrices_) {
+      const std::string stored = formats::hugging_face_tensor_name(m.tensor.name);
+      const bool is_linear = m.tensor.shape.size() > 1 && m.tensor.part != plan::Part::kEmbedding;
+      if (is_linear) modules.push_back({stored.substr(0, stored.rfind('.')), m.choice});
+      for (const FolderPart& part : m.parts) shard_of[part.name] = shards_[part.shard].file;
+    }
+    const std::string text = TRY(quantized_config(config.dump(), modules));
+    if (shards_.size() > 1)
+      TRY(write_text("model.safetensors.index.json", shard_index(shard_of, total_bytes_)));
+    return write_text("config.json", text);
+  }
+
+  core::Result<void> write_text(const char* name, std::string_view text) {
+    const auto file = TRY(formats::OutputFile::open((fs::path(options_.path) / name).string()));
+    TRY(file->resize(0));
+    TRY(file->write(0, std::as_bytes(std::span(text))));
+    return file->publish();
+  }
+
+  const Geometry& geometry_;
+  const FolderSynthesis& options_;
+  std::vector<Matrix> matrices_;
+  std::vector<FolderShard> shards_;
+  std::unique_ptr<formats::OutputFile> file_;
+  std::map<std::pair<FolderType, int64_t>, std::vector<Bytes>> patterns_;
+  int64_t done_bytes_ = 0;
+  int64_t total_bytes_ = 0;
+};
+
+}  // namespace
+
+core::Result<int64_t> synthesize_folder(const Geometry& geometry, const FolderSynthesis& options) {
+  if (geometry.ffn_kind != plan::FfnKind::kGated)
+    return core::unsupported("geometry '{}': only models with gated FFNs can be written",
+                             geometry.name);
+  TRY(check(options.recipe));
+  return FolderWriter(geometry, options).run();
+}
+
+}  // namespace sluice::quantize
