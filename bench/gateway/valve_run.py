@@ -4,14 +4,14 @@ local ones cannot answer in time, and a target for the whole answer.
     SLUICE_BINARY=build/release/bin/sluice SLUICE_MODEL=model.gguf \\
         tools/python bench/gateway/valve_run.py [--seconds 60]
 
-All engines compute; their pace is a clock's (--step-ms-min), well below what this machine can do, so
-that they do not wait for each other's cores: 20 tokens/s in each place, of which the local ones have
-4 and the rented one 32. Requests come at random, three a second, and twelve more at once every ten
-seconds; answers have 16 to 48 tokens, so they take 0.9 to 2.5 s where they start at once, and shall
-be whole within --target-s.
-Prints how many answers came within the target, what was paid and how many went to the rented engine,
-for local only, all rented and the valve; and how late the client's own clock was, which says whether
-the machine was free enough to believe the rest.
+All engines compute; their pace is a clock's (--step-ms-min), well below what this machine can do,
+so that they do not wait for each other's cores: 20 tokens/s in each place, of which the local ones
+have 4 and the rented one 32. Requests come at random, three a second, and twelve more at once every
+ten seconds; answers have 16 to 48 tokens, so they take 0.9 to 2.5 s where they start at once, and
+shall be whole within --target-s.
+Prints how many answers came within the target, what was paid and how many went to the rented
+engine, for local only, all rented and the valve; and how late the client's own clock was, which
+says whether the machine was free enough to believe the rest.
 """
 
 import argparse
@@ -103,8 +103,9 @@ class Lateness:
 def run(name: str, names: tuple[str, ...], asked: argparse.Namespace) -> float:
     target_ms = round(asked.target_s * 1000)
     target = f'[models.defaults.target]\ntotal_ms = {target_ms}\ntotal_statistic = "p99"'
-    with fleet.Fleet([POOLS[each] for each in names], target,
-                     PRICES if "rented" in names else "") as engines, Lateness() as late:  # fmt: skip
+    used = [POOLS[each] for each in names]
+    prices = PRICES if "rented" in names else ""
+    with fleet.Fleet(used, target, prices) as engines, Lateness() as late:
         answers = fleet.run_load([engines.gateway.url], make_asks(asked.seconds), STREAMS_MAX)
     failed = [answer.failure for answer in answers if answer.failure]
     times = sorted(answer.end_s - answer.sent_s for answer in answers)
