@@ -1,6 +1,8 @@
 // sluice bench MODEL: tokens per second of prefill and decode, beside what this machine could do.
 #include <algorithm>
 #include <cmath>
+#include <span>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -47,9 +49,32 @@ struct StepShares {
   double rest_us() const { return whole_us - linear_us - attention_us - rows_us - waiting_us; }
 };
 
+// Counts what the decode's tokens chose: an expert is read once a step, whoever chose it.
+class ExpertCount {
+ public:
+  explicit ExpertCount(int32_t experts) : is_chosen_(static_cast<size_t>(experts)) {}
+
+  void see(std::span<const int32_t> ids, size_t rows) {
+    std::fill(is_chosen_.begin(), is_chosen_.end(), 0);
+    for (const int32_t id : ids) is_chosen_[static_cast<size_t>(id)] = 1;
+    distinct_ += std::count(is_chosen_.begin(), is_chosen_.end(), 1);
+    of_a_row_ += static_cast<int64_t>(ids.size() / rows);
+  }
+  // Distinct experts of a step, in those of one token.
+  double ratio() const {
+    return of_a_row_ == 0 ? 1 : static_cast<double>(distinct_) / static_cast<double>(of_a_row_);
+  }
+
+ private:
+  std::vector<uint8_t> is_chosen_;
+  int64_t distinct_ = 0;
+  int64_t of_a_row_ = 0;
+};
+
 struct Speed {
   std::vector<double> samples;  // tokens per second, all streams together
   StepShares step;              // of the decode, where a profile was asked for
+  double expert_ratio = 1;      // of the decode's steps, ExpertCount::ratio()
 
   double mean() const {
     double sum = 0;
@@ -66,7 +91,7 @@ struct Speed {
 
 // What a test moved and computed, as shares of the machine's limits.
 struct Usage {
-  double bytes_per_token = 0;  // of the file's tensors, and KV at the depth
+  double bytes_per_token = 0;  // of the file's tensors that a step read, and KV at the depth
   double read_gb_s = 0;
   double tops = 0;
   double roof = 0;  // GB/s of a decode, 10^12 operations per second of a prefill
@@ -79,6 +104,7 @@ class ModelBench {
       : model_(model),
         options_(options),
         logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)),
+        experts_(model.spec().experts.count),
         profile_{
             .clock = clock_,
             .threads = std::vector<model::StepTimes>(static_cast<size_t>(model.pool().threads()))} {
@@ -95,6 +121,7 @@ class ModelBench {
     for (int32_t r = 0; r < options_.repeats; ++r)
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
     speed.step = step_shares(test, speed);
+    speed.expert_ratio = experts_.ratio();
     return speed;
   }
 
@@ -149,6 +176,7 @@ class ModelBench {
     model_.forward({.token_ids = ids_,
                     .sequences = spans_,
                     .logit_rows = rows_,
+                    .routing_observer = &routing_,
                     .profile = options_.profile ? &profile_ : nullptr},
                    logits_.data());
   }
@@ -164,22 +192,30 @@ class ModelBench {
   std::vector<int32_t> rows_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<float> logits_;
+  ExpertCount experts_;
+  const model::RoutingObserver routing_ = [this](int32_t, std::span<const int32_t> ids,
+                                                 std::span<const float>) {
+    experts_.see(ids, ids_.size());
+  };
   model::StepProfile profile_;  // of decode steps
 };
 
-Usage usage_of(const Options& options, const model::Model& model, const Test& test, double speed,
-               const kernels::Roof& roof) {
+Usage usage_of(const Options& options, const model::Model& model, const Test& test,
+               const Speed& speed, const kernels::Roof& roof) {
   Usage usage;
   if (test.generate > 0) {
     const model::MemoryPlan& plan = model.memory_plan();
+    const double step_bytes =
+        static_cast<double>(plan.step_file_bytes) +
+        (speed.expert_ratio - 1) * static_cast<double>(plan.expert_file_bytes);
     usage.bytes_per_token =
-        static_cast<double>(plan.step_file_bytes) / options.streams +
+        step_bytes / options.streams +
         static_cast<double>(options.depth) * static_cast<double>(plan.kv_token_bytes);
-    usage.read_gb_s = usage.bytes_per_token * speed * 1e-9;
+    usage.read_gb_s = usage.bytes_per_token * speed.mean() * 1e-9;
     usage.roof = roof.read_gb_s;
     return usage;
   }
-  usage.tops = model.memory_plan().token_operations * speed * 1e-12;
+  usage.tops = model.memory_plan().token_operations * speed.mean() * 1e-12;
   usage.roof = roof_tera_ops(roof, model);
   return usage;
 }
@@ -204,6 +240,8 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
                                 {"samples_ts", speed.samples}};
   if (test.generate > 0) {
     row["bytes_per_token"] = usage.bytes_per_token;
+    if (opened.model->spec().experts.count > 0)
+      row["experts_per_step"] = speed.expert_ratio * opened.model->spec().experts.used;
     row["read_gb_s"] = usage.read_gb_s;
     row["roof_gb_s"] = usage.roof;
   } else {
@@ -254,11 +292,11 @@ core::Result<void> bench(const Options& options) {
   for (const Test& test : {Test{.prompt = options.prompt}, Test{.generate = options.generate}}) {
     if (test.prompt + test.generate == 0) continue;
     const Speed speed = runner.run(test);
-    Usage usage = usage_of(options, *opened.model, test, speed.mean(), roof);
+    Usage usage = usage_of(options, *opened.model, test, speed, roof);
     if (usage.share() > 1) {
       // No limit can be passed: it was measured while the machine had other work.
       roof = machine_roof(opened.model->pool(), RoofSource::kMeasure);
-      usage = usage_of(options, *opened.model, test, speed.mean(), roof);
+      usage = usage_of(options, *opened.model, test, speed, roof);
     }
     if (options.output == "text")
       print_row(options, test, speed, usage);

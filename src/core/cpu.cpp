@@ -122,6 +122,7 @@ CpuInfo detect_cpu() {
   cpu.avx512 =
       zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) && bit(seven.ebx, 31);
   cpu.avx512_vnni = cpu.avx512 && bit(seven.ecx, 11);
+  cpu.avx512_vbmi = cpu.avx512 && bit(seven.ecx, 1);
   cpu.avx512_bf16 = cpu.avx512 && bit(seven_one.eax, 5);
   cpu.avx_vnni = cpu.avx2 && bit(seven_one.eax, 4);
   cpu.amx_int8 = tiles && bit(seven.edx, 24) && bit(seven.edx, 25);
@@ -138,6 +139,7 @@ std::string features_text(const CpuInfo& cpu) {
   add(cpu.avx512, "avx512");
   add(cpu.avx512_vnni, "avx512_vnni");
   add(cpu.avx512_bf16, "avx512_bf16");
+  add(cpu.avx512_vbmi, "avx512_vbmi");
   add(cpu.avx_vnni, "avx_vnni");
   add(cpu.amx_int8, "amx_int8");
   add(cpu.amx_bf16, "amx_bf16");

@@ -15,6 +15,7 @@ struct CpuInfo {
   bool avx512 = false;  // F, BW, DQ, VL
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  bool avx512_vbmi = false;
   bool avx_vnni = false;
   bool amx_int8 = false;
   bool amx_bf16 = false;

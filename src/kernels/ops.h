@@ -167,7 +167,8 @@ struct Ops {
 
   // Bytes that pack() writes. For most types the file's, within 3 %, outputs rounded up to 16.
   // Types without a layout of their own become 8-bit codes, 8.5 bits a weight: Q2_K 3.24 times the
-  // file's bytes, Q3_K 2.47, Q6_K 1.30, IQ4_NL 1.89, IQ4_XS 2.0. Reference: the file's bytes.
+  // file's bytes, Q3_K 2.47, Q6_K 1.30, IQ4_NL 1.89, IQ4_XS 2.0, F8_B128 1.03 (amx: 1).
+  // Reference: the file's bytes.
   int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
   void (*pack)(const PackArgs& args, int thread, int threads);
   ActivationForm (*activation_form)(core::DType weights);

@@ -47,8 +47,8 @@ constexpr Ops kAmx = [] {
   Ops ops = kAvx512Vnni;
   ops.name = "amx";
   ops.needs = [](const core::CpuInfo& cpu) {
-    return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vnni && cpu.avx2 &&
-           amx::request_tiles();
+    return cpu.amx_int8 && cpu.amx_bf16 && cpu.avx512_bf16 && cpu.avx512_vbmi && cpu.avx512_vnni &&
+           cpu.avx2 && amx::request_tiles();
   };
   ops.packed_bytes = amx::packed_bytes;
   ops.pack = amx::pack;

@@ -13,6 +13,7 @@ struct MemoryPlan {
   // Of the file's tensors that one step must read: all but the embedding, of which it reads a row
   // (a tied embedding is read as the output matrix); of experts as many as one token uses.
   int64_t step_file_bytes = 0;
+  int64_t expert_file_bytes = 0;  // the experts' share of it; tokens that choose others add as much
   // Of the products with weights, a multiplication and an addition being two: of a token through
   // all layers, and of a row of logits.
   double token_operations = 0;

@@ -54,8 +54,9 @@ MemoryPlan make_plan(const Weights& weights, const Forward& forward, const kerne
     const Matrix& matrix = *source.matrix;
     const double operations =
         2.0 * static_cast<double>(matrix.outputs * matrix.inputs) * source.token_share;
-    plan.step_file_bytes +=
-        std::llround(static_cast<double>(source.file_bytes) * source.token_share);
+    const int64_t bytes = std::llround(static_cast<double>(source.file_bytes) * source.token_share);
+    plan.step_file_bytes += bytes;
+    if (source.token_share < 1) plan.expert_file_bytes += bytes;
     (&matrix == &weights.output ? plan.logit_row_operations : plan.token_operations) += operations;
   }
   return plan;

@@ -47,7 +47,7 @@ double limit_of(const Ops& ops, DType type) {
 
 std::vector<int64_t> input_sizes(DType type) {
   if (core::info(type).block_values == 256) return {256, 768, 2048};
-  if (core::info(type).block_values == 128) return {128, 896};
+  if (core::info(type).block_values == 128) return {128, 384, 896, 1792};
   if (core::info(type).block_values == 32) return {32, 96, 576, 1536};
   return {1, 7, 32, 100, 576};
 }
@@ -215,6 +215,32 @@ TEST(Linear, ResidualMayBeTheResult) {
     }
 }
 
+// A table that keeps FP8 codes has the value of every one of them, the smallest too: what an input
+// of a single 1 gives.
+TEST(Linear, EveryFp8CodeIsExact) {
+  constexpr int64_t kInputs = 128, kOutputs = 2;
+  constexpr size_t kBlockBytes = 132;
+  std::vector<std::byte> blocks(kOutputs * kBlockBytes);
+  for (size_t n = 0; n < kOutputs; ++n) {
+    const float scale = n == 0 ? 0.37f : -1.1e-5f;
+    std::memcpy(&blocks[n * kBlockBytes], &scale, sizeof scale);
+    for (size_t k = 0; k < kInputs - 1; ++k)  // the last is not a number
+      blocks[n * kBlockBytes + sizeof scale + k] = static_cast<std::byte>(n * kInputs + k);
+  }
+  std::vector<float> weights(kOutputs * kInputs), identity(kInputs * kInputs);
+  decode(DType::kF8_B128, blocks.data(), kOutputs * kInputs, weights.data());
+  for (size_t k = 0; k < kInputs; ++k) identity[k * kInputs + k] = 1;
+  for (const Ops* ops : runnable_ops()) {
+    if (ops->activation_form(DType::kF8_B128) == ActivationForm::kInt8) continue;
+    const Packed packed = pack_weights(*ops, DType::kF8_B128, kOutputs, kInputs, blocks);
+    const auto y = run_linear(*ops, packed.weights, {identity.data(), kInputs});
+    for (size_t k = 0; k < kInputs; ++k)
+      for (size_t n = 0; n < kOutputs; ++n)
+        EXPECT_EQ(y[k * kOutputs + n], weights[n * kInputs + k])
+            << ops->name << ", code " << n * kInputs + k;
+  }
+}
+
 TEST(Linear, PackedBytesAreTheFilesTimesTheFormatsRatio) {
   const std::map<DType, double> ratios = {
       {DType::kF32, 1.0},      {DType::kF16, 1.0},     {DType::kBF16, 1.0},
@@ -227,14 +253,16 @@ TEST(Linear, PackedBytesAreTheFilesTimesTheFormatsRatio) {
   for (const Ops* ops : runnable_ops())
     for (DType type : kTypes) {
       const double file = static_cast<double>(1536 * core::bytes_of(type, 1536));
-      // Whole scales take 8 + 8 or 16 bits; I8_B32 has one scale for a row.
-      const std::map<DType, double> with_planes = {{DType::kQ4_K, 1.11},
-                                                   {DType::kQ5_K, 1.09},
-                                                   {DType::kQ6_K, 1.067},
-                                                   {DType::kI8_B32, 0.89}};
-      const bool has_planes = ops->name == "amx" && with_planes.count(type) != 0;
+      // Whole scales take 8 + 8 or 16 bits; I8_B32 has one scale for a row, FP8 keeps
+      // its codes.
+      const std::map<DType, double> own_ratios = {{DType::kQ4_K, 1.11},
+                                                  {DType::kQ5_K, 1.09},
+                                                  {DType::kQ6_K, 1.067},
+                                                  {DType::kI8_B32, 0.89},
+                                                  {DType::kF8_B128, 1.0}};
+      const bool has_own_ratio = ops->name == "amx" && own_ratios.count(type) != 0;
       const double ratio = ops->name == "ref" ? 1.0
-                           : has_planes       ? with_planes.at(type)
+                           : has_own_ratio    ? own_ratios.at(type)
                                               : ratios.at(type);
       EXPECT_NEAR(static_cast<double>(ops->packed_bytes(type, 1536, 1536)) / file, ratio, 0.03)
           << ops->name << ' ' << core::info(type).name;

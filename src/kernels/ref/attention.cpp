@@ -1,8 +1,6 @@
 // Keys and values in pages, and attention over them.
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 
 #include "core/math.h"
 #include "core/thread_pool.h"
@@ -10,6 +8,7 @@
 #include "kernels/kv_layout.h"
 #include "kernels/ref/kv_element.h"
 #include "kernels/ref/ref.h"
+#include "kernels/ref/running_softmax.h"
 
 namespace sluice::kernels::ref {
 namespace {
@@ -67,33 +66,18 @@ struct HeadCache {
   }
 };
 
-// The running softmax of one query: max, sum of weights and weighted sum of values in double.
-struct Running {
-  double max = -std::numeric_limits<double>::infinity();
-  double sum = 0;
-  std::array<double, kHeadDimMax> values{};
-};
+using Softmax = RunningSoftmax<kHeadDimMax>;
 
-// One query over the first `count` tokens of a page (Milakov, Gimelshein 2018).
+// One query over the first `count` tokens of a page.
 void visit(const HeadCache& cache, const float* q, int32_t head_dim, float scale, int32_t count,
-           Running& state) {
+           Softmax& state) {
   std::array<float, kPageTokens> scores{};
   for (int32_t d = 0; d < head_dim; ++d)
     for (size_t t = 0; t < kPageTokens; ++t)
       scores[t] += q[d] * cache.keys[static_cast<size_t>(d) * kPageTokens + t];
   for (int32_t t = 0; t < count; ++t) {
     const double score = double{scores[static_cast<size_t>(t)]} * double{scale};
-    if (score > state.max) {
-      const double shrink = std::exp(state.max - score);
-      state.sum *= shrink;
-      for (int32_t d = 0; d < head_dim; ++d) state.values[static_cast<size_t>(d)] *= shrink;
-      state.max = score;
-    }
-    const double weight = std::exp(score - state.max);
-    state.sum += weight;
-    const float* v = cache.values.data() + int64_t{t} * head_dim;
-    for (int32_t d = 0; d < head_dim; ++d)
-      state.values[static_cast<size_t>(d)] += weight * double{v[d]};
+    state.add(score, cache.values.data() + int64_t{t} * head_dim, head_dim);
   }
 }
 
@@ -104,10 +88,10 @@ void attend(const AttentionArgs& args, const SequenceSpan& span, int32_t kv_head
   const KvLayer& kv = args.kv;
   const int32_t group = args.heads / kv.kv_heads;
   constexpr int32_t kQueriesMax = 64;
-  static_assert(sizeof(Running) * kQueriesMax < 256 << 10);
+  static_assert(sizeof(Softmax) * kQueriesMax < 256 << 10);
   for (int32_t part = 0; part < rows * group; part += kQueriesMax) {
     const int32_t queries = std::min(kQueriesMax, rows * group - part);
-    std::array<Running, kQueriesMax> states;
+    std::array<Softmax, kQueriesMax> states;
     const auto position_of = [&](int32_t i) {
       return span.first_position + first + (part + i) / group;
     };
@@ -126,12 +110,8 @@ void attend(const AttentionArgs& args, const SequenceSpan& span, int32_t kv_head
                 states[static_cast<size_t>(i)]);
       }
     }
-    for (int32_t i = 0; i < queries; ++i) {
-      const Running& state = states[static_cast<size_t>(i)];
-      float* out = args.out + offset_of(i);
-      for (int32_t d = 0; d < kv.head_dim; ++d)
-        out[d] = static_cast<float>(state.values[static_cast<size_t>(d)] / state.sum);
-    }
+    for (int32_t i = 0; i < queries; ++i)
+      states[static_cast<size_t>(i)].finish(args.out + offset_of(i), kv.head_dim);
   }
 }
 

@@ -1,14 +1,13 @@
 // Latent rows in pages, and absorbed attention over them.
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 
 #include "core/math.h"
 #include "core/thread_pool.h"
 #include "kernels/kv_layout.h"
 #include "kernels/ref/kv_element.h"
 #include "kernels/ref/ref.h"
+#include "kernels/ref/running_softmax.h"
 
 namespace sluice::kernels::ref {
 namespace {
@@ -26,12 +25,7 @@ struct LatentPage {
   }
 };
 
-// The running softmax of one query.
-struct Running {
-  double max = -std::numeric_limits<double>::infinity();
-  double sum = 0;
-  std::array<double, kLatentRankMax> values{};
-};
+using Softmax = RunningSoftmax<kLatentRankMax>;
 
 double dot(const float* a, const float* b, int32_t count) {
   double sum = 0;
@@ -45,23 +39,14 @@ struct Query {
 };
 
 void visit(const LatentAttentionArgs& args, const LatentPage& page, const Query& q, int32_t count,
-           Running& state) {
+           Softmax& state) {
   const int32_t rank = args.kv.latent_rank;
   for (int32_t t = 0; t < count; ++t) {
     const float* row = page.rows.data() + int64_t{t} * args.kv.head_dim;
     const double score =
         (dot(q.latent, row, rank) + dot(q.turned, row + rank, args.kv.head_dim - rank)) *
         double{args.scale};
-    if (score > state.max) {
-      const double shrink = std::exp(state.max - score);
-      state.sum *= shrink;
-      for (int32_t d = 0; d < rank; ++d) state.values[static_cast<size_t>(d)] *= shrink;
-      state.max = score;
-    }
-    const double weight = std::exp(score - state.max);
-    state.sum += weight;
-    for (int32_t d = 0; d < rank; ++d)
-      state.values[static_cast<size_t>(d)] += weight * double{row[d]};
+    state.add(score, row, rank);
   }
 }
 
@@ -74,15 +59,14 @@ void attend(const LatentAttentionArgs& args, const SequenceSpan& span, int32_t i
     const int64_t at = (h * args.rows + row) * kv.latent_rank;
     const Query q{args.q_latent + at,
                   args.q_turned + (row * args.heads + h) * (kv.head_dim - kv.latent_rank)};
-    Running state;
+    Softmax state;
     LatentPage page;
     for (int32_t from = 0; from < positions; from += kPageTokens) {
       const int32_t count = std::min(kPageTokens, positions - from);
       page.load(kv, span.pages[from / kPageTokens], count);
       visit(args, page, q, count, state);
     }
-    for (int32_t d = 0; d < kv.latent_rank; ++d)
-      args.out[at + d] = static_cast<float>(state.values[static_cast<size_t>(d)] / state.sum);
+    state.finish(args.out + at, kv.latent_rank);
   }
 }
 

@@ -34,24 +34,20 @@ constexpr TensorRow<LayerWeights> kGroupedQuery[] = {
 // Queries come through a rank of their own or, where there is none, straight from the hidden state.
 constexpr TensorRow<LayerWeights> kLatent[] = {
     {.name = "blk.{}.attn_q.weight",
-
      .columns = Extent::kHidden,
      .rows = Extent::kQ,
      .matrix = &LayerWeights::q,
      .where = Where::kNoQueryRank},
     {.name = "blk.{}.attn_q_a.weight",
-
      .columns = Extent::kHidden,
      .rows = Extent::kQueryRank,
      .matrix = &LayerWeights::q_a,
      .where = Where::kQueryRank},
     {.name = "blk.{}.attn_q_a_norm.weight",
-
      .columns = Extent::kQueryRank,
      .vector = &LayerWeights::q_a_norm,
      .where = Where::kQueryRank},
     {.name = "blk.{}.attn_q_b.weight",
-
      .columns = Extent::kQueryRank,
      .rows = Extent::kQ,
      .matrix = &LayerWeights::q_b,

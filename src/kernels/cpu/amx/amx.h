@@ -10,12 +10,14 @@ namespace sluice::kernels::amx {
 bool request_tiles();
 
 // F16 and BF16 weights become bf16 tiles (F16 loses three bits), I8_B32 int8 tiles, Q4_0, Q4_1,
-// Q4_K, I4_B32 and I4_Z32 codes with whole scales (planes_layout.h), F32 is as cpu::pack has it,
-// all others are codes of 5, 6 or 8 bits with whole scales (wide_layout.h).
+// Q4_K, I4_B32 and I4_Z32 codes with whole scales (planes_layout.h), F8_B128 keeps its codes
+// (f8_layout.h), F32 is as cpu::pack has it, all others are codes of 5, 6 or 8 bits with whole
+// scales (wide_layout.h).
 int64_t packed_bytes(core::DType type, int64_t outputs, int64_t inputs);
 void pack(const PackArgs& args, int thread, int threads);
 
-// bf16 for F16 and BF16 weights, one scale a row for I8_B32, float for F32, planes for all others.
+// bf16 for F16, BF16 and F8_B128 weights, one scale a row for I8_B32, float for F32, planes for all
+// others.
 ActivationForm activation_form(core::DType weights);
 int64_t activation_bytes(ActivationForm form, int64_t rows, int64_t inputs);
 void quantize_activations(const QuantizeArgs& args, int thread, int threads);
@@ -27,6 +29,8 @@ void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
 void quantize_int8_rows(const QuantizeArgs& args, int thread, int threads);
 void linear_bf16(const LinearArgs& args, int thread, int threads);
 void linear_int8_rows(const LinearArgs& args, int thread, int threads);
+void linear_f8(const LinearArgs& args, int thread, int threads);
+void pack_f8(const PackArgs& args, int thread, int threads);
 
 // Planes of both kinds; fewer rows run on the vector unit.
 constexpr int64_t kPlaneTileRowsMin = 5;

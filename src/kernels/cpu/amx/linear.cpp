@@ -12,6 +12,7 @@ void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
 void linear(const LinearArgs& args, int thread, int threads) {
   switch (activation_form(args.weights.type)) {
     case ActivationForm::kBf16:
+      if (args.weights.type == core::DType::kF8_B128) return linear_f8(args, thread, threads);
       return linear_bf16(args, thread, threads);
     case ActivationForm::kPlanes:
       return linear_planes(args, thread, threads);

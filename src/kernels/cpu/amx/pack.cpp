@@ -5,6 +5,7 @@
 #include "core/math.h"
 #include "core/thread_pool.h"
 #include "kernels/cpu/amx/amx.h"
+#include "kernels/cpu/amx/f8_layout.h"
 #include "kernels/cpu/amx/planes_layout.h"
 #include "kernels/cpu/amx/tile_layout.h"
 #include "kernels/cpu/amx/wide_layout.h"
@@ -55,6 +56,8 @@ void pack_int8_panel(const PackArgs& args, const TileWeights& layout, int64_t fi
 int64_t packed_bytes(DType type, int64_t outputs, int64_t inputs) {
   if (has_planes(type))
     return core::div_ceil(outputs, kPanel) * PlaneWeights{has_minima(type)}.panel_bytes(inputs);
+  if (type == DType::kF8_B128)
+    return core::div_ceil(outputs, kPanel) * F8Weights{inputs}.panel_bytes();
   if (type == DType::kI8_B32) return TileWeights{outputs, inputs, kInt8TileValues}.bytes();
   if (becomes_bf16(type)) return TileWeights{outputs, inputs}.bytes();
   if (type == DType::kF32) return cpu::packed_bytes(type, outputs, inputs);
@@ -65,6 +68,7 @@ int64_t packed_bytes(DType type, int64_t outputs, int64_t inputs) {
 
 void pack(const PackArgs& args, int thread, int threads) {
   if (has_planes(args.type)) return pack_planes(args, thread, threads);
+  if (args.type == DType::kF8_B128) return pack_f8(args, thread, threads);
   if (args.type == DType::kF32) return cpu::pack(args, thread, threads);
   const bool is_int8 = args.type == DType::kI8_B32;
   if (!is_int8 && !becomes_bf16(args.type)) return pack_wide(args, thread, threads);
@@ -81,7 +85,7 @@ void pack(const PackArgs& args, int thread, int threads) {
 ActivationForm activation_form(DType weights) {
   if (has_planes(weights)) return ActivationForm::kPlanes;
   if (weights == DType::kI8_B32) return ActivationForm::kInt8Rows;
-  if (becomes_bf16(weights)) return ActivationForm::kBf16;
+  if (becomes_bf16(weights) || weights == DType::kF8_B128) return ActivationForm::kBf16;
   return weights == DType::kF32 ? ActivationForm::kF32 : ActivationForm::kWidePlanes;
 }
 
