@@ -25,6 +25,10 @@ class PacedRunner final : public engine::StepRunner {
     const int64_t left_ns = end_ns - clock_.now_ns();
     if (left_ns > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(left_ns));
   }
+  // Behind the step that it belongs to.
+  void draft(const model::DraftBatch& batch, float* logits) override {
+    runner_.draft(batch, logits);
+  }
 
  private:
   engine::StepRunner& runner_;
