@@ -63,7 +63,9 @@ def grouped(values: np.ndarray, group: int, zeros: bool):
     return np.clip(codes, 0, 15).astype(int).reshape(values.shape), middle, scales
 
 
-def decoded(codes: np.ndarray, middle: np.ndarray, scales: np.ndarray, group_of_input) -> np.ndarray:
+def decoded(
+    codes: np.ndarray, middle: np.ndarray, scales: np.ndarray, group_of_input
+) -> np.ndarray:
     return (codes - middle[:, group_of_input]) * scales.astype(np.float64)[:, group_of_input]
 
 

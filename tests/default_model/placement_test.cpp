@@ -216,10 +216,12 @@ TEST_P(Placement, WithDrafts) {
   c.speculation = Speculation::kAuto;
   c.limits.logit_rows_max = 8 + kDraftRowsMax;
   c.limits.context_tokens_max = 300;
-  for (const int64_t pages : {kPages, int64_t{22}}) {
-    SCOPED_TRACE(::testing::Message() << pages << " pages");
+  constexpr std::pair<int64_t, int64_t> kPagesAndChunks[] = {
+      {kPages, kStepTokens}, {kPages, 16}, {19, kStepTokens}};
+  for (const auto& [pages, chunk] : kPagesAndChunks) {
+    SCOPED_TRACE(::testing::Message() << pages << " pages, chunks of " << chunk);
     c.limits.kv_pages = pages;
-    c.limits.chunk_tokens_max = pages == kPages ? kStepTokens : 16;
+    c.limits.chunk_tokens_max = chunk;
     std::vector<Request> again = requests();
     for (Request& r : again) r.id.value += 100;
     Run found;

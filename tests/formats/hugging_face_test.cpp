@@ -136,8 +136,8 @@ TEST(HuggingFaceFolder, RefusesWhatItDoesNotCompute) {
   EXPECT_THAT(with(R"("hidden_size": 32)", R"("hidden_size": -1)"), HasSubstr("'hidden_size'"));
   EXPECT_THAT(with(R"("hidden_size": 32)", R"("hidden_size": "x")"),
               HasSubstr("'hidden_size' is not an integer"));
-  EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "awq"},)"),
-              HasSubstr("'quant_method' is 'awq', supported: fp8"));
+  EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "hqq"},)"),
+              HasSubstr("'quant_method' is 'hqq', supported: fp8, compressed-tensors, awq, gptq"));
   EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "fp8"},)"),
               HasSubstr("'weight_block_size'"));
 }

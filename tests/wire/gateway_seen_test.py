@@ -94,7 +94,7 @@ class Seen(unittest.TestCase):
             collector=f"http://127.0.0.1:{cls.collector.server_port}",
             engine=f"http://127.0.0.1:{cls.engine.port}/v1", folder=cls.folder.name,
         )  # fmt: skip
-        lines = f'access_log_file = "{cls.folder.name}/access"'
+        lines = f'response_timeout_s = 1\naccess_log_file = "{cls.folder.name}/access"'
         cls.gateway = RunningGateway(config, cls.folder.name, lines)
         cls.addClassCleanup(cls.gateway.__exit__, None, None, None)
         cls.paid = 0

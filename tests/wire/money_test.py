@@ -16,7 +16,6 @@ class Money(unittest.TestCase):
         self.assertEqual(summary["requests"], options["requests"])
         self.assertGreater(summary["outcomes"]["complete"], options["requests"] // 4)
         self.assertGreater(summary["outcomes"]["client_abort_before_first_token"], 0)
-        self.assertGreater(summary["outcomes"]["timed_out"], 0)
         self.assertGreater(summary["resumed"], 0)
 
     def test_on_sqlite_with_a_real_engine(self):

@@ -96,7 +96,8 @@ def compare(arguments: argparse.Namespace, kind: str, folder: pathlib.Path) -> i
             found = sluice_ids(arguments.sluice, model, ids, folder)
             same = found == answer["tokens"]
             different += not same
-            print(f"{kind}: {prompt!r}: {'same' if same else 'DIFFERENT'}: {answer['content'][:60]!r}")
+            word = "same" if same else "DIFFERENT"
+            print(f"{kind}: {prompt!r}: {word}: {answer['content'][:60]!r}")
     finally:
         server.terminate()
         server.wait()
