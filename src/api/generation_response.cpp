@@ -14,8 +14,8 @@ void write_usage(JsonWriter* json, const Usage& usage) {
   json->end_object();
   json->key("completion_tokens_details").begin_object();
   json->key("reasoning_tokens").integer(usage.reasoning_tokens);
-  json->key("accepted_prediction_tokens").integer(0);
-  json->key("rejected_prediction_tokens").integer(0);
+  json->key("accepted_prediction_tokens").integer(usage.accepted_draft_tokens);
+  json->key("rejected_prediction_tokens").integer(usage.rejected_draft_tokens);
   json->key("audio_tokens").integer(0);
   json->end_object().end_object();
 }

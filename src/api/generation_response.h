@@ -15,8 +15,10 @@ namespace sluice::api {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;     // of the prompt
-  int64_t reasoning_tokens = 0;  // of the completion
+  int64_t cached_tokens = 0;          // of the prompt
+  int64_t reasoning_tokens = 0;       // of the completion
+  int64_t accepted_draft_tokens = 0;  // of the completion, as far as its requests have ended
+  int64_t rejected_draft_tokens = 0;
 };
 
 // What all parts of one answer carry.

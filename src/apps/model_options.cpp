@@ -52,6 +52,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_t
       .step_tokens_max = step_tokens_max,
       .arithmetic = options.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
       .kv_format = kv_format_of(options.kv_type),
+      .drafts = options.drafts,
       .kernels = options.kernels,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   auto loaded = model::Model::load(*opened.checkpoint, load);

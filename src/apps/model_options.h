@@ -21,6 +21,7 @@ struct ModelOptions {
   bool exact = false;
   std::string kernels;
   std::string kv_type = "auto";
+  model::DraftLayers drafts = model::DraftLayers::kLeave;  // not an option of its own
 };
 
 // MODEL, -t/--threads, --exact, --kernels, --kv-type.

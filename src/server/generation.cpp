@@ -41,6 +41,8 @@ ChoiceText::Next Generation::add_token(size_t choice, const EventBatch::Token& t
 
 void Generation::add_finish(size_t choice, const engine::FinishEvent& event) {
   ++finished_;
+  accepted_draft_tokens_ += event.accepted_draft_tokens;
+  rejected_draft_tokens_ += event.rejected_draft_tokens;
   const size_t prompt = choice / static_cast<size_t>(plan_.n);
   if (choice % static_cast<size_t>(plan_.n) == 0) cached_tokens_[prompt] = event.cached_tokens;
   if (event.reason == engine::FinishReason::kError)
@@ -143,6 +145,8 @@ api::EventUsage Generation::event_usage() const {
 
 api::Usage Generation::usage() const {
   api::Usage usage;
+  usage.accepted_draft_tokens = accepted_draft_tokens_;
+  usage.rejected_draft_tokens = rejected_draft_tokens_;
   for (const int64_t tokens : plan_.prompt_tokens) usage.prompt_tokens += tokens;
   for (const int64_t tokens : cached_tokens_) usage.cached_tokens += tokens;
   for (const ChoiceText& text : plan_.choices) {

@@ -67,7 +67,9 @@ class Generation {
   GenerationPlan plan_;
   std::vector<bool> role_sent_;         // by choice
   std::vector<int64_t> cached_tokens_;  // by prompt
-  size_t finished_ = 0;                 // choices
+  int64_t accepted_draft_tokens_ = 0;   // of the finished choices
+  int64_t rejected_draft_tokens_ = 0;
+  size_t finished_ = 0;  // choices
   std::optional<api::Error> error_;
   std::string out_;  // SSE bytes to send
   int64_t last_write_ns_ = 0;

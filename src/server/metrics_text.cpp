@@ -165,6 +165,27 @@ void write_pages(MetricsWriter* out, const engine::EngineStats& stats, int64_t p
     out->sample("sluice:kv_pages", {{"state", state}}, static_cast<double>(pages));
 }
 
+// acceptance = rate(accepted) / rate(drafted)
+void write_drafts(MetricsWriter* out, const engine::EngineStats& stats) {
+  constexpr std::string_view kLabels[engine::kDraftKinds] = {"ngram", "mtp"};  // by DraftKind
+  const auto family = [&](std::string_view name, std::string_view help, auto member) {
+    out->family(name, "counter", help);
+    for (size_t kind = 0; kind < stats.drafts.size(); ++kind)
+      out->sample(name, {{"kind", std::string(kLabels[kind])}},
+                  static_cast<double>(stats.drafts[kind].*member));
+  };
+  family("sluice:draft_tokens_total", "Guessed tokens that steps have verified.",
+         &engine::DraftCounts::drafted);
+  family("sluice:draft_tokens_accepted_total", "Of these, right.", &engine::DraftCounts::accepted);
+  int64_t drafted = 0, accepted = 0;
+  for (const engine::DraftCounts& counts : stats.drafts) {
+    drafted += counts.drafted;
+    accepted += counts.accepted;
+  }
+  out->counter("vllm:spec_decode_num_draft_tokens_total", "The same, of every kind.", drafted);
+  out->counter("vllm:spec_decode_num_accepted_tokens_total", "The same, of every kind.", accepted);
+}
+
 void write_http(MetricsWriter* out, const net::ServerStats& http) {
   out->gauge("sluice:http_connections", "Connections open.", static_cast<double>(http.connections));
   out->gauge("sluice:http_requests_running", "Requests not answered yet.",
@@ -192,6 +213,7 @@ std::string metrics_text(const MetricsInput& input) {
   write_pages(&out, stats, input.page_tokens);
   for (const CounterRow& row : kCounters) out.counter(row.name, row.help, stats.*row.value);
   write_work(&out, stats);
+  write_drafts(&out, stats);
   out.family("vllm:request_success_total", "counter", "Requests ended, by reason.");
   for (size_t reason = 0; reason < stats.finished.size(); ++reason)
     out.sample("vllm:request_success_total",

@@ -18,13 +18,19 @@ std::string_view text_of(const formats::ByteSource& source) {
 
 core::Result<Vocabulary> open_json(const std::filesystem::path& path) {
   const auto tokenizer_json = TRY(formats::map_file(path.string()));
-  const std::filesystem::path config_path = path.parent_path() / "tokenizer_config.json";
-  std::unique_ptr<formats::ByteSource> config_json;
-  if (std::filesystem::exists(config_path))
-    config_json = TRY(formats::map_file(config_path.string()));
-  return read_tokenizer_json(
-      {.tokenizer_json = text_of(*tokenizer_json),
-       .config_json = config_json != nullptr ? text_of(*config_json) : std::string_view()});
+  const auto beside = [&](const char* name) -> core::Result<std::unique_ptr<formats::ByteSource>> {
+    const std::filesystem::path found = path.parent_path() / name;
+    if (!std::filesystem::exists(found)) return std::unique_ptr<formats::ByteSource>();
+    return formats::map_file(found.string());
+  };
+  const auto text_or_empty = [](const std::unique_ptr<formats::ByteSource>& source) {
+    return source != nullptr ? text_of(*source) : std::string_view();
+  };
+  const auto config_json = TRY(beside("tokenizer_config.json"));
+  const auto generation_json = TRY(beside("generation_config.json"));
+  return read_tokenizer_json({.tokenizer_json = text_of(*tokenizer_json),
+                              .config_json = text_or_empty(config_json),
+                              .generation_json = text_or_empty(generation_json)});
 }
 
 }  // namespace

@@ -318,6 +318,19 @@ Result<void> read_config(dom::object config, VocabularySource& source) {
   return {};
 }
 
+// "eos_token_id": one or a list.
+Result<void> read_generation(dom::object generation, VocabularySource& source) {
+  const auto value = member(generation, "eos_token_id");
+  if (!value || value->is_null()) return {};
+  if (!value->is_array()) {
+    source.ends.push_back(TRY(as_id(*value, "eos_token_id")));
+    return {};
+  }
+  for (const dom::element id : TRY(as_array(*value, "eos_token_id")))
+    source.ends.push_back(TRY(as_id(id, "eos_token_id")));
+  return {};
+}
+
 Result<dom::object> parse(dom::parser& parser, std::string_view text) {
   dom::element root;
   if (const auto error = parser.parse(simdjson::padded_string(text)).get(root);
@@ -331,12 +344,21 @@ Result<VocabularySource> read_files(const TokenizerFiles& files, dom::parser& to
   if (!root.ok()) return root.error().within("tokenizer.json");
   Result<VocabularySource> source = Reader(*root).read();
   if (!source.ok()) return source.error().within("tokenizer.json");
-  if (files.config_json.empty()) return source;
-  dom::parser config_parser;
-  const auto config = parse(config_parser, files.config_json);
-  if (!config.ok()) return config.error().within("tokenizer_config.json");
-  if (const auto read = read_config(*config, *source); !read.ok())
-    return read.error().within("tokenizer_config.json");
+  struct Further {
+    std::string_view name;
+    std::string_view text;
+    Result<void> (*read)(dom::object, VocabularySource&);
+  };
+  for (const Further& file :
+       {Further{"tokenizer_config.json", files.config_json, read_config},
+        Further{"generation_config.json", files.generation_json, read_generation}}) {
+    if (file.text.empty()) continue;
+    dom::parser file_parser;
+    const auto object = parse(file_parser, file.text);
+    if (!object.ok()) return object.error().within(std::string(file.name));
+    if (const auto read = file.read(*object, *source); !read.ok())
+      return read.error().within(std::string(file.name));
+  }
   return source;
 }
 

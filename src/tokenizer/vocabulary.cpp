@@ -92,7 +92,7 @@ core::Result<Vocabulary> Vocabulary::build(const VocabularySource& source) {
   } else {
     TRY(v.index_sentence_piece(source));
   }
-  v.collect_end_of_generation();
+  v.collect_end_of_generation(source.ends);
   return v;
 }
 
@@ -189,10 +189,12 @@ core::Result<void> Vocabulary::index_byte_level(const VocabularySource& source) 
   return {};
 }
 
-void Vocabulary::collect_end_of_generation() {
+void Vocabulary::collect_end_of_generation(std::span<const TokenId> ends) {
   std::vector<TokenId>& ids = end_of_generation_;
   for (const TokenId id : {special_.eos, special_.eot})
     if (id != kNoToken) ids.push_back(id);
+  std::copy_if(ends.begin(), ends.end(), std::back_inserter(ids),
+               [&](TokenId id) { return contains(id); });
   for (const std::string_view text : kEndOfTurnTexts)
     for (const AddedTokens* tokens : {&added_, &added_normalized_})
       if (const AddedToken* token = tokens->find(text)) ids.push_back(token->id);

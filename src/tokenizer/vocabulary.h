@@ -68,6 +68,7 @@ struct VocabularySource {
   bool add_space_prefix = false;          // SentencePiece: texts start with a space
   bool remove_extra_whitespaces = false;  // SentencePiece: spaces at the ends and doubled ones go
   SpecialIds special;
+  std::vector<TokenId> ends;    // of a text, beside eos and eot
   std::vector<TokenId> prefix;  // what the model wants before a text, bos as a rule
   std::vector<TokenId> suffix;
 };
@@ -113,7 +114,7 @@ class Vocabulary {
   core::Result<void> index_byte_level(const VocabularySource& source);
   core::Result<void> index_sentence_piece(const VocabularySource& source);
   void index_characters();
-  void collect_end_of_generation();
+  void collect_end_of_generation(std::span<const TokenId> ends);
 
   Algorithm algorithm_ = Algorithm::kByteLevelBpe;
   std::vector<char> storage_;                // every token's bytes, one after the other

@@ -11,10 +11,14 @@ const AnswerHead kHead = {.id = "chatcmpl-1", .created_s = 7, .model = "m"};
 constexpr std::string_view kUsageJson =
     R"({"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,)"
     R"("prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},)"
-    R"("completion_tokens_details":{"reasoning_tokens":1,"accepted_prediction_tokens":0,)"
-    R"("rejected_prediction_tokens":0,"audio_tokens":0}})";
-constexpr Usage kUsage = {
-    .prompt_tokens = 5, .completion_tokens = 2, .cached_tokens = 4, .reasoning_tokens = 1};
+    R"("completion_tokens_details":{"reasoning_tokens":1,"accepted_prediction_tokens":2,)"
+    R"("rejected_prediction_tokens":3,"audio_tokens":0}})";
+constexpr Usage kUsage = {.prompt_tokens = 5,
+                          .completion_tokens = 2,
+                          .cached_tokens = 4,
+                          .reasoning_tokens = 1,
+                          .accepted_draft_tokens = 2,
+                          .rejected_draft_tokens = 3};
 
 TEST(Error, IsTheWiresObject) {
   EXPECT_EQ(to_json(invalid_field("n", "too \"many\"")),

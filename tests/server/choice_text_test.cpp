@@ -166,6 +166,34 @@ TEST(ChoiceText, SplitsAndCountsThoughts) {
   EXPECT_EQ(reader.choice.completion_tokens(), 7);
 }
 
+// Three streams whose tokens come in turns: each has its own place in its own thoughts.
+TEST(ChoiceText, ThoughtsOfInterleavedStreamsStayApart) {
+  using Start = ReasoningSplitter::Start;
+  struct Stream {
+    Reader reader;
+    std::vector<int32_t> ids;
+    std::string_view reasoning;
+    std::string_view text;
+    int64_t reasoning_tokens;
+  };
+  Stream streams[] = {
+      // The prompt has opened the thoughts; so has the model itself; a model that does not think.
+      {Reader({.reasoning = Start::kOpened}), {'a', 'b', 'c', kEndThink, 'x'}, "abc", "x", 4},
+      {Reader({.reasoning = Start::kUnknown}), {kThink, 'd', kEndThink, 'y', 'z'}, "d", "yz", 2},
+      {Reader({.reasoning = Start::kUnknown}), {'n', 'o', 't', 'h', 'x'}, "", "nothx", 0},
+      {Reader({.reasoning = Start::kOpened}), {'o', 'n', 'l', 'y', 't'}, "onlyt", "", 5},
+  };
+  for (size_t i = 0; i < 5; ++i)
+    for (Stream& s : streams) s.reader.feed_id(s.ids[i]);
+  for (Stream& s : streams) {
+    s.reader.end(FinishReason::kLength);
+    EXPECT_EQ(s.reader.reasoning, s.reasoning);
+    EXPECT_EQ(s.reader.text, s.text);
+    EXPECT_EQ(s.reader.choice.reasoning_tokens(), s.reasoning_tokens) << s.text;
+    EXPECT_EQ(s.reader.choice.completion_tokens(), 5);
+  }
+}
+
 TEST(ChoiceText, EchoComesFirstWithItsScores) {
   Reader reader({.logprobs = true});
   reader.choice.add_echo("pq");

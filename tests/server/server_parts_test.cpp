@@ -78,6 +78,7 @@ TEST(Metrics, AreWhatDashboardsRead) {
   stats.pages_cached = 1;
   stats.generation_tokens = 99;
   stats.finished[static_cast<size_t>(engine::FinishReason::kLength)] = 3;
+  stats.drafts[static_cast<size_t>(engine::DraftKind::kMtp)] = {.drafted = 7, .accepted = 5};
   stats.e2e_s.add(0.4);
   stats.e2e_s.add(1e9);
   constexpr double kBounds[] = {1, 2};
@@ -102,6 +103,8 @@ TEST(Metrics, AreWhatDashboardsRead) {
            "vllm:request_success_total{model_name=\"a\\\"b\",finished_reason=\"length\"} 3\n",
            "vllm:e2e_request_latency_seconds_bucket{model_name=\"a\\\"b\",le=\"+Inf\"} 2\n",
            "vllm:e2e_request_latency_seconds_count{model_name=\"a\\\"b\"} 2\n",
+           "sluice:draft_tokens_total{model_name=\"a\\\"b\",kind=\"ngram\"} 0\n",
+           "sluice:draft_tokens_accepted_total{model_name=\"a\\\"b\",kind=\"mtp\"} 5\n",
            "vllm:request_params_n_bucket{model_name=\"a\\\"b\",le=\"2\"} 1\n",
            "process_resident_memory_bytes{model_name=\"a\\\"b\"} 5\n",
        })

@@ -47,6 +47,21 @@ TEST(TokenizerJson, BothStylesOfMergesAreTheSame) {
   EXPECT_EQ(Encoder(read(file)).encode("aba<e>"), (Ids{2, 0, 3}));
 }
 
+TEST(TokenizerJson, GenerationConfigNamesTheIdsThatEndAText) {
+  const std::string file = small_file().dump();
+  const auto ends = [&](std::string_view generation) {
+    const auto v = read_tokenizer_json(
+        {.tokenizer_json = file, .config_json = {}, .generation_json = generation});
+    if (!v.ok()) return Ids{-1};
+    return Ids(v->end_of_generation().begin(), v->end_of_generation().end());
+  };
+  EXPECT_EQ(ends(R"({"eos_token_id": [3, 1, 3, 99]})"), (Ids{1, 3})) << "no token has 99";
+  EXPECT_EQ(ends(R"({"eos_token_id": 2})"), (Ids{2}));
+  EXPECT_EQ(ends(R"({"eos_token_id": null})"), (Ids{}));
+  EXPECT_EQ(ends(R"({"temperature": 1})"), (Ids{}));
+  EXPECT_EQ(ends(R"({"eos_token_id": "x"})"), (Ids{-1}));
+}
+
 TEST(TokenizerJson, IgnoreMergesTakesWholeWords) {
   json file = small_file();
   file["model"]["vocab"]["bb"] = 4;  // no merge makes it
