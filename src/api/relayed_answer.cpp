@@ -129,6 +129,36 @@ std::string with_identity(std::string_view json, const StreamIdentity& identity)
   return out;
 }
 
+std::string_view text_in_chunk(std::string_view json) {
+  std::string_view text;
+  const auto choices = find_member(json.substr(skip_blanks(json, 0)), "choices");
+  for_each_element(choices.value_or(""), [&](std::string_view choice) {
+    const auto delta = find_member(choice, "delta");
+    text = unquoted(
+        (delta ? find_member(*delta, "content") : find_member(choice, "text")).value_or(""));
+    return false;
+  });
+  return text;
+}
+
+std::string with_answer_tokens(std::string_view json, int64_t tokens) {
+  const auto usage = find_member(json.substr(skip_blanks(json, 0)), "usage");
+  std::string out;
+  const char* copied = json.data();
+  for_each_member(usage.value_or(""), [&](std::string_view key, std::string_view value) {
+    const std::string_view name = unquoted(key);
+    const int64_t more = name == "prompt_tokens"       ? -tokens
+                         : name == "completion_tokens" ? tokens
+                                                       : 0;
+    const auto count = read_count(value);
+    if (more == 0 || !count) return true;
+    out.append(copied, value.data()).append(std::to_string(std::max<int64_t>(0, *count + more)));
+    copied = value.data() + value.size();
+    return true;
+  });
+  return out.append(copied, json.data() + json.size());
+}
+
 std::string without_token_ids(std::string_view json) {
   std::string out;
   const char* copied = json.data();

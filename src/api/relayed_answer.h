@@ -40,6 +40,11 @@ struct StreamIdentity {
 StreamIdentity stream_identity(std::string_view json);
 // The chunk with another identity.
 std::string with_identity(std::string_view json, const StreamIdentity& identity);
+// The text of the first choice as it stands in the chunk, without quotes; "" where it has none.
+std::string_view text_in_chunk(std::string_view json);
+// The chunk with so many tokens in its usage counted as answer instead of prompt: the replica was
+// given them to go on behind.
+std::string with_answer_tokens(std::string_view json, int64_t tokens);
 // The chunk without its choices' "token_ids": they are for the gateway alone.
 std::string without_token_ids(std::string_view json);
 

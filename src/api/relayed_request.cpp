@@ -6,7 +6,10 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <iterator>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "api/json_scan.h"
 #include "api/json_writer.h"
@@ -41,6 +44,7 @@ enum class Field : uint8_t {
   kPrompt,  // messages, prompt or input, by the kind
   kText,    // what else a prompt is made of
   kWishes,
+  kForm,  // it prescribes the answer's form, or continues a text itself
   kOther,
 };
 
@@ -60,8 +64,20 @@ constexpr FieldRow kFields[] = {
     {"functions", Field::kText},
     {"response_format", Field::kText},
     {"suffix", Field::kText},
+    {"guided_json", Field::kForm},
+    {"guided_regex", Field::kForm},
+    {"guided_choice", Field::kForm},
+    {"guided_grammar", Field::kForm},
+    {"structured_outputs", Field::kForm},
+    {"json_schema", Field::kForm},
+    {"regex", Field::kForm},
+    {"ebnf", Field::kForm},
+    {"echo", Field::kForm},
+    {"add_generation_prompt", Field::kForm},
+    {"continue_final_message", Field::kForm},
     {"sluice", Field::kWishes},
 };
+constexpr std::string_view kFormTexts[] = {"response_format", "suffix"};     // of kText, the same
 constexpr std::string_view kPromptKeys[] = {"messages", "prompt", "input"};  // by RelayedKind
 
 // The member whose key begins at `begin`, with the comma behind it or the one before it.
@@ -105,12 +121,15 @@ class BodyReader {
       const ByteRange range = {at, at + value.size()};
       if (field == Field::kModel) request_.model_value = range;
       if (field == Field::kPrompt) request_.prompt_value = range;
+      if (field == Field::kMaxTokens) request_.max_tokens_value = range;
+      if (field == Field::kMaxCompletionTokens) request_.max_completion_tokens_value = range;
       if (field == Field::kStreamOptions) locate_include_usage(body, range);
       if (field == Field::kWishes)
         request_.wishes_member = whole_member(body, static_cast<size_t>(key.data() - body.data()));
       return true;
     });
-    const bool all = (seen_ & ~found & ~bit(Field::kOther)) == 0 &&
+    const uint32_t elsewhere = bit(Field::kForm) | bit(Field::kOther);
+    const bool all = (seen_ & ~found & ~elsewhere) == 0 &&
                      request_.include_usage_value.found() == include_usage_seen_;
     return all || fail(invalid_json("a field's name is spelled with escapes"));
   }
@@ -143,7 +162,8 @@ class BodyReader {
   bool read_field(std::string_view key, dom::element value) {
     const Field field = field_of(key);
     if (field == Field::kOther) return true;
-    if (field != Field::kText && seen(field)) return given_twice(key);
+    const bool once = field != Field::kText && field != Field::kForm;
+    if (once && seen(field)) return given_twice(key);
     seen_ |= bit(field);
     if (value.is_null() && field != Field::kModel && field != Field::kPrompt) return true;
     switch (field) {
@@ -163,7 +183,12 @@ class BodyReader {
       case Field::kPrompt:
         return read_prompt(value);
       case Field::kText:
+        if (std::ranges::find(kFormTexts, key) != std::end(kFormTexts))
+          request_.continuable = false;
         return add_text(value, 1);
+      case Field::kForm:
+        request_.continuable = false;
+        return true;
       case Field::kWishes:
         return read_wishes(value);
       case Field::kOther:
@@ -244,14 +269,18 @@ class BodyReader {
   bool read_prompt_list(dom::array array) {
     int64_t items = 0;
     bool ids = false;
+    std::string_view role;  // of the last message
     for (const dom::element item : array) {
       if (kind_ == RelayedKind::kChat && !item.is_object())
         return wrong_type(fmt::format("messages[{}]", items), "an object");
       ids = ids || item.is_number();
       ++items;
+      role = {};
+      if (kind_ == RelayedKind::kChat) std::ignore = item["role"].get_string().get(role);
       if (!add_text(item, 2)) return false;
     }
     if (items == 0) return fail(invalid_field(prompt_key(), "the list is empty"));
+    if (kind_ != RelayedKind::kChat || role == "assistant") request_.continuable = false;
     if (kind_ == RelayedKind::kChat)
       request_.messages = items;
     else if (!ids)
@@ -358,6 +387,30 @@ struct Splice {
   std::string text;
 };
 
+// The text behind the prompt, and so many tokens fewer; `front`: what is said before all others.
+std::vector<Splice> continuing(std::string_view body, const RelayedRequest& request,
+                               const TextContinuation& from, std::string* front) {
+  std::vector<Splice> splices;
+  const ByteRange prompt = request.prompt_value;
+  const ByteRange behind = {prompt.end - 1, prompt.end - 1};
+  if (body[prompt.begin] == '[') {
+    const bool prefix = from.form == TextContinuation::Form::kPrefix;
+    splices.push_back({behind, fmt::format(R"(,{{"role":"assistant","content":"{}"{}}})", from.text,
+                                           prefix ? R"(,"prefix":true)" : "")});
+    if (!prefix) front->append(R"("add_generation_prompt":false,"continue_final_message":true,)");
+  } else {
+    splices.push_back({behind, std::string(from.text)});
+  }
+  for (const ByteRange value : {request.max_tokens_value, request.max_completion_tokens_value}) {
+    if (!value.found()) continue;
+    const auto most = read_count(body.substr(value.begin, value.end - value.begin));
+    if (most)  // else null
+      splices.push_back(
+          {value, fmt::format("{}", std::max<int64_t>(1, *most - from.output_tokens))});
+  }
+  return splices;
+}
+
 void append_ms(std::string_view key, int64_t ns, JsonWriter* json) {
   if (ns > 0) json->key(key).number(static_cast<double>(ns) / 1e6);
 }
@@ -425,9 +478,12 @@ Parsed<RelayedRequest> RelayedRequestParser::parse(RelayedKind kind, std::string
 
 void change_body(std::string_view body, const RelayedRequest& request, const BodyChanges& changes,
                  std::string* out) {
-  std::array<Splice, 4> splices;
+  std::array<Splice, 7> splices;
   size_t count = 0;
   std::string front;
+  if (changes.continuation != nullptr)
+    for (Splice& splice : continuing(body, request, *changes.continuation, &front))
+      splices[count++] = std::move(splice);
   if (changes.extension != nullptr)
     front.append("\"sluice\":").append(extension_json(*changes.extension)).append(",");
   const bool rename = !changes.model.empty() && changes.model != request.model;

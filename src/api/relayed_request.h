@@ -47,12 +47,17 @@ struct RelayedRequest {
   // as one.
   int64_t text_bytes = 0;
   std::optional<RelayedWishes> wishes;
+  // An answer to it can be continued from its text: nothing prescribes its form, and it does not
+  // continue something itself.
+  bool continuable = true;
 
   ByteRange model_value;     // with its quotes
   ByteRange stream_options;  // the value: an object or null
   ByteRange include_usage_value;
   ByteRange wishes_member;  // key, value and one comma
   ByteRange prompt_value;   // messages, prompt or input
+  ByteRange max_tokens_value;
+  ByteRange max_completion_tokens_value;
   size_t object_begin = 0;  // behind the first '{'
   bool object_empty = false;
 };
@@ -85,9 +90,20 @@ struct RelayedExtension {
   bool token_ids = false;  // each event says which it came from
 };
 
+// An answer that broke off shall go on behind the text that its client has.
+struct TextContinuation {
+  enum class Form : uint8_t {
+    kFinalMessage,  // the last message is left open: continue_final_message
+    kPrefix,        // the last message says "prefix": true
+  } form = Form::kFinalMessage;
+  std::string_view text = {};  // as it stands in JSON, without quotes
+  int64_t output_tokens = 0;   // of it: so many fewer may follow
+};
+
 struct BodyChanges {
-  std::string_view model = {};                  // another name; empty: the client's
-  const RelayedExtension* extension = nullptr;  // null: not a Sluice engine
+  std::string_view model = {};                     // another name; empty: the client's
+  const RelayedExtension* extension = nullptr;     // null: not a Sluice engine
+  const TextContinuation* continuation = nullptr;  // null: from the beginning; of a continuable one
 };
 // `out`: `body` with the changes; where it streams, include_usage is on. The client's object
 // "sluice" is out.

@@ -1,5 +1,6 @@
 // sluice simulate SCENARIO.toml: the platform's own decisions on a virtual clock, beside arms that
 // decide otherwise (docs/simulate.md).
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -41,7 +42,11 @@ core::Result<void> write_file(const std::string& path, const std::string& text) 
 
 core::Result<void> run_scenario(const Options& options) {
   const std::string text = TRY(read_file(options.scenario));
-  const simulate::Scenario scenario = TRY(simulate::parse_scenario(text, options.scenario));
+  const std::filesystem::path folder = std::filesystem::path(options.scenario).parent_path();
+  const simulate::Scenario scenario =
+      TRY(simulate::parse_scenario(text, options.scenario, [&](const std::string& path) {
+        return read_file((folder / path).string());
+      }));
   const auto figures = TRY(simulate::simulate(scenario));
   TRY(write_file(options.csv, simulate::to_csv(figures)));
   TRY(write_file(options.svg, simulate::to_svg(scenario, figures)));

@@ -129,6 +129,15 @@ enum class ReplicaKind : uint8_t {
   kOpenAi,  // any URL that speaks OpenAI's API
 };
 
+// How a stream that broke off is continued from the text that the client has. (kSluice needs none
+// of it: token ids say the same exactly.) Either way a completion's prompt is lengthened by the
+// text.
+enum class Continuation : uint8_t {
+  kNone,          // not at all
+  kFinalMessage,  // add_generation_prompt false, continue_final_message true (vLLM, SGLang)
+  kPrefix,        // "prefix": true in the last message (DeepSeek, Mistral)
+};
+
 // What is known of a replica's speed before it was seen at work; corrected online.
 struct Speed {
   double prefill_tokens_per_s = 2000.0;
@@ -148,6 +157,7 @@ struct Replica {
   std::string upstream_model = {};    // the name it knows the model by; "" the same
   std::string secret = {};            // name of the secret that is sent as its key; "" none
   std::string certificate_file = {};  // PEM of the authorities to trust; "" the system's
+  Continuation continuation = Continuation::kNone;
   ReplicaState state = ReplicaState::kReady;
   int64_t ready_at_unix_ns = 0;  // predicted; kStarting, kStaging
   Speed speed = {};

@@ -34,6 +34,9 @@ template <>
 inline constexpr std::array kNamesOf<ReplicaKind> = std::to_array<std::string_view>({"sluice",
                                                                                      "openai"});
 template <>
+inline constexpr std::array kNamesOf<Continuation> =
+    std::to_array<std::string_view>({"none", "final_message", "prefix"});
+template <>
 inline constexpr std::array kNamesOf<PriceSide> = std::to_array<std::string_view>({"sale", "cost"});
 
 // A rate's name, by Unit: a million microseconds of compute are a second.
@@ -139,6 +142,7 @@ void fields(V& visit, T& object) {
   visit.value("upstream_model", object.upstream_model);
   visit.value("secret", object.secret);
   visit.value("certificate_file", object.certificate_file);
+  visit.value("continuation", object.continuation);
   visit.value("state", object.state);
   visit.value("ready_at_unix_ns", object.ready_at_unix_ns);
   visit.value("speed", object.speed);

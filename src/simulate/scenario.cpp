@@ -10,6 +10,7 @@
 #include <toml++/toml.h>
 
 #include "contract/snapshot_json.h"
+#include "simulate/calibrate.h"
 
 namespace sluice::simulate {
 namespace {
@@ -159,7 +160,15 @@ void read_target(Table* table, contract::Target* target) {
   part("total", &target->total);
 }
 
-void read_engine(Table* table, EngineModel* model) {
+void read_engine(Table* table, const ReadFile& read_file, EngineModel* model) {
+  std::string bench;
+  table->read("bench", &bench);
+  if (!bench.empty()) {
+    const auto text = read_file(bench);
+    const auto done = text.ok() ? calibrate(*text, model) : core::Result<void>(text.error());
+    if (!done.ok())
+      table->problem("bench", fmt::format("is '{}': {}", bench, done.error().message));
+  }
   table->read("kv_tokens", int64_t{1}, &model->kv_tokens);
   table->read("sequences_max", int64_t{1}, &model->sequences_max);
   table->read("chunk_tokens", int64_t{1}, &model->chunk_tokens);
@@ -217,7 +226,7 @@ void read_traffic(Table* table, Traffic* traffic) {
     table->problem("kind", "needs writers, or rate_per_s");
 }
 
-void read_scenario(Table* table, Scenario* scenario) {
+void read_scenario(Table* table, const ReadFile& read_file, Scenario* scenario) {
   contract::Snapshot& snapshot = scenario->snapshot;
   contract::Model& model = snapshot.models.emplace_back();
   contract::Tenant& tenant = snapshot.tenants.emplace_back();
@@ -255,7 +264,7 @@ void read_scenario(Table* table, Scenario* scenario) {
     one->read("pool", &replica.pool);
     one->one("speed", [&](Table* speed) { read_speed(speed, &replica.speed); });
     EngineModel& engine = scenario->engines.emplace_back();
-    one->one("engine", [&](Table* told) { read_engine(told, &engine); });
+    one->one("engine", [&](Table* told) { read_engine(told, read_file, &engine); });
   });
   table->each("costs", [&](Table* one) {
     contract::Price& price = snapshot.prices.emplace_back();
@@ -319,7 +328,8 @@ std::string_view to_text(Arm arm) {
   return kArmWords[static_cast<size_t>(arm)].text;
 }
 
-Result<Scenario> parse_scenario(std::string_view text, std::string_view name) {
+Result<Scenario> parse_scenario(std::string_view text, std::string_view name,
+                                const ReadFile& read_file) {
   toml::table parsed;
   try {
     parsed = toml::parse(text, name);
@@ -330,7 +340,7 @@ Result<Scenario> parse_scenario(std::string_view text, std::string_view name) {
   std::vector<std::string> problems;
   {
     Table table(parsed, std::string(name), &problems);
-    read_scenario(&table, &scenario);
+    read_scenario(&table, read_file, &scenario);
   }
   if (problems.empty()) check_references(scenario, &problems);
   if (problems.empty())

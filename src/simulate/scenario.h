@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,7 +68,11 @@ struct Scenario {
   std::vector<Arm> arms;
 };
 
+// What a file that the scenario names holds.
+using ReadFile = std::function<core::Result<std::string>(const std::string& path)>;
+
 // kInvalid: what is wrong, where, what is allowed. `name`: of the file, for messages.
-core::Result<Scenario> parse_scenario(std::string_view toml, std::string_view name);
+core::Result<Scenario> parse_scenario(std::string_view toml, std::string_view name,
+                                      const ReadFile& read_file);
 
 }  // namespace sluice::simulate

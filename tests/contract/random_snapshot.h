@@ -103,6 +103,7 @@ class RandomSnapshot {
     replica.upstream_model = text();
     replica.secret = text();
     if (replica.url.starts_with("https")) replica.certificate_file = text();
+    replica.continuation = static_cast<Continuation>(random_.below(3));
     replica.state = static_cast<ReplicaState>(random_.below(7));
     replica.ready_at_unix_ns = random_.below(INT64_MAX / 2);
     replica.speed = {1 + random_.unit() * 1e6, 1 / (1 + random_.unit()), 1e-3 + random_.unit(),

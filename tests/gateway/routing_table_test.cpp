@@ -273,6 +273,42 @@ TEST(routing_table, gives_a_slow_replica_another_trial) {
   EXPECT_NEAR(ask().valve.predicted.total_ns, usual_ns, 0.2 * usual_ns);
 }
 
+// What the spread of a pace far below its limit is says nothing about the decisions near it.
+TEST(routing_table, learns_the_pace_of_answers_near_their_limit) {
+  const auto table = table_of(snapshot_of(1, 0));
+  ReplicaTracker& tracker = *table->replicas()[0].tracker;
+  const auto answer = [&](int64_t tpot_ns, int64_t limit_ns) {
+    SentRequest sent = tracker.begin({100, 101, 101}, 0, {1e8, 1e7, 1e9}, 0);
+    sent.tpot_limit_ns = limit_ns;
+    tracker.first_token(&sent, kSecond);
+    sent.last_token_ns = kSecond + 100 * tpot_ns;
+    tracker.end(sent, 101, UpstreamOutcome::kComplete, sent.last_token_ns);
+  };
+  const auto variance = [&] { return tracker.view(0).tpot.variance; };
+  for (int i = 0; i < 100; ++i) answer(20'000'000, kSecond);
+  const float known = variance();
+  for (int i = 0; i < 20; ++i) answer(i % 2 == 0 ? 18'000'000 : 22'000'000, kSecond);
+  EXPECT_EQ(variance(), known) << "20 ms where a second is allowed";
+  for (int i = 0; i < 20; ++i) answer(i % 2 == 0 ? 18'000'000 : 22'000'000, 22'000'000);
+  EXPECT_GT(variance(), 1.5F * known);
+}
+
+TEST(routing_table, a_valve_closes_though_nobody_asks) {
+  contract::Snapshot snapshot = snapshot_of(1, 1);
+  snapshot.replicas[0].speed.streams_max = 1;
+  const auto table = table_of(std::move(snapshot));
+  const ModelEntry& model = *table->directory().find_model("m");
+  RouteAnswer first = table->route(request_of(*table), {});
+  EXPECT_EQ(sent_to(first), "local-0");
+  EXPECT_EQ(sent_to(table->route(request_of(*table), {})), "remote-0");
+  EXPECT_TRUE(table->valve_of(model).open);
+  first.flight.end(100, UpstreamOutcome::kComplete, kSecond);
+  for (int64_t s = 1; s < 11; ++s) table->sweep(s * kSecond);
+  EXPECT_TRUE(table->valve_of(model).open);
+  table->sweep(11 * kSecond);
+  EXPECT_FALSE(table->valve_of(model).open);
+}
+
 TEST(routing_table, sweep_ejects_the_ttft_outlier) {
   const auto table = table_of(snapshot_of(4, 0));
   for (int64_t i = 0; i < 4; ++i) {

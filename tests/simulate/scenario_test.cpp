@@ -16,16 +16,22 @@ using ::testing::HasSubstr;
 
 // With random arrivals and lengths the oracle has two advantages that no gateway can have: it knows
 // each length, and it sees in the engine's own state whether one more would break those that run.
-// Measured 1.31 in the surge, 1.43 over the day, 1.28 and 1.20 with two remotes.
-constexpr double kSurgeCostMax = 1.4;
-constexpr double kDayCostMax = 1.5;
-constexpr double kOpenCostMax = 1.35;
+// The first alone is worth 1.05 to 1.07 (docs/valve.md). Measured 1.20 in the surge, 1.36 over the
+// day, 1.20 with the degrading remote, 1.13 across the price change.
+constexpr double kSurgeCostMax = 1.25;
+constexpr double kDayCostMax = 1.4;
+constexpr double kDegradeCostMax = 1.25;
+constexpr double kPriceCostMax = 1.2;
+
+core::Result<std::string> no_file(const std::string& path) {
+  return core::invalid("there is no {}", path);
+}
 
 Scenario shipped(const std::string& name) {
   std::ifstream file(std::string(SLUICE_TESTS_DIR) + "/../deploy/scenarios/" + name + ".toml");
   std::ostringstream text;
   text << file.rdbuf();
-  auto scenario = parse_scenario(text.str(), name);
+  auto scenario = parse_scenario(text.str(), name, no_file);
   EXPECT_TRUE(scenario.ok()) << (scenario.ok() ? "" : scenario.error().message);
   return scenario.ok() ? *scenario : Scenario{};
 }
@@ -98,7 +104,7 @@ TEST(degrade, a_remote_that_becomes_slow_is_left_and_found_again) {
   const Figures& valve = degrade.of("degrade", Arm::kValve);
   EXPECT_GE(valve.met_share, 0.99);
   EXPECT_LT(degrade.of("degrade", Arm::kAllRemote).met_share, 0.8);
-  EXPECT_LE(valve.cost, kOpenCostMax * degrade.of("degrade", Arm::kOracle).cost);
+  EXPECT_LE(valve.cost, kDegradeCostMax * degrade.of("degrade", Arm::kOracle).cost);
   // Twice as much while the cheap one is slow, the old price again after its return.
   EXPECT_NEAR(cost_per_remote(valve, 1200, 1800) / cost_per_remote(valve, 0, 840), 2.0, 0.3);
   EXPECT_NEAR(cost_per_remote(valve, 2400, 2700) / cost_per_remote(valve, 0, 840), 1.0, 0.15);
@@ -108,7 +114,7 @@ TEST(price, the_valve_follows_a_price_from_its_second_on) {
   const Shown price("price");
   const Figures& valve = price.of("price", Arm::kValve);
   EXPECT_GE(valve.met_share, 0.99);
-  EXPECT_LE(valve.cost, kOpenCostMax * price.of("price", Arm::kOracle).cost);
+  EXPECT_LE(valve.cost, kPriceCostMax * price.of("price", Arm::kOracle).cost);
   EXPECT_NEAR(cost_per_remote(valve, 900, 1800) / cost_per_remote(valve, 0, 900), 1.5, 0.15)
       << "the other remote's price, not three times the old one";
 }
@@ -148,7 +154,7 @@ TEST(simulate, writes_json_csv_and_svg) {
 
 TEST(parse_scenario, says_what_is_wrong_and_where) {
   const auto message = [](std::string_view toml) {
-    const auto scenario = parse_scenario(toml, "x.toml");
+    const auto scenario = parse_scenario(toml, "x.toml", no_file);
     return scenario.ok() ? std::string("fine") : scenario.error().message;
   };
   EXPECT_THAT(message("a = "), HasSubstr("x.toml"));
@@ -158,6 +164,8 @@ TEST(parse_scenario, says_what_is_wrong_and_where) {
   EXPECT_THAT(message("[[cases]]\nname='c'\nreplicas=['r']"), HasSubstr("no replica 'r'"));
   EXPECT_THAT(message("wait_max_s = -1"), HasSubstr("no number of 0 or more"));
   EXPECT_THAT(message("[[slowdowns]]\nreplica='r'\n"), HasSubstr("no replica 'r'"));
+  EXPECT_THAT(message("[[replicas]]\n[replicas.engine]\nbench='b.json'"),
+              HasSubstr("'bench' is 'b.json': there is no b.json"));
   EXPECT_THAT(message("[[costs]]\noutput='cheap'"), HasSubstr("no amount"));
 }
 

@@ -114,7 +114,9 @@ void Directory::compile_places() {
     replicas_.push_back({&replica, require(pool_by_id_, replica.pool), model,
                          static_cast<int32_t>(replicas_.size())});
     replica_by_id_.emplace(replica.id, &replicas_.back());
-    models_[static_cast<size_t>(model->index)].replicas.push_back(&replicas_.back());
+    ModelEntry& entry = models_[static_cast<size_t>(model->index)];
+    entry.replicas.push_back(&replicas_.back());
+    entry.continues_by_text |= replica.continuation != contract::Continuation::kNone;
   }
   for (ModelEntry& entry : models_)
     std::stable_sort(entry.replicas.begin(), entry.replicas.end(),

@@ -36,6 +36,7 @@ struct ModelEntry {
   int32_t index = 0;                          // of Directory::models()
   std::vector<const ReplicaEntry*> replicas;  // those of one pool side by side
   std::vector<const ModelEntry*> fallbacks;   // in order
+  bool continues_by_text = false;             // one of the replicas does
 };
 
 struct TenantEntry {

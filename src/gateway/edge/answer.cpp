@@ -15,6 +15,8 @@ namespace {
 using contract::Outcome;
 using contract::ReplicaKind;
 
+constexpr size_t kKeptTextBytesMax = 1 << 20;  // of a stream: a longer one ends with its replica
+
 // By contract::EventKind.
 constexpr std::string_view kPaths[] = {"/chat/completions", "/completions", "/embeddings"};
 
@@ -45,32 +47,44 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
       .cache_salt = exchange.cache_salt,
       .resume_ids = exchange.emitted_ids,
       .token_ids = exchange.asked.stream};
+  const api::TextContinuation continuation = {
+      .form = replica.continuation == contract::Continuation::kPrefix
+                  ? api::TextContinuation::Form::kPrefix
+                  : api::TextContinuation::Form::kFinalMessage,
+      .text = exchange.text,
+      .output_tokens = exchange.output_tokens()};
+  const bool by_text = exchange.attempt().goes_on_by == GoesOnBy::kText;
   const std::string& served = exchange.model->model->id;
   std::string& out = exchange.gateway.body_buffer();
   api::change_body(exchange.body, exchange.asked,
                    {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
-                    .extension = upstream.engine_key.empty() ? nullptr : &extension},
+                    .extension = upstream.engine_key.empty() ? nullptr : &extension,
+                    .continuation = by_text ? &continuation : nullptr},
                    &out);
   return out;
 }
 
 // ---- failures -----------------------------------------------------------------------------------
 
-// Another replica can go on where this one stopped: what it said so far is known by token ids.
-bool can_resume(const Exchange& exchange) {
-  const contract::Replica& replica = *exchange.attempt().replica->replica;
-  return replica.kind == ReplicaKind::kSluice && exchange.ids_complete &&
-         exchange.asked.choices == 1 && exchange.asked.prompts == 1 &&
-         exchange.finish_reason.empty() &&
-         exchange.resumes < exchange.gateway.options().edge.resumes_max;
+bool may_continue(const Exchange& exchange, const contract::Replica& replica) {
+  if (replica.kind == ReplicaKind::kSluice) return exchange.ids_complete;
+  const int64_t most = exchange.asked.output_tokens_max.value_or(INT64_MAX);
+  return exchange.keeps_text && !exchange.text.empty() && exchange.output_tokens() < most &&
+         replica.continuation != contract::Continuation::kNone;
 }
 
-// A started stream stays at its place and goes on at engines that know token ids.
-void exclude_from_resuming(Exchange* exchange) {
-  const contract::Place place = exchange->attempt().replica->pool->pool->place;
-  for (const ReplicaEntry* entry : exchange->model->replicas)
-    if (entry->replica->kind != ReplicaKind::kSluice || entry->pool->pool->place != place)
-      exchange->tried.push_back(entry->replica->id);
+// Another replica can go on where this one stopped: what was said so far is known by token ids, or
+// its text is, and there is one that could use it.
+bool can_resume(const Exchange& exchange) {
+  const bool able =
+      exchange.attempt().replica->replica->kind == ReplicaKind::kSluice
+          ? exchange.ids_complete || exchange.keeps_text
+          : std::ranges::any_of(exchange.model->replicas, [&](const ReplicaEntry* entry) {
+              return may_continue(exchange, *entry->replica);
+            });
+  return able && exchange.asked.choices == 1 && exchange.asked.prompts == 1 &&
+         exchange.finish_reason.empty() &&
+         exchange.resumes < exchange.gateway.options().edge.resumes_max;
 }
 
 api::Error failure_error(UpstreamOutcome outcome, std::string_view message) {
@@ -106,7 +120,6 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
     exchange.facts.deadline_ns = std::max(exchange.facts.deadline_ns,
                                           exchange.failed_ns + gateway.options().edge.wait_max_ns);
     exchange.attempt().end = ledger::AttemptEnd::kHandedOver;
-    exclude_from_resuming(&exchange);
     gateway.options().metrics.streams_resumed.add();
   } else {
     exchange.attempt().end = ledger::AttemptEnd::kRetried;
@@ -249,6 +262,15 @@ std::string_view event_data(std::string_view event) {
   return data;
 }
 
+// Thoughts and tool calls are no text that a replica could go on behind.
+void keep_text(const EventView& event, Exchange* exchange) {
+  const std::string_view text = api::text_in_chunk(event.data);
+  exchange->text.append(text);
+  exchange->keeps_text = static_cast<int64_t>(text.size()) == event.answer.text_bytes &&
+                         exchange->text.size() <= kKeptTextBytesMax;
+  if (!exchange->keeps_text) exchange->text = {};
+}
+
 EventView read_event(Exchange& exchange, std::string_view text) {
   EventView event;
   event.text = text;
@@ -262,6 +284,7 @@ EventView read_event(Exchange& exchange, std::string_view text) {
     exchange.ids_complete = false;
     exchange.emitted_ids = {};
   }
+  if (event.answer.has_output && exchange.keeps_text) keep_text(event, &exchange);
   return event;
 }
 
@@ -338,6 +361,16 @@ void hold_back(Exchange& exchange) {
 
 // ---- for the filters ----------------------------------------------------------------------------
 
+void exclude_from_resuming(Exchange* exchange) {
+  const contract::Place place = exchange->attempt().replica->pool->pool->place;
+  for (const ReplicaEntry* entry : exchange->model->replicas) {
+    const std::string& id = entry->replica->id;
+    if (may_continue(*exchange, *entry->replica) && entry->pool->pool->place == place) continue;
+    if (std::ranges::find(exchange->tried, id) == exchange->tried.end())
+      exchange->tried.push_back(id);
+  }
+}
+
 Forward send_upstream(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   Upstream* upstream = gateway.upstreams().find(*exchange.attempt().replica);
@@ -378,6 +411,9 @@ EventAction keep_one_stream(Exchange& exchange, EventView* event) {
   if (resumed && says_nothing) return EventAction::kHold;  // the role, which the client has
   std::string data = api::without_token_ids(event->data);
   if (resumed) data = api::with_identity(data, exchange.identity);
+  if (answer.usage && exchange.attempt().goes_on_by == GoesOnBy::kText)
+    data =
+        api::with_answer_tokens(data, exchange.output_tokens() - exchange.attempt().output_tokens);
   net::append_sse_data(data, &event->replacement);
   return EventAction::kReplace;
 }

@@ -11,6 +11,9 @@ Forward send_upstream(Exchange& exchange);
 // All chunks of a stream have one identity, also those of the replica that goes on with it.
 EventAction keep_one_stream(Exchange& exchange, EventView* event);
 
+// A started stream stays at its place, and goes on at replicas that can use what is known of it.
+void exclude_from_resuming(Exchange* exchange);
+
 // Nobody else can go on: what the last failure left to say is said.
 void give_up(Exchange& exchange);
 

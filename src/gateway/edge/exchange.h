@@ -23,11 +23,18 @@ namespace sluice::gateway {
 
 class Gateway;
 
+// What an attempt begins with.
+enum class GoesOnBy : uint8_t {
+  kNothing,   // the request as it came
+  kTokenIds,  // and the ids of what others have said before
+  kText,      // and their text
+};
+
 // The work of one replica at a request.
 struct Attempt {
   std::shared_ptr<const RoutingTable> table;  // keeps what `replica` points to
   const ReplicaEntry* replica = nullptr;
-  ledger::AttemptStart start = ledger::AttemptStart::kFresh;
+  GoesOnBy goes_on_by = GoesOnBy::kNothing;
   ledger::AttemptEnd end = ledger::AttemptEnd::kWithRequest;
   std::optional<api::RelayedUsage> usage = std::nullopt;  // as it said
   int64_t output_tokens = 0;  // that reached the client, as far as can be counted
@@ -118,6 +125,8 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   api::StreamIdentity identity;
   std::vector<int32_t> emitted_ids;
   bool ids_complete = true;  // emitted_ids are all of the answer so far
+  std::string text;          // that the client has, as it stands in JSON
+  bool keeps_text = false;   // `text` is all of the answer so far, and some replica could use it
   std::string finish_reason;
   int resumes = 0;
 

@@ -314,8 +314,9 @@ void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
   }
   exchange.limits.settle(usage);
   Gateway& gateway = exchange.gateway;
+  const Attempt& last = exchange.attempt();
   const int64_t stated_prompt =
-      exchange.attempt().usage ? exchange.attempt().usage->prompt_tokens : 0;
+      last.usage && last.goes_on_by != GoesOnBy::kText ? last.usage->prompt_tokens : 0;
   if (stated_prompt > 0)
     gateway.prompt_estimate(*exchange.model).learn(prompt_size(exchange), stated_prompt);
   if (event.outcome == contract::Outcome::kComplete && usage.output_tokens > 0)
@@ -341,6 +342,8 @@ void prepare_route(Exchange& exchange) {
         name_space, std::string_view(exchange.body).substr(prompt.begin, prompt.end - prompt.begin),
         &exchange.chain);
   }
+  exchange.keeps_text = exchange.asked.stream && exchange.asked.continuable &&
+                        exchange.asked.choices == 1 && exchange.model->continues_by_text;
   if (exchange.asked.wishes && !exchange.asked.wishes->session.empty())
     exchange.session = contract::combine_namespace(
         name_space, contract::model_namespace(exchange.asked.wishes->session, 0));
@@ -405,6 +408,7 @@ Forward choose_route(Exchange& exchange) {
     if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
   }
   if (exchange.cache_salt.empty()) prepare_route(exchange);
+  if (exchange.resumes > 0) exclude_from_resuming(&exchange);
   RouteAnswer answer = exchange.table->route({.model = exchange.model,
                                               .facts = exchange.facts,
                                               .arrived_ns = exchange.arrived_ns,
@@ -440,11 +444,14 @@ Forward choose_route(Exchange& exchange) {
     exchange.decision = exchange.waited && answer.valve.reason == contract::ValveDecision::kLocal
                             ? contract::ValveDecision::kWaited
                             : answer.valve.reason;
+  const ReplicaEntry* replica = exchange.flight.replica().entry;
   const bool resumed = exchange.output_tokens() > 0;
-  exchange.attempts.push_back(
-      {.table = exchange.table,
-       .replica = exchange.flight.replica().entry,
-       .start = resumed ? ledger::AttemptStart::kResumed : ledger::AttemptStart::kFresh});
+  const bool knows_ids = replica->replica->kind == contract::ReplicaKind::kSluice;
+  exchange.attempts.push_back({.table = exchange.table,
+                               .replica = replica,
+                               .goes_on_by = !resumed    ? GoesOnBy::kNothing
+                                             : knows_ids ? GoesOnBy::kTokenIds
+                                                         : GoesOnBy::kText});
   return Forward::kNext;
 }
 

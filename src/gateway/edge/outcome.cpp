@@ -12,7 +12,8 @@ int64_t& quantity(ledger::Quantities* quantities, Unit unit) {
   return (*quantities)[static_cast<size_t>(unit)];
 }
 
-// Of the prompt as it was sent: an engine that goes on with a stream computed what others had said.
+// Of the prompt as it was sent: an engine that goes on by token ids computed what others had said
+// and states it as output.
 ledger::Quantities stated(const api::RelayedUsage& usage, int64_t resumed_tokens) {
   ledger::Quantities out = {};
   quantity(&out, Unit::kPromptToken) = usage.prompt_tokens - usage.cached_tokens + resumed_tokens;
@@ -24,10 +25,14 @@ ledger::Quantities stated(const api::RelayedUsage& usage, int64_t resumed_tokens
 }
 
 // What any of its replicas said of the prompt, else what was counted here, else a guess by its
-// bytes.
+// bytes. To who goes on by text, what was said before is prompt.
 int64_t prompt_tokens(const Exchange& exchange) {
-  for (const Attempt& attempt : exchange.attempts)
-    if (attempt.usage) return attempt.usage->prompt_tokens;
+  int64_t said_before = 0;
+  for (const Attempt& attempt : exchange.attempts) {
+    const int64_t added = attempt.goes_on_by == GoesOnBy::kText ? said_before : 0;
+    if (attempt.usage) return std::max<int64_t>(0, attempt.usage->prompt_tokens - added);
+    said_before += attempt.output_tokens;
+  }
   return exchange.prompt_tokens.value_or(exchange.prompt_tokens_guess);
 }
 
@@ -41,9 +46,11 @@ ledger::Attempt billed(const Exchange& exchange, const Attempt& attempt, int64_t
       .owner = replica.pool->pool->owner,
       .sale = directory.price(*replica.model, *replica.pool, PriceSide::kSale, unix_s),
       .cost = directory.price(*replica.model, *replica.pool, PriceSide::kCost, unix_s),
-      .start = attempt.start,
+      .start = attempt.goes_on_by == GoesOnBy::kNothing ? ledger::AttemptStart::kFresh
+                                                        : ledger::AttemptStart::kResumed,
       .end = attempt.end};
-  if (attempt.usage) out.usage = stated(*attempt.usage, resumed_tokens);
+  const bool by_text = attempt.goes_on_by == GoesOnBy::kText;
+  if (attempt.usage) out.usage = stated(*attempt.usage, by_text ? 0 : resumed_tokens);
   quantity(&out.counted, Unit::kPromptToken) = prompt_tokens(exchange) + resumed_tokens;
   quantity(&out.counted, Unit::kOutputToken) = attempt.output_tokens;
   return out;

@@ -17,11 +17,18 @@ constexpr float kTotalSpread = 0.05F;
 constexpr int64_t kNewsFreshNs = 1'000'000'000;
 constexpr int64_t kTrialAfterNs = 60'000'000'000;
 constexpr int64_t kTrialCount = 4;  // answers after which its speed is known
-constexpr double kSlowRatio = 1.3;  // against its Speed
+constexpr double kNearLimit = 0.75;
+constexpr int64_t kSpreadKnown = 30;  // answers from which on only those near a limit are learnt
+constexpr double kSlowRatio = 1.3;    // against its Speed
 constexpr double kRecentWeight = 0.1;
 constexpr double kRoundTripWeight = 0.2;
 constexpr double kStallTpots = 10.0;
 constexpr int64_t kStallLeastNs = 5'000'000'000;
+
+// Far below its limit a pace scatters otherwise than near it, where the spread decides.
+bool near_limit(double predicted_ns, int64_t limit_ns) {
+  return predicted_ns >= kNearLimit * static_cast<double>(limit_ns);
+}
 
 void blend(std::atomic<double>* average, double seen, double weight) {
   const double before = average->load(kRelaxed);
@@ -91,7 +98,9 @@ void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, in
     const double tpot_ns = static_cast<double>(request.last_token_ns - request.first_token_ns) /
                            static_cast<double>(output_tokens - 1);
     surface_.add(0.5 * (streams_at_start + static_cast<double>(streams())), tpot_ns);
-    tpot_ratio_.add(tpot_ns, surface_.at_ns(streams_at_start));
+    const double predicted_ns = surface_.at_ns(streams_at_start);
+    if (near_limit(predicted_ns, request.tpot_limit_ns) || tpot_ratio_.count() < kSpreadKnown)
+      tpot_ratio_.add(tpot_ns, predicted_ns);
   }
   const double tpot_ns = surface_.at_ns(streams_at_start) * std::exp(tpot_ratio_.value().mean);
   const double predicted_ns =

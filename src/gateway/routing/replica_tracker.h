@@ -34,6 +34,7 @@ struct SentRequest {
   int64_t first_token_ns = 0;  // 0: none yet
   int64_t last_token_ns = 0;
   int64_t streams_at_start = 0;  // itself included
+  int64_t tpot_limit_ns = 0;     // of its target; 0: none
   Latency raw;                   // predicted, without the learnt ratios
   enum class Learn : uint8_t { kFurther, kAnew } learn = Learn::kFurther;
 };

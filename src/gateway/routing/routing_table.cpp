@@ -252,6 +252,7 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
   flight.sent_ = flight.replica_->tracker->begin(
       facts.tokens, candidate.cached_tokens,
       predict_raw(candidate.view, facts.tokens, candidate.cached_tokens), moment.now_ns);
+  flight.sent_.tpot_limit_ns = facts.target.tpot.limit_ns;
   prefixes_->guess(flight.replica_->slot, request.chain, moment.now_ns);
   if (request.session != 0)
     prefixes_->guess(flight.replica_->slot, {&request.session, 1}, moment.now_ns);
@@ -312,7 +313,14 @@ int64_t RoutingTable::context_tokens(const ModelEntry& model) const {
 
 void RoutingTable::sweep(int64_t now_ns) const {
   std::vector<double> ttfts;
+  std::vector<const RoutedReplica*> replicas;
   for (const ModelEntry& model : directory_->models()) {
+    if (ValveState& valve = state_of(model).valve; valve.view().open) {
+      RouteRequest anything;
+      anything.model = &model;
+      const Moment now = {.now_ns = now_ns, .unix_s = 0, .random = 0};
+      valve.on_saturation(local_saturation(candidates(anything, now, &replicas)), now_ns);
+    }
     for (size_t begin = 0, end = 0; begin < model.replicas.size(); begin = end) {
       ttfts.clear();
       for (;

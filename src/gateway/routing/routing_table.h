@@ -131,7 +131,8 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
   void on_geometry(const ReplicaEntry& replica, const PrefixGeometry& geometry) const;
   void on_context(const ReplicaEntry& replica, int64_t context_tokens) const;
   PrefixIndex& prefixes() const { return *prefixes_; }
-  void sweep(int64_t now_ns) const;  // once a second: who is a TTFT outlier
+  // Once a second: who is a TTFT outlier, and which valves close though nobody asks.
+  void sweep(int64_t now_ns) const;
 
  private:
   // What is learnt of a model.

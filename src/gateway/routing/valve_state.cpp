@@ -11,25 +11,28 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // How far one miss moves the logarithm of what is allowed: to 37 % at 1.
 constexpr double kStep = 1.0;
 constexpr double kAllowedMin = 0.01;
-constexpr double kAllowedMax = 50.0;        // q of a p99 down to 0.5
-constexpr double kMissShareMax = 0.7;       // 1 − q, whatever was allowed
-constexpr double kHopelessMissShare = 0.5;  // local would rather not: says nothing about q
+// 1 − q, whatever was allowed; from there on local is hopeless, and going elsewhere says nothing.
+constexpr double kMissShareMax = 0.99;
+constexpr double kFirstRise = 8.0;  // so much faster before the first miss; then ÷ 2, ÷ 3 …
 
 }  // namespace
 
 void ValveState::on_outcome(const LocalChance& chance, Met met) {
   const auto statistic = static_cast<size_t>(chance.statistic);
   const double share = miss_share_allowed(chance.statistic, 0.0F);
-  if (chance.miss * share > kHopelessMissShare && chance.went == LocalChance::Went::kElsewhere)
-    return;
+  if (chance.miss * share >= kMissShareMax && chance.went == LocalChance::Went::kElsewhere) return;
+  std::atomic<int64_t>& missed = missed_[statistic];
+  const int64_t misses = missed.load(kRelaxed) + (met == Met::kNo ? 1 : 0);
+  if (met == Met::kNo) missed.store(misses, kRelaxed);
+  const double rise = kStep * std::max(1.0, kFirstRise / (1.0 + static_cast<double>(misses)));
   std::atomic<double>& allowed = log_allowed_[statistic];
   double before = allowed.load(kRelaxed);
   double after;
   do {
     // Half of what the goal allows, so that the share met ends up above it.
     const double marginal = std::min(1.0, chance.miss / std::exp(before));
-    const double step = met == Met::kYes ? kStep * 0.5 * share * marginal : -kStep * (1.0 - share);
-    const double most = std::min(kAllowedMax, std::max(1.0, kMissShareMax / share));
+    const double step = met == Met::kYes ? rise * 0.5 * share * marginal : -kStep * (1.0 - share);
+    const double most = std::max(1.0, kMissShareMax / share);
     after = std::clamp(before + step, std::log(kAllowedMin), std::log(most));
   } while (!allowed.compare_exchange_weak(before, after, kRelaxed));
 }

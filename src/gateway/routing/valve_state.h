@@ -22,7 +22,8 @@ class ValveState {
   // A request with a target ended. A miss makes the valve stricter, an answer in time looser, in
   // the proportion in which the share of misses comes to rest at half of what the statistic allows
   // (adaptive conformal inference, Gibbs and Candès 2021, on a logarithmic scale). Only decisions
-  // near the edge count: a run of easy requests changes nothing.
+  // near the edge count: a run of easy requests changes nothing. At first it
+  // feels its way in larger steps: a hundred answers say little about one in a hundred.
   void on_outcome(const LocalChance& chance, Met met);
 
   // The saturation of the model's local pools (local_saturation), with each decision.
@@ -32,6 +33,7 @@ class ValveState {
 
  private:
   std::array<std::atomic<double>, kStatistics> log_allowed_{};  // by contract::Statistic
+  std::array<std::atomic<int64_t>, kStatistics> missed_{};      // answers
   std::atomic<bool> open_ = false;
   std::atomic<double> saturation_ = 0.0;
   std::atomic<int64_t> below_since_ns_ = 0;  // 0: not below kCloseAt
