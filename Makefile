@@ -1,7 +1,7 @@
 # The commands of Sluice. "make help" lists them; CMakePresets.json holds the builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all build model up test test-all test-asan test-tsan test-fuzz \
+.PHONY: help setup setup-all build model up test test-all cuda test-asan test-tsan test-fuzz \
         test-peers bench format clean
 
 FUZZ_SECONDS ?= 60
@@ -34,6 +34,11 @@ test: build model ## builds and runs all tests
 test-asan: setup model ## all tests with the address and undefined behaviour sanitizers
 	@cmake --preset asan --log-level=WARNING && cmake --build --preset asan
 	@$(CTEST) --test-dir build/asan --label-exclude tools
+
+cuda: setup ## builds with the CUDA backend (build/cuda, needs nvcc) and runs what needs no card
+	@cmake --preset cuda --log-level=WARNING
+	@cmake --build --preset cuda --target sluice test_cuda test_kernels test_model
+	@ctest --test-dir build/cuda --output-on-failure --no-tests=error -R '^(cuda|kernels|model)$$'
 
 test-tsan: setup model ## all tests with the thread sanitizer
 	@cmake --preset tsan --log-level=WARNING && cmake --build --preset tsan

@@ -105,6 +105,7 @@ class ModelBench {
         options_(options),
         logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)),
         experts_(model.spec().experts.count),
+        best_ids_(static_cast<size_t>(options.streams)),
         profile_{
             .clock = clock_,
             .threads = std::vector<model::StepTimes>(static_cast<size_t>(model.pool().threads()))} {
@@ -173,12 +174,15 @@ class ModelBench {
       spans_.push_back(stream.span(row, 1));
       stream.advance(1);
     }
-    model_.forward({.token_ids = ids_,
-                    .sequences = spans_,
-                    .logit_rows = rows_,
-                    .routing_observer = &routing_,
-                    .profile = options_.profile ? &profile_ : nullptr},
-                   logits_.data());
+    const model::StepBatch batch{.token_ids = ids_,
+                                 .sequences = spans_,
+                                 .logit_rows = rows_,
+                                 .routing_observer = &routing_,
+                                 .profile = options_.profile ? &profile_ : nullptr};
+    if (model_.device() != nullptr)
+      model_.forward_best(batch, best_ids_.data());
+    else
+      model_.forward(batch, logits_.data());
   }
 
   int32_t random_id() { return static_cast<int32_t>(rng_.below(model_.spec().vocab)); }
@@ -192,6 +196,7 @@ class ModelBench {
   std::vector<int32_t> rows_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<float> logits_;
+  std::vector<int32_t> best_ids_;  // of a device's step: all that comes back
   ExpertCount experts_;
   const model::RoutingObserver routing_ = [this](int32_t, std::span<const int32_t> ids,
                                                  std::span<const float>) {
@@ -228,7 +233,7 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
                                 {"model_digest", manifest.digest},
                                 {"model_size", manifest.weights_bytes},
                                 {"cpu_info", core::detect_cpu().model},
-                                {"kernels", opened.model->ops().name},
+                                {"kernels", kernels_name(*opened.model)},
                                 {"n_threads", opened.model->pool().threads()},
                                 {"n_batch", options.step_tokens},
                                 {"n_prompt", test.prompt},
@@ -278,14 +283,17 @@ core::Result<void> bench(const Options& options) {
   const int64_t kv_tokens = options.streams * core::round_up(tokens, kernels::kPageTokens);
   const int32_t step_tokens = std::max(options.step_tokens, options.streams);
   OpenedModel opened = TRY(open_model(options.model, step_tokens, kv_tokens));
-  kernels::Roof roof = machine_roof(
-      opened.model->pool(), options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
+  const auto measure = [&](RoofSource source) {
+    return opened.model->device() != nullptr ? device_roof(*opened.model->device())
+                                             : machine_roof(opened.model->pool(), source);
+  };
+  kernels::Roof roof = measure(options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
   if (options.output == "text")
     fmt::print(
         "{} · {} · {} threads · kernels {}\n{:<9} {:>6} {:>7} {:>12}   {:<8} {:>16} {:>9} "
         "{:>8}\n",
         opened.checkpoint->manifest().name, core::detect_cpu().model,
-        opened.model->pool().threads(), opened.model->ops().name, "test", "depth", "streams",
+        opened.model->pool().threads(), kernels_name(*opened.model), "test", "depth", "streams",
         "tok/s", "", "achieved", "roof", "share");
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   ModelBench runner(*opened.model, options);
@@ -295,7 +303,7 @@ core::Result<void> bench(const Options& options) {
     Usage usage = usage_of(options, *opened.model, test, speed, roof);
     if (usage.share() > 1) {
       // No limit can be passed: it was measured while the machine had other work.
-      roof = machine_roof(opened.model->pool(), RoofSource::kMeasure);
+      roof = measure(RoofSource::kMeasure);
       usage = usage_of(options, *opened.model, test, speed, roof);
     }
     if (options.output == "text")

@@ -7,6 +7,7 @@
 #include "apps/progress.h"
 #include "core/cpu.h"
 #include "core/math.h"
+#include "kernels/cuda/open_cuda.h"
 
 namespace sluice::apps {
 
@@ -25,6 +26,10 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
          "keys and values: f16, bf16 (AMX), q8 (half the memory), or what the kernels read best")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "f16", "bf16", "q8"}));
+  app.add_option("--device", options->device,
+                 "where weights and KV lie and steps run: cpu, or cuda if there is a card")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda"}));
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
@@ -38,6 +43,15 @@ std::optional<kernels::KvFormat> kv_format_of(const std::string& type) {
   if (type == "bf16") return kernels::KvFormat::kBf16;
   if (type == "q8") return kernels::KvFormat::kInt8;
   return std::nullopt;
+}
+
+// Null: the processor. Without a card the model still runs, and one line says where.
+std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
+  if (options.device == "cpu") return nullptr;
+  auto device = kernels::open_cuda();
+  if (device.ok()) return std::move(*device);
+  fmt::print(stderr, "--device cuda: {}; running on the processor\n", device.error().message);
+  return nullptr;
 }
 
 }  // namespace
@@ -54,13 +68,20 @@ core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_t
       .kv_format = kv_format_of(options.kv_type),
       .drafts = options.drafts,
       .kernels = options.kernels,
+      .device = open_device(options),
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   auto loaded = model::Model::load(*opened.checkpoint, load);
   progress.finish();
   if (!loaded.ok()) return loaded.error().within(fmt::format("'{}'", options.model));
   opened.model = std::move(*loaded);
-  opened.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens));
+  TRY(opened.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens)));
   return opened;
+}
+
+std::string kernels_name(const model::Model& model) {
+  const kernels::Device* device = model.device();
+  if (device == nullptr) return std::string(model.ops().name);
+  return fmt::format("{} ({})", device->info().backend, device->info().name);
 }
 
 ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {

@@ -22,9 +22,10 @@ struct ModelOptions {
   std::string kernels;
   std::string kv_type = "auto";
   model::DraftLayers drafts = model::DraftLayers::kLeave;  // not an option of its own
+  std::string device = "cpu";
 };
 
-// MODEL, -t/--threads, --exact, --kernels, --kv-type.
+// MODEL, -t/--threads, --exact, --kernels, --kv-type, --device.
 void add_model_options(CLI::App& app, ModelOptions* options);
 
 struct OpenedModel {
@@ -35,6 +36,9 @@ struct OpenedModel {
 // Loads it with a progress bar on a terminal. KV for `kv_tokens` tokens is allocated.
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
                                      int64_t kv_tokens);
+
+// What computes: the kernel table's name, or the device's backend and name.
+std::string kernels_name(const model::Model& model);
 
 // -o text|json
 void add_output_option(CLI::App& app, std::string* output);

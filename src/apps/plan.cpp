@@ -139,7 +139,7 @@ core::Result<Plan> make_plan(const Options& options) {
        .step_tokens_max = options.prompt,
        .arithmetic = options.model.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
        .kernels = options.model.kernels}));
-  loaded->allocate_kv(core::div_ceil(options.prompt + kDecodeSteps, kernels::kPageTokens));
+  TRY(loaded->allocate_kv(core::div_ceil(options.prompt + kDecodeSteps, kernels::kPageTokens)));
 
   Plan plan;
   plan.name = checkpoint->manifest().name;

@@ -80,6 +80,13 @@ kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
   return roof;
 }
 
+kernels::Roof device_roof(kernels::Device& device) {
+  const kernels::DeviceRoof measured = device.measure_roof();
+  return {.read_gb_s = measured.read_gb_s,
+          .int8_tops = measured.bf16_tflops,
+          .bf16_tflops = measured.bf16_tflops};
+}
+
 double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {
   const core::DType type = model.weights().layers.front().gate.type;
   return core::info(type).block_values > 1 ? roof.int8_tops : roof.bf16_tflops;

@@ -18,6 +18,9 @@ std::optional<kernels::Roof> known_roof(int threads);
 // measured before; a cache that cannot be read or written is no error.
 kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
 
+// Of a device, measured anew: wide products of quantised weights run in bf16 there.
+kernels::Roof device_roof(kernels::Device& device);
+
 // The limit of the model's products, 10^12 operations per second: the int8 units' for quantised
 // weights, those of bf16 for floats.
 double roof_tera_ops(const kernels::Roof& roof, const model::Model& model);

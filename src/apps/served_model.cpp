@@ -126,7 +126,7 @@ core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   if (pages < 1)
     return core::invalid("--kv-budget {} holds no page: one takes {}", options.kv_budget,
                          byte_size_text(served.opened.model->kv_page_bytes()));
-  served.opened.model->allocate_kv(pages);
+  TRY(served.opened.model->allocate_kv(pages));
   served.engine = TRY(make_config(options, served));
   return served;
 }
@@ -139,7 +139,7 @@ std::string describe(const ServedModel& served) {
   std::string text = fmt::format("model    {} ({}), made for {} tokens, digest {}\n", manifest.name,
                                  manifest.architecture, manifest.context_length, manifest.digest);
   text += fmt::format("machine  {}, kernels {}, {} threads\n", core::detect_cpu().model,
-                      model.ops().name, served.opened.model->pool().threads());
+                      kernels_name(model), served.opened.model->pool().threads());
   const int64_t kv_bytes = limits.kv_pages * model.kv_page_bytes();
   const int64_t logit_bytes =
       limits.logit_rows_max * model.spec().vocab * static_cast<int64_t>(sizeof(float));

@@ -292,23 +292,7 @@ void Forward::observe(Worker& w, int32_t layer, const float* hidden) {
 }
 
 void Forward::check(const StepBatch& batch) const {
-  const auto rows = static_cast<int64_t>(batch.token_ids.size());
-  ASSERT(rows >= 1 && rows <= rows_max_, "{} rows, at most {}", rows, rows_max_);
-  int32_t covered = 0;
-  for (const SequenceSpan& span : batch.sequences) {
-    ASSERT(span.first_row == covered && span.rows >= 1 && span.rows <= rows - covered,
-           "a span of {} rows at row {}, {} of {} covered", span.rows, span.first_row, covered,
-           rows);
-    covered += span.rows;
-  }
-  ASSERT(covered == rows, "spans cover {} of {} rows", covered, rows);
-  for (const int32_t id : batch.token_ids)
-    ASSERT(id >= 0 && id < spec_.vocab, "token id {} of {}", id, spec_.vocab);
-  int32_t last = -1;
-  for (const int32_t row : batch.logit_rows) {
-    ASSERT(row > last && row < rows, "logit row {} after {} of {} rows", row, last, rows);
-    last = row;
-  }
+  check_batch(batch, {.rows_max = rows_max_, .vocab = spec_.vocab});
   ASSERT(batch.profile == nullptr || std::ssize(batch.profile->threads) == pool_.threads(),
          "times of {} threads", batch.profile->threads.size());
 }

@@ -5,6 +5,7 @@
 #include "core/cpu.h"
 #include "core/cpu_places.h"
 #include "kernels/registry.h"
+#include "model/device_forward.h"
 #include "model/forward.h"
 
 namespace sluice::model {
@@ -16,14 +17,21 @@ struct Model::State {
   Spec spec;
   const kernels::Ops& ops;
   core::ThreadPool pool;
+  std::shared_ptr<kernels::Device> device;  // outlives what lies on it
   Weights weights;
-  std::unique_ptr<Forward> forward;
+  std::unique_ptr<Forward> forward;               // exactly one of the two
+  std::unique_ptr<DeviceForward> device_forward;  // where there is a device
   MemoryPlan plan;
   int32_t step_tokens_max = 0;
 
   core::Buffer kv_storage;
+  kernels::DeviceBuffer device_kv;
   int64_t kv_pages = 0;
   std::vector<kernels::KvLayer> kv;  // one a layer, drafts last; base is null until allocated
+
+  int64_t activation_bytes() const {
+    return forward ? forward->activation_bytes() : device_forward->activation_bytes();
+  }
 };
 
 namespace {
@@ -42,10 +50,10 @@ int64_t layer_page_bytes(const kernels::KvLayer& kv) {
   return kernels::kv_page_bytes(kv);
 }
 
-MemoryPlan make_plan(const Weights& weights, const Forward& forward, const kernels::KvLayer& kv) {
+MemoryPlan make_plan(const Weights& weights, int64_t activation_bytes, const kernels::KvLayer& kv) {
   MemoryPlan plan;
-  plan.weight_bytes = weights.matrices.bytes() + weights.vectors.bytes();
-  plan.activation_bytes = forward.activation_bytes();
+  plan.weight_bytes = weights.bytes();
+  plan.activation_bytes = activation_bytes;
   const auto layers = std::ssize(weights.layers) + std::ssize(weights.drafts);
   plan.kv_page_bytes = layers * layer_page_bytes(kv);
   plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
@@ -71,8 +79,17 @@ core::Result<const kernels::Ops*> choose_ops(const LoadOptions& options) {
   return &kernels::reference_ops();
 }
 
+core::Result<void> check_device_options(const LoadOptions& options, const Spec& spec) {
+  if (options.arithmetic == Arithmetic::kExact)
+    return core::unsupported("exact arithmetic on a device: it runs the reference kernels");
+  if (options.kv_format.value_or(kernels::KvFormat::kF16) != kernels::KvFormat::kF16)
+    return core::unsupported("this KV type on a device: it keeps f16");
+  return check_device_support(spec);
+}
+
 core::Result<kernels::KvFormat> choose_kv_format(const LoadOptions& options, const Spec& spec,
                                                  const kernels::Ops& ops) {
+  if (options.device != nullptr) return kernels::KvFormat::kF16;
   if (options.arithmetic == Arithmetic::kExact) {
     if (options.kv_format)
       return core::invalid("exact arithmetic keeps keys and values in float32");
@@ -105,12 +122,30 @@ void pin_workers(core::ThreadPool& pool) {
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() = default;
 
+core::Result<void> Model::make_forward(State* state) {
+  if (state->device != nullptr) {
+    state->device_forward = TRY(DeviceForward::create({.spec = state->spec,
+                                                       .weights = state->weights,
+                                                       .device = *state->device,
+                                                       .step_tokens_max = state->step_tokens_max}));
+    return {};
+  }
+  state->forward =
+      std::make_unique<Forward>(Forward::Parts{.spec = state->spec,
+                                               .weights = state->weights,
+                                               .ops = state->ops,
+                                               .pool = state->pool,
+                                               .step_tokens_max = state->step_tokens_max});
+  return {};
+}
+
 core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& checkpoint,
                                                  const LoadOptions& options) {
   ASSERT(options.threads >= 1 && options.step_tokens_max >= 1, "{} threads, {} tokens a step",
          options.threads, options.step_tokens_max);
   const kernels::Ops* ops = TRY(choose_ops(options));
   Spec spec = TRY(read_spec(checkpoint));
+  if (options.device != nullptr) TRY(check_device_options(options, spec));
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
   pin_workers(state->pool);
@@ -122,18 +157,15 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                                                 ? core::DType::kF32
                                                 : core::DType::kBF16,
                             .drafts = options.drafts,
+                            .device = options.device.get(),
                             .progress = options.progress};
+  state->device = options.device;
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
-  state->forward =
-      std::make_unique<Forward>(Forward::Parts{.spec = state->spec,
-                                               .weights = state->weights,
-                                               .ops = *ops,
-                                               .pool = state->pool,
-                                               .step_tokens_max = options.step_tokens_max});
+  TRY(make_forward(state.get()));
   const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
   state->kv.assign(state->weights.layers.size() + state->weights.drafts.size(), kv);
-  state->plan = make_plan(state->weights, *state->forward, kv);
+  state->plan = make_plan(state->weights, state->activation_bytes(), kv);
   return std::unique_ptr<Model>(new Model(std::move(state)));
 }
 
@@ -155,6 +187,9 @@ const kernels::Ops& Model::ops() const {
 core::ThreadPool& Model::pool() {
   return state_->pool;
 }
+kernels::Device* Model::device() const {
+  return state_->device.get();
+}
 kernels::KvFormat Model::kv_format() const {
   return state_->kv.front().format;
 }
@@ -165,17 +200,27 @@ int64_t Model::kv_pages() const {
   return state_->kv_pages;
 }
 
-void Model::allocate_kv(int64_t pages) {
+core::Result<void> Model::allocate_kv(int64_t pages) {
   ASSERT(pages >= 1, "{} pages", pages);
-  state_->kv_storage = core::Buffer(pages * state_->plan.kv_page_bytes);
+  const int64_t bytes = pages * state_->plan.kv_page_bytes;
+  std::byte* base = nullptr;
+  if (state_->device != nullptr) {
+    state_->device_kv = {};
+    state_->device_kv = TRY(state_->device->allocate(bytes, kernels::MemoryKind::kDevice));
+    TRY(state_->device_forward->reserve_pages(pages));
+    base = state_->device_kv.data();
+  } else {
+    state_->kv_storage = core::Buffer(bytes);
+    state_->forward->reserve_positions(pages * kernels::kPageTokens);
+    base = state_->kv_storage.data();
+  }
   state_->kv_pages = pages;
-  state_->forward->reserve_positions(pages * kernels::kPageTokens);
-  state_->plan.activation_bytes = state_->forward->activation_bytes();
-  std::byte* base = state_->kv_storage.data();
+  state_->plan.activation_bytes = state_->activation_bytes();
   for (kernels::KvLayer& layer : state_->kv) {
     layer.base = base;
     base += pages * layer_page_bytes(layer);
   }
+  return {};
 }
 
 // The pages that a step writes; earlier ones were checked when they were written.
@@ -190,7 +235,16 @@ void Model::check_pages(std::span<const SequenceSpan> sequences) const {
 
 void Model::forward(const StepBatch& batch, float* logits) {
   check_pages(batch.sequences);
-  state_->forward->step(batch, state_->kv, logits);
+  if (state_->forward)
+    state_->forward->step(batch, state_->kv, logits);
+  else
+    state_->device_forward->step(batch, state_->kv, {.logits = logits});
+}
+
+void Model::forward_best(const StepBatch& batch, int32_t* ids) {
+  ASSERT(state_->device_forward != nullptr, "the processor's steps give logits");
+  check_pages(batch.sequences);
+  state_->device_forward->step(batch, state_->kv, {.best_ids = ids});
 }
 
 bool Model::has_drafts() const {

@@ -30,6 +30,7 @@ struct LoadOptions {
   std::optional<kernels::KvFormat> kv_format{};  // none: what the kernels read best
   DraftLayers drafts = DraftLayers::kLeave;
   std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
+  std::shared_ptr<kernels::Device> device{};  // holds weights and KV and runs the steps; or null
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
@@ -49,12 +50,13 @@ class Model {
   int32_t step_tokens_max() const;
   const kernels::Ops& ops() const;  // the kernel table in use
   core::ThreadPool& pool();
+  kernels::Device* device() const;  // null: the processor runs the steps
 
   // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
   // kernels::kPageTokens tokens.
   kernels::KvFormat kv_format() const;
-  int64_t kv_page_bytes() const;  // one page in all layers
-  void allocate_kv(int64_t pages);
+  int64_t kv_page_bytes() const;                  // one page in all layers
+  core::Result<void> allocate_kv(int64_t pages);  // an Error: a device has not so much memory
   int64_t kv_pages() const;
 
   // One step: appends the rows' keys and values to their pages and writes the logits of
@@ -67,9 +69,14 @@ class Model {
   bool has_drafts() const;
   void draft(const DraftBatch& batch, float* logits);
 
+  // On a device: as forward(), but of each of `logit_rows` only the id of the largest logit comes
+  // back.
+  void forward_best(const StepBatch& batch, int32_t* ids);
+
  private:
   struct State;
   explicit Model(std::unique_ptr<State> state);
+  static core::Result<void> make_forward(State* state);
   void check_pages(std::span<const SequenceSpan> sequences) const;
   std::unique_ptr<State> state_;
 };

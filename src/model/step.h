@@ -63,4 +63,11 @@ struct DraftBatch {
   const HiddenObserver* observer = nullptr;  // sees what kOfDraft would continue
 };
 
+// A batch that breaks the rules above is a bug: ends the process.
+struct BatchLimits {
+  int64_t rows_max = 0;
+  int32_t vocab = 0;
+};
+void check_batch(const StepBatch& batch, const BatchLimits& limits);
+
 }  // namespace sluice::model

@@ -5,6 +5,7 @@
 
 #include "core/math.h"
 #include "formats/problems.h"
+#include "kernels/device_weights.h"
 #include "model/arch/architecture.h"
 #include "model/matrix_finder.h"
 
@@ -193,7 +194,8 @@ void add_layers(const WeightLoader& loader, const Architecture& architecture, Pl
     planner->add(row, fmt::format(fmt::runtime(row.name), spec.layers), &weights->drafts[0]);
 }
 
-void load_vectors(const std::vector<PlannedVector>& planned, Weights* weights) {
+core::Result<void> load_vectors(const WeightLoader& loader,
+                                const std::vector<PlannedVector>& planned, Weights* weights) {
   int64_t values = 0;
   for (const PlannedVector& p : planned) {
     values += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
@@ -206,6 +208,16 @@ void load_vectors(const std::vector<PlannedVector>& planned, Weights* weights) {
     *p.vector = out;
     out += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
   }
+  if (loader.device == nullptr) return {};
+  const core::Buffer host = std::move(weights->vectors);
+  weights->device_vectors =
+      TRY(loader.device->allocate(host.bytes(), kernels::MemoryKind::kDevice));
+  loader.device->upload(weights->device_vectors.data(), host.data(), host.bytes());
+  for (const PlannedVector& p : planned) {
+    const int64_t at = reinterpret_cast<const std::byte*>(*p.vector) - host.data();
+    *p.vector = reinterpret_cast<Vector>(weights->device_vectors.data() + at);
+  }
+  return {};
 }
 
 // What pack() reads: the matrix where it lies, or assembled in `scratch`.
@@ -253,6 +265,92 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
   }
 }
 
+// Packs matrix by matrix in the host's memory and copies each to the device, the embedding first.
+class DeviceUpload {
+ public:
+  DeviceUpload(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned)
+      : loader_(loader), planned_(planned) {}
+
+  core::Result<void> run(Weights* weights) {
+    core::TensorView& embedding = weights->embedding;
+    int64_t storage_bytes = table_bytes(embedding);
+    for (const PlannedMatrix& p : planned_) storage_bytes += packed_bytes(p.stored);
+    weights->device_matrices =
+        TRY(loader_.device->allocate(storage_bytes, kernels::MemoryKind::kDevice));
+    to_ = weights->device_matrices.data();
+    int64_t total_bytes = 0, done_bytes = 0;
+    for (const PlannedMatrix& p : planned_) total_bytes += p.stored.bytes;
+    upload_table(&embedding);
+    for (const PlannedMatrix& p : planned_) {
+      upload_matrix(p);
+      weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes, p.token_share});
+      for (const core::TensorView& view : p.stored.tensors) loader_.checkpoint.release(view);
+      done_bytes += p.stored.bytes;
+      if (loader_.progress) loader_.progress(done_bytes, total_bytes);
+    }
+    return {};
+  }
+
+ private:
+  static constexpr int64_t kAlignment = 256;
+
+  static int64_t packed_bytes(const StoredMatrix& m) {
+    return core::round_up(kernels::device_weight_bytes(m.type, m.outputs(), m.inputs()),
+                          kAlignment);
+  }
+  static int64_t table_bytes(const core::TensorView& table) {
+    return core::round_up(core::bytes_of(kernels::device_table_type(table.type), table.values()),
+                          kAlignment);
+  }
+
+  void upload_table(core::TensorView* table) {
+    const core::DType type = kernels::device_table_type(table->type);
+    const std::byte* from = table->data;
+    if (type != table->type) {
+      packed_.resize(static_cast<size_t>(table->values()) * sizeof(float));
+      loader_.pool.run([&](int thread, int threads) {
+        const core::Range rows = core::split(table->rows(), 1, thread, threads);
+        kernels::decode(table->type, table->data + rows.begin * table->row_bytes(),
+                        (rows.end - rows.begin) * table->columns(),
+                        reinterpret_cast<float*>(packed_.data()) + rows.begin * table->columns());
+      });
+      from = packed_.data();
+    }
+    const int64_t bytes = table_bytes(*table);
+    loader_.device->upload(to_, from, core::bytes_of(type, table->values()));
+    table->type = type;
+    table->data = to_;
+    to_ += bytes;
+  }
+
+  void upload_matrix(const PlannedMatrix& p) {
+    const kernels::DevicePackArgs args{.type = p.stored.type,
+                                       .outputs = p.stored.outputs(),
+                                       .inputs = p.stored.inputs(),
+                                       .weights = blocks_of(p.stored, loader_.pool, &blocks_)};
+    const int64_t bytes = kernels::device_weight_bytes(args.type, args.outputs, args.inputs);
+    const std::byte* from = args.weights;
+    if (!kernels::device_reads_file_blocks(args.type)) {
+      packed_.resize(static_cast<size_t>(bytes));
+      loader_.pool.run([&](int thread, int threads) {
+        kernels::DevicePackArgs to_host = args;
+        to_host.packed = packed_.data();
+        kernels::pack_for_device(to_host, thread, threads);
+      });
+      from = packed_.data();
+    }
+    loader_.device->upload(to_, from, bytes);
+    *p.matrix = {kernels::device_weight_type(args.type), args.outputs, args.inputs, to_};
+    to_ += packed_bytes(p.stored);
+  }
+
+  const WeightLoader& loader_;
+  const std::vector<PlannedMatrix>& planned_;
+  std::byte* to_ = nullptr;
+  std::vector<std::byte> blocks_;
+  std::vector<std::byte> packed_;
+};
+
 }  // namespace
 
 core::Result<void> WeightLoader::load(Weights* weights) const {
@@ -264,7 +362,8 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
   add_layers(*this, *architecture, &planner, weights);
   planner.refuse_unknown();
   if (!planner.problems().empty()) return planner.problems().error();
-  load_vectors(planner.vectors(), weights);
+  TRY(load_vectors(*this, planner.vectors(), weights));
+  if (device != nullptr) return DeviceUpload(*this, planner.matrices()).run(weights);
   pack_matrices(*this, planner.matrices(), weights);
   return {};
 }

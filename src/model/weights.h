@@ -11,6 +11,7 @@
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 #include "model/spec.h"
 
@@ -92,6 +93,13 @@ struct Weights {
   int64_t vector_file_bytes = 0;
   core::Buffer matrices;  // what every Matrix points into
   core::Buffer vectors;   // what every Vector points into
+
+  // Of a model on a device: these instead of the two above, the embedding among the matrices.
+  kernels::DeviceBuffer device_matrices;
+  kernels::DeviceBuffer device_vectors;
+  int64_t bytes() const {
+    return matrices.bytes() + vectors.bytes() + device_matrices.bytes() + device_vectors.bytes();
+  }
 };
 
 enum class DraftLayers : uint8_t { kLeave, kLoad };
@@ -101,8 +109,9 @@ struct WeightLoader {
   const Spec& spec;
   const kernels::Ops& ops;
   core::ThreadPool& pool;
-  core::DType decoded_type;  // of matrices that cannot stay in their blocks
-  DraftLayers drafts;        // the first, where the checkpoint has it
+  core::DType decoded_type;           // of matrices that cannot stay in their blocks
+  DraftLayers drafts;                 // the first, where the checkpoint has it
+  kernels::Device* device = nullptr;  // where the weights go; null: the processor's memory
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An

@@ -61,7 +61,7 @@ class Placement : public ::testing::TestWithParam<std::string> {
         {.threads = 2, .step_tokens_max = kStepTokens, .drafts = model::DraftLayers::kLoad});
     ASSERT_TRUE(model.ok()) << model.error().message;
     shared.model = std::move(*model);
-    shared.model->allocate_kv(kPages);
+    shared.model->allocate_kv(kPages).value();
   }
 
   struct Loaded {

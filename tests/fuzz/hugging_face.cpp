@@ -23,7 +23,7 @@ void run_token(const formats::Checkpoint& checkpoint) {
     return;
   }
   Model& model = **loaded;
-  model.allocate_kv(1);
+  model.allocate_kv(1).value();
   std::vector<float> logits(static_cast<size_t>(model.spec().vocab));
   const int32_t ids[] = {0};
   SingleSequence(model, 0, 1).append({.ids = ids, .chunk = 1, .logit_count = 1}, logits.data());

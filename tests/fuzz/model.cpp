@@ -34,7 +34,7 @@ void run(std::vector<std::byte> bytes) {
          plan.weight_bytes, file_bytes);
   const int32_t vocab = (*model)->spec().vocab;
   if (vocab > kFloatsMax / 2 || plan.kv_page_bytes > kFloatsMax) return;
-  (*model)->allocate_kv(1);
+  (*model)->allocate_kv(1).value();
   SingleSequence sequence(**model, 0, 2);
   std::vector<float> logits(static_cast<size_t>(vocab));
   const std::vector<int32_t> ids = {0, vocab - 1};

@@ -21,8 +21,10 @@ double worst_golden_error(const GoldenCase& test) {
       load_model(std::filesystem::is_directory(path) ? path : path + ".gguf",
                  {.threads = 2,
                   .step_tokens_max = tokens,
-                  .arithmetic = test.kernels.empty() ? Arithmetic::kExact : Arithmetic::kFast,
-                  .kernels = test.kernels},
+                  .arithmetic = test.kernels.empty() && test.device == nullptr ? Arithmetic::kExact
+                                                                               : Arithmetic::kFast,
+                  .kernels = test.kernels,
+                  .device = test.device},
                  tokens);
   if (loaded.model == nullptr) return INFINITY;
   std::vector<float> logits(static_cast<size_t>(loaded.model->spec().vocab));

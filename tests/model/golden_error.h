@@ -1,7 +1,10 @@
 // Tiny random models of tests/data/models against their logits by numpy.
 #pragma once
 
+#include <memory>
 #include <string>
+
+#include "kernels/device.h"
 
 namespace sluice::model::testing {
 
@@ -11,6 +14,7 @@ struct GoldenCase {
   std::string name{};     // NAME.json, and NAME.gguf or the folder NAME
   std::string kernels{};  // empty: exact
   int32_t chunk = 7;
+  std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
 };
 
 // The largest error of any logit at the golden positions, as a share of their range.

@@ -41,7 +41,7 @@ inline Loaded load_model(const std::string& path, const LoadOptions& options, in
     return loaded;
   }
   loaded.model = std::move(*model);
-  loaded.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens));
+  loaded.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens)).value();
   return loaded;
 }
 

@@ -1,0 +1,25 @@
+# The CUDA compiler and the libraries that preset cuda needs at build time. cudart is part of the
+# binary; the driver and cuBLASLt are found when it runs.
+find_program(NVCC nvcc HINTS /usr/local/cuda/bin)
+if(NOT NVCC)
+  message(FATAL_ERROR "preset cuda needs nvcc (CUDA 13): not on the PATH, not in /usr/local/cuda/bin")
+endif()
+set(CMAKE_CUDA_COMPILER ${NVCC})
+set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+enable_language(CUDA)
+set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does not know
+find_package(CUDAToolkit 13 REQUIRED)
+if(CCACHE)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+# sluice_cuda_sources(TARGET): kernels/cuda/ as a part of the target, instead of the stub for builds
+# without it. The .cu files see no header with formatted text: fmt 9 and nvcc do not go together.
+function(sluice_cuda_sources target)
+  file(GLOB device CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/cuda/*.cu)
+  add_library(sluice_cuda_kernels STATIC ${device})
+  target_include_directories(sluice_cuda_kernels PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  set_target_properties(sluice_cuda_kernels PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+  target_compile_options(sluice_cuda_kernels PRIVATE -O3 -Werror all-warnings)
+  target_link_libraries(${target} PRIVATE sluice_cuda_kernels CUDA::cudart_static)
+endfunction()

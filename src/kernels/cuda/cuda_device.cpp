@@ -1,0 +1,268 @@
+// The kernels of this folder as a kernels::Device: memory, one stream, recorded steps, and which
+// kernel a product takes.
+#include "core/math.h"
+#include "kernels/cuda/cublas_lt.h"
+#include "kernels/cuda/open_cuda.h"
+#include "kernels/cuda/ops.cuh"
+
+namespace sluice::kernels {
+
+void cuda::check(cudaError_t error, const char* what) {
+  ASSERT(error == cudaSuccess, "CUDA device failed: {}: {}", what, cudaGetErrorString(error));
+}
+
+namespace {
+
+constexpr int64_t kNarrowBlockRowsMax = 16;  // of matrices in blocks: four passes over them
+constexpr int64_t kMeasuredSize = 8192;      // of the square product that measure_roof() times
+
+using cuda::check;
+
+struct RecordedGraph final : Recording {
+  ~RecordedGraph() override {
+    if (graph != nullptr) cudaGraphExecDestroy(graph);
+  }
+  cudaGraphExec_t graph = nullptr;
+};
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice(DeviceInfo info, std::unique_ptr<cuda::CublasLt> wide)
+      : info_(std::move(info)), wide_(std::move(wide)) {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  }
+  ~CudaDevice() override { cudaStreamDestroy(stream_); }
+
+  const DeviceInfo& info() const override { return info_; }
+  DeviceRoof measure_roof() override;
+
+  core::Result<DeviceBuffer> allocate(int64_t bytes, MemoryKind kind) override;
+  core::Result<void> reserve(const DeviceLimits& limits) override;
+  int64_t reserved_bytes() const override { return scratch_.bytes(); }
+
+  void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
+    check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload");
+  }
+  void send(std::byte* to, const std::byte* from, int64_t bytes) override {
+    copy(to, from, bytes, cudaMemcpyHostToDevice);
+  }
+  void fetch(std::byte* to, const std::byte* from, int64_t bytes) override {
+    copy(to, from, bytes, cudaMemcpyDeviceToHost);
+  }
+  void wait() override { check(cudaStreamSynchronize(stream_), "a step"); }
+  std::unique_ptr<Recording> record(std::function<void()> ops) override;
+  void replay(const Recording& recording) override;
+
+  void embed(const EmbedArgs& args) override { cuda::embed(args, stream_); }
+  void linear(const DeviceLinearArgs& args) override;
+  void turn(const DeviceTurnArgs& args) override { cuda::turn(args, stream_); }
+  void attention(const DeviceAttentionArgs& args) override {
+    cuda::attend_prompts(args, stream_);
+    cuda::attend_singles(args, attention_, stream_);
+  }
+  void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
+    cuda::argmax(logits, rows, columns, ids, stream_);
+  }
+
+ private:
+  void release(std::byte* data, MemoryKind kind) override {
+    check(kind == MemoryKind::kPinned ? cudaFreeHost(data) : cudaFree(data), "free");
+  }
+  void copy(std::byte* to, const std::byte* from, int64_t bytes, cudaMemcpyKind kind) {
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_), "copy");
+  }
+  void linear_wide(const DeviceLinearArgs& args);
+  const uint16_t* as_bf16(const PackedWeights& weights);
+
+  const DeviceInfo info_;
+  const std::unique_ptr<cuda::CublasLt> wide_;
+  cudaStream_t stream_ = nullptr;
+
+  DeviceBuffer scratch_;  // what follows points into it
+  cuda::AttentionScratch attention_;
+  std::byte* workspace_ = nullptr;
+  uint16_t* normed_ = nullptr;   // bf16 (rows, inputs)
+  uint16_t* gate_ = nullptr;     // bf16 (rows, outputs)
+  uint16_t* up_ = nullptr;       // bf16 (rows, outputs)
+  uint16_t* decoded_ = nullptr;  // bf16: a matrix kept in blocks
+};
+
+core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) {
+  size_t free_bytes = 0, all_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &all_bytes), "memory");
+  void* data = nullptr;
+  const auto size = static_cast<size_t>(bytes);
+  const cudaError_t error =
+      kind == MemoryKind::kPinned ? cudaMallocHost(&data, size) : cudaMalloc(&data, size);
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    return core::Error{
+        core::ErrorCode::kLimit,
+        fmt::format("{}: {:.2f} GB wanted, {:.2f} GB of {:.2f} GB are free",
+                    kind == MemoryKind::kPinned ? "pinned memory" : info_.name,
+                    static_cast<double>(bytes) * 1e-9, static_cast<double>(free_bytes) * 1e-9,
+                    static_cast<double>(all_bytes) * 1e-9)};
+  }
+  check(error, "memory");
+  return DeviceBuffer(this, kind, static_cast<std::byte*>(data), bytes);
+}
+
+core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
+  const int64_t parts = cuda::attention_scratch_bytes(limits.head_dim);
+  const int64_t counters = cuda::kAttentionPartsMax * int64_t{sizeof(uint32_t)};
+  const int64_t normed = limits.rows_max * limits.inputs_max * 2;
+  const int64_t activated = limits.rows_max * limits.outputs_max * 2;
+  const int64_t sizes[] = {parts,     counters,  cuda::CublasLt::kWorkspaceBytes, normed,
+                           activated, activated, limits.matrix_values_max * 2};
+  int64_t bytes = 0;
+  for (const int64_t size : sizes) bytes += core::round_up(size, 256);
+  scratch_ = TRY(allocate(bytes, MemoryKind::kDevice));
+  std::byte* next = scratch_.data();
+  auto take = [&, index = 0]() mutable {
+    return std::exchange(next, next + core::round_up(sizes[index++], 256));
+  };
+  attention_.parts = reinterpret_cast<float*>(take());
+  attention_.counters = reinterpret_cast<uint32_t*>(take());
+  workspace_ = take();
+  normed_ = reinterpret_cast<uint16_t*>(take());
+  gate_ = reinterpret_cast<uint16_t*>(take());
+  up_ = reinterpret_cast<uint16_t*>(take());
+  decoded_ = reinterpret_cast<uint16_t*>(take());
+  check(cudaMemset(attention_.counters, 0, static_cast<size_t>(counters)), "counters");
+  return {};
+}
+
+std::unique_ptr<Recording> CudaDevice::record(std::function<void()> ops) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");
+  ops();
+  check(cudaStreamEndCapture(stream_, &graph), "recording");
+  auto recorded = std::make_unique<RecordedGraph>();
+  check(cudaGraphInstantiate(&recorded->graph, graph, 0), "recording");
+  check(cudaGraphDestroy(graph), "recording");
+  return recorded;
+}
+
+void CudaDevice::replay(const Recording& recording) {
+  check(cudaGraphLaunch(static_cast<const RecordedGraph&>(recording).graph, stream_),
+        "a recorded step");
+}
+
+void CudaDevice::linear(const DeviceLinearArgs& args) {
+  const core::DType type = args.products[0].weights.type;
+  bool alike = true;  // one kernel reads one format
+  for (int32_t p = 1; p < args.product_count; ++p)
+    alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
+  const bool blocks = type != core::DType::kBF16;
+  if (args.rows > (blocks ? kNarrowBlockRowsMax : cuda::kNarrowRowsMax)) return linear_wide(args);
+  if (alike && blocks) return cuda::linear_narrow_blocks(args, stream_);
+  if (alike) return cuda::linear_narrow_bf16(args, stream_);
+  if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    DeviceLinearArgs one = args;
+    one.products[0] = args.products[static_cast<size_t>(p)];
+    one.product_count = 1;
+    linear(one);
+  }
+}
+
+const uint16_t* CudaDevice::as_bf16(const PackedWeights& weights) {
+  if (weights.type == core::DType::kBF16) return reinterpret_cast<const uint16_t*>(weights.data);
+  cuda::decode_to_bf16(weights, decoded_, stream_);
+  return decoded_;
+}
+
+void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
+  using Into = cuda::WideProduct::Into;
+  const uint16_t* x = args.x;
+  if (args.hidden != nullptr) {
+    cuda::norm_rows({.x = args.hidden,
+                     .weight = args.norm,
+                     .epsilon = args.epsilon,
+                     .rows = args.rows,
+                     .columns = args.products[0].weights.inputs,
+                     .out = normed_},
+                    stream_);
+    x = normed_;
+  }
+  const bool activates = args.result == DeviceResult::kSiluMul;
+  uint16_t* const activations[] = {gate_, up_};
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    const DeviceProduct& product = args.products[static_cast<size_t>(p)];
+    const PackedWeights& w = product.weights;
+    cuda::WideProduct wide{.weights = as_bf16(w),
+                           .x = x,
+                           .outputs = w.outputs,
+                           .inputs = w.inputs,
+                           .rows = args.rows,
+                           .y = product.y};
+    if (activates) {
+      wide.into = Into::kBf16;
+      wide.y = activations[p];
+    } else if (args.result == DeviceResult::kAdd) {
+      wide.into = Into::kFloatAdd;
+    }
+    wide_->multiply(wide, workspace_, stream_);
+  }
+  const PackedWeights& first = args.products[0].weights;
+  if (activates) cuda::silu_mul(gate_, up_, args.rows * first.outputs, args.activated, stream_);
+  if (args.bias != nullptr)
+    cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
+}
+
+DeviceRoof CudaDevice::measure_roof() {
+  DeviceRoof roof{.read_gb_s = cuda::measure_read_gb_s(stream_)};
+  constexpr int64_t kMatrix = kMeasuredSize * kMeasuredSize;
+  const DeviceBuffer memory =
+      allocate(3 * kMatrix * 2 + cuda::CublasLt::kWorkspaceBytes, MemoryKind::kDevice).value();
+  auto* values = reinterpret_cast<uint16_t*>(memory.data());
+  cuda::fill_random_bf16(values, 2 * kMatrix, stream_);
+  cudaEvent_t begin = nullptr, end = nullptr;
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  for (int pass = 0; pass < 8; ++pass) {
+    check(cudaEventRecord(begin, stream_), "event");
+    wide_->multiply({.weights = values,
+                     .x = values + kMatrix,
+                     .outputs = kMeasuredSize,
+                     .inputs = kMeasuredSize,
+                     .rows = kMeasuredSize,
+                     .into = cuda::WideProduct::Into::kBf16,
+                     .y = values + 2 * kMatrix},
+                    memory.data() + 3 * kMatrix * 2, stream_);
+    check(cudaEventRecord(end, stream_), "event");
+    check(cudaEventSynchronize(end), "a product");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin, end), "event");
+    constexpr double kOperations = 2.0 * kMeasuredSize * kMatrix;
+    roof.bf16_tflops = std::max(roof.bf16_tflops, kOperations / (static_cast<double>(ms) * 1e9));
+  }
+  check(cudaEventDestroy(begin), "event");
+  check(cudaEventDestroy(end), "event");
+  return roof;
+}
+
+}  // namespace
+
+core::Result<std::unique_ptr<Device>> open_cuda() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0)
+    return core::unsupported("no CUDA device: {}", error != cudaSuccess ? cudaGetErrorString(error)
+                                                                        : "the driver has no card");
+  cudaDeviceProp card{};
+  check(cudaGetDeviceProperties(&card, 0), "properties");
+  if (card.major != 9 || card.minor != 0)
+    return core::unsupported("{} has compute capability {}.{}, this build has code for 9.0",
+                             card.name, card.major, card.minor);
+  auto wide = TRY(cuda::CublasLt::open());
+  size_t free_bytes = 0, all_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &all_bytes), "memory");
+  DeviceInfo info{.name = card.name,
+                  .backend = "cuda",
+                  .memory_bytes = static_cast<int64_t>(all_bytes),
+                  .free_bytes = static_cast<int64_t>(free_bytes)};
+  return std::unique_ptr<Device>(std::make_unique<CudaDevice>(std::move(info), std::move(wide)));
+}
+
+}  // namespace sluice::kernels

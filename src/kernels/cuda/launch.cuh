@@ -1,0 +1,108 @@
+// How kernels of this folder are started, and what they do first.
+//
+// Every kernel is launched as a programmatic dependent of the one before it: its blocks may start
+// while that one still runs. So each kernel calls wait_for_previous() before it touches anything
+// that ops write, and may read weights before; then let_next_start(). (CUDA programming guide,
+// "Programmatic Dependent Launch".)
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace sluice::kernels::cuda {
+
+// A device that fails cannot go on: ends the process with what failed (cuda_device.cpp).
+void check(cudaError_t error, const char* what);
+
+constexpr int64_t div_ceil(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+struct LaunchShape {
+  dim3 grid;
+  int threads = 0;
+  size_t shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
+            const Arguments&... arguments) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = shape.stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
+}
+
+// Blocks of a kernel that the card can run at the same time.
+inline int64_t blocks_at_once(const void* kernel, int threads, size_t shared_bytes) {
+  int of_one = 0, processors = 0, card = 0;
+  check(cudaGetDevice(&card), "card");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, card), "processors");
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_one, kernel, threads, shared_bytes),
+        "occupancy");
+  return int64_t{of_one} * processors;
+}
+
+// More than 48 KiB of shared memory a block must be asked for.
+template <typename Kernel>
+void allow_shared(Kernel* kernel, size_t bytes) {
+  if (bytes <= 48 * 1024) return;
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "shared memory of a block");
+}
+
+__device__ __forceinline__ void wait_for_previous() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+__device__ __forceinline__ void let_next_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// 16 bytes of weights: read once, so they leave the first cache to what is read again.
+__device__ __forceinline__ uint4 load_weights(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
+__device__ __forceinline__ float warp_sum(float value) {
+  for (int offset = 16; offset > 0; offset /= 2)
+    value += __shfl_xor_sync(0xffffffffu, value, offset);
+  return value;
+}
+
+// Of a block of whole warps; every thread gets the sum. `scratch`: 32 floats, shared.
+__device__ __forceinline__ float block_sum(float value, float* scratch) {
+  value = warp_sum(value);
+  const int warps = blockDim.x / 32;
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < warps; ++w) sum += scratch[w];
+  return sum;
+}
+
+__device__ __forceinline__ float2 floats_of_bf16(uint32_t pair) {
+  return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+}
+__device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+}  // namespace sluice::kernels::cuda

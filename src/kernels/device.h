@@ -1,0 +1,115 @@
+// An accelerator as the engine sees it: memory, a queue of work, and the ops that a step is made
+// of.
+//
+// The processor's table (ops.h) is for threads that share each op. Here every call queues one op
+// and returns; ops run in order. They are coarser: a product carries the norm before it and what
+// becomes of its result, because on a device each launch and each pass over a row costs. The plain
+// loops that define them are kernels/ref/ref_device.h; tests compare a backend with it.
+//
+// A device that fails (a lost card, a bug in a kernel) ends the process with a message: the
+// supervisor starts it again. One thread at a time may call a device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/result.h"
+#include "kernels/device_args.h"
+
+namespace sluice::kernels {
+
+struct DeviceInfo {
+  std::string name;          // "NVIDIA H200"
+  std::string backend;       // "cuda"
+  int64_t memory_bytes = 0;  // of the card
+  int64_t free_bytes = 0;    // when it was opened
+};
+
+// What this card can do at most, measured.
+struct DeviceRoof {
+  double read_gb_s = 0;    // memory read, 10^9 bytes per second
+  double bf16_tflops = 0;  // matrix products of bf16
+};
+
+enum class MemoryKind : uint8_t {
+  kDevice,
+  kPinned,  // the host's, which copies to and from the device read without a detour
+};
+
+class DeviceBuffer;
+
+// A sequence of ops with their arguments (Device::record).
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+  virtual DeviceRoof measure_roof() = 0;  // about a second
+
+  // An Error says how much was asked for and how much is free. Contents are not defined.
+  virtual core::Result<DeviceBuffer> allocate(int64_t bytes, MemoryKind kind) = 0;
+  virtual core::Result<void> reserve(const DeviceLimits& limits) = 0;  // once, before ops
+  virtual int64_t reserved_bytes() const = 0;
+
+  // Host to device; complete on return.
+  virtual void upload(std::byte* to, const std::byte* from, int64_t bytes) = 0;
+  // Queued, like ops. The host side is pinned and stays as it is until wait().
+  virtual void send(std::byte* to, const std::byte* from, int64_t bytes) = 0;
+  virtual void fetch(std::byte* to, const std::byte* from, int64_t bytes) = 0;
+  virtual void wait() = 0;  // until all that was queued is done
+
+  // What `ops` queues, kept instead of run: replay() queues it again, with the same arguments, as
+  // often as is wanted. `ops` may be called later, by a backend that cannot record.
+  virtual std::unique_ptr<Recording> record(std::function<void()> ops) = 0;
+  virtual void replay(const Recording& recording) = 0;
+
+  // rows of an F32, F16, BF16 or Q8_0 table.
+  virtual void embed(const EmbedArgs& args) = 0;
+  virtual void linear(const DeviceLinearArgs& args) = 0;
+  virtual void turn(const DeviceTurnArgs& args) = 0;
+  virtual void attention(const DeviceAttentionArgs& args) = 0;
+  // ids[r] = the index of the largest of row r, the smallest of equals.
+  virtual void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) = 0;
+
+ private:
+  friend class DeviceBuffer;
+  virtual void release(std::byte* data, MemoryKind kind) = 0;
+};
+
+// Memory of a device, which must outlive it.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(Device* device, MemoryKind kind, std::byte* data, int64_t bytes)
+      : device_(device), kind_(kind), data_(data), bytes_(bytes) {}
+  ~DeviceBuffer() {
+    if (data_ != nullptr) device_->release(data_, kind_);
+  }
+  DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(kind_, other.kind_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  Device* device_ = nullptr;
+  MemoryKind kind_ = MemoryKind::kDevice;
+  std::byte* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace sluice::kernels

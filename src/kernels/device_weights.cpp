@@ -1,0 +1,128 @@
+#include "kernels/device_weights.h"
+
+#include <cstring>
+#include <vector>
+
+#include "core/math.h"
+#include "core/thread_pool.h"
+#include "kernels/half.h"
+#include "kernels/ops.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+constexpr int64_t kBlock = 32;
+constexpr int64_t kPartAlignment = 16;
+
+// Of a block of Q8_0, Q4_0 or Q4_1: f16 values in front, codes behind.
+struct BlockParts {
+  int64_t scale_bytes = 0;
+  int64_t code_bytes = 0;
+};
+BlockParts parts_of(DType type) {
+  switch (type) {
+    case DType::kQ8_0:
+      return {2, 32};
+    case DType::kQ4_0:
+      return {2, 16};
+    case DType::kQ4_1:
+      return {4, 16};
+    default:
+      return {};
+  }
+}
+
+void split_blocks(const DevicePackArgs& args, core::Range rows) {
+  const BlockParts parts = parts_of(args.type);
+  const int64_t blocks = args.inputs / kBlock;
+  std::byte* scales = args.packed + device_scales_at(args.type, args.outputs, args.inputs);
+  const std::byte* from = args.weights + rows.begin * core::bytes_of(args.type, args.inputs);
+  for (int64_t block = rows.begin * blocks; block < rows.end * blocks; ++block) {
+    std::memcpy(scales + block * parts.scale_bytes, from, static_cast<size_t>(parts.scale_bytes));
+    std::memcpy(args.packed + block * parts.code_bytes, from + parts.scale_bytes,
+                static_cast<size_t>(parts.code_bytes));
+    from += parts.scale_bytes + parts.code_bytes;
+  }
+}
+
+// A run of 32 of Q4_K as a block of Q4_1: two neighbours share 32 bytes, one in the low nibbles.
+void join_runs(const DevicePackArgs& args, core::Range rows) {
+  constexpr int64_t kSuperBlock = 256, kSuperBytes = 144;
+  std::byte* scales = args.packed + device_scales_at(DType::kQ4_1, args.outputs, args.inputs);
+  const int64_t supers = args.inputs / kSuperBlock;
+  for (int64_t s = rows.begin * supers; s < rows.end * supers; ++s) {
+    const auto* super = reinterpret_cast<const uint8_t*>(args.weights + s * kSuperBytes);
+    const uint8_t* packed = super + 4;
+    for (int j = 0; j < 8; ++j) {
+      const int scale = j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | packed[j - 4] >> 6 << 4;
+      const int minimum = j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | packed[j] >> 6 << 4;
+      const int64_t block = s * 8 + j;
+      store_u16(scales + block * 4, f16_of_float(load_f16(super) * static_cast<float>(scale)));
+      store_u16(scales + block * 4 + 2,
+                f16_of_float(-load_f16(super + 2) * static_cast<float>(minimum)));
+      const uint8_t* codes = super + 16 + j / 2 * 32;
+      const auto code = [&](int i) { return codes[i] >> (j % 2 * 4) & 15; };
+      for (int i = 0; i < 16; ++i)
+        args.packed[block * 16 + i] = static_cast<std::byte>(code(i) | code(i + 16) << 4);
+    }
+  }
+}
+
+void round_to_bf16(const DevicePackArgs& args, core::Range rows) {
+  std::vector<float> values(static_cast<size_t>(args.inputs));
+  const int64_t row_bytes = core::bytes_of(args.type, args.inputs);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    decode(args.type, args.weights + row * row_bytes, args.inputs, values.data());
+    for (int64_t i = 0; i < args.inputs; ++i)
+      store_u16(args.packed + (row * args.inputs + i) * 2,
+                bf16_of_float(values[static_cast<size_t>(i)]));
+  }
+}
+
+}  // namespace
+
+DType device_weight_type(DType type) {
+  if (type == DType::kQ4_K) return DType::kQ4_1;
+  return parts_of(type).code_bytes > 0 ? type : DType::kBF16;
+}
+
+bool device_reads_file_blocks(DType type) {
+  return type == DType::kBF16;
+}
+
+int64_t device_scales_at(DType device_type, int64_t outputs, int64_t inputs) {
+  return core::round_up(outputs * inputs / kBlock * parts_of(device_type).code_bytes,
+                        kPartAlignment);
+}
+
+int64_t device_weight_bytes(DType type, int64_t outputs, int64_t inputs) {
+  const DType kept = device_weight_type(type);
+  const BlockParts parts = parts_of(kept);
+  if (parts.code_bytes == 0) return outputs * core::bytes_of(kept, inputs);
+  return device_scales_at(kept, outputs, inputs) + outputs * inputs / kBlock * parts.scale_bytes;
+}
+
+void pack_for_device(const DevicePackArgs& args, int thread, int threads) {
+  const core::Range rows = core::split(args.outputs, 1, thread, threads);
+  if (device_reads_file_blocks(args.type)) {
+    const int64_t row_bytes = core::bytes_of(args.type, args.inputs);
+    std::memcpy(args.packed + rows.begin * row_bytes, args.weights + rows.begin * row_bytes,
+                static_cast<size_t>((rows.end - rows.begin) * row_bytes));
+  } else if (parts_of(args.type).code_bytes > 0) {
+    split_blocks(args, rows);
+  } else if (args.type == DType::kQ4_K) {
+    join_runs(args, rows);
+  } else {
+    round_to_bf16(args, rows);
+  }
+}
+
+DType device_table_type(DType type) {
+  const bool read =
+      type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || type == DType::kQ8_0;
+  return read ? type : DType::kF32;
+}
+
+}  // namespace sluice::kernels

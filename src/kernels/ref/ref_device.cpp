@@ -1,0 +1,266 @@
+#include "kernels/ref/ref_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "core/math.h"
+#include "kernels/device_weights.h"
+#include "kernels/half.h"
+#include "kernels/kv_layout.h"
+#include "kernels/ref/ref.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+constexpr int64_t kBlock = 32;
+
+// A row of a matrix as pack_for_device() left it, decoded.
+void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
+  const int64_t blocks = w.inputs / kBlock;
+  const std::byte* scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
+  if (w.type == DType::kBF16) {
+    decode(w.type, w.data + row * core::bytes_of(w.type, w.inputs), w.inputs, out);
+    return;
+  }
+  const auto block_bytes = static_cast<size_t>(core::info(w.type).block_bytes);
+  const size_t scale_bytes = w.type == DType::kQ4_1 ? 4 : 2;
+  const size_t code_bytes = block_bytes - scale_bytes;
+  std::vector<std::byte> block(block_bytes);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const auto index = static_cast<size_t>(row * blocks + b);
+    std::memcpy(block.data(), scales + index * scale_bytes, scale_bytes);
+    std::memcpy(block.data() + scale_bytes, w.data + index * code_bytes, code_bytes);
+    decode(w.type, block.data(), kBlock, out + b * kBlock);
+  }
+}
+
+float rounded(float value) {
+  return float_of_bf16(bf16_of_float(value));
+}
+
+struct RecordedOps final : Recording {
+  explicit RecordedOps(std::function<void()> kept) : ops(std::move(kept)) {}
+  std::function<void()> ops;
+};
+
+class RefDevice final : public Device {
+ public:
+  const DeviceInfo& info() const override { return info_; }
+  DeviceRoof measure_roof() override { return {}; }
+
+  core::Result<DeviceBuffer> allocate(int64_t bytes, MemoryKind kind) override {
+    auto* data = static_cast<std::byte*>(
+        std::aligned_alloc(64, static_cast<size_t>(core::round_up(bytes, 64))));
+    ASSERT(data != nullptr, "no memory for {} bytes", bytes);
+    std::memset(data, 0xff, static_cast<size_t>(bytes));  // NaN: what nobody wrote is seen
+    return DeviceBuffer(this, kind, data, bytes);
+  }
+  core::Result<void> reserve(const DeviceLimits&) override { return {}; }
+  int64_t reserved_bytes() const override { return 0; }
+
+  void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+  }
+  void send(std::byte* to, const std::byte* from, int64_t bytes) override {
+    upload(to, from, bytes);
+  }
+  void fetch(std::byte* to, const std::byte* from, int64_t bytes) override {
+    upload(to, from, bytes);
+  }
+  void wait() override {}
+  std::unique_ptr<Recording> record(std::function<void()> ops) override {
+    return std::make_unique<RecordedOps>(std::move(ops));
+  }
+  void replay(const Recording& recording) override {
+    static_cast<const RecordedOps&>(recording).ops();
+  }
+
+  void embed(const EmbedArgs& args) override { ref::embed(args, 0, 1); }
+  void linear(const DeviceLinearArgs& args) override;
+  void turn(const DeviceTurnArgs& args) override;
+  void attention(const DeviceAttentionArgs& args) override;
+  void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
+    for (int64_t r = 0; r < rows; ++r) ids[r] = ref::argmax(logits + r * columns, columns);
+  }
+
+ private:
+  void release(std::byte* data, MemoryKind) override { std::free(data); }
+
+  static std::vector<float> input_of(const DeviceLinearArgs& args);
+  static void turn_heads(const DeviceTurnArgs& args, const DeviceHeads& heads,
+                         std::vector<float>* out);
+  static void attend_row(const DeviceAttentionArgs& args, int64_t row);
+
+  const DeviceInfo info_{.name = "reference", .backend = "ref", .memory_bytes = 0, .free_bytes = 0};
+};
+
+std::vector<float> RefDevice::input_of(const DeviceLinearArgs& args) {
+  const int64_t inputs = args.products[0].weights.inputs;
+  std::vector<float> x(static_cast<size_t>(args.rows * inputs));
+  if (args.hidden != nullptr) {
+    ref::rms_norm({.x = args.hidden,
+                   .weight = args.norm,
+                   .epsilon = args.epsilon,
+                   .rows = args.rows,
+                   .columns = inputs,
+                   .out = x.data()},
+                  0, 1);
+    std::transform(x.begin(), x.end(), x.begin(), rounded);
+  } else {
+    std::transform(args.x, args.x + args.rows * inputs, x.begin(), float_of_bf16);
+  }
+  return x;
+}
+
+void RefDevice::linear(const DeviceLinearArgs& args) {
+  const std::vector<float> x = input_of(args);
+  const PackedWeights& first = args.products[0].weights;
+  std::vector<float> row(static_cast<size_t>(first.inputs));
+  std::array<std::vector<float>, kDeviceProductsMax> results;
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
+    std::vector<float>& result = results[static_cast<size_t>(p)];
+    result.resize(static_cast<size_t>(args.rows * w.outputs));
+    for (int64_t output = 0; output < w.outputs; ++output) {
+      decode_packed_row(w, output, row.data());
+      for (int64_t r = 0; r < args.rows; ++r) {
+        double sum = args.bias != nullptr ? double{args.bias[output]} : 0;
+        for (int64_t i = 0; i < w.inputs; ++i)
+          sum += double{x[static_cast<size_t>(r * w.inputs + i)]} *
+                 double{row[static_cast<size_t>(i)]};
+        result[static_cast<size_t>(r * w.outputs + output)] = static_cast<float>(sum);
+      }
+    }
+    float* y = args.products[static_cast<size_t>(p)].y;
+    for (size_t i = 0; i < result.size() && args.result != DeviceResult::kSiluMul; ++i)
+      y[i] = args.result == DeviceResult::kAdd ? y[i] + result[i] : result[i];
+  }
+  if (args.result != DeviceResult::kSiluMul) return;
+  ref::silu_mul({.gate = results[0].data(),
+                 .up = results[1].data(),
+                 .rows = args.rows,
+                 .columns = first.outputs,
+                 .out = results[0].data()},
+                0, 1);
+  std::transform(results[0].begin(), results[0].end(), args.activated, bf16_of_float);
+}
+
+// (rows, heads, head_dim), turned.
+void RefDevice::turn_heads(const DeviceTurnArgs& args, const DeviceHeads& heads,
+                           std::vector<float>* out) {
+  const int64_t dim = args.kv.head_dim, columns = heads.heads * dim, rows = args.rows.rows;
+  out->assign(heads.x, heads.x + rows * columns);
+  for (int64_t i = 0; i < rows * columns && heads.bias != nullptr; ++i)
+    (*out)[static_cast<size_t>(i)] += heads.bias[i % columns];
+  if (heads.norm != nullptr)
+    ref::rms_norm({.x = out->data(),
+                   .weight = heads.norm,
+                   .epsilon = args.epsilon,
+                   .rows = rows * heads.heads,
+                   .columns = dim,
+                   .out = out->data()},
+                  0, 1);
+  const int32_t pairs = args.rope.dims / 2;
+  std::vector<float> cosines(static_cast<size_t>(pairs)), sines(static_cast<size_t>(pairs));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int32_t i = 0; i < pairs; ++i) {
+      const double angle = static_cast<float>(args.rows.positions[row]) * args.rope.frequencies[i];
+      cosines[static_cast<size_t>(i)] = args.rope.magnitude * static_cast<float>(std::cos(angle));
+      sines[static_cast<size_t>(i)] = args.rope.magnitude * static_cast<float>(std::sin(angle));
+    }
+    const int32_t zero = 0;
+    ref::rope({.x = out->data() + row * columns,
+               .rows = 1,
+               .heads = heads.heads,
+               .head_dim = args.kv.head_dim,
+               .rope_dims = args.rope.dims,
+               .positions = &zero,
+               .cosines = cosines.data(),
+               .sines = sines.data(),
+               .layout = args.rope.layout},
+              0, 1);
+  }
+}
+
+// Keys of a page and head, (kPageTokens, head_dim); the values lie kv_side_bytes() behind.
+uint16_t* device_keys(const KvLayer& kv, int32_t page, int32_t head) {
+  return reinterpret_cast<uint16_t*>(page_keys(kv, page, head));
+}
+
+void RefDevice::turn(const DeviceTurnArgs& args) {
+  const KvLayer& kv = args.kv;
+  const int64_t dim = kv.head_dim;
+  std::vector<float> q, k;
+  turn_heads(args, args.q, &q);
+  turn_heads(args, args.k, &k);
+  std::transform(q.begin(), q.end(), args.q_out, f16_of_float);
+  for (int64_t row = 0; row < args.rows.rows; ++row) {
+    if (args.rows.tables[row] < 0) continue;
+    const int32_t position = args.rows.positions[row];
+    const int32_t page = args.rows.pages[args.rows.tables[row] + position / kPageTokens];
+    for (int32_t head = 0; head < kv.kv_heads; ++head) {
+      uint16_t* keys = device_keys(kv, page, head) + position % kPageTokens * dim;
+      uint16_t* values = keys + kv_side_bytes(kv) / 2;
+      for (int64_t d = 0; d < dim; ++d) {
+        const int64_t column = head * dim + d, at = row * kv.kv_heads * dim + column;
+        keys[d] = f16_of_float(k[static_cast<size_t>(at)]);
+        values[d] =
+            f16_of_float(args.v[at] + (args.v_bias != nullptr ? args.v_bias[column] : 0.0f));
+      }
+    }
+  }
+}
+
+void RefDevice::attend_row(const DeviceAttentionArgs& args, int64_t row) {
+  const KvLayer& kv = args.kv;
+  const int64_t dim = kv.head_dim, count = args.rows.positions[row] + 1;
+  const int32_t group = args.heads / kv.kv_heads;
+  std::vector<double> weights(static_cast<size_t>(count)), sums(static_cast<size_t>(dim));
+  const auto keys_at = [&](int64_t position, int32_t head) {
+    const int32_t page = args.rows.pages[args.rows.tables[row] + position / kPageTokens];
+    return device_keys(kv, page, head) + position % kPageTokens * dim;
+  };
+  for (int32_t head = 0; head < args.heads; ++head) {
+    const uint16_t* q = args.q + (row * args.heads + head) * dim;
+    double largest = -INFINITY, total = 0;
+    for (int64_t p = 0; p < count; ++p) {
+      const uint16_t* key = keys_at(p, head / group);
+      double dot = 0;
+      for (int64_t d = 0; d < dim; ++d)
+        dot += double{float_of_f16(q[d])} * double{float_of_f16(key[d])};
+      weights[static_cast<size_t>(p)] = dot * double{args.scale};
+      largest = std::max(largest, weights[static_cast<size_t>(p)]);
+    }
+    std::fill(sums.begin(), sums.end(), 0);
+    for (int64_t p = 0; p < count; ++p) {
+      const double weight = std::exp(weights[static_cast<size_t>(p)] - largest);
+      const uint16_t* value = keys_at(p, head / group) + kv_side_bytes(kv) / 2;
+      total += weight;
+      for (int64_t d = 0; d < dim; ++d)
+        sums[static_cast<size_t>(d)] += weight * double{float_of_f16(value[d])};
+    }
+    for (int64_t d = 0; d < dim; ++d)
+      args.out[(row * args.heads + head) * dim + d] =
+          bf16_of_float(static_cast<float>(sums[static_cast<size_t>(d)] / total));
+  }
+}
+
+void RefDevice::attention(const DeviceAttentionArgs& args) {
+  for (int32_t i = 0; i < args.singles; ++i)
+    if (args.rows.tables[args.single_rows[i]] >= 0) attend_row(args, args.single_rows[i]);
+  for (int32_t t = 0; t < args.tile_count; ++t)
+    for (int32_t i = 0; i < args.tiles[t].rows; ++i) attend_row(args, args.tiles[t].first_row + i);
+}
+
+}  // namespace
+
+std::unique_ptr<Device> make_reference_device() {
+  return std::make_unique<RefDevice>();
+}
+
+}  // namespace sluice::kernels

@@ -1,0 +1,349 @@
+#include "model/device_forward.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/math.h"
+#include "kernels/registry.h"
+#include "model/rope.h"
+
+namespace sluice::model {
+namespace {
+
+using kernels::DeviceResult;
+using kernels::MemoryKind;
+
+constexpr int64_t kLogitRowsMax = 256;      // computed at once
+constexpr int64_t kRecordedRowsMax = 256;   // of a decode step
+constexpr int64_t kStagingBytes = 4 << 20;  // of values on their way to the host
+
+}  // namespace
+
+core::Result<void> check_device_support(const Spec& spec) {
+  if (spec.latent.rank > 0)
+    return core::unsupported("latent attention on a device: run '{}' on the processor",
+                             spec.architecture);
+  if (spec.experts.count > 0)
+    return core::unsupported("experts on a device: run '{}' on the processor", spec.architecture);
+  if (spec.hidden % 8 != 0 || spec.ffn % 8 != 0 || spec.q_columns() % 8 != 0)
+    return core::unsupported(
+        "matrices of {}, {} and {} inputs on a device: expected multiples of 8", spec.hidden,
+        spec.ffn, spec.q_columns());
+  return {};
+}
+
+int64_t recorded_rows(int64_t rows) {
+  if (rows <= 4) return rows;
+  if (rows <= 64) return core::round_up(rows, 8);
+  if (rows <= kRecordedRowsMax) return core::round_up(rows, 32);
+  return 0;
+}
+
+DeviceForward::DeviceForward(const Parts& parts)
+    : spec_(parts.spec),
+      weights_(parts.weights),
+      device_(parts.device),
+      rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})) {}
+
+core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {
+  std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
+  if (const auto done = forward->allocate(); !done.ok()) return done.error();
+  return forward;
+}
+
+int64_t DeviceForward::place_rows(Placer placer) {
+  placer.place(&hidden_, rows_max_ * spec_.hidden);
+  placer.place(&kept_, rows_max_ * spec_.hidden);
+  placer.place(&q_, rows_max_ * spec_.q_columns());
+  placer.place(&k_, rows_max_ * spec_.kv_columns());
+  placer.place(&v_, rows_max_ * spec_.kv_columns());
+  placer.place(&q_turned_, rows_max_ * spec_.q_columns());
+  placer.place(&attended_, rows_max_ * spec_.q_columns());
+  placer.place(&activated_, rows_max_ * spec_.ffn);
+  placer.place(&logits_, kLogitRowsMax * spec_.vocab);
+  placer.place(&best_ids_, kLogitRowsMax);
+  placer.place(&frequencies_, spec_.rope.dims / 2);
+  return placer.bytes();
+}
+
+int64_t DeviceForward::place_numbers(Placer placer, Numbers* numbers) const {
+  placer.place(&numbers->ids, rows_max_);
+  placer.place(&numbers->positions, rows_max_);
+  placer.place(&numbers->tables, rows_max_);
+  placer.place(&numbers->single_rows, rows_max_);
+  placer.place(&numbers->logit_rows, rows_max_);
+  placer.place(&numbers->tiles, rows_max_);
+  placer.place(&numbers->pages, page_entries_max_);
+  return placer.bytes();
+}
+
+kernels::DeviceLimits DeviceForward::limits() const {
+  kernels::DeviceLimits limits{
+      .rows_max = rows_max_,
+      .inputs_max = std::max<int64_t>({spec_.hidden, spec_.q_columns(), spec_.ffn}),
+      .outputs_max = spec_.ffn,
+      .heads = spec_.heads,
+      .head_dim = spec_.head_dim,
+      .singles_max = static_cast<int32_t>(rows_max_)};
+  for (const MatrixSource& source : weights_.sources)
+    if (source.matrix->type != core::DType::kBF16)
+      limits.matrix_values_max =
+          std::max(limits.matrix_values_max, source.matrix->outputs * source.matrix->inputs);
+  return limits;
+}
+
+core::Result<void> DeviceForward::allocate() {
+  rows_storage_ = TRY(device_.allocate(place_rows(Placer(nullptr)), MemoryKind::kDevice));
+  place_rows(Placer(rows_storage_.data()));
+  staging_ = TRY(device_.allocate(kStagingBytes, MemoryKind::kPinned));
+  TRY(device_.reserve(limits()));
+
+  std::vector<float> factors;
+  if (weights_.rope_factors != nullptr) {
+    factors.resize(static_cast<size_t>(spec_.rope.dims / 2));
+    download(factors.data(), weights_.rope_factors, std::ssize(factors));
+  }
+  const std::vector<float> frequencies = rope_frequencies(spec_.rope, factors);
+  device_.upload(reinterpret_cast<std::byte*>(frequencies_),
+                 reinterpret_cast<const std::byte*>(frequencies.data()),
+                 std::ssize(frequencies) * int64_t{sizeof(float)});
+  return {};
+}
+
+core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
+  const int64_t of_one =
+      std::min(pages, core::div_ceil(int64_t{spec_.context_length}, kernels::kPageTokens));
+  page_entries_max_ = std::max(pages, of_one * rows_max_);
+  const int64_t bytes = place_numbers(Placer(nullptr), &on_host_);
+  recordings_.clear();
+  device_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kDevice));
+  host_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kPinned));
+  place_numbers(Placer(device_numbers_.data()), &on_device_);
+  place_numbers(Placer(host_numbers_.data()), &on_host_);
+  return {};
+}
+
+int64_t DeviceForward::activation_bytes() const {
+  return rows_storage_.bytes() + device_numbers_.bytes() + device_.reserved_bytes();
+}
+
+// ---- The batch's numbers
+
+void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
+  const int64_t positions = span.first_position + span.rows;
+  const int64_t pages = core::div_ceil(positions, int64_t{kernels::kPageTokens});
+  ASSERT(shape->page_entries + pages <= page_entries_max_, "page tables of {} entries, at most {}",
+         shape->page_entries + pages, page_entries_max_);
+  std::copy_n(span.pages, pages, on_host_.pages + shape->page_entries);
+  for (int32_t i = 0; i < span.rows; ++i) {
+    on_host_.positions[span.first_row + i] = span.first_position + i;
+    on_host_.tables[span.first_row + i] = static_cast<int32_t>(shape->page_entries);
+  }
+  shape->page_entries += pages;
+  if (span.rows == 1) {
+    on_host_.single_rows[shape->singles++] = span.first_row;
+    return;
+  }
+  for (int32_t at = 0; at < span.rows; at += kernels::kPromptTileRows)
+    on_host_.tiles[shape->tiles++] = {span.first_row + at,
+                                      std::min(span.rows - at, kernels::kPromptTileRows)};
+}
+
+DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
+  const auto rows = static_cast<int64_t>(batch.token_ids.size());
+  const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  Shape shape{.rows = rows, .logit_rows = logit_rows};
+  std::copy(batch.token_ids.begin(), batch.token_ids.end(), on_host_.ids);
+  std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), on_host_.logit_rows);
+  for (const SequenceSpan& span : batch.sequences) write_span(span, &shape);
+  // The longest first: tiles late in a prompt read the most.
+  std::reverse(on_host_.tiles, on_host_.tiles + shape.tiles);
+
+  const int64_t padded = recorded_rows(rows);
+  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
+  for (int64_t row = rows; row < padded; ++row) {
+    on_host_.ids[row] = 0;
+    on_host_.positions[row] = 0;
+    on_host_.tables[row] = -1;
+    on_host_.single_rows[row] = static_cast<int32_t>(row);
+  }
+  shape.rows = shape.logit_rows = padded;
+  shape.is_recorded = true;
+  shape.singles = static_cast<int32_t>(padded);
+  return shape;
+}
+
+void DeviceForward::send_numbers(const Shape& shape) {
+  const auto* end = reinterpret_cast<const std::byte*>(on_host_.pages + shape.page_entries);
+  device_.send(device_numbers_.data(), host_numbers_.data(), end - host_numbers_.data());
+}
+
+// ---- Blocks
+
+void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv,
+                           const Shape& shape) {
+  const kernels::DeviceRows rows{.rows = shape.rows,
+                                 .positions = on_device_.positions,
+                                 .tables = on_device_.tables,
+                                 .pages = on_device_.pages};
+  device_.linear({.hidden = hidden_,
+                  .norm = layer.attention_norm,
+                  .epsilon = spec_.norm_epsilon,
+                  .rows = shape.rows,
+                  .products = {{{layer.q, q_}, {layer.k, k_}, {layer.v, v_}}},
+                  .product_count = 3});
+  device_.turn({.rows = rows,
+                .kv = kv,
+                .q = {.x = q_, .bias = layer.q_bias, .norm = layer.q_norm, .heads = spec_.heads},
+                .k = {.x = k_, .bias = layer.k_bias, .norm = layer.k_norm, .heads = spec_.kv_heads},
+                .v = v_,
+                .v_bias = layer.v_bias,
+                .epsilon = spec_.norm_epsilon,
+                .rope = {.frequencies = frequencies_,
+                         .magnitude = static_cast<float>(spec_.rope.magnitude),
+                         .dims = spec_.rope.dims,
+                         .layout = spec_.rope.layout},
+                .q_out = q_turned_});
+  device_.attention({.rows = rows,
+                     .kv = kv,
+                     .heads = spec_.heads,
+                     .scale = spec_.attention_scale,
+                     .q = q_turned_,
+                     .out = attended_,
+                     .single_rows = on_device_.single_rows,
+                     .singles = shape.singles,
+                     .tiles = on_device_.tiles,
+                     .tile_count = shape.tiles});
+  device_.linear({.x = attended_,
+                  .rows = shape.rows,
+                  .products = {{{layer.attention_output, hidden_}}},
+                  .result = DeviceResult::kAdd,
+                  .bias = layer.attention_output_bias});
+}
+
+void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
+  device_.linear({.hidden = going_on_,
+                  .norm = layer.ffn_norm,
+                  .epsilon = spec_.norm_epsilon,
+                  .rows = rows,
+                  .products = {{{layer.gate, nullptr}, {layer.up, nullptr}}},
+                  .product_count = 2,
+                  .result = DeviceResult::kSiluMul,
+                  .activated = activated_});
+  device_.linear({.x = activated_,
+                  .rows = rows,
+                  .products = {{{layer.down, going_on_}}},
+                  .result = DeviceResult::kAdd});
+}
+
+void DeviceForward::output_block(int64_t first, int64_t rows, bool wants_best) {
+  device_.linear({.hidden = going_on_ + first * spec_.hidden,
+                  .norm = weights_.output_norm,
+                  .epsilon = spec_.norm_epsilon,
+                  .rows = rows,
+                  .products = {{{weights_.output, logits_}}}});
+  if (wants_best) device_.argmax(logits_, rows, spec_.vocab, best_ids_);
+}
+
+void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv) {
+  const HiddenObserver* observer = observed_ != nullptr ? observed_->observer : nullptr;
+  going_on_ = hidden_;
+  device_.embed({.type = weights_.embedding.type,
+                 .table = weights_.embedding.data,
+                 .columns = spec_.hidden,
+                 .ids = on_device_.ids,
+                 .rows = shape.rows,
+                 .out = hidden_});
+  observe(observer, -1, hidden_, shape.rows);
+  int64_t rows = shape.rows;
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const LayerWeights& layer = weights_.layers[i];
+    attend(layer, kv[i], shape);
+    if (i + 1 == weights_.layers.size() && shape.logit_rows < shape.rows) {
+      // The rows go on that somebody reads.
+      rows = shape.logit_rows;
+      if (rows == 0) return;
+      device_.embed({.type = core::DType::kF32,
+                     .table = reinterpret_cast<const std::byte*>(hidden_),
+                     .columns = spec_.hidden,
+                     .ids = on_device_.logit_rows,
+                     .rows = rows,
+                     .out = kept_});
+      going_on_ = kept_;
+    }
+    ffn_block(layer, rows);
+    observe(observer, static_cast<int32_t>(i), going_on_, rows);
+  }
+}
+
+// ---- A step
+
+void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
+                         const Output& output) {
+  check_batch(batch, {.rows_max = rows_max_, .vocab = spec_.vocab});
+  observed_ = batch.observer != nullptr ? &batch : nullptr;
+  const bool wants_best = output.best_ids != nullptr;
+  const Shape shape = write_numbers(batch);
+  send_numbers(shape);
+  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
+  if (shape.is_recorded) {
+    std::unique_ptr<kernels::Recording>& recording = recordings_[{shape.rows, wants_best}];
+    if (recording == nullptr)
+      recording = device_.record([this, shape, kv, wants_best] {
+        run_layers(shape, kv);
+        output_block(0, shape.rows, wants_best);
+      });
+    device_.replay(*recording);
+    bring_back(0, wanted, output);
+    return;
+  }
+  run_layers(shape, kv);
+  for (int64_t first = 0; first < wanted; first += kLogitRowsMax) {
+    const int64_t rows = std::min(wanted - first, kLogitRowsMax);
+    output_block(first, rows, wants_best);
+    bring_back(first, rows, output);
+  }
+  device_.wait();  // the host's numbers may change
+}
+
+void DeviceForward::bring_back(int64_t first, int64_t rows, const Output& output) {
+  if (output.best_ids != nullptr) {
+    const int64_t bytes = rows * int64_t{sizeof(int32_t)};
+    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(best_ids_), bytes);
+    device_.wait();
+    std::memcpy(output.best_ids + first, staging_.data(), static_cast<size_t>(bytes));
+  }
+  if (output.logits != nullptr)
+    download(output.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
+}
+
+void DeviceForward::download(float* to, const float* from, int64_t count) {
+  constexpr int64_t kPiece = kStagingBytes / int64_t{sizeof(float)};
+  for (int64_t at = 0; at < count; at += kPiece) {
+    const int64_t bytes = std::min(count - at, kPiece) * int64_t{sizeof(float)};
+    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(from + at), bytes);
+    device_.wait();
+    std::memcpy(to + at, staging_.data(), static_cast<size_t>(bytes));
+  }
+}
+
+void DeviceForward::observe(const HiddenObserver* observer, int32_t layer, const float* hidden,
+                            int64_t rows) {
+  if (observer == nullptr) return;
+  std::vector<float> values(static_cast<size_t>(rows * spec_.hidden));
+  download(values.data(), hidden, std::ssize(values));
+  (*observer)(layer, values);
+  if (layer + 1 < spec_.layers) return;
+  std::vector<float> norm(static_cast<size_t>(spec_.hidden));
+  download(norm.data(), weights_.output_norm, std::ssize(norm));
+  kernels::reference_ops().rms_norm({.x = values.data(),
+                                     .weight = norm.data(),
+                                     .epsilon = spec_.norm_epsilon,
+                                     .rows = rows,
+                                     .columns = spec_.hidden,
+                                     .out = values.data()},
+                                    0, 1);
+  (*observer)(spec_.layers, values);
+}
+
+}  // namespace sluice::model

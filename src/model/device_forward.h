@@ -1,0 +1,118 @@
+// The forward pass on a device: the blocks of forward.h as a queue of device ops.
+//
+// A step copies the batch's numbers (ids, positions, page tables) to fixed places, queues the ops,
+// and brings back what was asked for. A step in which every sequence adds one token is padded to a
+// few sizes, each of which the device records once and replays.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/device.h"
+#include "model/placer.h"
+#include "model/spec.h"
+#include "model/step.h"
+#include "model/weights.h"
+
+namespace sluice::model {
+
+// What a device cannot run yet, as an Error that says so.
+core::Result<void> check_device_support(const Spec& spec);
+
+// Rows that a decode step of `rows` is padded to; 0: it is not recorded.
+int64_t recorded_rows(int64_t rows);
+
+class DeviceForward {
+ public:
+  struct Parts {
+    const Spec& spec;
+    const Weights& weights;  // on the device
+    kernels::Device& device;
+    int32_t step_tokens_max;
+  };
+  static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
+
+  // Room for page tables of sequences of up to `positions_max` tokens, `pages` in all.
+  core::Result<void> reserve_pages(int64_t pages);
+  int64_t activation_bytes() const;
+
+  // What comes back to the host of the batch's logit_rows; either may be null.
+  struct Output {
+    float* logits = nullptr;      // (logit_rows, vocab)
+    int32_t* best_ids = nullptr;  // (logit_rows): of the largest logit, the smallest of equals
+  };
+  void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, const Output& output);
+
+ private:
+  // The batch's numbers, in one copy on each side.
+  struct Numbers {
+    int32_t* ids = nullptr;                // (rows_max)
+    int32_t* positions = nullptr;          // (rows_max)
+    int32_t* tables = nullptr;             // (rows_max)
+    int32_t* single_rows = nullptr;        // (rows_max)
+    int32_t* logit_rows = nullptr;         // (rows_max)
+    kernels::PromptTile* tiles = nullptr;  // (rows_max)
+    int32_t* pages = nullptr;              // (page_entries_max)
+  };
+  // What the ops of a step need besides the numbers.
+  struct Shape {
+    int64_t rows = 0;  // padded
+    int32_t singles = 0;
+    int32_t tiles = 0;
+    int64_t logit_rows = 0;
+    int64_t page_entries = 0;
+    bool is_recorded = false;
+  };
+
+  explicit DeviceForward(const Parts& parts);
+  core::Result<void> allocate();
+  int64_t place_rows(Placer placer);
+  int64_t place_numbers(Placer placer, Numbers* numbers) const;
+  kernels::DeviceLimits limits() const;
+
+  Shape write_numbers(const StepBatch& batch);
+  void write_span(const SequenceSpan& span, Shape* shape);
+  void send_numbers(const Shape& shape);
+
+  void run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv);
+  void attend(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
+  void ffn_block(const LayerWeights& layer, int64_t rows);
+  // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
+  void output_block(int64_t first, int64_t rows, bool wants_best);
+  void bring_back(int64_t first, int64_t rows, const Output& output);
+  void download(float* to, const float* from, int64_t count);
+  void observe(const HiddenObserver* observer, int32_t layer, const float* hidden, int64_t rows);
+
+  const Spec& spec_;
+  const Weights& weights_;
+  kernels::Device& device_;
+  const int64_t rows_max_;
+  int64_t page_entries_max_ = 0;
+
+  kernels::DeviceBuffer rows_storage_;  // what follows points into it
+  float* hidden_ = nullptr;             // (rows, hidden): the residual stream
+  float* kept_ = nullptr;               // (rows, hidden): of the rows that go on
+  float* q_ = nullptr;                  // (rows, heads, head_dim)
+  float* k_ = nullptr;                  // (rows, kv_heads, head_dim)
+  float* v_ = nullptr;                  // (rows, kv_heads, head_dim)
+  uint16_t* q_turned_ = nullptr;        // f16 (rows, heads, head_dim)
+  uint16_t* attended_ = nullptr;        // bf16 (rows, heads, head_dim)
+  uint16_t* activated_ = nullptr;       // bf16 (rows, ffn)
+  float* logits_ = nullptr;             // (kLogitRowsMax, vocab)
+  int32_t* best_ids_ = nullptr;         // (kLogitRowsMax)
+  float* frequencies_ = nullptr;        // (rope dims / 2)
+
+  kernels::DeviceBuffer device_numbers_, host_numbers_;
+  Numbers on_device_, on_host_;
+  // By rows, and whether the best ids are found.
+  std::map<std::pair<int64_t, bool>, std::unique_ptr<kernels::Recording>> recordings_;
+  kernels::DeviceBuffer staging_;  // pinned: values on their way to the host
+  float* going_on_ = nullptr;      // (rows, hidden): hidden_, or in the last layer's end kept_
+  const StepBatch* observed_ = nullptr;  // the batch, where somebody looks at its hidden states
+};
+
+}  // namespace sluice::model

@@ -1,0 +1,33 @@
+// Tiny models of every dense architecture on the card, against a float64 forward pass in numpy.
+#include <algorithm>
+
+#include "tests/cuda/support.h"
+#include "tests/model/golden_error.h"
+
+namespace sluice::model::testing {
+namespace {
+
+class CudaModel : public ::testing::TestWithParam<std::string> {};
+
+// The reference device has 0.03 for bf16 (tests/model/device_forward_test.cpp); Q8_0 inputs are
+// int8 besides, as on the processor.
+TEST_P(CudaModel, LogitsAreCloseToNumpy) {
+  using kernels::card;
+  NEEDS_CARD();
+  for (const int32_t chunk : {1, 2, 7, 64})
+    EXPECT_LE(worst_golden_error({.name = GetParam(), .chunk = chunk, .device = card().device}),
+              GetParam() == "llama-q8" ? 0.05 : 0.03)
+        << "chunk " << chunk;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaModel,
+                         ::testing::Values("llama", "llama-linear", "llama3", "llama3-factors",
+                                           "llama-q8", "qwen2", "qwen2-yarn", "qwen3"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sluice::model::testing

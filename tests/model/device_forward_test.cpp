@@ -1,0 +1,133 @@
+// The forward pass on a device, run by the reference device: goldens, batches, and what is refused.
+#include "model/device_forward.h"
+
+#include <gmock/gmock.h>
+
+#include "kernels/ref/ref_device.h"
+#include "tests/model/golden_error.h"
+#include "tests/model/harness.h"
+
+namespace sluice::model::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::shared_ptr<kernels::Device> reference_device() {
+  return kernels::make_reference_device();
+}
+
+class DeviceModel : public ::testing::TestWithParam<std::string> {};
+
+// bf16 weights and inputs of products, 8 bits each; keys and values f16.
+TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
+  for (const int32_t chunk : {1, 7, 64})
+    EXPECT_LE(
+        worst_golden_error({.name = GetParam(), .chunk = chunk, .device = reference_device()}),
+        0.03)
+        << "chunk " << chunk;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceModel,
+                         ::testing::Values("llama", "llama-linear", "llama3", "llama3-factors",
+                                           "llama-q8", "qwen2", "qwen2-yarn", "qwen3"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+std::string load_error(const std::string& name, const LoadOptions& options) {
+  const auto checkpoint = formats::Checkpoint::open(kModelFolder + name).value();
+  const auto model = Model::load(*checkpoint, options);
+  return model.ok() ? "no error" : model.error().message;
+}
+
+TEST(DeviceModel, WhatItCannotRunIsRefused) {
+  const auto device = reference_device();
+  EXPECT_THAT(load_error("deepseek2.gguf", {.device = device}), HasSubstr("latent attention"));
+  EXPECT_THAT(load_error("qwen3moe.gguf", {.device = device}), HasSubstr("experts on a device"));
+  EXPECT_THAT(load_error("llama.gguf", {.arithmetic = Arithmetic::kExact, .device = device}),
+              HasSubstr("exact arithmetic on a device"));
+  EXPECT_THAT(load_error("llama.gguf", {.kv_format = kernels::KvFormat::kInt8, .device = device}),
+              HasSubstr("it keeps f16"));
+  EXPECT_EQ(load_error("llama.gguf", {.device = device}), "no error");
+}
+
+// A prompt beside two decodes in one step, against each of them alone; with ids that come back.
+TEST(DeviceModel, ABatchIsItsSequences) {
+  const Loaded loaded = load_model(std::string(kModelFolder) + "qwen3.gguf",
+                                   {.step_tokens_max = 64, .device = reference_device()}, 3 * 64);
+  ASSERT_NE(loaded.model, nullptr);
+  Model& model = *loaded.model;
+  const auto vocab = static_cast<size_t>(model.spec().vocab);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 45; ++i) ids.push_back((i * 7 + 3) % model.spec().vocab);
+
+  std::vector<float> alone(3 * vocab);
+  std::vector<SingleSequence> sequences;
+  for (int32_t s = 0; s < 3; ++s) sequences.emplace_back(model, 2 * s, 64);
+  const int32_t before[] = {5, 40, 0}, rows[] = {1, 1, 40};
+  for (size_t s = 0; s < 3; ++s) {
+    const auto all = static_cast<size_t>(before[s] + rows[s]);
+    sequences[s].append({.ids = std::span(ids).first(all), .chunk = 64, .logit_count = 1},
+                        alone.data() + s * vocab);
+    sequences[s].rewind(before[s]);
+  }
+  std::vector<int32_t> step_ids;
+  std::vector<SequenceSpan> spans;
+  std::vector<int32_t> logit_rows;
+  for (size_t s = 0; s < 3; ++s) {
+    spans.push_back(sequences[s].span(static_cast<int32_t>(step_ids.size()), rows[s]));
+    step_ids.insert(step_ids.end(), ids.begin() + before[s], ids.begin() + before[s] + rows[s]);
+    logit_rows.push_back(static_cast<int32_t>(step_ids.size()) - 1);
+  }
+  const StepBatch batch{.token_ids = step_ids, .sequences = spans, .logit_rows = logit_rows};
+  std::vector<float> together(3 * vocab);
+  model.forward(batch, together.data());
+  EXPECT_EQ(together, alone);
+
+  std::vector<int32_t> best(3);
+  model.forward_best(batch, best.data());
+  for (size_t s = 0; s < 3; ++s) {
+    const auto row = std::span(alone).subspan(s * vocab, vocab);
+    EXPECT_EQ(best[s], std::max_element(row.begin(), row.end()) - row.begin());
+  }
+}
+
+TEST(DeviceModel, ObserversSeeEveryLayer) {
+  const auto see = [](std::shared_ptr<kernels::Device> device) {
+    const Loaded loaded = load_model(std::string(kModelFolder) + "llama.gguf",
+                                     {.step_tokens_max = 8, .device = std::move(device)}, 32);
+    std::vector<std::pair<int32_t, std::vector<float>>> seen;
+    const HiddenObserver observer = [&](int32_t layer, std::span<const float> hidden) {
+      seen.emplace_back(layer, std::vector<float>(hidden.begin(), hidden.end()));
+    };
+    std::vector<float> logits(static_cast<size_t>(loaded.model->spec().vocab));
+    const int32_t ids[] = {1, 2, 3};
+    SingleSequence sequence(*loaded.model, 0, 8);
+    sequence.append({.ids = ids, .chunk = 8, .logit_count = 1, .observer = &observer},
+                    logits.data());
+    return seen;
+  };
+  const auto expected = see(nullptr), seen = see(reference_device());
+  ASSERT_EQ(seen.size(), expected.size());
+  for (size_t i = 0; i < seen.size(); ++i) {
+    EXPECT_EQ(seen[i].first, expected[i].first);
+    ASSERT_EQ(seen[i].second.size(), expected[i].second.size());
+    for (size_t j = 0; j < seen[i].second.size(); ++j)
+      EXPECT_NEAR(seen[i].second[j], expected[i].second[j], 0.1) << "layer " << seen[i].first;
+  }
+}
+
+TEST(DeviceModel, DecodeStepsArePaddedToFewSizes) {
+  EXPECT_EQ(recorded_rows(1), 1);
+  EXPECT_EQ(recorded_rows(3), 3);
+  EXPECT_EQ(recorded_rows(5), 8);
+  EXPECT_EQ(recorded_rows(64), 64);
+  EXPECT_EQ(recorded_rows(65), 96);
+  EXPECT_EQ(recorded_rows(256), 256);
+  EXPECT_EQ(recorded_rows(257), 0);
+}
+
+}  // namespace
+}  // namespace sluice::model::testing
