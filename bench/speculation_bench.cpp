@@ -107,7 +107,7 @@ core::Result<int> compare(const std::string& path, const Options& options, int t
   const auto model = TRY(
       model::Model::load(*checkpoint, {.threads = threads, .drafts = model::DraftLayers::kLoad}));
   const int64_t tokens = std::ssize(options.ids) + options.tokens;
-  model->allocate_kv(2 * options.streams * core::div_ceil(tokens, kernels::kPageTokens));
+  TRY(model->allocate_kv(2 * options.streams * core::div_ceil(tokens, kernels::kPageTokens)));
   struct Mode {
     const char* name;
     Speculation speculation;

@@ -196,8 +196,8 @@ class ModelBench {
   std::vector<int32_t> rows_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<float> logits_;
-  std::vector<int32_t> best_ids_;  // of a device's step: all that comes back
   ExpertCount experts_;
+  std::vector<int32_t> best_ids_;  // of a device's step: all that comes back
   const model::RoutingObserver routing_ = [this](int32_t, std::span<const int32_t> ids,
                                                  std::span<const float>) {
     experts_.see(ids, ids_.size());

@@ -21,8 +21,8 @@ struct ServedModelOptions {
   ModelOptions model;
   std::string chat_template;  // a file, instead of the model's own
   std::string kv_budget = "2GiB";
-  int64_t context_tokens_max = 0;  // 0: as many as the model was made for and the KV budget holds
-  double tpot_target_ms = 0;       // 0: none
+  int64_t context_tokens_max = 0;    // 0: as many as the model was made for and the KV budget holds
+  double tpot_target_ms = 0;         // 0: none
   std::string speculation = "auto";  // off, ngram or mtp
   engine::EngineLimits limits;
 };
