@@ -11,9 +11,8 @@ struct Bf16Product {
   static void first_by_second() { _tile_dpbf16ps(1, 4, 7); }
   static void second_by_first() { _tile_dpbf16ps(2, 5, 6); }
   static void second_by_second() { _tile_dpbf16ps(3, 5, 7); }
-  static __m512 floats(const LinearArgs&, int64_t, int64_t, const int32_t* sums) {
-    return _mm512_load_ps(sums);
-  }
+  explicit Bf16Product(const LinearArgs&) {}
+  __m512 floats(int64_t, int64_t, const int32_t* sums) const { return _mm512_load_ps(sums); }
 };
 
 }  // namespace

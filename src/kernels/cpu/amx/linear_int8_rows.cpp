@@ -12,15 +12,24 @@ struct Int8RowsProduct {
   static void first_by_second() { _tile_dpbssd(1, 4, 7); }
   static void second_by_first() { _tile_dpbssd(2, 5, 6); }
   static void second_by_second() { _tile_dpbssd(3, 5, 7); }
-  static __m512 floats(const LinearArgs& args, int64_t row, int64_t output, const int32_t* sums) {
-    const TileActivations x{args.weights.inputs, args.rows, kTileValues};
-    const TileWeights w{args.weights.outputs, args.weights.inputs, kTileValues};
-    const auto* row_scales = reinterpret_cast<const float*>(args.x_packed + x.scales_at());
-    const auto* output_scales = reinterpret_cast<const float*>(args.weights.data + w.scales_at());
+
+  explicit Int8RowsProduct(const LinearArgs& args)
+      : row_scales_(reinterpret_cast<const float*>(
+            args.x_packed +
+            TileActivations{args.weights.inputs, args.rows, kTileValues}.scales_at())),
+        output_scales_(reinterpret_cast<const float*>(
+            args.weights.data +
+            TileWeights{args.weights.outputs, args.weights.inputs, kTileValues}.scales_at())) {}
+
+  __m512 floats(int64_t row, int64_t output, const int32_t* sums) const {
     const __m512 scale =
-        _mm512_mul_ps(_mm512_loadu_ps(output_scales + output), _mm512_set1_ps(row_scales[row]));
+        _mm512_mul_ps(_mm512_loadu_ps(output_scales_ + output), _mm512_set1_ps(row_scales_[row]));
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), scale);
   }
+
+ private:
+  const float* const row_scales_;
+  const float* const output_scales_;
 };
 
 }  // namespace
