@@ -1,6 +1,4 @@
 // Tiny models of every dense architecture on the card, against a float64 forward pass in numpy.
-#include <algorithm>
-
 #include "tests/cuda/support.h"
 #include "tests/model/golden_error.h"
 
@@ -20,14 +18,8 @@ TEST_P(CudaModel, LogitsAreCloseToNumpy) {
         << "chunk " << chunk;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CudaModel,
-                         ::testing::Values("llama", "llama-linear", "llama3", "llama3-factors",
-                                           "llama-q8", "qwen2", "qwen2-yarn", "qwen3"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, CudaModel, ::testing::ValuesIn(dense_models()),
+                         [](const auto& test) { return test_name(test.param); });
 
 }  // namespace
 }  // namespace sluice::model::testing

@@ -27,14 +27,8 @@ TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
         << "chunk " << chunk;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DeviceModel,
-                         ::testing::Values("llama", "llama-linear", "llama3", "llama3-factors",
-                                           "llama-q8", "qwen2", "qwen2-yarn", "qwen3"),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, DeviceModel, ::testing::ValuesIn(dense_models()),
+                         [](const auto& test) { return test_name(test.param); });
 
 std::string load_error(const std::string& name, const LoadOptions& options) {
   const auto checkpoint = formats::Checkpoint::open(kModelFolder + name).value();

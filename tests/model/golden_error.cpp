@@ -11,6 +11,16 @@
 
 namespace sluice::model::testing {
 
+std::vector<std::string> dense_models() {
+  return {"llama",    "llama-linear", "llama3",     "llama3-factors",
+          "llama-q8", "qwen2",        "qwen2-yarn", "qwen3"};
+}
+
+std::string test_name(std::string model) {
+  std::replace(model.begin(), model.end(), '-', '_');
+  return model;
+}
+
 double worst_golden_error(const GoldenCase& test) {
   const std::string path = kModelFolder + test.name;
   std::ifstream in(path + ".json");

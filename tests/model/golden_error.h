@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 
@@ -16,6 +17,12 @@ struct GoldenCase {
   int32_t chunk = 7;
   std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
 };
+
+// Those that a device runs whole: dense, of every architecture.
+std::vector<std::string> dense_models();
+
+// NAME as a test's name may be.
+std::string test_name(std::string model);
 
 // The largest error of any logit at the golden positions, as a share of their range.
 double worst_golden_error(const GoldenCase& test);
