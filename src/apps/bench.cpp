@@ -1,8 +1,7 @@
 // sluice bench: picks what to measure.
-#include "apps/bench.h"
-
 #include <string_view>
 
+#include "apps/bench/kinds.h"
 #include "apps/verbs.h"
 
 namespace sluice::apps {

@@ -11,10 +11,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "apps/conversation.h"
-#include "apps/line_editor.h"
-#include "apps/remote_conversation.h"
-#include "apps/served_model.h"
+#include "apps/model/served_model.h"
+#include "apps/terminal/conversation.h"
+#include "apps/terminal/line_editor.h"
+#include "apps/terminal/remote_conversation.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
 #include "engine/engine.h"

@@ -7,9 +7,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "apps/descriptors.h"
-#include "apps/gateway_process.h"
-#include "apps/model_options.h"
+#include "apps/gateway/gateway_process.h"
+#include "apps/model/model_options.h"
+#include "apps/process/descriptors.h"
 #include "apps/verbs.h"
 
 namespace sluice::apps {

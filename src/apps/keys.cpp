@@ -7,9 +7,9 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/admin_client.h"
-#include "apps/data_folder.h"
-#include "apps/model_options.h"
+#include "apps/gateway/admin_client.h"
+#include "apps/model/model_options.h"
+#include "apps/process/data_folder.h"
 #include "apps/verbs.h"
 
 namespace sluice::apps {

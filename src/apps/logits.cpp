@@ -3,8 +3,8 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/model_options.h"
-#include "apps/token_ids.h"
+#include "apps/model/model_options.h"
+#include "apps/model/token_ids.h"
 #include "apps/verbs.h"
 #include "model/single_sequence.h"
 

@@ -4,8 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "apps/model_options.h"
-#include "apps/progress.h"
+#include "apps/model/model_options.h"
+#include "apps/terminal/progress.h"
 #include "apps/verbs.h"
 #include "formats/byte_source.h"
 #include "tokenizer/encoder.h"

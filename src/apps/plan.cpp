@@ -10,11 +10,11 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/byte_size.h"
-#include "apps/model_options.h"
-#include "apps/model_sample.h"
-#include "apps/roof.h"
-#include "apps/traffic_report.h"
+#include "apps/bench/model_sample.h"
+#include "apps/bench/roof.h"
+#include "apps/bench/traffic_report.h"
+#include "apps/model/byte_size.h"
+#include "apps/model/model_options.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
 #include "core/cpu.h"

@@ -8,10 +8,10 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/byte_size.h"
-#include "apps/model_options.h"
-#include "apps/progress.h"
-#include "apps/tokenizer_metadata.h"
+#include "apps/model/byte_size.h"
+#include "apps/model/model_options.h"
+#include "apps/model/tokenizer_metadata.h"
+#include "apps/terminal/progress.h"
 #include "apps/verbs.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"

@@ -9,12 +9,12 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "apps/byte_size.h"
-#include "apps/descriptors.h"
-#include "apps/paced_runner.h"
-#include "apps/resident_bytes.h"
-#include "apps/roof.h"
-#include "apps/serve_options.h"
+#include "apps/bench/roof.h"
+#include "apps/model/byte_size.h"
+#include "apps/model/serve_options.h"
+#include "apps/process/descriptors.h"
+#include "apps/process/paced_runner.h"
+#include "apps/process/resident_bytes.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
 #include "core/log.h"

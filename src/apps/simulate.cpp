@@ -8,7 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
-#include "apps/model_options.h"
+#include "apps/model/model_options.h"
 #include "apps/verbs.h"
 #include "core/result.h"
 #include "simulate/report.h"

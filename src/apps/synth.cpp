@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/byte_size.h"
-#include "apps/geometry_options.h"
-#include "apps/model_options.h"
-#include "apps/progress.h"
+#include "apps/model/byte_size.h"
+#include "apps/model/geometry_options.h"
+#include "apps/model/model_options.h"
+#include "apps/terminal/progress.h"
 #include "apps/verbs.h"
 #include "quantize/encode.h"
 #include "quantize/synthesize.h"

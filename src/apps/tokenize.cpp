@@ -8,7 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/model_options.h"
+#include "apps/model/model_options.h"
 #include "apps/verbs.h"
 #include "tokenizer/encoder.h"
 #include "tokenizer/open_vocabulary.h"

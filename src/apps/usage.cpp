@@ -8,9 +8,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "apps/admin_client.h"
-#include "apps/data_folder.h"
-#include "apps/model_options.h"
+#include "apps/gateway/admin_client.h"
+#include "apps/model/model_options.h"
+#include "apps/process/data_folder.h"
 #include "apps/verbs.h"
 #include "contract/request_id.h"
 #include "core/clock.h"

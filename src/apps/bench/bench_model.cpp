@@ -1,0 +1,349 @@
+// sluice bench MODEL: tokens per second of prefill and decode, beside what this machine could do.
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "apps/bench/kinds.h"
+#include "apps/bench/roof.h"
+#include "apps/model/model_options.h"
+#include "core/clock.h"
+#include "core/cpu.h"
+#include "core/math.h"
+#include "core/rng.h"
+#include "model/single_sequence.h"
+
+namespace sluice::apps {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  int32_t prompt = 512;
+  int32_t generate = 128;
+  int32_t depth = 0;
+  int32_t streams = 1;
+  int32_t repeats = 5;
+  int32_t step_tokens = 512;
+  bool recalibrate = false;
+  bool profile = false;
+  std::string output = "text";
+};
+
+// One measured line: a prefill (generate == 0) or a decode (prompt == 0).
+struct Test {
+  int32_t prompt = 0;
+  int32_t generate = 0;
+};
+
+// Where the time of a step goes, in µs of a thread, mean over threads.
+struct StepShares {
+  double whole_us = 0;
+  double linear_us = 0;
+  double attention_us = 0;
+  double rows_us = 0;
+  double waiting_us = 0;  // for other threads
+  double rest_us() const { return whole_us - linear_us - attention_us - rows_us - waiting_us; }
+};
+
+// Counts what the decode's tokens chose: an expert is read once a step, whoever chose it.
+class ExpertCount {
+ public:
+  explicit ExpertCount(int32_t experts) : is_chosen_(static_cast<size_t>(experts)) {}
+
+  void see(std::span<const int32_t> ids, size_t rows) {
+    std::fill(is_chosen_.begin(), is_chosen_.end(), 0);
+    for (const int32_t id : ids) is_chosen_[static_cast<size_t>(id)] = 1;
+    distinct_ += std::count(is_chosen_.begin(), is_chosen_.end(), 1);
+    of_a_row_ += static_cast<int64_t>(ids.size() / rows);
+  }
+  // Distinct experts of a step, in those of one token.
+  double ratio() const {
+    return of_a_row_ == 0 ? 1 : static_cast<double>(distinct_) / static_cast<double>(of_a_row_);
+  }
+
+ private:
+  std::vector<uint8_t> is_chosen_;
+  int64_t distinct_ = 0;
+  int64_t of_a_row_ = 0;
+};
+
+struct Speed {
+  std::vector<double> samples;  // tokens per second, all streams together
+  StepShares step;              // of the decode, where a profile was asked for
+  double expert_ratio = 1;      // of the decode's steps, ExpertCount::ratio()
+
+  double mean() const {
+    double sum = 0;
+    for (const double s : samples) sum += s;
+    return sum / static_cast<double>(samples.size());
+  }
+  double deviation() const {
+    if (samples.size() < 2) return 0;
+    double sum = 0;
+    for (const double s : samples) sum += (s - mean()) * (s - mean());
+    return std::sqrt(sum / static_cast<double>(samples.size() - 1));
+  }
+};
+
+// What a test moved and computed, as shares of the machine's limits.
+struct Usage {
+  double bytes_per_token = 0;  // of the file's tensors that a step read, and KV at the depth
+  double read_gb_s = 0;
+  double tops = 0;
+  double roof = 0;  // GB/s of a decode, 10^12 operations per second of a prefill
+  double share() const { return roof > 0 ? (read_gb_s > 0 ? read_gb_s : tops) / roof : 0; }
+};
+
+class ModelBench {
+ public:
+  ModelBench(model::Model& model, const Options& options)
+      : model_(model),
+        options_(options),
+        logits_(static_cast<size_t>(int64_t{options.streams} * model.spec().vocab)),
+        experts_(model.spec().experts.count),
+        best_ids_(static_cast<size_t>(options.streams)),
+        profile_{
+            .clock = clock_,
+            .threads = std::vector<model::StepTimes>(static_cast<size_t>(model.pool().threads()))} {
+    const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
+    const auto pages = static_cast<int32_t>(core::div_ceil(tokens, kernels::kPageTokens));
+    for (int32_t s = 0; s < options.streams; ++s) streams_.emplace_back(model, s * pages, tokens);
+    prefill(options.depth);
+  }
+
+  Speed run(const Test& test) {
+    Speed speed;
+    (void)seconds(test);  // warms caches and the processor's clock
+    std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
+    for (int32_t r = 0; r < options_.repeats; ++r)
+      speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
+    speed.step = step_shares(test, speed);
+    speed.expert_ratio = experts_.ratio();
+    return speed;
+  }
+
+ private:
+  double seconds(const Test& test) {
+    for (model::SingleSequence& stream : streams_) stream.rewind(options_.depth);
+    const int64_t start_ns = clock_.now_ns();
+    prefill(test.prompt);
+    for (int32_t t = 0; t < test.generate; ++t) decode_step();
+    return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
+  }
+
+  StepShares step_shares(const Test& test, const Speed& speed) const {
+    const double steps = static_cast<double>(test.generate) * options_.repeats;
+    StepShares shares;
+    if (!options_.profile || steps == 0) return shares;
+    for (const double tokens_per_second : speed.samples)
+      shares.whole_us += 1e6 * options_.streams / tokens_per_second / options_.repeats;
+    for (const model::StepTimes& times : profile_.threads) {
+      const auto mean_us = [&](int64_t ns) {
+        return static_cast<double>(ns) * 1e-3 / steps /
+               static_cast<double>(profile_.threads.size());
+      };
+      shares.linear_us += mean_us(times.linear_ns);
+      shares.attention_us += mean_us(times.attention_ns);
+      shares.rows_us += mean_us(times.rows_ns);
+      shares.waiting_us += mean_us(times.waiting_ns);
+    }
+    return shares;
+  }
+
+  void prefill(int32_t tokens) {
+    for (model::SingleSequence& stream : streams_) {
+      std::vector<int32_t> ids;
+      for (int32_t t = 0; t < tokens; ++t) ids.push_back(random_id());
+      stream.append({.ids = ids, .chunk = options_.step_tokens, .logit_count = std::min(tokens, 1)},
+                    logits_.data());
+    }
+  }
+
+  void decode_step() {
+    ids_.clear();
+    spans_.clear();
+    rows_.clear();
+    for (model::SingleSequence& stream : streams_) {
+      const auto row = static_cast<int32_t>(ids_.size());
+      ids_.push_back(random_id());
+      rows_.push_back(row);
+      spans_.push_back(stream.span(row, 1));
+      stream.advance(1);
+    }
+    const model::StepBatch batch{.token_ids = ids_,
+                                 .sequences = spans_,
+                                 .logit_rows = rows_,
+                                 .routing_observer = &routing_,
+                                 .profile = options_.profile ? &profile_ : nullptr};
+    if (model_.device() != nullptr)
+      model_.forward_best(batch, best_ids_.data());
+    else
+      model_.forward(batch, logits_.data());
+  }
+
+  int32_t random_id() { return static_cast<int32_t>(rng_.below(model_.spec().vocab)); }
+
+  model::Model& model_;
+  const Options& options_;
+  core::SystemClock clock_;
+  core::Rng rng_{1};
+  std::vector<model::SingleSequence> streams_;
+  std::vector<int32_t> ids_;
+  std::vector<int32_t> rows_;
+  std::vector<model::SequenceSpan> spans_;
+  std::vector<float> logits_;
+  ExpertCount experts_;
+  std::vector<int32_t> best_ids_;  // of a device's step: all that comes back
+  const model::RoutingObserver routing_ = [this](int32_t, std::span<const int32_t> ids,
+                                                 std::span<const float>) {
+    experts_.see(ids, ids_.size());
+  };
+  model::StepProfile profile_;  // of decode steps
+};
+
+Usage usage_of(const Options& options, const model::Model& model, const Test& test,
+               const Speed& speed, const kernels::Roof& roof) {
+  Usage usage;
+  if (test.generate > 0) {
+    const model::MemoryPlan& plan = model.memory_plan();
+    const double step_bytes =
+        static_cast<double>(plan.step_file_bytes) +
+        (speed.expert_ratio - 1) * static_cast<double>(plan.expert_file_bytes);
+    usage.bytes_per_token =
+        step_bytes / options.streams +
+        static_cast<double>(options.depth) * static_cast<double>(plan.kv_token_bytes);
+    usage.read_gb_s = usage.bytes_per_token * speed.mean() * 1e-9;
+    usage.roof = roof.read_gb_s;
+    return usage;
+  }
+  usage.tops = model.memory_plan().token_operations * speed.mean() * 1e-12;
+  usage.roof = roof_tera_ops(roof, model);
+  return usage;
+}
+
+nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opened, const Test& test,
+                                const Speed& speed, const Usage& usage) {
+  const formats::Manifest& manifest = opened.checkpoint->manifest();
+  nlohmann::ordered_json row = {{"model_filename", options.model.model},
+                                {"model_name", manifest.name},
+                                {"model_digest", manifest.digest},
+                                {"model_size", manifest.weights_bytes},
+                                {"cpu_info", core::detect_cpu().model},
+                                {"kernels", kernels_name(*opened.model)},
+                                {"n_threads", opened.model->pool().threads()},
+                                {"n_batch", options.step_tokens},
+                                {"n_prompt", test.prompt},
+                                {"n_gen", test.generate},
+                                {"n_depth", options.depth},
+                                {"n_streams", options.streams},
+                                {"avg_ts", speed.mean()},
+                                {"stddev_ts", speed.deviation()},
+                                {"samples_ts", speed.samples}};
+  if (test.generate > 0) {
+    row["bytes_per_token"] = usage.bytes_per_token;
+    if (opened.model->spec().experts.count > 0)
+      row["experts_per_step"] = speed.expert_ratio * opened.model->spec().experts.used;
+    row["read_gb_s"] = usage.read_gb_s;
+    row["roof_gb_s"] = usage.roof;
+  } else {
+    row["tops"] = usage.tops;
+    row["roof_tops"] = usage.roof;
+  }
+  row["roof_share"] = usage.share();
+  if (const StepShares& step = speed.step; step.whole_us > 0)
+    row["step_us"] = {{"whole", step.whole_us},         {"linear", step.linear_us},
+                      {"attention", step.attention_us}, {"rows", step.rows_us},
+                      {"waiting", step.waiting_us},     {"rest", step.rest_us()}};
+  return row;
+}
+
+void print_row(const Options& options, const Test& test, const Speed& speed, const Usage& usage) {
+  const bool decode = test.generate > 0;
+  fmt::print("{:<9} {:>6} {:>7} {:>12.1f} ± {:<8.1f} {:>9.2f} {:<6} {:>9.2f} {:>6.0f} %\n",
+             decode ? fmt::format("tg{}", test.generate) : fmt::format("pp{}", test.prompt),
+             options.depth, options.streams, speed.mean(), speed.deviation(),
+             decode ? usage.read_gb_s : usage.tops, decode ? "GB/s" : "TOPS", usage.roof,
+             100 * usage.share());
+  const StepShares& step = speed.step;
+  if (step.whole_us == 0) return;
+  const auto percent = [&](double us) { return 100 * us / step.whole_us; };
+  fmt::print(
+      "a step of {:.0f} µs: linear {:.1f} %, attention {:.1f} %, row-wise {:.1f} %, waiting {:.1f} "
+      "%, rest {:.1f} %\n",
+      step.whole_us, percent(step.linear_us), percent(step.attention_us), percent(step.rows_us),
+      percent(step.waiting_us), percent(step.rest_us()));
+}
+
+core::Result<void> bench(const Options& options) {
+  const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
+  const int64_t kv_tokens = options.streams * core::round_up(tokens, kernels::kPageTokens);
+  const int32_t step_tokens = std::max(options.step_tokens, options.streams);
+  OpenedModel opened = TRY(open_model(options.model, step_tokens, kv_tokens));
+  const auto measure = [&](RoofSource source) {
+    return opened.model->device() != nullptr ? device_roof(*opened.model->device())
+                                             : machine_roof(opened.model->pool(), source);
+  };
+  kernels::Roof roof = measure(options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
+  if (options.output == "text")
+    fmt::print(
+        "{} · {} · {} threads · kernels {}\n{:<9} {:>6} {:>7} {:>12}   {:<8} {:>16} {:>9} "
+        "{:>8}\n",
+        opened.checkpoint->manifest().name, core::detect_cpu().model,
+        opened.model->pool().threads(), kernels_name(*opened.model), "test", "depth", "streams",
+        "tok/s", "", "achieved", "roof", "share");
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  ModelBench runner(*opened.model, options);
+  for (const Test& test : {Test{.prompt = options.prompt}, Test{.generate = options.generate}}) {
+    if (test.prompt + test.generate == 0) continue;
+    const Speed speed = runner.run(test);
+    Usage usage = usage_of(options, *opened.model, test, speed, roof);
+    if (usage.share() > 1) {
+      // No limit can be passed: it was measured while the machine had other work.
+      roof = measure(RoofSource::kMeasure);
+      usage = usage_of(options, *opened.model, test, speed, roof);
+    }
+    if (options.output == "text")
+      print_row(options, test, speed, usage);
+    else
+      rows.push_back(row_json(options, opened, test, speed, usage));
+  }
+  if (options.output == "json") fmt::print("{}\n", rows.dump(1));
+  return {};
+}
+
+}  // namespace
+
+int run_bench_model(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Speed of a model with random ids, beside this machine's measured limits: prefill (pp) in\n"
+      "operations, decode (tg) in bytes of the file's tensors and of KV at --depth.\n"
+      "Also: sluice bench op --help, sluice bench serve --help.",
+      "sluice bench"};
+  add_model_options(app, &options.model);
+  app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--streams", options.streams, "sequences at the same time")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("-r,--repeats", options.repeats, "measured repetitions, after one to warm up")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
+      ->check(CLI::Range(1, 8192));
+  app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
+  app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  add_output_option(app, &options.output);
+  app.footer("Example: sluice bench model.gguf -p 512 -n 128 -r 3");
+  if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
+  const auto done = bench(options);
+  return done.ok() ? 0 : report("bench", done.error());
+}
+
+}  // namespace sluice::apps

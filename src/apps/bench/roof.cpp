@@ -1,0 +1,95 @@
+#include "apps/bench/roof.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+#include "core/cpu.h"
+
+namespace sluice::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path cache_file() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')
+    return fs::path(cache) / "sluice" / "roof.json";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return fs::path(home) / ".cache" / "sluice" / "roof.json";
+  return {};
+}
+
+nlohmann::json read_cache() {
+  std::ifstream in(cache_file());
+  auto parsed = in ? nlohmann::json::parse(in, nullptr, false) : nlohmann::json();
+  return parsed.is_object() ? parsed : nlohmann::json::object();
+}
+
+std::string machine_name(int threads) {
+  return fmt::format("{}, {} threads", core::detect_cpu().model, threads);
+}
+
+std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string& machine) {
+  const auto entry = cache.find(machine);
+  if (entry == cache.end() || !entry->is_object()) return std::nullopt;
+  kernels::Roof roof;
+  const auto number = [&](const char* key, double* out) {
+    const auto value = entry->find(key);
+    if (value == entry->end() || !value->is_number() || !(value->get<double>() > 0)) return false;
+    *out = value->get<double>();
+    return true;
+  };
+  if (!number("read_gb_s", &roof.read_gb_s) || !number("int8_tops", &roof.int8_tops) ||
+      !number("f32_tflops", &roof.f32_tflops) || !number("bf16_tflops", &roof.bf16_tflops))
+    return std::nullopt;
+  return roof;
+}
+
+// Another process may write at the same time: the file is replaced whole.
+void store(nlohmann::json cache, const std::string& machine, const kernels::Roof& roof) {
+  const fs::path path = cache_file();
+  if (path.empty()) return;
+  cache[machine] = {{"read_gb_s", roof.read_gb_s},
+                    {"int8_tops", roof.int8_tops},
+                    {"f32_tflops", roof.f32_tflops},
+                    {"bf16_tflops", roof.bf16_tflops}};
+  std::error_code ignored;
+  fs::create_directories(path.parent_path(), ignored);
+  const fs::path fresh = path.string() + fmt::format(".{}", getpid());
+  std::ofstream(fresh) << cache.dump(1) << "\n";
+  fs::rename(fresh, path, ignored);
+}
+
+}  // namespace
+
+std::optional<kernels::Roof> known_roof(int threads) {
+  return find(read_cache(), machine_name(threads));
+}
+
+kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
+  if (source == RoofSource::kCache)
+    if (const auto found = known_roof(pool.threads())) return *found;
+  const kernels::Roof roof = kernels::measure_roof(pool);
+  store(read_cache(), machine_name(pool.threads()), roof);
+  return roof;
+}
+
+kernels::Roof device_roof(kernels::Device& device) {
+  const kernels::DeviceRoof measured = device.measure_roof();
+  return {.read_gb_s = measured.read_gb_s,
+          .int8_tops = measured.bf16_tflops,
+          .bf16_tflops = measured.bf16_tflops};
+}
+
+double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {
+  const core::DType type = model.weights().layers.front().gate.type;
+  return core::info(type).block_values > 1 ? roof.int8_tops : roof.bf16_tflops;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,42 @@
+#include "apps/model/geometry_options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace sluice::apps {
+
+void add_geometry_options(CLI::App& app, GeometryOptions* options) {
+  app.add_option("GEOMETRY", options->name, "one of " + geometry_names())->required();
+  add_shape_options(app, options);
+}
+
+void add_shape_options(CLI::App& app, GeometryOptions* options) {
+  app.add_option("--layers", options->layers, "layers of a geometry, if not all")
+      ->check(CLI::Range(1, 10'000));
+  app.add_option("--dense-layers", options->dense_layers,
+                 "leading layers of a geometry without experts, if not the model's")
+      ->check(CLI::Range(0, 10'000));
+  app.add_option("--vocab", options->vocab, "vocabulary of a geometry, if not the model's")
+      ->check(CLI::Range(32, 1 << 24));
+}
+
+core::Result<plan::Geometry> read_geometry(const GeometryOptions& options) {
+  plan::Geometry geometry = TRY(plan::find_geometry(options.name));
+  if (options.layers > 0) geometry.layers = options.layers;
+  if (options.vocab > 0) geometry.vocab = options.vocab;
+  if (options.dense_layers >= 0) {
+    if (geometry.experts.count == 0)
+      return core::invalid("--dense-layers: '{}' has no experts", options.name);
+    geometry.experts.dense_layers = options.dense_layers;
+  }
+  geometry.experts.dense_layers = std::min(geometry.experts.dense_layers, geometry.layers);
+  return geometry;
+}
+
+std::string geometry_names() {
+  std::string names;
+  for (const plan::Geometry& g : plan::geometries())
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", g.name);
+  return names;
+}
+
+}  // namespace sluice::apps

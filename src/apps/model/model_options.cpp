@@ -1,0 +1,101 @@
+#include "apps/model/model_options.h"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "apps/terminal/progress.h"
+#include "core/cpu.h"
+#include "core/math.h"
+#include "kernels/cuda/open_cuda.h"
+
+namespace sluice::apps {
+
+void add_model_options(CLI::App& app, ModelOptions* options) {
+  app.add_option("MODEL", options->model,
+                 "GGUF file, any part of a split one, or a Hugging Face folder")
+      ->required();
+  app.add_option("-t,--threads", options->threads, "threads; every core if not given")
+      ->check(CLI::Range(1, 1024));
+  app.add_flag("--exact", options->exact,
+               "reference kernels with float32 activations and KV: slow, for comparison");
+  app.add_option("--kernels", options->kernels,
+                 "kernel table by name instead of the best for this machine");
+  app.add_option(
+         "--kv-type", options->kv_type,
+         "keys and values: f16, bf16 (AMX), q8 (half the memory), or what the kernels read best")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "f16", "bf16", "q8"}));
+  app.add_option("--device", options->device,
+                 "where weights and KV lie and steps run: cpu, or cuda if there is a card")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+}
+
+void add_output_option(CLI::App& app, std::string* output) {
+  app.add_option("-o,--output", *output, "text or json")->check(CLI::IsMember({"text", "json"}));
+}
+
+namespace {
+
+std::optional<kernels::KvFormat> kv_format_of(const std::string& type) {
+  if (type == "f16") return kernels::KvFormat::kF16;
+  if (type == "bf16") return kernels::KvFormat::kBf16;
+  if (type == "q8") return kernels::KvFormat::kInt8;
+  return std::nullopt;
+}
+
+// Null: the processor. Without a card the model still runs, and one line says where.
+std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
+  if (options.device == "cpu") return nullptr;
+  auto device = kernels::open_cuda();
+  if (device.ok()) return std::move(*device);
+  fmt::print(stderr, "--device cuda: {}; running on the processor\n", device.error().message);
+  return nullptr;
+}
+
+}  // namespace
+
+core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
+                                     int64_t kv_tokens) {
+  OpenedModel opened;
+  opened.checkpoint = TRY(formats::Checkpoint::open(options.model));
+  Progress progress("loading");
+  model::LoadOptions load{
+      .threads = options.threads > 0 ? options.threads : core::detect_cpu().cores,
+      .step_tokens_max = step_tokens_max,
+      .arithmetic = options.exact ? model::Arithmetic::kExact : model::Arithmetic::kFast,
+      .kv_format = kv_format_of(options.kv_type),
+      .drafts = options.drafts,
+      .kernels = options.kernels,
+      .device = open_device(options),
+      .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+  auto loaded = model::Model::load(*opened.checkpoint, load);
+  progress.finish();
+  if (!loaded.ok()) return loaded.error().within(fmt::format("'{}'", options.model));
+  opened.model = std::move(*loaded);
+  TRY(opened.model->allocate_kv(core::div_ceil(kv_tokens, kernels::kPageTokens)));
+  return opened;
+}
+
+std::string kernels_name(const model::Model& model) {
+  const kernels::Device* device = model.device();
+  if (device == nullptr) return std::string(model.ops().name);
+  return fmt::format("{} ({})", device->info().backend, device->info().name);
+}
+
+ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return {.run = false, .exit_code = app.exit(error) == 0 ? 0 : 2};
+  }
+  return {.run = true, .exit_code = 0};
+}
+
+int report(const char* verb, const core::Error& error) {
+  fmt::print(stderr, "sluice {}: {}\n", verb, error.message);
+  return 1;
+}
+
+}  // namespace sluice::apps

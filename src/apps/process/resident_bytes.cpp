@@ -1,0 +1,19 @@
+#include "apps/process/resident_bytes.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace sluice::apps {
+
+int64_t resident_bytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) return 0;
+  long long total = 0;
+  long long resident = 0;
+  const int read = std::fscanf(file, "%lld %lld", &total, &resident);
+  std::fclose(file);
+  return read == 2 ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+}  // namespace sluice::apps
