@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 FUZZ_SECONDS ?= 60
 MODEL = $(shell tools/python tools/fetch_model.py | tail -n 1)
+configure = cmake --preset $(1) --log-level=WARNING >/dev/null
 CTEST = SLUICE_MODEL="$(MODEL)" ctest --output-on-failure --no-tests=error
 
 help: ## this list
@@ -18,7 +19,7 @@ setup-all:
 	@tools/setup.sh all
 
 build: setup ## the release binary, build/release/bin/sluice
-	@cmake --preset release --log-level=WARNING
+	@$(call configure,release)
 	@cmake --build --preset release
 
 model: setup ## fetches the default model; prints its path as the last line
@@ -32,20 +33,20 @@ test: build model ## builds and runs all tests
 	@$(CTEST) --test-dir build/release
 
 test-asan: setup model ## all tests with the address and undefined behaviour sanitizers
-	@cmake --preset asan --log-level=WARNING && cmake --build --preset asan
+	@$(call configure,asan) && cmake --build --preset asan
 	@$(CTEST) --test-dir build/asan --label-exclude tools
 
 cuda: setup ## builds with the CUDA backend (build/cuda, needs nvcc) and runs what needs no card
-	@cmake --preset cuda --log-level=WARNING
+	@$(call configure,cuda)
 	@cmake --build --preset cuda --target sluice test_cuda test_kernels test_model
 	@ctest --test-dir build/cuda --output-on-failure --no-tests=error -R '^(cuda|kernels|model)$$'
 
 test-tsan: setup model ## all tests with the thread sanitizer
-	@cmake --preset tsan --log-level=WARNING && cmake --build --preset tsan
+	@$(call configure,tsan) && cmake --build --preset tsan
 	@$(CTEST) --test-dir build/tsan --label-exclude tools
 
 test-fuzz: setup-all ## every fuzz target for FUZZ_SECONDS (60) each
-	@cmake --preset fuzz --log-level=WARNING && cmake --build --preset fuzz
+	@$(call configure,fuzz) && cmake --build --preset fuzz
 	@tools/fuzz.sh build/fuzz/bin $(FUZZ_SECONDS)
 
 test-all: test test-asan test-tsan test-fuzz ## test, then the sanitizers and the fuzz targets
