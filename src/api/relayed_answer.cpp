@@ -62,9 +62,10 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
       answer->text_bytes += message_bytes(value);
     else if (name == "text")
       answer->text_bytes += text_bytes(value);
-    else if (name == "finish_reason" && answer->finish_reason.empty())
-      answer->finish_reason = unquoted(value);
-    else if (name == "token_ids") {
+    else if (name == "finish_reason" && !unquoted(value).empty()) {
+      ++answer->finished;
+      if (answer->finish_reason.empty()) answer->finish_reason = unquoted(value);
+    } else if (name == "token_ids") {
       answer->has_token_ids = true;
       if (!answer->has_choices) read_token_ids(value, ids);
     }

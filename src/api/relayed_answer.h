@@ -25,6 +25,7 @@ struct RelayedAnswer {
   bool is_error = false;     // {"error": …}
   bool has_token_ids = false;
   std::string finish_reason;  // of the first choice that says one; "" none yet
+  int32_t finished = 0;       // choices that say one
 };
 
 // A whole answer or one event's data. Token ids that a Sluice engine says the first choice came

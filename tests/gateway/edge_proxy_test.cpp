@@ -1,4 +1,5 @@
 // What reaches the upstream, what comes back, and the one event that each request ends in.
+#include <atomic>
 #include <future>
 #include <mutex>
 #include <set>
@@ -364,6 +365,49 @@ TEST(EdgeProxy, AForeignStreamThatBreaksEndsWithAnError) {
   EXPECT_THAT(response.body, HasSubstr(chunk("a") + "data: {\"error\":"));
   EXPECT_THAT(response.body, Not(HasSubstr("[DONE]")));
   EXPECT_EQ(edge.records().events(1)[0].outcome, Outcome::kUpstreamError);
+}
+
+// Nothing but usage comes behind the last finish_reason.
+TEST(EdgeProxy, AStreamThatBreaksBehindItsEndIsComplete) {
+  for (const bool resumable : {false, true}) {
+    std::atomic<int> asked = 0;
+    const auto handler = [&](const Request&, Responder responder) {
+      ++asked;
+      start_events(responder);
+      responder.write(chunk("a") + chunk("b") + kFinish);
+      responder.abort();
+    };
+    ServerThread one(handler);
+    ServerThread two(handler);
+    contract::Snapshot snapshot = edge_snapshot({one.port(), two.port()});
+    for (contract::Replica& replica : snapshot.replicas)
+      if (resumable) replica.continuation = contract::Continuation::kFinalMessage;
+    Edge edge(std::move(snapshot));
+    EXPECT_EQ(edge.post(kStreamBody).body,
+              chunk("a") + chunk("b") + kFinish + std::string(net::kSseDone));
+    EXPECT_EQ(asked, 1);
+    const contract::UsageEvent event = edge.records().events(1)[0];
+    EXPECT_EQ(event.outcome, Outcome::kCompleteUsageMissing);
+    EXPECT_EQ(event.finish_reason, "stop");
+    EXPECT_EQ(quantity(event, Unit::kOutputToken), 2);
+    edge.records().expect_balanced();
+  }
+}
+
+TEST(EdgeProxy, AStreamIsCompleteWhenAllOfItsChoicesAre) {
+  ServerThread upstream([](const Request&, Responder responder) {
+    start_events(responder);
+    responder.write(chunk("a") + kFinish);
+    responder.finish();
+  });
+  Edge edge(edge_snapshot({upstream.port()}));
+  constexpr char kTwo[] =
+      R"({"model":"m","messages":[{"role":"user","content":"hello"}],"stream":true,"n":2})";
+  EXPECT_THAT(edge.post(kTwo).body, HasSubstr("data: {\"error\":"));
+  EXPECT_THAT(edge.post(kStreamBody).body, HasSubstr("[DONE]"));
+  const auto events = edge.records().events(2);
+  EXPECT_EQ(events[0].outcome, Outcome::kUpstreamError);
+  EXPECT_EQ(events[1].outcome, Outcome::kCompleteUsageMissing);
 }
 
 TEST(EdgeProxy, ModelsAreThoseTheKeyMayCall) {

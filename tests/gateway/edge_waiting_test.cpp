@@ -209,6 +209,16 @@ TEST_F(EdgeWaiting, AStreamThatWaitsHearsAHeartbeat) {
   edge_->records().expect_balanced();
 }
 
+TEST_F(EdgeWaiting, NoDeadlineIsLaterThanTheLongestWait) {
+  make_edge(narrow_snapshot({upstream_.port()}), {.wait_max_ns = 200 * net::kMs});
+  send(body_of("first"));
+  EXPECT_EQ(upstream_.next(), "first");
+  net::RawClient& patient = send(body_of("patient", R"(,"sluice":{"deadline_ms":600000})"));
+  EXPECT_TRUE(patient.read_until("\r\n").starts_with("HTTP/1.1 503"));
+  upstream_.answer(0);
+  EXPECT_EQ(edge_->records().events(2).size(), 2U);
+}
+
 TEST_F(EdgeWaiting, WaitingEndsAtTheDeadlineAndWithTheClient) {
   make_edge(narrow_snapshot({upstream_.port()}), {.waiting_max = 2});
   send(body_of("first"));

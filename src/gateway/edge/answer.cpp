@@ -73,6 +73,13 @@ bool may_continue(const Exchange& exchange, const contract::Replica& replica) {
          replica.continuation != contract::Continuation::kNone;
 }
 
+// All of the answer has been said: what ends it now takes nothing from the client.
+bool is_finished(const Exchange& exchange) {
+  return exchange.finished >= exchange.asked.choices * exchange.asked.prompts;
+}
+
+void finish_stream(Exchange& exchange);
+
 // Another replica can go on where this one stopped: what was said so far is known by token ids, or
 // its text is, and there is one that could use it.
 bool can_resume(const Exchange& exchange) {
@@ -83,7 +90,6 @@ bool can_resume(const Exchange& exchange) {
               return may_continue(exchange, *entry->replica);
             });
   return able && exchange.asked.choices == 1 && exchange.asked.prompts == 1 &&
-         exchange.finish_reason.empty() &&
          exchange.resumes < exchange.gateway.options().edge.resumes_max;
 }
 
@@ -99,10 +105,12 @@ api::Error failure_error(UpstreamOutcome outcome, std::string_view message) {
   }
 }
 
-// Ends the attempt; asks another replica where that is allowed, else the request ends.
+// Ends the attempt; asks another replica where that is allowed, else the request ends: well, where
+// only usage was still to come.
 void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_view message) {
   Gateway& gateway = exchange.gateway;
   const bool begun = exchange.begun;
+  if (begun && is_finished(exchange)) return finish_stream(exchange);
   if (exchange.flight.in_flight())
     exchange.flight.end(exchange.attempt().output_tokens, outcome, gateway.now_ns());
   exchange.call = {};
@@ -515,7 +523,7 @@ void Exchange::on_end(net::CallEnd end, std::string_view message) {
   if (end != net::CallEnd::kComplete)
     return upstream_failed(*this, outcome_of(end, *this), message);
   if (!is_success(upstream_status)) return pass_refusal(*this, std::exchange(collected, {}));
-  if (is_events && !finish_reason.empty()) return finish_stream(*this);
+  if (is_events && is_finished(*this)) return finish_stream(*this);
   if (!is_events && !head_sent) return pass_whole(*this, std::exchange(collected, {}));
   upstream_failed(*this, outcome_of(end, *this), "the answer ended before it was complete");
 }

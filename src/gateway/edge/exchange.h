@@ -128,6 +128,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   std::string text;          // that the client has, as it stands in JSON
   bool keeps_text = false;   // `text` is all of the answer so far, and some replica could use it
   std::string finish_reason;
+  int64_t finished = 0;  // of its choices: nothing but usage comes behind the last one's
   int resumes = 0;
 
   Attempt& attempt() { return attempts.back(); }

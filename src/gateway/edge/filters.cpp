@@ -131,7 +131,8 @@ std::optional<api::Error> apply_wishes(const api::RelayedWishes& wishes, Exchang
     facts.data_class = std::max(facts.data_class, *data_class);
   }
   if (wishes.priority) exchange->priority = std::min(exchange->priority, *wishes.priority);
-  if (wishes.deadline_ns) facts.deadline_ns = exchange->arrived_ns + *wishes.deadline_ns;
+  if (wishes.deadline_ns)
+    facts.deadline_ns = std::min(facts.deadline_ns, exchange->arrived_ns + *wishes.deadline_ns);
   return std::nullopt;
 }
 
@@ -517,6 +518,7 @@ Forward record_reservation(Exchange& exchange) {
 EventAction take_usage(Exchange& exchange, EventView* event) {
   if (event->data == "[DONE]") return EventAction::kEnd;
   if (!event->answer.finish_reason.empty()) exchange.finish_reason = event->answer.finish_reason;
+  exchange.finished += event->answer.finished;
   if (!event->answer.usage) return EventAction::kForward;
   exchange.attempt().usage = event->answer.usage;
   const bool alone = !event->answer.has_choices;

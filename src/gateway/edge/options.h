@@ -32,7 +32,7 @@ class ModelTexts;
 struct EdgeLimits {
   int64_t requests_max = 20'000;         // running at once; a further one gets 503
   int64_t waiting_max = 1024;            // of these, held back by the valve; then 503
-  int64_t wait_max_ns = 30'000'000'000;  // where a request names no deadline
+  int64_t wait_max_ns = 30'000'000'000;  // however late the deadline is that a request names
   int64_t replacement_wait_ns = 0;       // of these, where no replica is left: another may come
   int64_t request_max_ns = 3'600'000'000'000;     // from its arrival to the last byte; then it ends
   int64_t stall_least_ns = 0;                     // no stream stalls before it was silent so long
