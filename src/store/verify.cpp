@@ -32,6 +32,21 @@ using DayKey = std::tuple<int64_t, std::string, std::string, std::string, std::s
 using Days = std::map<DayKey, UsageTotals>;
 using Rates = std::map<int64_t, std::array<contract::Rate, contract::kUnits>>;  // by version
 
+core::Result<Balances> kept_balances(Database* database) {
+  Balances kept;
+  TRY(database->query("SELECT kind, owner, balance FROM accounts", {}, [&](const Row& row) {
+    kept[{static_cast<ledger::AccountKind>(row.number(0)), std::string(row.text(1))}] =
+        row.number(2);
+  }));
+  return kept;
+}
+
+int64_t sum_of(const Balances& balances) {
+  int64_t sum = 0;
+  for (const auto& [account, amount] : balances) sum += amount;
+  return sum;
+}
+
 class Verifier {
  public:
   explicit Verifier(Database* database) : database_(database) {}
@@ -223,16 +238,10 @@ core::Result<void> Verifier::compare_balances() {
     due[flow.from] -= moved.amount;
     due[flow.to] += moved.amount;
   }
-  Balances kept;
-  TRY(database_->query("SELECT kind, owner, balance FROM accounts", {}, [&](const Row& row) {
-    kept[{static_cast<ledger::AccountKind>(row.number(0)), std::string(row.text(1))}] =
-        row.number(2);
-  }));
+  Balances kept = TRY(kept_balances(database_));
   found_.accounts = static_cast<int64_t>(kept.size());
   for (const auto& [account, amount] : due) kept.try_emplace(account, 0);
-  int64_t sum = 0;
   for (const auto& [account, amount] : kept) {
-    sum += amount;
     if (amount != balance(due, account))
       fault("{}: the balance is {}, the events come to {}", ledger::to_text(account), amount,
             balance(due, account));
@@ -240,7 +249,7 @@ core::Result<void> Verifier::compare_balances() {
       fault("{}: {} is reserved, open reservations come to {}", ledger::to_text(account), amount,
             balance(open_, account));
   }
-  if (sum != 0) fault("all balances together are {}, not 0", sum);
+  if (const int64_t sum = sum_of(kept); sum != 0) fault("all balances together are {}, not 0", sum);
   return {};
 }
 
@@ -283,6 +292,32 @@ core::Result<Verification> verify(Database* database) {
   auto found = TRY(Verifier(database).run());
   TRY(transaction->commit());
   return found;
+}
+
+core::Result<std::vector<std::string>> check_balances(Database* database) {
+  const auto transaction = TRY(Transaction::begin_read(database));
+  const Balances kept = TRY(kept_balances(database));
+  Balances open;
+  TRY(database->query(
+      "SELECT names.name, CAST(SUM(amount) AS BIGINT) FROM reservations "
+      "JOIN names ON names.number = reservations.tenant GROUP BY names.name",
+      {}, [&](const Row& row) {
+        open[{ledger::AccountKind::kReserved, std::string(row.text(0))}] = row.number(1);
+      }));
+  TRY(transaction->commit());
+  std::vector<std::string> faults;
+  if (const int64_t sum = sum_of(kept); sum != 0)
+    faults.push_back(fmt::format("all balances together are {}, not 0", sum));
+  for (const auto& [account, amount] : kept)
+    if (account.kind == ledger::AccountKind::kReserved) open.try_emplace(account, 0);
+  for (const auto& [account, amount] : open) {
+    const auto reserved = kept.find(account);
+    const int64_t found = reserved == kept.end() ? 0 : reserved->second;
+    if (found != amount)
+      faults.push_back(fmt::format("{}: {} is reserved, open reservations come to {}",
+                                   ledger::to_text(account), found, amount));
+  }
+  return faults;
 }
 
 }  // namespace sluice::store

@@ -321,6 +321,26 @@ TEST(LimitsSet, RestoresRecordedUsage) {
   EXPECT_EQ(world.reserve(tokens(11, 0)).error().dimension, Dimension::kTokensPerDay);
 }
 
+TEST(LimitsSet, AWithheldQuotaWaitsForTheRecords) {
+  World world;
+  world.key() = {.tokens_per_minute = 1'000, .tokens_per_day = 100};
+  const auto uncounted = world.apply();
+  world.table.withhold(uncounted);
+  const auto refused = world.reserve(tokens(1, 0));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind, LimitRefusal::Kind::kNotKnownYet);
+  EXPECT_EQ(refused.error().retry_after_ns, kSecondNs);
+  EXPECT_FALSE(would_pass(world.sets, tokens(1, 0)));
+  EXPECT_EQ(world.tokens_left(), 1'000) << "what others had taken went back";
+  EXPECT_TRUE(world.reserve({}).ok()) << "what uses nothing passes";
+  world.key() = {.tokens_per_minute = 1'000, .tokens_per_day = 200};
+  EXPECT_TRUE(world.apply().empty());
+  EXPECT_FALSE(world.reserve(tokens(1, 0)).ok()) << "another number says nothing of what was used";
+  world.table.restore({{uncounted[0], world.clock.unix_ns(), 90}});
+  EXPECT_EQ(world.reserve(tokens(111, 0)).error().limit, 200);
+  EXPECT_TRUE(world.reserve(tokens(110, 0)).ok());
+}
+
 TEST(LimitsSet, AsksWithoutTaking) {
   World world;
   world.key() = {.requests_per_minute = 1, .tokens_per_minute = 100, .tokens_per_day = 100};

@@ -51,6 +51,7 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
       metrics_text({.loops = loops,
                     .valves = {{.model = "m", .open = true, .saturation = 0.75}},
                     .ledger_lag_records = 12,
+                    .ledger_faults = 2,
                     .journal_bytes = 1 << 26});
   for (const char* line : {
            R"(sluice_gateway_requests_total{model="m\"x",outcome="complete"} 3)",
@@ -64,6 +65,7 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
            R"(sluice_gateway_request_seconds_sum{model="m\"x"} 4.5)",
            R"(sluice_gateway_limits_refused_total{limit="tokens_per_day"} 1)",
            "sluice_gateway_ledger_lag_records 12",
+           "sluice_gateway_ledger_faults 2",
            "sluice_gateway_journal_bytes 67108864",
            R"(sluice_gateway_valve_open{model="m"} 1)",
            R"(sluice_gateway_valve_saturation{model="m"} 0.75)",

@@ -16,8 +16,11 @@ namespace sluice::store {
 namespace {
 
 using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr uint64_t kGateway = 0xa1;
 
@@ -160,6 +163,23 @@ TEST_P(BatchWriterTest, WhatComesAgainUnderTheSameIdChangesNothing) {
   const Verification proof = verify(store_->database()).value();
   EXPECT_EQ(proof.events, events);
   EXPECT_THAT(proof.first_faults, IsEmpty());
+}
+
+TEST_P(BatchWriterTest, BalancesAreCheckedWithoutTheEvents) {
+  RecordStream stream({.seed = 7, .gateway = kGateway});
+  apply(take(stream, 2000));
+  const auto check = [this] { return check_balances(store_->database()).value(); };
+  const auto run = [this](std::string_view statement) {
+    ASSERT_TRUE(store_->database()->execute(statement).ok());
+  };
+  ASSERT_FALSE(store_->open_reservations().value().empty());
+  EXPECT_THAT(check(), IsEmpty());
+  run("UPDATE accounts SET balance = balance + 1 WHERE kind = 2");
+  EXPECT_THAT(check(), ElementsAre("all balances together are 1, not 0"));
+  run("UPDATE accounts SET balance = balance - 1 WHERE kind = 2");
+  run("DELETE FROM reservations");
+  EXPECT_THAT(check(), Not(IsEmpty()));
+  EXPECT_THAT(check(), Each(HasSubstr("open reservations come to 0")));
 }
 
 TEST_P(BatchWriterTest, OfTwoFollowersOfOneJournalOneIsRefused) {

@@ -11,13 +11,15 @@
 #include "contract/snapshot_json.h"
 #include "core/turns.h"
 #include "gateway/metrics/metrics_text.h"
+#include "store/verify.h"
 
 namespace sluice::apps {
 namespace {
 
 constexpr int64_t kLastRecordsNs = 2'000'000'000;  // at the end
 constexpr int64_t kCatchUpNs = 10'000'000'000;     // at the start, for what the store has missed
-constexpr int64_t kBalancesCurrentNs = 1'000'000'000;
+constexpr int64_t kProofIntervalNs = 60'000'000'000;
+constexpr int64_t kLimitsCurrentNs = 50'000'000;  // after a change, for the admin loop
 
 std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
   const bool ipv6 = address.host.find(':') != std::string::npos;
@@ -96,8 +98,8 @@ core::Result<void> GatewayProcess::open_records() {
       journal_.get(), &clock_, &log_);
   if (!follower_->wait_until_swept(kCatchUpNs))
     log_.warning(
-        "the store {} does not have all records yet: quotas of the day and month count "
-        "without them",
+        "the store {} does not have all records yet: who has a quota of the day or month waits "
+        "until it has",
         store::to_text(store_address_));
   return {};
 }
@@ -154,14 +156,12 @@ core::Result<void> GatewayProcess::make_admin() {
        },
        .metrics_text = [this] { return metrics_text(); },
        .on_balance_change =
-           [this](const contract::BalanceChange& change) {
-             limits_->top_up(change.tenant, change.amount);
-             balances_at_.reset();
-           },
+           [this](const contract::BalanceChange& change) { on_balance_change(change); },
        .on_tick =
            [this] {
-             restore_balances();
+             restore_unknown();
              free_retired();
+             start_proof();
            },
        .prepare = options_.prepare}));
   return {};
@@ -175,44 +175,37 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
   return std::optional(std::move(snapshot));
 }
 
-// What limits of the calendar were used before is added to what they count from now on. Tenants
-// whose balance nobody knows are told to come again: it is asked for until the store has said it,
-// with all that the journal has had by then (of such a tenant nothing but top-ups).
-void GatewayProcess::restore(std::vector<gateway::LimitName> uncounted) {
-  const auto balances = std::stable_partition(
-      uncounted.begin(), uncounted.end(),
-      [](const auto& name) { return name.dimension != gateway::Dimension::kBalance; });
-  if (balances != uncounted.end()) {
-    unknown_balances_.insert(balances, uncounted.end());
-    uncounted.erase(balances, uncounted.end());
-    balances_at_ = journal_->last_sequence();
-    if (!journal_->flush().ok() ||
-        !follower_->wait_until_applied(*balances_at_, kBalancesCurrentNs))
-      log_.warning("prepaid tenants wait for the store to say what they have");
-    restore_balances();
-  }
+// What calendar limits and balances begin with is in the store, once that has what the journal has
+// now. Who has one is told to come again until then.
+void GatewayProcess::restore(const std::vector<gateway::LimitName>& uncounted) {
   if (uncounted.empty()) return;
-  auto store = store::Store::open(store_address_, store::OpenFor::kReports);
-  const auto restored =
-      store.ok() ? restore_limits(store->get(), limits_.get(), uncounted, clock_.unix_ns())
-                 : core::Result<void>(store.error());
-  if (!restored.ok())
-    log_.warning("{} limits of the day or the month count from now: {}", uncounted.size(),
-                 restored.error().message);
+  limits_->withhold(uncounted);
+  const uint64_t last = journal_->last_sequence();
+  for (const gateway::LimitName& name : uncounted) unknown_limits_[name] = last;
+  if (!journal_->flush().ok() || !follower_->wait_until_applied(last, kLimitsCurrentNs))
+    log_.info("{} limits wait for the store to say what was used and paid", uncounted.size());
+  restore_unknown();
 }
 
-void GatewayProcess::restore_balances() {
-  if (unknown_balances_.empty()) return;
-  if (!balances_at_) balances_at_ = journal_->last_sequence();
+void GatewayProcess::restore_unknown() {
   const store::FollowerStatus status = follower_->status();
-  if (!status.swept || !status.store_open || status.applied_sequence < *balances_at_) return;
+  if (!status.swept || !status.store_open) return;
+  std::vector<gateway::LimitName> names;
+  for (const auto& [name, last] : unknown_limits_)
+    if (last <= status.applied_sequence) names.push_back(name);
+  if (names.empty()) return;
   auto store = store::Store::open(store_address_, store::OpenFor::kReports);
-  if (!store.ok() ||
-      !restore_limits(store->get(), limits_.get(),
-                      {unknown_balances_.begin(), unknown_balances_.end()}, clock_.unix_ns())
-           .ok())
+  if (!store.ok() || !restore_limits(store->get(), limits_.get(), names, clock_.unix_ns()).ok())
     return;  // the follower's log says what the store's trouble is
-  unknown_balances_.clear();
+  for (const gateway::LimitName& name : names) unknown_limits_.erase(name);
+}
+
+// What is paid to a balance that is not known yet is in the records from which it will begin.
+void GatewayProcess::on_balance_change(const contract::BalanceChange& change) {
+  limits_->top_up(change.tenant, change.amount);
+  const auto unknown = unknown_limits_.find(
+      {gateway::LimitObject::kTenant, change.tenant, gateway::Dimension::kBalance});
+  if (unknown != unknown_limits_.end()) unknown->second = journal_->last_sequence();
 }
 
 void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
@@ -249,6 +242,24 @@ void GatewayProcess::archive(const contract::Snapshot& snapshot) {
   }
 }
 
+// Again and again while the gateway runs, at the lowest priority.
+void GatewayProcess::start_proof() {
+  const int64_t now_ns = clock_.now_ns();
+  if (now_ns < proof_at_ns_ || !follower_->status().swept) return;
+  proof_at_ns_ = now_ns + kProofIntervalNs;
+  (void)archive_->run([this] { prove_balances(); });  // where too much waits, the next one will do
+}
+
+void GatewayProcess::prove_balances() {
+  auto store = store::Store::open(store_address_, store::OpenFor::kReports);
+  if (!store.ok()) return;  // the follower's log says what its trouble is
+  const auto faults = store::check_balances((*store)->database());
+  if (!faults.ok()) return log_.warning("balances: {}", faults.error().message);
+  for (const std::string& fault : *faults) log_.error("ledger: {}", fault);
+  proof_faults_ = static_cast<int64_t>(faults->size());
+  ++proofs_;
+}
+
 std::string GatewayProcess::metrics_text() const {
   std::vector<const gateway::LoopMetrics*> loops;
   int64_t spans_dropped = 0;
@@ -262,6 +273,8 @@ std::string GatewayProcess::metrics_text() const {
                               .snapshot_generation = table_->directory().generation(),
                               .ledger_lag_records = follower.lag_records,
                               .ledger_lag_ns = follower.lag_ns,
+                              .ledger_proofs = proofs_,
+                              .ledger_faults = proof_faults_,
                               .journal_bytes = journal_->bytes(),
                               .spans_dropped = spans_dropped,
                               .resident_bytes = resident_bytes()};

@@ -2,9 +2,10 @@
 // the data loops, the admin plane. docs/gateway.md says which thread does what.
 #pragma once
 
+#include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -60,12 +61,15 @@ class GatewayProcess {
   core::Result<std::optional<contract::Snapshot>> last_of_store() const;
   // On the admin loop.
   void on_directory(std::shared_ptr<const gateway::Directory> directory);
-  void restore(std::vector<gateway::LimitName> uncounted);
-  void restore_balances();
+  void restore(const std::vector<gateway::LimitName>& uncounted);
+  void restore_unknown();
+  void on_balance_change(const contract::BalanceChange& change);
   void free_retired();
+  void start_proof();
   std::string metrics_text() const;
   // On the archive's thread.
   void archive(const contract::Snapshot& snapshot);
+  void prove_balances();
 
   const GatewayProcessOptions options_;
   const core::SystemClock clock_;
@@ -86,10 +90,13 @@ class GatewayProcess {
   std::vector<std::string> urls_;
   std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
   std::vector<std::shared_ptr<const gateway::RoutingTable>>
-      retired_;                                    // in use by loops, or just so
-  std::set<gateway::LimitName> unknown_balances_;  // of the admin loop
-  std::optional<uint64_t> balances_at_;            // the record that the store must have for them
-  std::unique_ptr<store::Store> archive_store_;    // of the archive's thread
+      retired_;  // in use by loops, or just so
+  // Of the admin loop: for the store to say, once it has this record.
+  std::map<gateway::LimitName, uint64_t> unknown_limits_;
+  int64_t proof_at_ns_ = 0;  // of the admin loop: the next
+  std::atomic<int64_t> proofs_ = 0;
+  std::atomic<int64_t> proof_faults_ = 0;        // of the last
+  std::unique_ptr<store::Store> archive_store_;  // of the archive's thread
   std::unique_ptr<gateway::QueryWorker> archive_;
   std::unique_ptr<AdminPlane> admin_;
 };

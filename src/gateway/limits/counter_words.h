@@ -39,8 +39,17 @@ class CalendarWord {
  public:
   explicit CalendarWord(int64_t limit) : limit_(std::clamp<int64_t>(limit, 0, kAmountMax)) {}
 
-  void change(int64_t limit) { limit_.store(std::clamp<int64_t>(limit, 0, kAmountMax)); }
-  int64_t limit() const { return limit_.load(); }
+  void change(int64_t limit) {
+    limit = std::clamp<int64_t>(limit, 0, kAmountMax);
+    limit_.store(known() ? limit : ~limit);
+  }
+  int64_t limit() const { return known() ? limit_.load() : ~limit_.load(); }
+
+  // While nobody can say what was used before, nothing passes that costs something. By the thread
+  // that changes the limit.
+  void withhold() { limit_.store(~limit()); }
+  void release() { limit_.store(limit()); }
+  bool known() const { return limit_.load() >= 0; }
 
   // False: it does not fit. limit ≥ used + cost afterwards, unless more than was reserved is used.
   bool reserve(int64_t cost, int64_t period) {
@@ -102,7 +111,8 @@ class CalendarWord {
     return &slot.used;
   }
 
-  typename Words::template Parameter<int64_t> limit_;
+  typename Words::template Parameter<int64_t>
+      limit_;  // its complement, which is negative: withheld
   std::array<Slot, kPeriods> slots_;
 };
 

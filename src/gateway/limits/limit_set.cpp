@@ -7,7 +7,7 @@
 namespace sluice::gateway {
 namespace {
 
-constexpr int64_t kAskAgainNs = 1'000'000'000;  // for a balance that is not known yet
+constexpr int64_t kAskAgainNs = 1'000'000'000;  // for what is not known yet
 
 int limits_in(const LimitSets& sets) {
   return static_cast<int>(sets.key->states().size() + sets.model->states().size());
@@ -43,8 +43,8 @@ std::string message_of(const LimitRefusal& refusal) {
   const std::string_view object = to_text(refusal.object);
   const std::string_view what = to_phrase(refusal.dimension);
   if (refusal.kind == LimitRefusal::Kind::kNotKnownYet) {
-    return fmt::format("The prepaid balance of {} {} is not known yet. Try again in {}.", object,
-                       refusal.object_id, duration_text(*refusal.retry_after_ns));
+    return fmt::format("What {} {} has for {} is not known yet. Try again in {}.", object,
+                       refusal.object_id, what, duration_text(*refusal.retry_after_ns));
   }
   if (refusal.dimension == Dimension::kBalance) {
     return fmt::format("The prepaid balance of {} {} does not cover this request.", object,

@@ -47,7 +47,7 @@ struct LimitRefusal {
   enum class Kind : uint8_t {
     kRateLimitExceeded,  // 429 rate_limit_exceeded: a later attempt can pass
     kInsufficientQuota,  // 429 insufficient_quota: calendar quotas and the balance
-    kNotKnownYet,        // 503: nobody has said yet what the balance is
+    kNotKnownYet,        // 503: nobody has said yet what was used, or what the balance is
   };
   Kind kind = Kind::kRateLimitExceeded;
   LimitObject object = LimitObject::kKey;

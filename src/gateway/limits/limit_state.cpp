@@ -76,6 +76,7 @@ LimitAnswer ask_calendar(const LimitState& state, int64_t cost, const Instant& i
   const auto& word = std::get<CalendarWord<>>(state.word);
   const int64_t period = period_in(state, instant);
   if (word.fits(cost, period)) return {};
+  if (!word.known()) return {.kind = LimitAnswer::Kind::kNotKnown};
   if (cost > word.limit()) return {.kind = LimitAnswer::Kind::kNever};
   const PeriodKind kind = *calendar_of(state.name.dimension);
   return {.kind = LimitAnswer::Kind::kWait,

@@ -52,7 +52,7 @@ struct LimitAnswer {
     kFits,
     kWait,      // fits after wait_ns
     kUnknown,   // fits when another stream ends
-    kNotKnown,  // what is left has not been read yet
+    kNotKnown,  // what was used, or is left, has not been read yet
     kNever,     // no time helps
   };
   Kind kind = Kind::kFits;

@@ -168,6 +168,14 @@ std::vector<LimitName> LimitTable::apply(std::shared_ptr<const contract::Snapsho
   return uncounted;
 }
 
+void LimitTable::withhold(const std::vector<LimitName>& names) {
+  for (const LimitName& name : names) {
+    const auto state = find(name);
+    if (state == nullptr) continue;
+    if (auto* calendar = std::get_if<CalendarWord<>>(&state->word)) calendar->withhold();
+  }
+}
+
 void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
   for (const RecordedAmount& recorded : amounts) {
     const auto state = find(recorded.name);
@@ -177,6 +185,7 @@ void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
     } else if (auto* calendar = std::get_if<CalendarWord<>>(&state->word)) {
       const PeriodKind kind = *calendar_of(recorded.name.dimension);
       calendar->add(recorded.amount, period_of(kind, recorded.unix_ns));
+      calendar->release();
     }
   }
 }

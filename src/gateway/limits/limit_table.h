@@ -37,8 +37,8 @@ struct RecordedAmount {
   int64_t amount = 0;  // tokens or nano-units
 };
 
-// apply(), restore() and top_up() are the admin loop's; sets may be resolved and used by any
-// thread.
+// apply(), withhold(), restore() and top_up() are the admin loop's; sets may be resolved and used
+// by any thread.
 class LimitTable {
  public:
   explicit LimitTable(const core::Clock& clock);  // must outlive the table and its sets
@@ -46,11 +46,15 @@ class LimitTable {
 
   // The limits in force from now on, also for LimitSets and reservations that are held. What a
   // snapshot no longer limits is forgotten. Returns the calendar limits and balances that were not
-  // counted before: restore() them from the records. Until then a calendar limit counts from now,
-  // and a balance is not known: its tenant is told to come again.
+  // counted before: restore() them from the records. Until then a calendar limit counts from now
+  // (unless it is withheld), and a balance is not known: its tenant is told to come again.
   // Only what differs from the snapshot before is touched: a change among tens of thousands of keys
   // takes as long as comparing them does.
   std::vector<LimitName> apply(std::shared_ptr<const contract::Snapshot> snapshot);
+
+  // The calendar limits among `names` let nothing pass until restore() has said what was used: who
+  // they hold for is told to come again. Before the sets of that apply() are resolved.
+  void withhold(const std::vector<LimitName>& names);
 
   // Adds what the records held at apply() to what was counted since; a balance begins with what it
   // is now. Names that hold no such limit are passed over.

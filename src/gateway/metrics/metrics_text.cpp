@@ -244,6 +244,11 @@ void write_rest(Writer* out, const MetricsInput& input) {
               "Records in the journal that the store does not have yet.", input.ledger_lag_records);
   out->single("sluice_gateway_ledger_lag_seconds", "gauge", "Age of the oldest of them.",
               static_cast<double>(input.ledger_lag_ns) * kNano);
+  out->single("sluice_gateway_ledger_proofs_total", "counter",
+              "Proofs that the ledger's balances add up.", input.ledger_proofs);
+  out->single("sluice_gateway_ledger_faults", "gauge",
+              "What the last proof found; not 0: see the log, then `sluice usage verify`.",
+              input.ledger_faults);
   out->single("sluice_gateway_journal_bytes", "gauge", "Size of the journal's files.",
               input.journal_bytes);
   out->single("sluice_gateway_spans_dropped_total", "counter",

@@ -35,6 +35,8 @@ struct MetricsInput {
   int64_t snapshot_generation = 0;
   int64_t ledger_lag_records = 0;  // in the journal, not yet in the store
   int64_t ledger_lag_ns = 0;       // age of the oldest of them
+  int64_t ledger_proofs = 0;       // that its balances add up, tried
+  int64_t ledger_faults = 0;       // found by the last of them
   int64_t journal_bytes = 0;
   int64_t spans_dropped = 0;
   int64_t resident_bytes = 0;
