@@ -45,22 +45,23 @@ void EventLoop::Impl::run() {
 }
 
 void EventLoop::Impl::post(Task task) {
-  bool wakes = false;
   {
     const std::lock_guard lock(mutex);
     posted.push_back(std::move(task));
-    wakes = asleep && runner.load() != std::this_thread::get_id();
-    if (wakes) asleep = false;
   }
-  if (wakes) ::eventfd_write(wake->native_handle(), 1);
+  has_posted = true;
+  if (runner.load() == std::this_thread::get_id() || !asleep.exchange(false)) return;
+  ::eventfd_write(wake->native_handle(), 1);
 }
 
 // Those that are there now: what they post has its turn after the sockets.
 void EventLoop::Impl::run_posted() {
+  asleep.store(false, std::memory_order_relaxed);
+  if (!has_posted.load(std::memory_order_relaxed)) return;
   size_t count = 0;
   {
     const std::lock_guard lock(mutex);
-    asleep = false;
+    has_posted = false;
     count = posted.size();
   }
   for (; count > 0 && !stopping; --count) {
@@ -72,6 +73,7 @@ void EventLoop::Impl::run_posted() {
     }
     task();
   }
+  if (count > 0) has_posted = true;  // for the next run()
 }
 
 void EventLoop::Impl::expire_timers() {
@@ -86,11 +88,8 @@ void EventLoop::Impl::expire_timers() {
 }
 
 int64_t EventLoop::Impl::sleep_ns() {
-  {
-    const std::lock_guard lock(mutex);
-    if (!posted.empty()) return 0;
-    asleep = true;
-  }
+  asleep = true;
+  if (has_posted) return 0;
   if (timers.empty()) return -1;
   return std::max<int64_t>(0, timers.begin()->first - core::SystemClock().now_ns());
 }

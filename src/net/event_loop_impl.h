@@ -45,9 +45,12 @@ struct EventLoop::Impl {
   std::atomic<std::thread::id> runner{};  // nobody: a default id
   bool stopping = false;
 
-  std::mutex mutex;  // of what follows
+  std::mutex mutex;  // of `posted`
   std::deque<Task> posted;
-  bool asleep = false;  // what is posted has to wake it up
+  // So that a turn without tasks takes no lock. Who posts sets the first and then looks at the
+  // second, the loop sets the second and then looks at the first: one of them sees the other's.
+  std::atomic<bool> has_posted = false;
+  std::atomic<bool> asleep = false;  // what is posted has to wake it up
 };
 
 }  // namespace sluice::net
