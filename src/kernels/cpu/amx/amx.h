@@ -33,7 +33,7 @@ void linear_f8(const LinearArgs& args, int thread, int threads);
 void pack_f8(const PackArgs& args, int thread, int threads);
 
 // Planes of both kinds; fewer rows run on the vector unit.
-constexpr int64_t kPlaneTileRowsMin = 5;
+constexpr int64_t kPlaneTileRowsMin = 4;
 constexpr int64_t kWideTileRowsMin = 3;
 void pack_planes(const PackArgs& args, int thread, int threads);
 void pack_wide(const PackArgs& args, int thread, int threads);

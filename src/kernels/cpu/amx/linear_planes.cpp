@@ -147,16 +147,14 @@ struct PlaneDigits {
 
 template <bool kMinima>
 inline PlaneDigits plane_digits(const uint8_t* at) {
+  const auto low_halves = [](__m512i lanes) {
+    const __m512i twice = _mm512_set4_epi32(0x0d0c0d0c, 0x09080908, 0x05040504, 0x01000100);
+    return _mm512_shuffle_epi8(lanes, twice);
+  };
   const __m512i words = digits<kMinima>(at);
-  __m512i scale = _mm512_and_si512(words, _mm512_set1_epi32(0xffff));
-  scale = _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16));
-  __m512i minimum = _mm512_slli_epi16(_mm512_sub_epi16(_mm512_setzero_si512(), scale), 3);
-  if constexpr (kMinima) {
-    const __m512i high = _mm512_srli_epi32(words, 16);
-    minimum = _mm512_add_epi16(minimum, _mm512_or_si512(high, _mm512_slli_epi32(high, 16)));
-  }
-  const __m512i twice = _mm512_add_epi16(minimum, _mm512_slli_epi16(minimum, 8));
-  return {scale, _mm512_add_epi16(twice, _mm512_set1_epi16(128))};
+  const __m512i start = _mm512_dpwssd_epi32(_mm512_set1_epi32(128), words,
+                                            _mm512_set1_epi32(257 * 65536 + (65536 - 8 * 257)));
+  return {low_halves(words), low_halves(start)};
 }
 
 // Bytes code · s + t, of two codes c + 256 · d in one product: the first byte plus 128 has no sign

@@ -13,8 +13,7 @@
 //   kPairBytes   of a pair of blocks of a panel
 //   panel_bytes(inputs), which begin with kHeaderBytes of units, f32 (16)
 //   unpack(pair, half, to): a block's planes, high at `to`, low at `to` + kTileBytes, each 8 rows
-//   of
-//                4 values × 16 outputs
+//                of 4 values × 16 outputs
 #pragma once
 
 #include "kernels/cpu/amx/planes_layout.h"
@@ -170,19 +169,19 @@ inline void multiply_groups(const std::byte* x, const std::byte* next_x, const P
   _tile_dpbssd(3, 5, 6);
 }
 
-// One group × the panels `panel` and `panel` + 1 (kPanels 2), or two groups × one panel; the sums
-// of the ones before go to y meanwhile.
+// One group × the panels `panel` and `panel` + `step` (kPanels 2), or two groups × one panel; the
+// sums of the ones before go to y meanwhile.
 template <typename Weights, int kPanels>
-void stream_panels(const PlaneLinear<Weights>& linear, int64_t g, int64_t panel, GroupSums& sums,
+void stream_panels(const PlaneLinear<Weights>& linear, int64_t panel, int64_t step, GroupSums& sums,
                    Finish& rest) {
   alignas(64) PairTiles tiles[2][kPanels];
   const auto unpack = [&](int64_t pair) {
     for (int p = 0; p < kPanels; ++p)
-      unpack_pair<Weights>(linear.panel(panel + p) + kHeaderBytes + pair * Weights::kPairBytes,
+      unpack_pair<Weights>(linear.panel(panel + p * step) + kHeaderBytes + pair * Weights::kPairBytes,
                            tiles[pair % 2][p]);
   };
   unpack(0);
-  const std::byte* x = linear.group(g);
+  const std::byte* x = linear.group(0);
   zero_sums();
   for (int64_t pair = 0; pair < linear.pairs; ++pair, x += TileRows::kPairBytes) {
     const auto beside = [&] {
@@ -200,24 +199,27 @@ void stream_panels(const PlaneLinear<Weights>& linear, int64_t g, int64_t panel,
   store_sums(sums);
   memory_fence();
   for (int i = 0; i < 2; ++i)
-    rest.of[i] = linear.finished(sums.of[i], g + (kPanels == 1 ? i : 0),  //
-                                 panel + (kPanels == 2 ? i : 0));
+    rest.of[i] = linear.finished(sums.of[i], kPanels == 1 ? i : 0,  //
+                                 panel + (kPanels == 2 ? i * step : 0));
   rest.next = 0;
 }
 
-// One or two groups of rows × the panels of a share.
+// One or two groups of rows × the panels of a share. Two panels at once are two streams of weights,
+// one from the middle of the share, as in linear_planes.cpp.
 template <typename Weights>
 void stream_rows(const PlaneLinear<Weights>& linear, Share outputs) {
   GroupSums sums[2];
   Finish rest;
-  const int64_t step = linear.layout.groups() == 1 ? kStripPanels : 1;
-  const int64_t end = (outputs.end + kPanel - 1) / kPanel;
-  int turn = 0;
-  for (int64_t panel = outputs.begin / kPanel; panel < end; panel += step, turn = 1 - turn) {
-    if (step == 2)
-      stream_panels<Weights, 2>(linear, 0, panel, sums[turn], rest);
+  const int64_t begin = outputs.begin / kPanel, end = (outputs.end + kPanel - 1) / kPanel;
+  const bool is_lone = linear.layout.groups() == 1;
+  const int64_t half = is_lone ? (end - begin + 1) / 2 : end - begin;
+  for (int64_t i = 0; i < half; ++i) {
+    // Of an odd number of panels the last one's partner lies beyond all.
+    const int64_t step = begin + i + half < end ? half : linear.panels;
+    if (is_lone)
+      stream_panels<Weights, 2>(linear, begin + i, step, sums[i % 2], rest);
     else
-      stream_panels<Weights, 1>(linear, 0, panel, sums[turn], rest);
+      stream_panels<Weights, 1>(linear, begin + i, step, sums[i % 2], rest);
   }
   finish_all<Weights>(linear.args, rest);
 }
