@@ -19,6 +19,8 @@
 
 #include "core/result.h"
 #include "kernels/device_args.h"
+#include "kernels/device_expert_args.h"
+#include "kernels/device_latent_args.h"
 
 namespace sluice::kernels {
 
@@ -76,6 +78,9 @@ class Device {
   virtual void linear(const DeviceLinearArgs& args) = 0;
   virtual void turn(const DeviceTurnArgs& args) = 0;
   virtual void attention(const DeviceAttentionArgs& args) = 0;
+  virtual void latent_attention(const DeviceLatentArgs& args) = 0;
+  virtual void route(const DeviceRouteArgs& args) = 0;
+  virtual void experts(const DeviceExpertArgs& args) = 0;
   // ids[r] = the index of the largest of row r, the smallest of equals.
   virtual void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) = 0;
 

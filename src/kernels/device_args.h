@@ -101,6 +101,15 @@ struct DeviceLimits {
   int32_t heads = 0;
   int32_t head_dim = 0;
   int32_t singles_max = 0;
+  // Of layers with experts; 0: there are none.
+  int32_t experts = 0;
+  int32_t experts_used = 0;
+  int64_t expert_inputs = 0;
+  int64_t expert_ffn = 0;
+  // Of latent attention; 0: there is none.
+  int32_t latent_rank = 0;
+  int32_t latent_row = 0;  // with the dimensions that turn
+  int32_t nope_dims = 0;
 };
 
 }  // namespace sluice::kernels

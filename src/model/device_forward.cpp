@@ -20,16 +20,29 @@ constexpr int64_t kStagingBytes = 4 << 20;  // of values on their way to the hos
 }  // namespace
 
 core::Result<void> check_device_support(const Spec& spec) {
-  if (spec.latent.rank > 0)
-    return core::unsupported("latent attention on a device: run '{}' on the processor",
-                             spec.architecture);
-  if (spec.experts.count > 0)
-    return core::unsupported("experts on a device: run '{}' on the processor", spec.architecture);
-  if (spec.hidden % 8 != 0 || spec.ffn % 8 != 0 || spec.q_columns() % 8 != 0)
+  const LatentSpec& latent = spec.latent;
+  if (latent.rank > kernels::kDeviceLatentRankMax ||
+      (latent.rank > 0 && spec.rope.dims > kernels::kDeviceLatentTurnedMax))
     return core::unsupported(
-        "matrices of {}, {} and {} inputs on a device: expected multiples of 8", spec.hidden,
-        spec.ffn, spec.q_columns());
+        "latent attention of rank {} with {} dimensions that turn on a device: at most {} and {}",
+        latent.rank, spec.rope.dims, kernels::kDeviceLatentRankMax,
+        kernels::kDeviceLatentTurnedMax);
+  for (const int64_t inputs :
+       {int64_t{spec.hidden}, int64_t{spec.ffn}, spec.attended_columns(), int64_t{latent.rank},
+        int64_t{latent.query_rank}, int64_t{latent.nope_dims}, int64_t{spec.experts.ffn},
+        int64_t{spec.experts.shared_ffn}})
+    if (inputs % 8 != 0)
+      return core::unsupported("a matrix of {} inputs on a device: expected a multiple of 8",
+                               inputs);
   return {};
+}
+
+kernels::DeviceStack stack_of(const std::vector<Matrix>& matrices) {
+  const int64_t stride = matrices.size() > 1 ? matrices[1].data - matrices[0].data : 0;
+  for (size_t i = 0; i < matrices.size(); ++i)
+    ASSERT(matrices[i].data == matrices[0].data + static_cast<int64_t>(i) * stride,
+           "matrix {} of a stack lies apart", i);
+  return {matrices[0], stride, static_cast<int32_t>(matrices.size())};
 }
 
 int64_t recorded_rows(int64_t rows) {
@@ -55,11 +68,16 @@ int64_t DeviceForward::place_rows(Placer placer) {
   placer.place(&hidden_, rows_max_ * spec_.hidden);
   placer.place(&kept_, rows_max_ * spec_.hidden);
   placer.place(&q_, rows_max_ * spec_.q_columns());
-  placer.place(&k_, rows_max_ * spec_.kv_columns());
-  placer.place(&v_, rows_max_ * spec_.kv_columns());
-  placer.place(&q_turned_, rows_max_ * spec_.q_columns());
-  placer.place(&attended_, rows_max_ * spec_.q_columns());
-  placer.place(&activated_, rows_max_ * spec_.ffn);
+  if (spec_.latent.rank > 0) {
+    placer.place(&q_low_, rows_max_ * spec_.latent.query_rank);
+    placer.place(&kv_low_, rows_max_ * (spec_.latent.rank + spec_.rope.dims));
+  } else {
+    placer.place(&k_, rows_max_ * spec_.kv_columns());
+    placer.place(&v_, rows_max_ * spec_.kv_columns());
+    placer.place(&q_turned_, rows_max_ * spec_.q_columns());
+  }
+  placer.place(&attended_, rows_max_ * spec_.attended_columns());
+  placer.place(&activated_, rows_max_ * std::max(spec_.ffn, spec_.experts.shared_ffn));
   placer.place(&logits_, kLogitRowsMax * spec_.vocab);
   placer.place(&best_ids_, kLogitRowsMax);
   placer.place(&frequencies_, spec_.rope.dims / 2);
@@ -78,23 +96,34 @@ int64_t DeviceForward::place_numbers(Placer placer, Numbers* numbers) const {
 }
 
 kernels::DeviceLimits DeviceForward::limits() const {
-  kernels::DeviceLimits limits{
-      .rows_max = rows_max_,
-      .inputs_max = std::max<int64_t>({spec_.hidden, spec_.q_columns(), spec_.ffn}),
-      .outputs_max = spec_.ffn,
-      .heads = spec_.heads,
-      .head_dim = spec_.head_dim,
-      .singles_max = static_cast<int32_t>(rows_max_)};
+  kernels::DeviceLimits limits{.rows_max = rows_max_,
+                               .inputs_max = std::max<int64_t>(
+                                   {spec_.hidden, spec_.attended_columns(), spec_.latent.query_rank,
+                                    spec_.ffn, spec_.experts.shared_ffn}),
+                               .outputs_max = std::max(spec_.ffn, spec_.experts.shared_ffn),
+                               .heads = spec_.heads,
+                               .head_dim = spec_.head_dim,
+                               .singles_max = static_cast<int32_t>(rows_max_)};
   for (const MatrixSource& source : weights_.sources)
     if (source.matrix->type != core::DType::kBF16)
       limits.matrix_values_max =
           std::max(limits.matrix_values_max, source.matrix->outputs * source.matrix->inputs);
+  if (spec_.latent.rank > 0) {
+    limits.latent_rank = spec_.latent.rank;
+    limits.latent_row = spec_.latent.rank + spec_.rope.dims;
+    limits.nope_dims = spec_.latent.nope_dims;
+  }
+  limit_experts(&limits);
   return limits;
 }
 
 core::Result<void> DeviceForward::allocate() {
   rows_storage_ = TRY(device_.allocate(place_rows(Placer(nullptr)), MemoryKind::kDevice));
   place_rows(Placer(rows_storage_.data()));
+  if (spec_.experts.count > 0) {
+    expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
+    place_experts(Placer(expert_storage_.data()));
+  }
   staging_ = TRY(device_.allocate(kStagingBytes, MemoryKind::kPinned));
   TRY(device_.reserve(limits()));
 
@@ -124,7 +153,8 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
 }
 
 int64_t DeviceForward::activation_bytes() const {
-  return rows_storage_.bytes() + device_numbers_.bytes() + device_.reserved_bytes();
+  return rows_storage_.bytes() + expert_storage_.bytes() + device_numbers_.bytes() +
+         device_.reserved_bytes();
 }
 
 // ---- The batch's numbers
@@ -180,12 +210,20 @@ void DeviceForward::send_numbers(const Shape& shape) {
 
 // ---- Blocks
 
+kernels::DeviceRope DeviceForward::rope() const {
+  return {.frequencies = frequencies_,
+          .magnitude = static_cast<float>(spec_.rope.magnitude),
+          .dims = spec_.rope.dims,
+          .layout = spec_.rope.layout};
+}
+
+kernels::DeviceRows DeviceForward::rows_of(const Shape& shape) const {
+  return {shape.rows, on_device_.positions, on_device_.tables, on_device_.pages};
+}
+
 void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv,
                            const Shape& shape) {
-  const kernels::DeviceRows rows{.rows = shape.rows,
-                                 .positions = on_device_.positions,
-                                 .tables = on_device_.tables,
-                                 .pages = on_device_.pages};
+  const kernels::DeviceRows rows = rows_of(shape);
   device_.linear({.hidden = hidden_,
                   .norm = layer.attention_norm,
                   .epsilon = spec_.norm_epsilon,
@@ -199,10 +237,7 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
                 .v = v_,
                 .v_bias = layer.v_bias,
                 .epsilon = spec_.norm_epsilon,
-                .rope = {.frequencies = frequencies_,
-                         .magnitude = static_cast<float>(spec_.rope.magnitude),
-                         .dims = spec_.rope.dims,
-                         .layout = spec_.rope.layout},
+                .rope = rope(),
                 .q_out = q_turned_});
   device_.attention({.rows = rows,
                      .kv = kv,
@@ -214,8 +249,12 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
                      .singles = shape.singles,
                      .tiles = on_device_.tiles,
                      .tile_count = shape.tiles});
+  attention_output(layer, shape.rows);
+}
+
+void DeviceForward::attention_output(const LayerWeights& layer, int64_t rows) {
   device_.linear({.x = attended_,
-                  .rows = shape.rows,
+                  .rows = rows,
                   .products = {{{layer.attention_output, hidden_}}},
                   .result = DeviceResult::kAdd,
                   .bias = layer.attention_output_bias});
@@ -258,7 +297,10 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
   int64_t rows = shape.rows;
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerWeights& layer = weights_.layers[i];
-    attend(layer, kv[i], shape);
+    if (spec_.latent.rank > 0)
+      attend_latent(layer, kv[i], shape);
+    else
+      attend(layer, kv[i], shape);
     if (i + 1 == weights_.layers.size() && shape.logit_rows < shape.rows) {
       // The rows go on that somebody reads.
       rows = shape.logit_rows;
@@ -271,7 +313,10 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
                      .out = kept_});
       going_on_ = kept_;
     }
-    ffn_block(layer, rows);
+    if (spec_.has_experts(static_cast<int32_t>(i)))
+      expert_block(layer, static_cast<int32_t>(i), shape, rows);
+    else
+      ffn_block(layer, rows);
     observe(observer, static_cast<int32_t>(i), going_on_, rows);
   }
 }
@@ -295,6 +340,7 @@ void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLaye
       });
     device_.replay(*recording);
     bring_back(0, wanted, output);
+    report_routing(batch, shape);
     return;
   }
   run_layers(shape, kv);
@@ -304,6 +350,7 @@ void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLaye
     bring_back(first, rows, output);
   }
   device_.wait();  // the host's numbers may change
+  report_routing(batch, shape);
 }
 
 void DeviceForward::bring_back(int64_t first, int64_t rows, const Output& output) {
@@ -317,13 +364,12 @@ void DeviceForward::bring_back(int64_t first, int64_t rows, const Output& output
     download(output.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
 }
 
-void DeviceForward::download(float* to, const float* from, int64_t count) {
-  constexpr int64_t kPiece = kStagingBytes / int64_t{sizeof(float)};
-  for (int64_t at = 0; at < count; at += kPiece) {
-    const int64_t bytes = std::min(count - at, kPiece) * int64_t{sizeof(float)};
-    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(from + at), bytes);
+void DeviceForward::download_bytes(std::byte* to, const std::byte* from, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += kStagingBytes) {
+    const int64_t piece = std::min(bytes - at, kStagingBytes);
+    device_.fetch(staging_.data(), from + at, piece);
     device_.wait();
-    std::memcpy(to + at, staging_.data(), static_cast<size_t>(bytes));
+    std::memcpy(to + at, staging_.data(), static_cast<size_t>(piece));
   }
 }
 

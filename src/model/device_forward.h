@@ -23,6 +23,9 @@ namespace sluice::model {
 // What a device cannot run yet, as an Error that says so.
 core::Result<void> check_device_support(const Spec& spec);
 
+// Matrices of one list, which the loader puts at equal distances.
+kernels::DeviceStack stack_of(const std::vector<Matrix>& matrices);
+
 // Rows that a decode step of `rows` is padded to; 0: it is not recorded.
 int64_t recorded_rows(int64_t rows);
 
@@ -79,12 +82,27 @@ class DeviceForward {
   void send_numbers(const Shape& shape);
 
   void run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv);
+  kernels::DeviceRope rope() const;
+  kernels::DeviceRows rows_of(const Shape& shape) const;
+  // To hidden_; keys and values, or latent vectors, are stored on the way.
   void attend(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
+  void attend_latent(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
+  void attention_output(const LayerWeights& layer, int64_t rows);
   void ffn_block(const LayerWeights& layer, int64_t rows);
+  // device_forward_experts.cpp
+  int64_t place_experts(Placer placer);
+  void limit_experts(kernels::DeviceLimits* limits) const;
+  void expert_block(const LayerWeights& layer, int32_t number, const Shape& shape, int64_t rows);
+  void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(int64_t first, int64_t rows, bool wants_best);
   void bring_back(int64_t first, int64_t rows, const Output& output);
-  void download(float* to, const float* from, int64_t count);
+  template <typename T>
+  void download(T* to, const T* from, int64_t count) {
+    download_bytes(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                   count * int64_t{sizeof(T)});
+  }
+  void download_bytes(std::byte* to, const std::byte* from, int64_t bytes);
   void observe(const HiddenObserver* observer, int32_t layer, const float* hidden, int64_t rows);
 
   const Spec& spec_;
@@ -97,14 +115,21 @@ class DeviceForward {
   float* hidden_ = nullptr;             // (rows, hidden): the residual stream
   float* kept_ = nullptr;               // (rows, hidden): of the rows that go on
   float* q_ = nullptr;                  // (rows, heads, head_dim)
+  float* q_low_ = nullptr;              // (rows, query rank)
+  float* kv_low_ = nullptr;             // (rows, latent rank + rope dims)
   float* k_ = nullptr;                  // (rows, kv_heads, head_dim)
   float* v_ = nullptr;                  // (rows, kv_heads, head_dim)
   uint16_t* q_turned_ = nullptr;        // f16 (rows, heads, head_dim)
-  uint16_t* attended_ = nullptr;        // bf16 (rows, heads, head_dim)
+  uint16_t* attended_ = nullptr;        // bf16 (rows, heads, head_dim or value dims)
   uint16_t* activated_ = nullptr;       // bf16 (rows, ffn)
   float* logits_ = nullptr;             // (kLogitRowsMax, vocab)
   int32_t* best_ids_ = nullptr;         // (kLogitRowsMax)
   float* frequencies_ = nullptr;        // (rope dims / 2)
+
+  kernels::DeviceBuffer expert_storage_;  // what follows points into it, where there are experts
+  uint16_t* normed_ = nullptr;            // bf16 (rows, hidden)
+  int32_t* expert_ids_ = nullptr;         // (layers with experts, rows of the step, used)
+  float* expert_weights_ = nullptr;       // (layers with experts, rows of the step, used)
 
   kernels::DeviceBuffer device_numbers_, host_numbers_;
   Numbers on_device_, on_host_;

@@ -156,7 +156,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                             .decoded_type = options.arithmetic == Arithmetic::kExact
                                                 ? core::DType::kF32
                                                 : core::DType::kBF16,
-                            .drafts = options.drafts,
+                            .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
                             .device = options.device.get(),
                             .progress = options.progress};
   state->device = options.device;

@@ -17,6 +17,7 @@ struct PlannedMatrix {
   StoredMatrix stored;
   Matrix* matrix = nullptr;
   double token_share = 1;
+  Widen widen = Widen::kNo;
 };
 
 struct PlannedVector {
@@ -140,6 +141,7 @@ class Planner {
     stored.type = stored.joined;
     if (in_blocks ? stored.order == Order::kTransposed : !is_plain) stored.type = decoded_type_;
     if (widen == Widen::kF32) stored.type = core::DType::kF32;
+    planned.widen = widen;
     planned.token_share *= step_share_;
     matrices_.push_back(std::move(planned));
   }
@@ -274,7 +276,7 @@ class DeviceUpload {
   core::Result<void> run(Weights* weights) {
     core::TensorView& embedding = weights->embedding;
     int64_t storage_bytes = table_bytes(embedding);
-    for (const PlannedMatrix& p : planned_) storage_bytes += packed_bytes(p.stored);
+    for (const PlannedMatrix& p : planned_) storage_bytes += packed_bytes(p);
     weights->device_matrices =
         TRY(loader_.device->allocate(storage_bytes, kernels::MemoryKind::kDevice));
     to_ = weights->device_matrices.data();
@@ -294,9 +296,13 @@ class DeviceUpload {
  private:
   static constexpr int64_t kAlignment = 256;
 
-  static int64_t packed_bytes(const StoredMatrix& m) {
-    return core::round_up(kernels::device_weight_bytes(m.type, m.outputs(), m.inputs()),
-                          kAlignment);
+  static bool keeps_floats(const PlannedMatrix& p) { return p.widen == Widen::kF32; }
+  static int64_t packed_bytes(const PlannedMatrix& p) {
+    const int64_t outputs = p.stored.outputs(), inputs = p.stored.inputs();
+    const int64_t bytes = keeps_floats(p)
+                              ? outputs * core::bytes_of(core::DType::kF32, inputs)
+                              : kernels::device_weight_bytes(p.stored.type, outputs, inputs);
+    return core::round_up(bytes, kAlignment);
   }
   static int64_t table_bytes(const core::TensorView& table) {
     return core::round_up(core::bytes_of(kernels::device_table_type(table.type), table.values()),
@@ -328,6 +334,13 @@ class DeviceUpload {
                                        .outputs = p.stored.outputs(),
                                        .inputs = p.stored.inputs(),
                                        .weights = blocks_of(p.stored, loader_.pool, &blocks_)};
+    *p.matrix = {args.type, args.outputs, args.inputs, to_};
+    to_ += packed_bytes(p);
+    std::byte* const to = const_cast<std::byte*>(p.matrix->data);
+    if (keeps_floats(p))
+      return loader_.device->upload(to, args.weights,
+                                    args.outputs * core::bytes_of(args.type, args.inputs));
+    p.matrix->type = kernels::device_weight_type(args.type);
     const int64_t bytes = kernels::device_weight_bytes(args.type, args.outputs, args.inputs);
     const std::byte* from = args.weights;
     if (!kernels::device_reads_file_blocks(args.type)) {
@@ -339,9 +352,7 @@ class DeviceUpload {
       });
       from = packed_.data();
     }
-    loader_.device->upload(to_, from, bytes);
-    *p.matrix = {kernels::device_weight_type(args.type), args.outputs, args.inputs, to_};
-    to_ += packed_bytes(p.stored);
+    loader_.device->upload(to, from, bytes);
   }
 
   const WeightLoader& loader_;

@@ -94,7 +94,7 @@ struct Weights {
   core::Buffer matrices;  // what every Matrix points into
   core::Buffer vectors;   // what every Vector points into
 
-  // Of a model on a device: these instead of the two above, the embedding among the matrices.
+  // Of a model on a device, where the matrices of a list lie at equal distances: these instead of the two above, the embedding among the matrices.
   kernels::DeviceBuffer device_matrices;
   kernels::DeviceBuffer device_vectors;
   int64_t bytes() const {

@@ -18,7 +18,7 @@ TEST_P(CudaModel, LogitsAreCloseToNumpy) {
         << "chunk " << chunk;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CudaModel, ::testing::ValuesIn(dense_models()),
+INSTANTIATE_TEST_SUITE_P(All, CudaModel, ::testing::ValuesIn(device_models()),
                          [](const auto& test) { return test_name(test.param); });
 
 }  // namespace

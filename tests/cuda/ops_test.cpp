@@ -34,23 +34,6 @@ class CudaOps : public ::testing::Test {
   std::unique_ptr<Device> reference_ = make_reference_device();
 };
 
-std::vector<float> floats_of(const std::vector<uint16_t>& values, float (*decode)(uint16_t)) {
-  std::vector<float> floats;
-  for (const uint16_t v : values) floats.push_back(decode(v));
-  return floats;
-}
-std::vector<uint16_t> bf16_of(const std::vector<float>& values) {
-  std::vector<uint16_t> out;
-  for (const float v : values) out.push_back(bf16_of_float(v));
-  return out;
-}
-std::vector<std::byte> packed_of(core::Rng& rng, DType type, int64_t outputs, int64_t inputs) {
-  const auto blocks = random_blocks(rng, type, outputs * inputs);
-  std::vector<std::byte> packed(static_cast<size_t>(device_weight_bytes(type, outputs, inputs)));
-  pack_for_device({type, outputs, inputs, blocks.data(), packed.data()}, 0, 1);
-  return packed;
-}
-
 // ---- Linear -------------------------------------------------------------------------------------
 
 struct LinearShape {

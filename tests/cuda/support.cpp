@@ -1,5 +1,9 @@
 #include "tests/cuda/support.h"
 
+#include "kernels/device_weights.h"
+#include "kernels/half.h"
+#include "tests/kernels/support.h"
+
 namespace sluice::kernels {
 
 const Card& card() {
@@ -8,6 +12,24 @@ const Card& card() {
     return device.ok() ? Card{std::move(*device), {}} : Card{nullptr, device.error().message};
   }();
   return opened;
+}
+
+std::vector<float> floats_of(const std::vector<uint16_t>& values, float (*decode)(uint16_t)) {
+  std::vector<float> floats;
+  for (const uint16_t v : values) floats.push_back(decode(v));
+  return floats;
+}
+std::vector<uint16_t> bf16_of(const std::vector<float>& values) {
+  std::vector<uint16_t> out;
+  for (const float v : values) out.push_back(bf16_of_float(v));
+  return out;
+}
+std::vector<std::byte> packed_of(core::Rng& rng, core::DType type, int64_t outputs,
+                                 int64_t inputs) {
+  const auto blocks = random_blocks(rng, type, outputs * inputs);
+  std::vector<std::byte> packed(static_cast<size_t>(device_weight_bytes(type, outputs, inputs)));
+  pack_for_device({type, outputs, inputs, blocks.data(), packed.data()}, 0, 1);
+  return packed;
 }
 
 }  // namespace sluice::kernels

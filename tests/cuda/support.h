@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/rng.h"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/ref/ref_device.h"
 
@@ -48,5 +49,10 @@ class OnDevice {
   size_t count_;
   DeviceBuffer memory_;
 };
+
+std::vector<float> floats_of(const std::vector<uint16_t>& values, float (*decode)(uint16_t));
+std::vector<uint16_t> bf16_of(const std::vector<float>& values);
+// Random weights as pack_for_device() lays them out.
+std::vector<std::byte> packed_of(core::Rng& rng, core::DType type, int64_t outputs, int64_t inputs);
 
 }  // namespace sluice::kernels

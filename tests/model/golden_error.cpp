@@ -11,9 +11,10 @@
 
 namespace sluice::model::testing {
 
-std::vector<std::string> dense_models() {
-  return {"llama",    "llama-linear", "llama3",     "llama3-factors",
-          "llama-q8", "qwen2",        "qwen2-yarn", "qwen3"};
+std::vector<std::string> device_models() {
+  return {"llama",          "llama-linear",        "llama3",     "llama3-factors", "llama-q8",
+          "qwen2",          "qwen2-yarn",          "qwen3",      "qwen3moe",       "deepseek2",
+          "deepseek2-lite", "deepseek2-joined-q8", "hf-deepseek"};
 }
 
 std::string test_name(std::string model) {

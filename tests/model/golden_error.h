@@ -18,8 +18,8 @@ struct GoldenCase {
   std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
 };
 
-// Those that a device runs whole: dense, of every architecture.
-std::vector<std::string> dense_models();
+// Those that a device runs whole: of every architecture.
+std::vector<std::string> device_models();
 
 // NAME as a test's name may be.
 std::string test_name(std::string model);

@@ -8,6 +8,7 @@
 // last token is zero.
 #pragma once
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops.cuh"
 
@@ -21,19 +22,6 @@ inline constexpr int kTileBytes = 2 * kTileTokens* kDim * 2;
 template <int kDim>
 __device__ __forceinline__ int tile_offset(int token, int chunk) {
   return token * kDim * 2 + ((chunk ^ (token & 7)) * 16);
-}
-
-__device__ __forceinline__ void copy_16(uint32_t shared, const void* from, bool has) {
-  const int bytes = has ? 16 : 0;  // the rest becomes zero
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(from),
-               "r"(bytes));
-}
-__device__ __forceinline__ void end_copies() {
-  asm volatile("cp.async.commit_group;");
-}
-template <int kPending>
-__device__ __forceinline__ void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 // Where a sequence's keys of one kv head are.
@@ -213,10 +201,6 @@ struct QueryRows {
     }
   }
 };
-
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 

@@ -2,6 +2,8 @@
 // kernel a product takes.
 #include "core/math.h"
 #include "kernels/cuda/cublas_lt.h"
+#include "kernels/cuda/experts.cuh"
+#include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
 
@@ -60,6 +62,16 @@ class CudaDevice final : public Device {
     cuda::attend_prompts(args, stream_);
     cuda::attend_singles(args, attention_, stream_);
   }
+  void latent_attention(const DeviceLatentArgs& args) override {
+    cuda::turn_latent(args, latent_, stream_);
+    cuda::multiply_k_b(args, latent_, stream_);
+    cuda::attend_latent(args, latent_, stream_);
+    cuda::multiply_v_b(args, latent_, stream_);
+  }
+  void route(const DeviceRouteArgs& args) override { cuda::route(args, experts_.scores, stream_); }
+  void experts(const DeviceExpertArgs& args) override {
+    cuda::run_experts(args, experts_, stream_);
+  }
   void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
     cuda::argmax(logits, rows, columns, ids, stream_);
   }
@@ -71,6 +83,8 @@ class CudaDevice final : public Device {
   void copy(std::byte* to, const std::byte* from, int64_t bytes, cudaMemcpyKind kind) {
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_), "copy");
   }
+  // Measures where base is null, otherwise sets what points into the scratch.
+  void place_scratch(const DeviceLimits& limits, std::byte* base);
   void linear_wide(const DeviceLinearArgs& args);
   const uint16_t* as_bf16(const PackedWeights& weights);
 
@@ -78,6 +92,7 @@ class CudaDevice final : public Device {
   const std::unique_ptr<cuda::CublasLt> wide_;
   cudaStream_t stream_ = nullptr;
 
+  int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
   cuda::AttentionScratch attention_;
   std::byte* workspace_ = nullptr;
@@ -85,6 +100,8 @@ class CudaDevice final : public Device {
   uint16_t* gate_ = nullptr;     // bf16 (rows, outputs)
   uint16_t* up_ = nullptr;       // bf16 (rows, outputs)
   uint16_t* decoded_ = nullptr;  // bf16: a matrix kept in blocks
+  cuda::ExpertScratch experts_;
+  cuda::LatentScratch latent_;
 };
 
 core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) {
@@ -107,28 +124,45 @@ core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) 
   return DeviceBuffer(this, kind, static_cast<std::byte*>(data), bytes);
 }
 
-core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
-  const int64_t parts = cuda::attention_scratch_bytes(limits.head_dim);
-  const int64_t counters = cuda::kAttentionPartsMax * int64_t{sizeof(uint32_t)};
-  const int64_t normed = limits.rows_max * limits.inputs_max * 2;
-  const int64_t activated = limits.rows_max * limits.outputs_max * 2;
-  const int64_t sizes[] = {parts,     counters,  cuda::CublasLt::kWorkspaceBytes, normed,
-                           activated, activated, limits.matrix_values_max * 2};
+void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
   int64_t bytes = 0;
-  for (const int64_t size : sizes) bytes += core::round_up(size, 256);
-  scratch_ = TRY(allocate(bytes, MemoryKind::kDevice));
-  std::byte* next = scratch_.data();
-  auto take = [&, index = 0]() mutable {
-    return std::exchange(next, next + core::round_up(sizes[index++], 256));
+  const auto place = [&]<typename T>(T*& out, int64_t count) {
+    if (base != nullptr) out = reinterpret_cast<T*>(base + bytes);
+    bytes += core::round_up(count * int64_t{sizeof(T)}, 256);
   };
-  attention_.parts = reinterpret_cast<float*>(take());
-  attention_.counters = reinterpret_cast<uint32_t*>(take());
-  workspace_ = take();
-  normed_ = reinterpret_cast<uint16_t*>(take());
-  gate_ = reinterpret_cast<uint16_t*>(take());
-  up_ = reinterpret_cast<uint16_t*>(take());
-  decoded_ = reinterpret_cast<uint16_t*>(take());
-  check(cudaMemset(attention_.counters, 0, static_cast<size_t>(counters)), "counters");
+  const int64_t rows = limits.rows_max, heads = rows * limits.heads;
+  const int64_t choices = rows * limits.experts_used;
+  place(attention_.parts, cuda::attention_scratch_bytes(limits.head_dim) / int64_t{sizeof(float)});
+  place(attention_.counters, cuda::kAttentionPartsMax);
+  place(workspace_, cuda::CublasLt::kWorkspaceBytes);
+  place(normed_, rows * limits.inputs_max);
+  place(gate_, rows * limits.outputs_max);
+  place(up_, rows * limits.outputs_max);
+  place(decoded_, limits.matrix_values_max);
+  if (limits.experts > 0) {
+    place(experts_.plan.choices, choices);
+    place(experts_.plan.places, choices);
+    place(experts_.plan.tiles, cuda::expert_tiles_max(choices, limits.experts));
+    place(experts_.plan.tile_count, 1);
+    place(experts_.activated, choices * limits.expert_ffn);
+    place(experts_.out, choices * limits.expert_inputs);
+    place(experts_.scores, cuda::score_floats(rows, limits.experts));
+  }
+  if (limits.latent_rank > 0) {
+    place(latent_.q_nope, heads * limits.nope_dims);
+    place(latent_.queries, heads * limits.latent_row);
+    place(latent_.attended, heads * limits.latent_rank);
+    place(latent_.parts, cuda::latent_part_floats());
+  }
+  scratch_bytes_ = bytes;
+}
+
+core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
+  place_scratch(limits, nullptr);
+  scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
+  place_scratch(limits, scratch_.data());
+  check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
+        "counters");
   return {};
 }
 

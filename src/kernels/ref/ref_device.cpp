@@ -7,37 +7,13 @@
 #include <vector>
 
 #include "core/math.h"
-#include "kernels/device_weights.h"
 #include "kernels/half.h"
 #include "kernels/kv_layout.h"
 #include "kernels/ref/ref.h"
+#include "kernels/ref/ref_device_ops.h"
 
 namespace sluice::kernels {
 namespace {
-
-using core::DType;
-
-constexpr int64_t kBlock = 32;
-
-// A row of a matrix as pack_for_device() left it, decoded.
-void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
-  const int64_t blocks = w.inputs / kBlock;
-  const std::byte* scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
-  if (w.type == DType::kBF16) {
-    decode(w.type, w.data + row * core::bytes_of(w.type, w.inputs), w.inputs, out);
-    return;
-  }
-  const auto block_bytes = static_cast<size_t>(core::info(w.type).block_bytes);
-  const size_t scale_bytes = w.type == DType::kQ4_1 ? 4 : 2;
-  const size_t code_bytes = block_bytes - scale_bytes;
-  std::vector<std::byte> block(block_bytes);
-  for (int64_t b = 0; b < blocks; ++b) {
-    const auto index = static_cast<size_t>(row * blocks + b);
-    std::memcpy(block.data(), scales + index * scale_bytes, scale_bytes);
-    std::memcpy(block.data() + scale_bytes, w.data + index * code_bytes, code_bytes);
-    decode(w.type, block.data(), kBlock, out + b * kBlock);
-  }
-}
 
 float rounded(float value) {
   return float_of_bf16(bf16_of_float(value));
@@ -84,6 +60,11 @@ class RefDevice final : public Device {
   void linear(const DeviceLinearArgs& args) override;
   void turn(const DeviceTurnArgs& args) override;
   void attention(const DeviceAttentionArgs& args) override;
+  void latent_attention(const DeviceLatentArgs& args) override {
+    ref::device_latent_attention(args);
+  }
+  void route(const DeviceRouteArgs& args) override { ref::device_route(args); }
+  void experts(const DeviceExpertArgs& args) override { ref::device_experts(args); }
   void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
     for (int64_t r = 0; r < rows; ++r) ids[r] = ref::argmax(logits + r * columns, columns);
   }
@@ -127,7 +108,7 @@ void RefDevice::linear(const DeviceLinearArgs& args) {
     std::vector<float>& result = results[static_cast<size_t>(p)];
     result.resize(static_cast<size_t>(args.rows * w.outputs));
     for (int64_t output = 0; output < w.outputs; ++output) {
-      decode_packed_row(w, output, row.data());
+      ref::decode_packed_row(w, output, row.data());
       for (int64_t r = 0; r < args.rows; ++r) {
         double sum = args.bias != nullptr ? double{args.bias[output]} : 0;
         for (int64_t i = 0; i < w.inputs; ++i)

@@ -1,0 +1,105 @@
+// Weights of each format as an operand of the tensor cores (grouped.cuh).
+//
+// Inside a run of 32 inputs their order is free as long as both operands agree. So a thread takes
+// the codes that lie together in memory, and of the rows what belongs to these: a run is two
+// products of 16 inputs. Codes become whole bf16 numbers, exactly; a run's sum is multiplied by the
+// block's scale in float.
+//
+// A format is a struct with
+//   kRunBytes, kScaleBytes     of 32 weights of an output
+//   kFirst, kSecond, kStep     inputs of thread t in the run's two products: kFirst + kStep · t …,
+//                              kSecond + kStep · t …, four each
+//   codes(run, thread) → Codes          one output's part of both products
+//   scale(at) → float                   where kScaleBytes is 2: of the run's sum
+//   weighted(codes, at) → Codes         where it is 4: scale and minimum
+#pragma once
+
+#include "kernels/cuda/launch.cuh"
+
+namespace sluice::kernels::cuda {
+
+inline constexpr int kRun = 32;
+
+// [product][inputs 0–1, inputs 2–3 of the thread's four], bf16 pairs.
+struct Codes {
+  uint32_t pairs[2][2];
+};
+
+__device__ __forceinline__ uint32_t difference(uint32_t a, uint32_t b) {
+  const __nv_bfloat162 d = __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&a),
+                                   *reinterpret_cast<const __nv_bfloat162*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&d);
+}
+
+// bf16 of 128 + n is 0x4300 + n below 256 / 2: its last bit is worth one.
+inline constexpr uint32_t k128 = 0x43004300u;
+
+// Byte j of a run: input j in the low nibble, input j + 16 in the high one.
+template <uint32_t kZero>
+struct Nibbles {
+  static constexpr int kRunBytes = 16;
+  static constexpr int kFirst = 0, kSecond = 16, kStep = 4;
+  static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
+    // Bytes 0, 2, 1, 3: pairs of neighbours are 16 bits apart.
+    const uint32_t word =
+        __byte_perm(*reinterpret_cast<const uint32_t*>(run + 4 * thread), 0, 0x3120);
+    const auto pair = [&](int shift) {
+      return difference((word >> shift & 0x000f000fu) | k128, kZero);
+    };
+    return {{{pair(0), pair(8)}, {pair(4), pair(12)}}};
+  }
+};
+
+struct Q4_0Weights : Nibbles<0x43084308u> {  // code − 8
+  static constexpr int kScaleBytes = 2;
+  static __device__ __forceinline__ float scale(const std::byte* at) {
+    return __half2float(*reinterpret_cast<const __half*>(at));
+  }
+};
+
+// The minimum is added to the weight, which is rounded to bf16 then.
+struct Q4_1Weights : Nibbles<k128> {
+  static constexpr int kScaleBytes = 4;
+  static __device__ __forceinline__ Codes weighted(Codes codes, const std::byte* at) {
+    const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(at));
+    const __nv_bfloat162 scale = __float2bfloat162_rn(pair.x), zero = __float2bfloat162_rn(pair.y);
+    for (uint32_t(&of_product)[2] : codes.pairs)
+      for (uint32_t& two : of_product) {
+        const __nv_bfloat162 value =
+            __hfma2(*reinterpret_cast<const __nv_bfloat162*>(&two), scale, zero);
+        two = *reinterpret_cast<const uint32_t*>(&value);
+      }
+    return codes;
+  }
+};
+
+struct Q8_0Weights {
+  static constexpr int kRunBytes = 32;
+  static constexpr int kScaleBytes = 2;
+  static constexpr int kFirst = 0, kSecond = 4, kStep = 8;
+  static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
+    const uint2 words = *reinterpret_cast<const uint2*>(run + 8 * thread);
+    // The low seven bits, less 128 where the sign is set: 128 + low − (128 or 256).
+    const auto pair = [](uint32_t word, int shift) {
+      const uint32_t two = word >> shift;
+      return difference((two & 0x007f007fu) | k128, (two & 0x00800080u) | k128);
+    };
+    const uint32_t a = __byte_perm(words.x, 0, 0x3120), b = __byte_perm(words.y, 0, 0x3120);
+    return {{{pair(a, 0), pair(a, 8)}, {pair(b, 0), pair(b, 8)}}};
+  }
+  static __device__ __forceinline__ float scale(const std::byte* at) {
+    return __half2float(*reinterpret_cast<const __half*>(at));
+  }
+};
+
+struct Bf16Run {
+  static constexpr int kRunBytes = 64;
+  static constexpr int kScaleBytes = 0;
+  static constexpr int kFirst = 0, kSecond = 4, kStep = 8;
+  static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
+    const uint4 v = *reinterpret_cast<const uint4*>(run + 16 * thread);
+    return {{{v.x, v.y}, {v.z, v.w}}};
+  }
+};
+
+}  // namespace sluice::kernels::cuda

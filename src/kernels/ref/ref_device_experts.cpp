@@ -1,0 +1,116 @@
+// The ops of device_expert_args.h as plain loops.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/device_weights.h"
+#include "kernels/half.h"
+#include "kernels/ref/ref.h"
+#include "kernels/ref/ref_device_ops.h"
+
+namespace sluice::kernels::ref {
+namespace {
+
+float rounded(float value) {
+  return float_of_bf16(bf16_of_float(value));
+}
+
+// y = matrix · x
+std::vector<float> product(const PackedWeights& matrix, const std::vector<float>& x) {
+  std::vector<float> y, row(static_cast<size_t>(matrix.inputs));
+  for (int64_t output = 0; output < matrix.outputs; ++output) {
+    decode_packed_row(matrix, output, row.data());
+    double sum = 0;
+    for (size_t i = 0; i < row.size(); ++i) sum += double{row[i]} * double{x[i]};
+    y.push_back(static_cast<float>(sum));
+  }
+  return y;
+}
+
+std::vector<float> expert(const DeviceExpertArgs& args, int32_t id, const std::vector<float>& x) {
+  std::vector<float> gate = product(args.gate.matrix(id), x);
+  const std::vector<float> up = product(args.up.matrix(id), x);
+  silu_mul({.gate = gate.data(),
+            .up = up.data(),
+            .rows = 1,
+            .columns = std::ssize(gate),
+            .out = gate.data()},
+           0, 1);
+  std::transform(gate.begin(), gate.end(), gate.begin(), rounded);
+  std::vector<float> out = product(args.down.matrix(id), gate);
+  std::transform(out.begin(), out.end(), out.begin(), rounded);
+  return out;
+}
+
+}  // namespace
+
+void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
+  constexpr int64_t kBlock = 32;
+  if (core::info(w.type).block_values == 1) {
+    decode(w.type, w.data + row * core::bytes_of(w.type, w.inputs), w.inputs, out);
+    return;
+  }
+  const int64_t blocks = w.inputs / kBlock;
+  const std::byte* scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
+  const auto block_bytes = static_cast<size_t>(core::info(w.type).block_bytes);
+  const size_t scale_bytes = w.type == core::DType::kQ4_1 ? 4 : 2;
+  const size_t code_bytes = block_bytes - scale_bytes;
+  std::vector<std::byte> block(block_bytes);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const auto index = static_cast<size_t>(row * blocks + b);
+    std::memcpy(block.data(), scales + index * scale_bytes, scale_bytes);
+    std::memcpy(block.data() + scale_bytes, w.data + index * code_bytes, code_bytes);
+    decode(w.type, block.data(), kBlock, out + b * kBlock);
+  }
+}
+
+void device_route(const DeviceRouteArgs& args) {
+  std::vector<float> normed(static_cast<size_t>(args.inputs)),
+      logits(static_cast<size_t>(args.experts));
+  for (int64_t r = 0; r < args.rows; ++r) {
+    rms_norm({.x = args.hidden + r * args.inputs,
+              .weight = args.norm,
+              .epsilon = args.epsilon,
+              .rows = 1,
+              .columns = args.inputs,
+              .out = normed.data()},
+             0, 1);
+    std::transform(normed.begin(), normed.end(), args.normed + r * args.inputs, bf16_of_float);
+    int32_t* ids = args.ids + r * args.used;
+    if (args.tables != nullptr && args.tables[r] < 0) {
+      std::fill_n(ids, args.used, -1);
+      continue;
+    }
+    for (int32_t e = 0; e < args.experts; ++e) {
+      double sum = 0;
+      for (int64_t i = 0; i < args.inputs; ++i)
+        sum += double{normed[static_cast<size_t>(i)]} * double{args.router[e * args.inputs + i]};
+      logits[static_cast<size_t>(e)] = static_cast<float>(sum);
+    }
+    route({.rule = args.rule,
+           .logits = logits.data(),
+           .bias = args.bias,
+           .rows = 1,
+           .experts = args.experts,
+           .used = args.used,
+           .ids = ids,
+           .weights = args.weights + r * args.used},
+          0, 1);
+  }
+}
+
+void device_experts(const DeviceExpertArgs& args) {
+  const int64_t inputs = args.gate.first.inputs;
+  std::vector<float> x(static_cast<size_t>(inputs));
+  for (int64_t r = 0; r < args.rows; ++r) {
+    std::transform(args.x + r * inputs, args.x + (r + 1) * inputs, x.begin(), float_of_bf16);
+    for (int64_t choice = r * args.used; choice < (r + 1) * args.used; ++choice) {
+      if (args.ids[choice] < 0) break;
+      const std::vector<float> out = expert(args, args.ids[choice], x);
+      for (int64_t i = 0; i < inputs; ++i)
+        args.hidden[r * inputs + i] += args.weights[choice] * out[static_cast<size_t>(i)];
+    }
+  }
+}
+
+}  // namespace sluice::kernels::ref

@@ -1,0 +1,15 @@
+// Parts of the reference device that are files of their own.
+#pragma once
+
+#include "kernels/device_latent_args.h"
+
+namespace sluice::kernels::ref {
+
+// A row of a matrix as pack_for_device() left it, or of an F32 one, decoded.
+void decode_packed_row(const PackedWeights& w, int64_t row, float* out);
+
+void device_latent_attention(const DeviceLatentArgs& args);
+void device_route(const DeviceRouteArgs& args);
+void device_experts(const DeviceExpertArgs& args);
+
+}  // namespace sluice::kernels::ref

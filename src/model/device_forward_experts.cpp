@@ -1,0 +1,91 @@
+// The feed-forward part as a choice of experts, on a device; the shared experts are products of all
+// rows.
+#include <algorithm>
+
+#include "model/device_forward.h"
+
+namespace sluice::model {
+
+using kernels::DeviceResult;
+
+int64_t DeviceForward::place_experts(Placer placer) {
+  const int64_t choices =
+      (spec_.layers - spec_.experts.leading_dense) * rows_max_ * spec_.experts.used;
+  placer.place(&normed_, rows_max_ * spec_.hidden);
+  placer.place(&expert_ids_, choices);
+  placer.place(&expert_weights_, choices);
+  return placer.bytes();
+}
+
+void DeviceForward::limit_experts(kernels::DeviceLimits* limits) const {
+  if (spec_.experts.count == 0) return;
+  limits->experts = spec_.experts.count;
+  limits->experts_used = spec_.experts.used;
+  limits->expert_inputs = spec_.hidden;
+  limits->expert_ffn = spec_.experts.ffn;
+}
+
+void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, const Shape& shape,
+                                 int64_t rows) {
+  const ExpertSpec& spec = spec_.experts;
+  const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
+  device_.route({.hidden = going_on_,
+                 .norm = layer.ffn_norm,
+                 .epsilon = spec_.norm_epsilon,
+                 .rows = rows,
+                 // A recorded step is padded with rows of nobody, and all of its rows go on.
+                 .tables = shape.is_recorded ? on_device_.tables : nullptr,
+                 .router = reinterpret_cast<const float*>(layer.router.data),
+                 .bias = layer.router_bias,
+                 .inputs = spec_.hidden,
+                 .experts = spec.count,
+                 .used = spec.used,
+                 .rule = spec.rule,
+                 .normed = normed_,
+                 .ids = expert_ids_ + at,
+                 .weights = expert_weights_ + at});
+  if (spec.shared_ffn > 0) {
+    device_.linear({.x = normed_,
+                    .rows = rows,
+                    .products = {{{layer.shared_gate, nullptr}, {layer.shared_up, nullptr}}},
+                    .product_count = 2,
+                    .result = DeviceResult::kSiluMul,
+                    .activated = activated_});
+    device_.linear({.x = activated_,
+                    .rows = rows,
+                    .products = {{{layer.shared_down, going_on_}}},
+                    .result = DeviceResult::kAdd});
+  }
+  device_.experts({.x = normed_,
+                   .rows = rows,
+                   .used = spec.used,
+                   .ids = expert_ids_ + at,
+                   .weights = expert_weights_ + at,
+                   .gate = stack_of(layer.expert_gate),
+                   .up = stack_of(layer.expert_up),
+                   .down = stack_of(layer.expert_down),
+                   .hidden = going_on_});
+}
+
+// What the layers' routers left, for who looks at it.
+void DeviceForward::report_routing(const StepBatch& batch, const Shape& shape) {
+  const ExpertSpec& spec = spec_.experts;
+  if (batch.routing_observer == nullptr || spec.count == 0) return;
+  const int64_t of_layer = shape.rows * spec.used;
+  const int64_t all = (spec_.layers - spec.leading_dense) * of_layer;
+  std::vector<int32_t> ids(static_cast<size_t>(all));
+  std::vector<float> weights(static_cast<size_t>(all));
+  download(ids.data(), expert_ids_, all);
+  download(weights.data(), expert_weights_, all);
+  for (int32_t layer = spec.leading_dense; layer < spec_.layers; ++layer) {
+    const bool is_last = layer + 1 == spec_.layers;
+    const size_t rows = is_last ? batch.logit_rows.size() : batch.token_ids.size();
+    if (rows == 0) return;
+    const auto at = static_cast<size_t>((layer - spec.leading_dense) * of_layer);
+    const size_t choices = rows * static_cast<size_t>(spec.used);
+    (*batch.routing_observer)(layer, std::span(ids).subspan(at, choices),
+                              std::span(weights).subspan(at, choices));
+  }
+}
+
+}  // namespace sluice::model

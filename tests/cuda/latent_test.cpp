@@ -1,0 +1,163 @@
+// Latent attention on the card against the reference device.
+#include <cmath>
+
+#include "kernels/half.h"
+#include "kernels/kv_layout.h"
+#include "tests/cuda/stacks.h"
+#include "tests/kernels/support.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+struct LatentShape {
+  DType type = DType::kQ8_0;
+  int32_t heads = 0;
+  int32_t rank = 0;
+  int32_t turned = 0;
+  int32_t nope = 0;
+  int32_t values = 0;
+  RopeLayout layout = RopeLayout::kHalfSplit;
+};
+
+class CudaLatent : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    NEEDS_CARD();
+    ASSERT_TRUE(cuda()
+                    .reserve({.rows_max = 400,
+                              .inputs_max = 8,
+                              .outputs_max = 8,
+                              .heads = 70,
+                              .head_dim = 64,
+                              .singles_max = 1,
+                              .latent_rank = 512,
+                              .latent_row = 576,
+                              .nope_dims = 128})
+                    .ok());
+  }
+  Device& cuda() { return *card().device; }
+  Device& reference() { return *reference_; }
+
+ private:
+  std::unique_ptr<Device> reference_ = make_reference_device();
+};
+
+struct Sequence {
+  int32_t before = 0;  // positions stored by an earlier step
+  int32_t rows = 0;    // of this step
+};
+
+struct Rows {
+  std::vector<int32_t> positions, tables, pages;
+};
+Rows rows_of(const std::vector<Sequence>& sequences, bool earlier) {
+  Rows rows;
+  int32_t page = 0;
+  for (const Sequence& s : sequences) {
+    const int32_t pages = (s.before + s.rows + kPageTokens - 1) / kPageTokens;
+    const auto table = static_cast<int32_t>(rows.pages.size());
+    // Pages of a sequence lie backwards: nothing may rely on their order.
+    for (int32_t p = 0; p < pages; ++p) rows.pages.push_back(page + pages - 1 - p);
+    page += pages;
+    const int32_t first = earlier ? 0 : s.before, count = earlier ? s.before : s.rows;
+    for (int32_t i = 0; i < count; ++i) {
+      rows.positions.push_back(first + i);
+      rows.tables.push_back(table);
+    }
+  }
+  if (!earlier) {  // of nobody: the result is not looked at
+    rows.positions.push_back(0);
+    rows.tables.push_back(-1);
+  }
+  return rows;
+}
+
+// What the last step gives, without the row of nobody.
+std::vector<float> run_latent(Device& device, const LatentShape& shape,
+                              const std::vector<Sequence>& sequences, uint64_t seed) {
+  core::Rng rng(seed);
+  KvLayer kv{.format = KvFormat::kF16,
+             .kv_heads = 1,
+             .head_dim = shape.rank + shape.turned,
+             .latent_rank = shape.rank};
+  const int64_t pages = std::ssize(rows_of(sequences, false).pages);
+  const OnDevice<uint16_t> arena(
+      device, std::vector<uint16_t>(static_cast<size_t>(pages * kv_page_bytes(kv) / 2), 0x7e00));
+  kv.base = reinterpret_cast<std::byte*>(arena.data());
+  std::vector<float> turns;
+  for (int32_t i = 0; i < shape.turned / 2; ++i)
+    turns.push_back(
+        std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(shape.turned)));
+  const StackShape keys{shape.type, shape.rank, shape.nope, shape.heads},
+      values{shape.type, shape.values, shape.rank, shape.heads};
+  const OnDevice<float> frequencies(device, turns), norm(device, normals(rng, shape.rank));
+  const OnDevice<std::byte> k_b(device, stack_bytes(rng, keys)),
+      v_b(device, stack_bytes(rng, values));
+  std::vector<float> result;
+  for (const bool earlier : {true, false}) {
+    const Rows numbers = rows_of(sequences, earlier);
+    const auto rows = std::ssize(numbers.positions);
+    if (rows == 0) continue;
+    const OnDevice<float> q(device, normals(rng, rows * shape.heads * (shape.nope + shape.turned))),
+        kv_low(device, normals(rng, rows * kv.head_dim, 2));
+    const OnDevice<int32_t> positions(device, numbers.positions), tables(device, numbers.tables),
+        page_ids(device, numbers.pages);
+    const OnDevice<uint16_t> out(
+        device,
+        std::vector<uint16_t>(static_cast<size_t>(rows * shape.heads * shape.values), 0x7fc0));
+    device.latent_attention({.rows = {rows, positions.data(), tables.data(), page_ids.data()},
+                             .kv = kv,
+                             .heads = shape.heads,
+                             .scale = 0.05f,
+                             .q = q.data(),
+                             .kv_low = kv_low.data(),
+                             .norm = norm.data(),
+                             .epsilon = 1e-6f,
+                             .rope = {frequencies.data(), 1.25f, shape.turned, shape.layout},
+                             .k_b = stack_at(keys, k_b.data()),
+                             .v_b = stack_at(values, v_b.data()),
+                             .out = out.data()});
+    device.wait();
+    result = floats_of(out.values(), float_of_bf16);
+    result.resize(static_cast<size_t>((rows - 1) * shape.heads * shape.values));
+  }
+  return result;
+}
+
+// Queries are f16 and weights of the softmax too, values in the latent space bf16.
+TEST_F(CudaLatent, AgreesWithReference) {
+  const LatentShape deepseek{.heads = 70, .rank = 512, .turned = 64, .nope = 128, .values = 128};
+  const LatentShape tiny{.type = DType::kBF16,
+                         .heads = 4,
+                         .rank = 32,
+                         .turned = 8,
+                         .nope = 32,
+                         .values = 32,
+                         .layout = RopeLayout::kAdjacentPairs};
+  const LatentShape odd{
+      .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
+  const std::vector<std::vector<Sequence>> batches = {
+      {{700, 1}}, {{0, 1}, {63, 1}, {64, 1}, {300, 5}}, {{0, 30}, {10, 3}}};
+  uint64_t seed = 90;
+  for (const LatentShape& shape : {deepseek, tiny, odd})
+    for (const auto& sequences : batches) {
+      if (shape.rank == 512 && sequences[0].before == 700) continue;  // the reference takes long
+      ++seed;
+      EXPECT_LT(relative_error(run_latent(cuda(), shape, sequences, seed),
+                               run_latent(reference(), shape, sequences, seed)),
+                0.006)
+          << shape.heads << " heads, rank " << shape.rank << ", seed " << seed;
+    }
+}
+
+TEST_F(CudaLatent, ManyRowsGiveTheSameAgain) {
+  const LatentShape shape{.heads = 8, .rank = 512, .turned = 64, .nope = 128, .values = 128};
+  const auto many = run_latent(cuda(), shape, {{0, 300}}, 4);
+  EXPECT_EQ(run_latent(cuda(), shape, {{0, 300}}, 4), many);
+  EXPECT_LT(relative_error(many, run_latent(reference(), shape, {{0, 300}}, 4)), 0.006);
+}
+
+}  // namespace
+}  // namespace sluice::kernels
