@@ -227,12 +227,12 @@ class Translator {
     const auto factor = scaling->number("factor");
     if (!factor) return scaling->missing("factor");
     set_number("rope.scaling.factor", *factor);
-    for (const auto& [stored, key] :
-         {std::pair("original_max_position_embeddings", "original_context_length"),
-          {"low_freq_factor", "low_freq_factor"},
-          {"high_freq_factor", "high_freq_factor"},
-          {"beta_fast", "yarn_beta_fast"},
-          {"beta_slow", "yarn_beta_slow"}})
+    if (const auto original = scaling->integer("original_max_position_embeddings"))
+      set("rope.scaling.original_context_length", *original);
+    for (const auto& [stored, key] : {std::pair("low_freq_factor", "low_freq_factor"),
+                                      {"high_freq_factor", "high_freq_factor"},
+                                      {"beta_fast", "yarn_beta_fast"},
+                                      {"beta_slow", "yarn_beta_slow"}})
       if (const auto value = scaling->number(stored))
         set_number(fmt::format("rope.scaling.{}", key), *value);
     if (*type == "yarn") yarn_magnitude(*scaling, *factor);

@@ -49,6 +49,8 @@ TEST(HuggingFaceFolder, GivesTheKeysOfGguf) {
   EXPECT_EQ(metadata.integer("deepseek2.expert_gating_func").value(), 2);
   EXPECT_EQ(metadata.text("deepseek2.rope.layout").value(), "adjacent_pairs");
   EXPECT_EQ(metadata.number("deepseek2.rope.scaling.attn_factor").value(), 1);
+  // llama.cpp refuses a float here.
+  EXPECT_EQ(metadata.integer("deepseek2.rope.scaling.original_context_length").value(), 16);
   EXPECT_EQ((*opened)->manifest().name, "hf-deepseek");
   EXPECT_EQ((*opened)->manifest().context_length, 128);
   EXPECT_EQ((*opened)->manifest().files.size(), 2u);
