@@ -153,9 +153,9 @@ class Queue(unittest.TestCase):
 
 class Drain(unittest.TestCase):
     def test_running_ones_finish_new_ones_are_refused(self):
-        with RunningServer(*SMALL) as server:
+        with RunningServer(*SMALL, "--drain-timeout", str(DEADLINE_S)) as server:
             client = client_of(server)
-            stream = stream_of(client, 300)
+            stream = stream_of(client, 100)
             events = iter(stream)
             next(events)
             server.process.send_signal(signal.SIGTERM)
