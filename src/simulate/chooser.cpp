@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "contract/money.h"
 #include "core/rng.h"
@@ -186,6 +188,7 @@ class Valve final : public Chooser {
     request.facts.deadline_ns =
         asked.arrived_ns + static_cast<int64_t>(world_.scenario->wait_max_s * 1e9);
     request.tried = tried_[index];
+    hear_tokens();
     gateway::RouteAnswer answer = table_->route(
         request, {.now_ns = world_.clock.now_ns(),
                   .unix_s = world_.clock.unix_ns() / 1'000'000'000,
@@ -208,7 +211,7 @@ class Valve final : public Chooser {
   void ended(int64_t index) override {
     const Request& asked = world_.requests[static_cast<size_t>(index)];
     gateway::Flight& flight = flights_[index];
-    flight.token(world_.clock.now_ns());
+    flight.tokens(asked.output_tokens, world_.clock.now_ns());
     flight.end(asked.output_tokens, gateway::UpstreamOutcome::kComplete, world_.clock.now_ns());
     outputs_.learn(0, asked.output_tokens);
     flights_.erase(index);
@@ -228,8 +231,22 @@ class Valve final : public Chooser {
   }
 
  private:
+  // A gateway counts tokens as they pass; here when they matter.
+  void hear_tokens() {
+    const int64_t now_ns = world_.clock.now_ns();
+    for (size_t i = 0; i < world_.engines.size(); ++i) {
+      produced_.clear();
+      world_.engines[i].produced(&produced_);
+      for (const auto& [index, tokens] : produced_) {
+        const int64_t first_token_ns = world_.requests[static_cast<size_t>(index)].first_token_ns;
+        if (first_token_ns > 0 && first_token_ns <= now_ns) flights_[index].tokens(tokens, now_ns);
+      }
+    }
+  }
+
   const World& world_;
   std::shared_ptr<const gateway::RoutingTable> table_;
+  std::vector<std::pair<int64_t, int64_t>> produced_;
   gateway::OutputEstimates outputs_;
   std::map<int64_t, gateway::Flight> flights_;
   std::map<int64_t, std::vector<std::string>> tried_;

@@ -12,6 +12,13 @@ int64_t ModelledEngine::sequences() const {
   return static_cast<int64_t>(running_.size() + waiting_.size());
 }
 
+void ModelledEngine::produced(std::vector<std::pair<int64_t, int64_t>>* tokens) const {
+  for (const Sequence& sequence : running_)
+    if (sequence.decoding)
+      tokens->emplace_back(sequence.work.request,
+                           sequence.produced + decode_step_ - sequence.joined);
+}
+
 bool ModelledEngine::submit(const Work& work, int64_t now_ns) {
   ASSERT(work.prompt_tokens > 0 && work.output_tokens > 0, "prompt {} and output {}",
          work.prompt_tokens, work.output_tokens);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <utility>
 #include <vector>
 
 namespace sluice::simulate {
@@ -52,6 +53,8 @@ class ModelledEngine {
   void slow_down(double factor) { slowdown_ = factor; }  // from the next step on
   int64_t sequences() const;                             // running and waiting
   int64_t preemptions() const { return preemptions_; }
+  // Appends (request, tokens so far) of those that have begun to decode.
+  void produced(std::vector<std::pair<int64_t, int64_t>>* tokens) const;
 
  private:
   struct Sequence {

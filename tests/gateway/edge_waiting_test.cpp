@@ -219,6 +219,23 @@ TEST_F(EdgeWaiting, NoDeadlineIsLaterThanTheLongestWait) {
   EXPECT_EQ(edge_->records().events(2).size(), 2U);
 }
 
+// Eight tokens at ten a second are ahead of it.
+TEST_F(EdgeWaiting, ARefusalSaysWhenAPlaceIsFree) {
+  contract::Snapshot snapshot = narrow_snapshot({upstream_.port()});
+  snapshot.replicas[0].speed.decode_tokens_per_s = 10.0;
+  snapshot.replicas[0].speed.decode_tokens_per_s_max = 10.0;
+  make_edge(std::move(snapshot));
+  send(body_of("first"));
+  EXPECT_EQ(upstream_.next(), "first");
+  const std::string refused =
+      send(body_of("hurried", R"(,"sluice":{"deadline_ms":1})")).read_until("\r\n\r\n");
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: 1\r\n"));
+  EXPECT_THAT(refused, HasSubstr("retry-after-ms: 800\r\n"));
+  upstream_.answer(0);
+  edge_->records().events(2);
+}
+
 TEST_F(EdgeWaiting, WaitingEndsAtTheDeadlineAndWithTheClient) {
   make_edge(narrow_snapshot({upstream_.port()}), {.waiting_max = 2});
   send(body_of("first"));

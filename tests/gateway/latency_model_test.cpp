@@ -121,6 +121,22 @@ TEST(predict, waits_for_a_place_and_for_a_replica_that_starts) {
   EXPECT_EQ(place_wait_ns(view), 3'000'000'000);
 }
 
+// Twenty streams with 1 to 20 tokens left, in any order: the k-th end is k tokens away.
+TEST(predict, a_place_is_free_when_a_stream_ends) {
+  ReplicaView view = view_of(speed_of(50.0, 500.0, 20), 20);
+  const double step_ns = view.tpot_full_ns;
+  view.output_tokens_left = 20 * 21 / 2;
+  EXPECT_NEAR(static_cast<double>(place_wait_ns(view)), step_ns, 1.0);
+  view.streams = 1;
+  view.streams_max = 1;
+  view.output_tokens_left = 30;
+  EXPECT_NEAR(static_cast<double>(place_wait_ns(view)), 30.0 * step_ns, 1.0);
+  view.streams_max = 20;
+  EXPECT_EQ(place_wait_ns(view), 0);
+  view.kv_share = 0.8;
+  EXPECT_NEAR(static_cast<double>(place_wait_ns(view)), 30.0 * step_ns, 1.0) << "its KV is full";
+}
+
 TEST(expected_miss, is_one_where_the_chance_is_the_goal) {
   const ReplicaView view = view_of(speed_of(50.0, 500.0, 64), 0);  // spread 0.1
   Latency predicted{1e9, 50e6, 3e9};

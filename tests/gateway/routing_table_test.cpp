@@ -73,12 +73,34 @@ TEST(routing_table, counts_what_it_sends_until_its_end) {
   EXPECT_EQ(tracker.view(0).queued_prompt_tokens, 100);
   answer.flight.first_token(kSecond / 10);
   EXPECT_EQ(tracker.view(0).queued_prompt_tokens, 0);
-  answer.flight.token(2 * kSecond);
+  answer.flight.tokens(100, 2 * kSecond);
   EXPECT_TRUE(answer.flight.end(100, UpstreamOutcome::kComplete, 2 * kSecond));
   EXPECT_EQ(tracker.streams(), 0);
   EXPECT_EQ(tracker.view(0).output_tokens_left, 0);
   { const RouteAnswer dropped = table->route(request_of(*table), {}); }
   EXPECT_EQ(tracker.streams(), 0) << "a flight that is let go has ended";
+}
+
+// A refusal's Retry-After: what runs has so many tokens left, and shorter the more have come.
+TEST(routing_table, knows_how_much_is_left_of_what_runs) {
+  contract::Snapshot snapshot = snapshot_of(1, 0);
+  snapshot.replicas[0].speed.streams_max = 1;
+  const auto table = table_of(std::move(snapshot));
+  RouteAnswer first = table->route(request_of(*table), {});
+  ASSERT_EQ(first.valve.kind, Kind::kSend);
+  const auto retry_after_ns = [&] {
+    const RouteAnswer answer = table->route(request_of(*table), {});
+    EXPECT_EQ(answer.valve.kind, Kind::kRefuse);
+    return answer.valve.retry_after_ns;
+  };
+  const int64_t all_ns = retry_after_ns();
+  first.flight.first_token(kSecond);
+  first.flight.tokens(75, 2 * kSecond);
+  EXPECT_NEAR(static_cast<double>(retry_after_ns()), 0.25 * static_cast<double>(all_ns), 1e6);
+  first.flight.tokens(120, 3 * kSecond);  // longer than expected: any time now
+  EXPECT_LT(retry_after_ns(), all_ns / 20);
+  first.flight.end(120, UpstreamOutcome::kComplete, 3 * kSecond);
+  EXPECT_EQ(table->replicas()[0].tracker->view(0).output_tokens_left, 0);
 }
 
 TEST(routing_table, says_whether_the_target_was_met) {
@@ -241,7 +263,7 @@ TEST(routing_table, learns_what_a_replica_really_does) {
     predicted = answer.valve.predicted;
     answer.flight.first_token(now_ns + kSecond);
     now_ns += 11 * kSecond;
-    answer.flight.token(now_ns);
+    answer.flight.tokens(101, now_ns);
     answer.flight.end(101, UpstreamOutcome::kComplete, now_ns);
   }
   EXPECT_NEAR(predicted.ttft_ns, 1e9, 0.1e9);
@@ -278,11 +300,13 @@ TEST(routing_table, learns_the_pace_of_answers_near_their_limit) {
   const auto table = table_of(snapshot_of(1, 0));
   ReplicaTracker& tracker = *table->replicas()[0].tracker;
   const auto answer = [&](int64_t tpot_ns, int64_t limit_ns) {
-    SentRequest sent = tracker.begin({100, 101, 101}, 0, {1e8, 1e7, 1e9}, 0);
-    sent.tpot_limit_ns = limit_ns;
+    SentRequest sent = tracker.begin({.tokens = {100, 101, 101},
+                                      .raw = {1e8, 1e7, 1e9},
+                                      .tpot = {limit_ns, contract::Statistic::kP99}},
+                                     0);
     tracker.first_token(&sent, kSecond);
-    sent.last_token_ns = kSecond + 100 * tpot_ns;
-    tracker.end(sent, 101, UpstreamOutcome::kComplete, sent.last_token_ns);
+    tracker.tokens(&sent, 101, kSecond + 100 * tpot_ns);
+    tracker.end(&sent, 101, UpstreamOutcome::kComplete, sent.last_token_ns);
   };
   const auto variance = [&] { return tracker.view(0).tpot.variance; };
   for (int i = 0; i < 100; ++i) answer(20'000'000, kSecond);
@@ -313,9 +337,10 @@ TEST(routing_table, sweep_ejects_the_ttft_outlier) {
   const auto table = table_of(snapshot_of(4, 0));
   for (int64_t i = 0; i < 4; ++i) {
     ReplicaTracker& tracker = *table->replicas()[static_cast<size_t>(i)].tracker;
-    SentRequest sent = tracker.begin({100, 10, 10}, 0, {1e9, 1e7, 1e9}, 0);
+    SentRequest sent =
+        tracker.begin({.tokens = {100, 10, 10}, .raw = {1e9, 1e7, 1e9}, .tpot = {}}, 0);
     tracker.first_token(&sent, i == 2 ? 4 * kSecond : kSecond);
-    tracker.end(sent, 1, UpstreamOutcome::kClientGone, 4 * kSecond);
+    tracker.end(&sent, 1, UpstreamOutcome::kClientGone, 4 * kSecond);
   }
   for (int64_t s = 5; s < 36; ++s) table->sweep(s * kSecond);
   for (int64_t i = 0; i < 4; ++i)

@@ -3,6 +3,7 @@
 
 #include <fstream>
 #include <sstream>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,14 +15,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// With random arrivals and lengths the oracle has two advantages that no gateway can have: it knows
-// each length, and it sees in the engine's own state whether one more would break those that run.
-// The first alone is worth 1.05 to 1.07 (docs/valve.md). Measured 1.20 in the surge, 1.36 over the
-// day, 1.20 with the degrading remote, 1.13 across the price change.
-constexpr double kSurgeCostMax = 1.25;
-constexpr double kDayCostMax = 1.4;
-constexpr double kDegradeCostMax = 1.25;
-constexpr double kPriceCostMax = 1.2;
+constexpr double kCostMax = 1.1;  // of the oracle's
 
 core::Result<std::string> no_file(const std::string& path) {
   return core::invalid("there is no {}", path);
@@ -80,7 +74,7 @@ TEST(burst, is_the_published_case_and_the_valve_keeps_the_target) {
     const Figures& oracle = burst.of(name, Arm::kOracle);
     EXPECT_GE(valve.met_share, 0.99) << name;
     EXPECT_GE(oracle.met_share, 0.99) << name;
-    EXPECT_LE(valve.cost, 1.1 * oracle.cost) << name;
+    EXPECT_LE(valve.cost, kCostMax * oracle.cost) << name;
     EXPECT_LT(valve.cost, burst.of(name, Arm::kAllRemote).cost) << name;
     EXPECT_LT(burst.of(name, Arm::kOverflow).met_share, 0.6) << "429 comes too late to keep it";
   }
@@ -94,7 +88,7 @@ TEST(surge, five_times_as_much_within_ten_seconds) {
   const Figures& valve = surge.of("surge", Arm::kValve);
   EXPECT_GE(valve.met_share, 0.99);
   EXPECT_EQ(valve.refused, 0);
-  EXPECT_LE(valve.cost, kSurgeCostMax * surge.of("surge", Arm::kOracle).cost);
+  EXPECT_LE(valve.cost, kCostMax * surge.of("surge", Arm::kOracle).cost);
   EXPECT_LT(surge.of("surge", Arm::kLocalOnly).met_share, 0.9);
   EXPECT_LT(surge.of("surge", Arm::kOverflow).met_share, 0.9);
 }
@@ -104,7 +98,7 @@ TEST(degrade, a_remote_that_becomes_slow_is_left_and_found_again) {
   const Figures& valve = degrade.of("degrade", Arm::kValve);
   EXPECT_GE(valve.met_share, 0.99);
   EXPECT_LT(degrade.of("degrade", Arm::kAllRemote).met_share, 0.8);
-  EXPECT_LE(valve.cost, kDegradeCostMax * degrade.of("degrade", Arm::kOracle).cost);
+  EXPECT_LE(valve.cost, kCostMax * degrade.of("degrade", Arm::kOracle).cost);
   // Twice as much while the cheap one is slow, the old price again after its return.
   EXPECT_NEAR(cost_per_remote(valve, 1200, 1800) / cost_per_remote(valve, 0, 840), 2.0, 0.3);
   EXPECT_NEAR(cost_per_remote(valve, 2400, 2700) / cost_per_remote(valve, 0, 840), 1.0, 0.15);
@@ -114,9 +108,35 @@ TEST(price, the_valve_follows_a_price_from_its_second_on) {
   const Shown price("price");
   const Figures& valve = price.of("price", Arm::kValve);
   EXPECT_GE(valve.met_share, 0.99);
-  EXPECT_LE(valve.cost, kPriceCostMax * price.of("price", Arm::kOracle).cost);
+  EXPECT_LE(valve.cost, kCostMax * price.of("price", Arm::kOracle).cost);
   EXPECT_NEAR(cost_per_remote(valve, 900, 1800) / cost_per_remote(valve, 0, 900), 1.5, 0.15)
       << "the other remote's price, not three times the old one";
+}
+
+// What nobody has tuned for: other arrivals and lengths, more of them, an engine that is slower or
+// faster than the gateway is told. bench/gateway/valve_spread.py shows more of it.
+TEST(unseen, seeds_and_engines_keep_the_target_at_the_oracles_cost) {
+  for (const char* name : {"surge", "price", "degrade"}) {
+    for (const auto& [seed, more_arrivals, slower] :
+         {std::tuple{1, 1.0, 1.0}, {2, 1.3, 1.0}, {3, 1.0, 1.3}, {4, 1.0, 0.85}}) {
+      Scenario scenario = shipped(name);
+      scenario.seed = static_cast<uint64_t>(seed);
+      scenario.arms = {Arm::kValve, Arm::kOracle};
+      for (Traffic& traffic : scenario.cases[0].traffic) traffic.rate_per_s *= more_arrivals;
+      for (size_t i = 0; i < scenario.engines.size(); ++i) {
+        if (scenario.snapshot.replicas[i].pool != "own") continue;
+        scenario.engines[i].step_ns *= slower;
+        scenario.engines[i].step_stream_ns *= slower;
+        scenario.engines[i].prompt_token_ns *= slower;
+      }
+      const auto figures = simulate(scenario);
+      ASSERT_TRUE(figures.ok());
+      SCOPED_TRACE(testing::Message() << name << " seed " << seed << " arrivals x " << more_arrivals
+                                      << " engine times x " << slower);
+      EXPECT_GE(figures.value()[0].met_share, 0.99);
+      EXPECT_LE(figures.value()[0].cost, kCostMax * figures.value()[1].cost);
+    }
+  }
 }
 
 TEST(day, ten_to_one) {
@@ -127,7 +147,7 @@ TEST(day, ten_to_one) {
   const Figures& valve = figures.value()[0];
   EXPECT_GT(valve.requests, 100'000);
   EXPECT_GE(valve.met_share, 0.99);
-  EXPECT_LE(valve.cost, kDayCostMax * figures.value()[1].cost);
+  EXPECT_LE(valve.cost, kCostMax * figures.value()[1].cost);
   EXPECT_EQ(valve.buckets.front().remote_share, 0.0) << "nothing overflows at night";
 }
 

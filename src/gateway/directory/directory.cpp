@@ -218,4 +218,15 @@ const PoolEntry* Directory::find_pool(std::string_view id) const {
   return find(pool_by_id_, id);
 }
 
+contract::NanoMoney amount_at_most(const contract::Price* price, int64_t prompt_tokens,
+                                   int64_t output_tokens) {
+  using contract::Unit;
+  if (price == nullptr) return {};
+  const auto rate = [&](Unit unit) { return price->rates[static_cast<size_t>(unit)]; };
+  return contract::amount_of(prompt_tokens,
+                             std::max(rate(Unit::kPromptToken), rate(Unit::kCachedPromptToken))) +
+         contract::amount_of(output_tokens,
+                             std::max(rate(Unit::kOutputToken), rate(Unit::kReasoningToken)));
+}
+
 }  // namespace sluice::gateway

@@ -149,4 +149,9 @@ class Directory {
   std::vector<uint32_t> price_begin_;
 };
 
+// What so many tokens may come to at most at a price (null: nothing), whatever of the prompt is
+// cached and of the output reasoning.
+contract::NanoMoney amount_at_most(const contract::Price* price, int64_t prompt_tokens,
+                                   int64_t output_tokens);
+
 }  // namespace sluice::gateway

@@ -7,6 +7,7 @@
 #include "contract/block_hash.h"
 #include "core/hex.h"
 #include "gateway/edge/answer.h"
+#include "gateway/edge/demand.h"
 #include "gateway/edge/gateway.h"
 #include "gateway/edge/outcome.h"
 #include "gateway/edge/replies.h"
@@ -15,11 +16,9 @@
 namespace sluice::gateway {
 namespace {
 
-using contract::NanoMoney;
 using contract::Unit;
 
 constexpr size_t kClientRequestIdBytesMax = 128;
-constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
 constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kAskAgainNs = 100'000'000;  // whether a replica has come
 
@@ -177,43 +176,6 @@ Forward read_body(Exchange& exchange) {
 
 // ---- limits -------------------------------------------------------------------------------------
 
-int64_t output_tokens_max(const Exchange& exchange) {
-  if (exchange.kind == contract::EventKind::kEmbedding) return 0;
-  const int64_t context_tokens = exchange.table->context_tokens(*exchange.model);
-  const int64_t wanted = exchange.model->model->max_tokens_default;
-  int64_t each =
-      exchange.asked.output_tokens_max.value_or(wanted > 0           ? wanted
-                                                : context_tokens > 0 ? context_tokens
-                                                                     : kOutputTokensUnknown);
-  if (context_tokens > 0) each = std::min(each, context_tokens);
-  return each * exchange.asked.choices * exchange.asked.prompts;
-}
-
-// What the dearest pool that the model has would take.
-NanoMoney money_max(const Exchange& exchange, const Demand& demand) {
-  const Directory& directory = exchange.table->directory();
-  NanoMoney most;
-  const auto add_model = [&](const ModelEntry& model) {
-    const PoolEntry* pool = nullptr;
-    for (const ReplicaEntry* replica : model.replicas) {
-      if (std::exchange(pool, replica->pool) == replica->pool) continue;
-      const contract::Price* price = directory.price(
-          model, *replica->pool, contract::PriceSide::kSale, exchange.arrived_unix_ns / kSecondNs);
-      if (price == nullptr) continue;
-      const auto rate = [&](Unit unit) { return price->rates[static_cast<size_t>(unit)]; };
-      const NanoMoney here =
-          amount_of(demand.input_tokens,
-                    std::max(rate(Unit::kPromptToken), rate(Unit::kCachedPromptToken))) +
-          amount_of(demand.output_tokens_max,
-                    std::max(rate(Unit::kOutputToken), rate(Unit::kReasoningToken)));
-      most = std::max(most, here);
-    }
-  };
-  add_model(*exchange.model);
-  for (const ModelEntry* fallback : exchange.model->fallbacks) add_model(*fallback);
-  return most;
-}
-
 Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
   LoopMetrics& metrics = exchange.gateway.options().metrics;
   metrics.limits_refused[static_cast<size_t>(refusal.dimension)].add();
@@ -230,25 +192,6 @@ Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
   ASSERT(false, "refusal {}", static_cast<int>(refusal.kind));
 }
 
-PromptSize prompt_size(const Exchange& exchange) {
-  return {.text_bytes = exchange.asked.text_bytes,
-          .messages = std::max(exchange.asked.messages, exchange.asked.prompts)};
-}
-
-TokenRange prompt_range(const Exchange& exchange) {
-  if (exchange.prompt_tokens) return {*exchange.prompt_tokens, *exchange.prompt_tokens};
-  return exchange.gateway.prompt_estimate(*exchange.model).range(prompt_size(exchange));
-}
-
-// What was refused with the most that its prompt may have would pass with the least.
-bool estimate_decides(const Exchange& exchange, const TokenRange& range) {
-  if (range.least == range.most || exchange.count_failed) return false;
-  Demand least = exchange.demand;
-  least.input_tokens = range.least;
-  least.money_max = money_max(exchange, least);
-  return would_pass(exchange.limit_sets, least);
-}
-
 Forward reserve_limits(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   exchange.limit_sets = gateway.limit_sets(*exchange.key, *exchange.model);
@@ -261,10 +204,9 @@ Forward reserve_limits(Exchange& exchange) {
   demand.output_tokens_max = output_tokens_max(exchange);
   demand.output_tokens_likely =
       gateway.options().estimates.outputs.likely(exchange.output_pair, demand.output_tokens_max);
-  demand.money_max = money_max(exchange, demand);
   exchange.prompt_tokens_guess = range.least > 0 ? (range.least + range.most) / 2
                                                  : tokens_of_bytes(exchange.asked.text_bytes) + 1;
-  auto reserved = reserve(exchange.limit_sets, demand);
+  auto reserved = reserve_what_is_left(exchange);
   if (!reserved.ok()) {
     using Counting = ModelPrompts::Counting;
     const Counting counting =
@@ -350,14 +292,15 @@ void prepare_route(Exchange& exchange) {
         name_space, contract::model_namespace(exchange.asked.wishes->session, 0));
   facts.tokens = {.prompt_tokens = exchange.prompt_tokens.value_or(exchange.prompt_tokens_guess),
                   .output_tokens = std::max<int64_t>(1, exchange.demand.output_tokens_likely),
-                  .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max)};
+                  .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max),
+                  .prompt_tokens_max = exchange.demand.input_tokens};
 }
 
 Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
   exchange.decision = contract::ValveDecision::kRefused;
   std::vector<net::OwnedHeader> headers;
   if (valve.refusal != Refusal::kForbidden && valve.refusal != Refusal::kBudget)
-    add_retry_after(std::max(valve.retry_after_ns, kSecondNs), &headers);
+    add_retry_after(valve.retry_after_ns > 0 ? valve.retry_after_ns : kSecondNs, &headers);
   switch (valve.refusal) {
     case Refusal::kForbidden:
       return refuse(exchange, api::permission_denied(
@@ -488,7 +431,7 @@ EventAction time_tokens(Exchange& exchange, EventView* event) {
   if (exchange.first_token_ns == 0) exchange.first_token_ns = now_ns;
   if (exchange.attempt().output_tokens == 0) exchange.flight.first_token(now_ns);
   exchange.attempt().output_tokens += event->output_tokens;
-  exchange.flight.token(now_ns);
+  exchange.flight.tokens(exchange.attempt().output_tokens, now_ns);
   exchange.last_token_ns = now_ns;
   return EventAction::kForward;
 }

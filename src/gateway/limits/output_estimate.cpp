@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "core/rng.h"
 
@@ -16,12 +17,17 @@ size_t OutputHistogram::bucket_of(int64_t output_tokens) {
   return 1 + octave * kParts + part;
 }
 
-// The largest number of tokens that falls into the bucket.
-int64_t OutputHistogram::upper_end(size_t bucket) {
+int64_t OutputHistogram::first_of(size_t bucket) {
   if (bucket == 0) return 0;
   const size_t octave = (bucket - 1) / kParts;
-  const auto next_part = static_cast<int64_t>((bucket - 1) % kParts) + 1 + kParts;
-  return ((next_part << octave) + kParts - 1) / kParts - 1;
+  const auto part = static_cast<int64_t>((bucket - 1) % kParts) + kParts;
+  return ((part << octave) + kParts - 1) / kParts;
+}
+
+std::array<int64_t, OutputHistogram::kBuckets> OutputHistogram::counts() const {
+  std::array<int64_t, kBuckets> counts;
+  for (size_t i = 0; i < counts.size(); ++i) counts[i] = counts_[i].load(std::memory_order_relaxed);
+  return counts;
 }
 
 void OutputHistogram::learn(int64_t output_tokens) {
@@ -41,18 +47,14 @@ void OutputHistogram::halve() {
 }
 
 std::optional<int64_t> OutputHistogram::p95() const {
-  std::array<int64_t, kBuckets> counts;
-  int64_t samples = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    counts[i] = counts_[i].load(std::memory_order_relaxed);
-    samples += counts[i];
-  }
+  const std::array<int64_t, kBuckets> counts = this->counts();
+  const int64_t samples = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   if (samples < kSamplesMin) return std::nullopt;
   const int64_t needed = (samples * 95 + 99) / 100;
   int64_t reached = 0;
   size_t bucket = 0;
   while ((reached += counts[bucket]) < needed) ++bucket;
-  return upper_end(bucket);
+  return first_of(bucket + 1) - 1;
 }
 
 void OutputHistogram::clear() {

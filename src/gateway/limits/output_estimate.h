@@ -23,12 +23,13 @@ class OutputHistogram {
   std::optional<int64_t> p95() const;
   void clear();
 
- private:
   static constexpr int kParts = 4;  // of an octave
   static constexpr int kBuckets = 1 + kOctaves * kParts;
-
   static size_t bucket_of(int64_t output_tokens);
-  static int64_t upper_end(size_t bucket);
+  static int64_t first_of(size_t bucket);  // the smallest number of tokens that falls into it
+  std::array<int64_t, kBuckets> counts() const;
+
+ private:
   void halve();
 
   std::array<std::atomic<uint16_t>, kBuckets> counts_ = {};

@@ -126,12 +126,14 @@ double TpotSurface::at_ns(double streams) const {
 // ---- predictions --------------------------------------------------------------------------------
 
 int64_t place_wait_ns(const ReplicaView& view) {
-  const int64_t behind = view.streams - view.streams_max + 1;
+  int64_t behind = view.streams - view.streams_max + 1;
+  if (view.streams > 0 && saturation(view) >= 1.0) behind = std::max<int64_t>(behind, 1);
   if (behind <= 0) return view.ready_in_ns;
-  // Streams are on average in their middle, so a place takes twice what they have left.
+  // What streams have left is anything between nothing and twice its mean, so that the ends of n of
+  // them are n + 1 equal times apart.
   const double left = static_cast<double>(std::max<int64_t>(view.output_tokens_left, 1)) /
                       static_cast<double>(view.streams);
-  const double place_ns = 2.0 * left * view.tpot_full_ns / static_cast<double>(view.streams_max);
+  const double place_ns = 2.0 * left * view.tpot_full_ns / static_cast<double>(view.streams + 1);
   return view.ready_in_ns + static_cast<int64_t>(static_cast<double>(behind) * place_ns);
 }
 
@@ -195,9 +197,10 @@ double expected_miss(const contract::Target& target, const Latency& predicted,
   const Part parts[] = {{target.ttft, predicted.ttft_ns, view.ttft.variance},
                         {target.tpot, predicted.tpot_ns, view.tpot.variance},
                         {target.total, predicted.total_ns, view.total.variance}};
-  double miss = 0.0;
+  double miss = view.misses_added.value_or(0.0);
   for (const Part& part : parts) {
     if (part.target.limit_ns <= 0) continue;
+    if (&part.target == &target.tpot && view.misses_added) continue;
     miss += (1.0 - chance_within(part.predicted_ns, part.variance, part.target.limit_ns)) /
             miss_share_allowed(part.target.statistic, part.variance);
   }

@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "contract/snapshot.h"
 
@@ -63,6 +64,7 @@ struct TokenEstimate {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 1;      // expected
   int64_t output_tokens_max = 1;  // at most; money is reserved for these
+  int64_t prompt_tokens_max = 0;  // the same
 };
 
 inline constexpr int64_t kNewsNever = int64_t{1} << 60;
@@ -84,6 +86,9 @@ struct ReplicaView {
   LogRatio::Value ttft;
   LogRatio::Value tpot;
   LogRatio::Value total;
+  // Of the promised paces of all that run there, with the request that is decided on: the misses
+  // that it adds, in units of what is allowed. Where it is known it replaces the TPOT's own chance.
+  std::optional<double> misses_added;
 };
 
 struct Latency {

@@ -1,7 +1,10 @@
 #include "gateway/routing/replica_tracker.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+
+#include "gateway/routing/forecast.h"
 
 namespace sluice::gateway {
 namespace {
@@ -30,6 +33,12 @@ bool near_limit(double predicted_ns, int64_t limit_ns) {
   return predicted_ns >= kNearLimit * static_cast<double>(limit_ns);
 }
 
+PacePromise promise_of(const contract::TargetPart& tpot) {
+  if (tpot.limit_ns <= 0) return {};
+  return {static_cast<float>(tpot.limit_ns),
+          static_cast<float>(1.0 / miss_share_allowed(tpot.statistic, 0.0F))};
+}
+
 void blend(std::atomic<double>* average, double seen, double weight) {
   const double before = average->load(kRelaxed);
   average->store(before > 0.0 ? before + weight * (seen - before) : seen, kRelaxed);
@@ -42,20 +51,22 @@ ReplicaTracker::ReplicaTracker(const contract::Replica& replica, int64_t pool_ro
       speed_(replica.speed),
       line_(replica.speed),
       surface_(replica.speed),
+      pace_(replica.speed),
       ttft_ratio_(kTtftSpread),
       tpot_ratio_(kTpotSpread),
       total_ratio_(kTotalSpread),
       round_trip_ns_(static_cast<double>(pool_round_trip_ns)),
       state_(contract::ReplicaState::kReady) {}
 
-SentRequest ReplicaTracker::begin(const TokenEstimate& tokens, int64_t cached_tokens,
-                                  const Latency& raw, int64_t now_ns) {
+SentRequest ReplicaTracker::begin(const Sending& sending, int64_t now_ns) {
   SentRequest sent;
-  sent.missing_tokens = std::max<int64_t>(tokens.prompt_tokens - cached_tokens, 1);
-  sent.output_tokens = tokens.output_tokens;
+  sent.missing_tokens = std::max<int64_t>(sending.tokens.prompt_tokens - sending.cached_tokens, 1);
+  sent.output_tokens = sending.tokens.output_tokens;
   sent.sent_ns = now_ns;
   sent.last_token_ns = now_ns;
-  sent.raw = raw;
+  sent.tpot_limit_ns = sending.tpot.limit_ns;
+  sent.raw = sending.raw;
+  sent.place = running_.enter(promise_of(sending.tpot));
   sent.streams_at_start = streams_.fetch_add(1, kRelaxed) + 1;
   if (sent.streams_at_start == 1 && trial(now_ns) == Trial::kSlowLongAgo)
     sent.learn = SentRequest::Learn::kAnew;
@@ -70,17 +81,31 @@ void ReplicaTracker::first_token(SentRequest* request, int64_t now_ns) {
   request->last_token_ns = now_ns;
   queued_prompt_tokens_.fetch_sub(request->missing_tokens, kRelaxed);
   const auto ttft_ns = static_cast<double>(now_ns - request->sent_ns);
+  running_.first_token(request->place, now_ns);
+  request->tokens_before = output_tokens_.load(kRelaxed);
+  request->prompt_tokens_before = prompt_tokens_.fetch_add(request->missing_tokens, kRelaxed);
   if (request->learn == SentRequest::Learn::kAnew) ttft_ratio_.forget();
   ttft_ratio_.add(ttft_ns, request->raw.ttft_ns);
   blend(&recent_ttft_ns_, ttft_ns, kRecentWeight);
 }
 
-void ReplicaTracker::end(const SentRequest& request, int64_t output_tokens, UpstreamOutcome outcome,
+void ReplicaTracker::tokens(SentRequest* request, int64_t count, int64_t now_ns) {
+  output_tokens_.fetch_add(count - request->tokens_seen, kRelaxed);
+  const int64_t left_before = request->tokens_left();
+  request->tokens_seen = count;
+  output_tokens_left_.fetch_sub(left_before - request->tokens_left(), kRelaxed);
+  running_.tokens(request->place, count);
+  request->last_token_ns = now_ns;
+}
+
+void ReplicaTracker::end(SentRequest* request, int64_t output_tokens, UpstreamOutcome outcome,
                          int64_t now_ns) {
-  if (request.first_token_ns == 0)
-    queued_prompt_tokens_.fetch_sub(request.missing_tokens, kRelaxed);
-  if (outcome == UpstreamOutcome::kComplete) learn(request, output_tokens, now_ns);
-  output_tokens_left_.fetch_sub(request.output_tokens, kRelaxed);
+  if (request->first_token_ns == 0)
+    queued_prompt_tokens_.fetch_sub(request->missing_tokens, kRelaxed);
+  output_tokens_.fetch_add(std::max<int64_t>(output_tokens - request->tokens_seen, 0), kRelaxed);
+  running_.leave(request->place);
+  if (outcome == UpstreamOutcome::kComplete) learn(*request, output_tokens, now_ns);
+  output_tokens_left_.fetch_sub(request->tokens_left(), kRelaxed);
   streams_.fetch_sub(1, kRelaxed);
   health_.on_outcome(outcome, now_ns);
 }
@@ -90,9 +115,12 @@ void ReplicaTracker::end(const SentRequest& request, int64_t output_tokens, Upst
 void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns) {
   if (request.learn == SentRequest::Learn::kAnew) {
     surface_.forget();
+    pace_.forget();
     tpot_ratio_.forget();
     total_ratio_.forget();
   }
+  if (output_tokens > 0) lengths_.learn(output_tokens);
+  learn_pace(request, output_tokens);
   const auto streams_at_start = static_cast<double>(request.streams_at_start);
   if (request.first_token_ns != 0 && output_tokens > 1) {
     const double tpot_ns = static_cast<double>(request.last_token_ns - request.first_token_ns) /
@@ -112,6 +140,32 @@ void ReplicaTracker::learn(const SentRequest& request, int64_t output_tokens, in
                   tpot_ns > kSlowRatio * line_.at_ns(streams_at_start),
               kRelaxed);
   learnt_ns_.store(now_ns, kRelaxed);
+}
+
+void ReplicaTracker::learn_pace(const SentRequest& request, int64_t output_tokens) {
+  if (request.first_token_ns == 0) return;
+  pace_.learn({.took_ns = request.last_token_ns - request.first_token_ns,
+               .tokens = output_tokens - 1,
+               .tokens_of_all = output_tokens_.load(kRelaxed) - request.tokens_before - 1,
+               .prompt_tokens_of_all = prompt_tokens_.load(kRelaxed) -
+                                       request.prompt_tokens_before - request.missing_tokens});
+}
+
+std::optional<double> ReplicaTracker::misses_added(const ReplicaView& view, int64_t missing_tokens,
+                                                   const contract::TargetPart& tpot,
+                                                   int64_t now_ns) const {
+  std::array<RunningStream, Forecast::kStreamsMax> streams;
+  const size_t seen = running_.look(now_ns, streams);
+  const LengthCurve lengths(lengths_);
+  if (seen == 0 || !lengths.known()) return std::nullopt;
+  return gateway::misses_added(
+      {.pace = pace_.pace(),
+       .lengths = &lengths,
+       .streams = std::span(streams).first(seen),
+       .streams_each = std::max(1.0, static_cast<double>(view.streams) / static_cast<double>(seen)),
+       .queued_prompt_tokens = static_cast<double>(view.queued_prompt_tokens),
+       .prompt_tokens = static_cast<double>(missing_tokens),
+       .promise = promise_of(tpot)});
 }
 
 ReplicaTracker::Trial ReplicaTracker::trial(int64_t now_ns) const {

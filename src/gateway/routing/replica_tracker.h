@@ -3,14 +3,18 @@
 // It hangs on the replica's id and outlives snapshots.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "contract/snapshot.h"
+#include "gateway/limits/output_estimate.h"
 #include "gateway/routing/health.h"
 #include "gateway/routing/latency_model.h"
+#include "gateway/routing/pace_model.h"
+#include "gateway/routing/running_streams.h"
 
 namespace sluice::gateway {
 
@@ -26,6 +30,14 @@ struct EngineLoad {
   int64_t ready_in_ns = 0;  // predicted; 0 when ready
 };
 
+// A request as it is sent to a replica.
+struct Sending {
+  TokenEstimate tokens = {};
+  int64_t cached_tokens = 0;       // of the prompt, expected to be in its prefix cache
+  Latency raw = {};                // predicted, without the learnt ratios
+  contract::TargetPart tpot = {};  // that it shall meet
+};
+
 // One request at one replica, for the tracker's books. Made when it is sent.
 struct SentRequest {
   int64_t missing_tokens = 0;  // of the prompt, expected to be computed
@@ -36,7 +48,13 @@ struct SentRequest {
   int64_t streams_at_start = 0;  // itself included
   int64_t tpot_limit_ns = 0;     // of its target; 0: none
   Latency raw;                   // predicted, without the learnt ratios
+  int32_t place = RunningStreams::kNowhere;
+  int64_t tokens_seen = 0;
+  int64_t tokens_before = 0;         // of all streams of the replica, until its first token
+  int64_t prompt_tokens_before = 0;  // the same
   enum class Learn : uint8_t { kFurther, kAnew } learn = Learn::kFurther;
+
+  int64_t tokens_left() const { return std::max<int64_t>(output_tokens - tokens_seen, 0); }
 };
 
 class ReplicaTracker {
@@ -48,12 +66,12 @@ class ReplicaTracker {
   const std::string& id() const { return id_; }
 
   // ---- of requests; any data loop
-  SentRequest begin(const TokenEstimate& tokens, int64_t cached_tokens, const Latency& raw,
-                    int64_t now_ns);
+  SentRequest begin(const Sending& sending, int64_t now_ns);
   void first_token(SentRequest* request, int64_t now_ns);
+  // So many tokens of its answer have come until now.
+  void tokens(SentRequest* request, int64_t count, int64_t now_ns);
   // Once for each begin(). `output_tokens` were received; speed is learnt only from kComplete.
-  void end(const SentRequest& request, int64_t output_tokens, UpstreamOutcome outcome,
-           int64_t now_ns);
+  void end(SentRequest* request, int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns);
 
   // ---- of the replica itself; the loop that watches it
   void on_load(const EngineLoad& load, int64_t now_ns);
@@ -62,6 +80,10 @@ class ReplicaTracker {
 
   // ---- for decisions
   ReplicaView view(int64_t now_ns) const;
+  // What a request would add to the expected misses of all promised paces there (forecast.h).
+  // `view`: of this moment. nullopt: too little is known, or nothing runs there.
+  std::optional<double> misses_added(const ReplicaView& view, int64_t missing_tokens,
+                                     const contract::TargetPart& tpot, int64_t now_ns) const;
   contract::ReplicaState state() const { return state_.load(std::memory_order_relaxed); }
   Health& health() { return health_; }
   const Health& health() const { return health_; }
@@ -77,11 +99,15 @@ class ReplicaTracker {
   enum class Trial : uint8_t { kNone, kHardlyKnown, kSlowLongAgo };
   Trial trial(int64_t now_ns) const;
   void learn(const SentRequest& request, int64_t output_tokens, int64_t now_ns);
+  void learn_pace(const SentRequest& request, int64_t output_tokens);
 
   const std::string id_;
   const contract::Speed speed_;
   const TpotSurface line_;  // as its Speed says
   TpotSurface surface_;
+  PaceModel pace_;
+  OutputHistogram lengths_;  // of complete answers
+  RunningStreams running_;
   LogRatio ttft_ratio_;
   LogRatio tpot_ratio_;
   LogRatio total_ratio_;
@@ -90,8 +116,10 @@ class ReplicaTracker {
   std::atomic<int64_t> queued_prompt_tokens_ = 0;
   std::atomic<int64_t> streams_ = 0;
   std::atomic<int64_t> output_tokens_left_ = 0;
-  std::atomic<int64_t> learnt_ns_ = 0;  // when a speed was last learnt
-  std::atomic<bool> slow_ = false;      // then: well below what its Speed says
+  std::atomic<int64_t> output_tokens_ = 0;  // of all streams that there have been
+  std::atomic<int64_t> prompt_tokens_ = 0;  // the same, computed until their first tokens
+  std::atomic<int64_t> learnt_ns_ = 0;      // when a speed was last learnt
+  std::atomic<bool> slow_ = false;          // then: well below what its Speed says
   std::atomic<double> recent_ttft_ns_ = 0.0;
   // As the engine said it last.
   std::atomic<int64_t> heard_ns_ = 0;  // 0: never

@@ -83,13 +83,17 @@ void Flight::first_token(int64_t now_ns) {
   replica_->tracker->first_token(&sent_, now_ns);
 }
 
+void Flight::tokens(int64_t count, int64_t now_ns) {
+  replica_->tracker->tokens(&sent_, count, now_ns);
+}
+
 int64_t Flight::stall_deadline_ns(int64_t first_token_max_ns) const {
   if (sent_.first_token_ns == 0) return sent_.sent_ns + first_token_max_ns;
   return sent_.last_token_ns + replica_->tracker->stall_after_ns();
 }
 
 bool Flight::end(int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns) {
-  replica_->tracker->end(sent_, output_tokens, outcome, now_ns);
+  replica_->tracker->end(&sent_, output_tokens, outcome, now_ns);
   Latency actual;
   actual.total_ns = static_cast<double>(now_ns - arrived_ns_);
   actual.ttft_ns = sent_.first_token_ns == 0
@@ -206,6 +210,20 @@ void RoutingTable::add_cached_tokens(const RouteRequest& request, int64_t now_ns
   add_displaced_tokens(candidates);
 }
 
+// Of local replicas: of what runs at rented ones this gateway sees a small part, which is not what
+// decides their pace.
+void RoutingTable::add_forecasts(const RouteRequest& request, int64_t now_ns, Replicas replicas,
+                                 std::span<Candidate> candidates) const {
+  if (!has_target(request.facts.target)) return;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    Candidate& candidate = candidates[i];
+    if (candidate.pool->place != contract::Place::kLocal || candidate.out) continue;
+    candidate.view.misses_added = replicas[i]->tracker->misses_added(
+        candidate.view, request.facts.tokens.prompt_tokens - candidate.cached_tokens,
+        request.facts.target.tpot, now_ns);
+  }
+}
+
 void RoutingTable::add_prices(const RouteRequest& request, const Moment& moment, Replicas replicas,
                               std::span<Candidate> candidates) const {
   const TokenEstimate& tokens = request.facts.tokens;
@@ -221,7 +239,7 @@ void RoutingTable::add_prices(const RouteRequest& request, const Moment& moment,
     }
     candidate.cost =
         price_of_tokens(cost, tokens.prompt_tokens, candidate.cached_tokens, tokens.output_tokens);
-    candidate.sale = price_of_tokens(sale, tokens.prompt_tokens, 0, tokens.output_tokens_max);
+    candidate.sale = amount_at_most(sale, tokens.prompt_tokens_max, tokens.output_tokens_max);
   }
 }
 
@@ -230,6 +248,7 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
   std::vector<Candidate> found = candidates(request, moment, &replicas);
   mark_out(replicas, moment.now_ns, found);
   add_cached_tokens(request, moment.now_ns, replicas, found);
+  add_forecasts(request, moment.now_ns, replicas, found);
   add_prices(request, moment, replicas, found);
 
   ModelState& model = state_of(*request.model);
@@ -250,9 +269,11 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
   flight.chance_ = answer.valve.local;
   flight.arrived_ns_ = request.arrived_ns;
   flight.sent_ = flight.replica_->tracker->begin(
-      facts.tokens, candidate.cached_tokens,
-      predict_raw(candidate.view, facts.tokens, candidate.cached_tokens), moment.now_ns);
-  flight.sent_.tpot_limit_ns = facts.target.tpot.limit_ns;
+      {.tokens = facts.tokens,
+       .cached_tokens = candidate.cached_tokens,
+       .raw = predict_raw(candidate.view, facts.tokens, candidate.cached_tokens),
+       .tpot = facts.target.tpot},
+      moment.now_ns);
   prefixes_->guess(flight.replica_->slot, request.chain, moment.now_ns);
   if (request.session != 0)
     prefixes_->guess(flight.replica_->slot, {&request.session, 1}, moment.now_ns);

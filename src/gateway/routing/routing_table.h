@@ -56,7 +56,7 @@ class Flight {
   const RoutedReplica& replica() const { return *replica_; }
 
   void first_token(int64_t now_ns);
-  void token(int64_t now_ns) { sent_.last_token_ns = now_ns; }
+  void tokens(int64_t count, int64_t now_ns);  // of its answer until now
   // When, without another token, it is to be ended as kStalled; before the first, which may take
   // `first_token_max_ns`, as kTimeout.
   int64_t stall_deadline_ns(int64_t first_token_max_ns) const;
@@ -153,6 +153,8 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
   void mark_out(Replicas replicas, int64_t now_ns, std::span<Candidate> candidates) const;
   void add_cached_tokens(const RouteRequest& request, int64_t now_ns, Replicas replicas,
                          std::span<Candidate> candidates) const;
+  void add_forecasts(const RouteRequest& request, int64_t now_ns, Replicas replicas,
+                     std::span<Candidate> candidates) const;
   void add_prices(const RouteRequest& request, const Moment& moment, Replicas replicas,
                   std::span<Candidate> candidates) const;
 

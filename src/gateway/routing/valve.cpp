@@ -14,7 +14,9 @@ using contract::Policy;
 using contract::ValveDecision;
 
 constexpr int64_t kAskAgainLeastNs = 10'000'000;
-constexpr double kLikelyMiss = 0.5;
+// Who misses with this chance may still be in time. More than a half: while little is known of the
+// lengths of answers, what a request asks for at most counts as what is expected.
+constexpr double kLikelyMiss = 0.75;
 
 // A candidate that may take the request, with what is expected of it.
 struct Rated {
@@ -48,7 +50,7 @@ std::vector<Rated> rate(const ValveInput& input) {
     one.miss = expected_miss(facts.target, one.predicted, candidate.view);
     one.local = candidate.pool->place == Place::kLocal;
     one.room = candidate.view.ready_in_ns == 0 && saturation(candidate.view) < 1.0;
-    one.affordable = one.local || !facts.budget_left || candidate.sale <= *facts.budget_left;
+    one.affordable = !facts.budget_left || candidate.sale <= *facts.budget_left;
     rated.push_back(one);
   }
   return rated;

@@ -36,7 +36,8 @@ struct RouteFacts {
   TokenEstimate tokens;
   int64_t waited_ns = 0;    // in the gateway, since it arrived: the target's times count from there
   int64_t deadline_ns = 0;  // until when it may wait, on the clock of now_ns; 0: it may not
-  std::optional<contract::NanoMoney> budget_left;  // what it may cost its tenant; none: no bound
+  std::optional<contract::NanoMoney> budget_left;  // reserved for it, its tenant has no more; or:
+                                                   // enough for any replica
 };
 
 // A replica that could take it. `pool` is not owned.

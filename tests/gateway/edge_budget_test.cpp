@@ -1,0 +1,88 @@
+// What is left of a tenant's money decides where its requests may go.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/gateway/edge_harness.h"
+
+namespace sluice::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kOwnOutput = 10'000'000;        // nano a million tokens: 10 a token
+constexpr int64_t kRentedOutput = 1'000'000'000;  // 1,000 a token
+
+class AnsweringUpstream {
+ public:
+  uint16_t port() const { return server_.port(); }
+
+ private:
+  net::ServerThread server_{
+      [](const net::Request&, net::Responder responder) { responder.send(200, {}, kAnswer); }};
+};
+
+class EdgeBudget : public testing::Test {
+ protected:
+  // r0 is our own and slow to begin with, r1 rented, a hundred times as dear, and in time.
+  void make_edge(contract::NanoMoney money_per_day) {
+    contract::Snapshot snapshot = edge_snapshot({own_.port(), rented_.port()});
+    contract::Pool rented;
+    rented.id = "rented";
+    rented.place = contract::Place::kRemote;
+    rented.owner = "cloud";
+    snapshot.pools.push_back(rented);
+    snapshot.replicas[0].speed.decode_tokens_per_s = 1.0;
+    snapshot.replicas[0].speed.decode_tokens_per_s_max = 1.0;
+    snapshot.replicas[1].pool = "rented";
+    snapshot.models[0].defaults.policy = contract::Policy::kLocalFirst;
+    contract::Target target;
+    target.tpot = {100'000'000, contract::Statistic::kP99};
+    snapshot.models[0].defaults.target = target;
+    auto& own = snapshot.prices[0];
+    own.pool = "own";
+    own.rates = {};
+    own.rates[static_cast<size_t>(contract::Unit::kOutputToken)] = {kOwnOutput};
+    contract::Price dear = own;
+    dear.pool = "rented";
+    dear.rates[static_cast<size_t>(contract::Unit::kOutputToken)] = {kRentedOutput};
+    snapshot.prices.push_back(dear);
+    snapshot.tenants[0].limits.money_per_day = money_per_day;
+    edge_ = std::make_unique<Edge>(std::move(snapshot));
+  }
+  std::string replica_of(const net::Response& response) {
+    return header_of(response, "x-sluice-replica");
+  }
+
+  AnsweringUpstream own_;
+  AnsweringUpstream rented_;
+  std::unique_ptr<Edge> edge_;
+};
+
+// kBody may come to 8 tokens: 80 at our own, 8,000 at the rented one. The answer states 30 tokens.
+TEST_F(EdgeBudget, who_can_pay_goes_where_the_target_is_met) {
+  make_edge({1'000'000});
+  const net::Response response = edge_->post(kBody);
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(replica_of(response), "r1");
+}
+
+TEST_F(EdgeBudget, who_can_pay_for_our_own_compute_alone_gets_that) {
+  make_edge({7'999});
+  const net::Response response = edge_->post(kBody);
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(replica_of(response), "r0");
+  const auto events = edge_->records().events(1);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].reserved.nano, 80) << "as much as the place takes that it may go to";
+  edge_->records().expect_balanced();
+}
+
+TEST_F(EdgeBudget, who_can_pay_for_neither_is_told_so) {
+  make_edge({79});
+  const net::Response response = edge_->post(kBody);
+  EXPECT_EQ(response.status, 429);
+  EXPECT_THAT(response.body, HasSubstr("insufficient_quota"));
+}
+
+}  // namespace
+}  // namespace sluice::gateway
