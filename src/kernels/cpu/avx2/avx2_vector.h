@@ -10,7 +10,7 @@
 namespace sluice::kernels {
 namespace {
 
-struct Vector {
+struct Avx2Vector {
   using Floats = __m256;
   using Ints = __m256i;  // 8 × i32, or 32 bytes
   static constexpr int kLanes = 8;
