@@ -6,6 +6,8 @@
 #include "kernels/cpu/amx/amx.h"
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx512/avx512.h"
+#include "kernels/cpu/avx512_bf16/avx512_bf16.h"
+#include "kernels/cpu/avx_vnni/avx_vnni.h"
 #include "kernels/cpu/generic/pack.h"
 #include "kernels/kv_layout.h"
 #include "kernels/ref/ref.h"
@@ -41,6 +43,22 @@ constexpr Ops kAvx512Vnni = {
     .softmax = avx512::softmax,
     .top_k = avx512::top_k,
 };
+
+// Linear layers of bf16 weights, all else as avx512_vnni.
+constexpr Ops kAvx512Bf16 = [] {
+  Ops ops = kAvx512Vnni;
+  ops.name = "avx512_bf16";
+  ops.needs = [](const core::CpuInfo& cpu) {
+    return cpu.avx512_bf16 && cpu.avx512_vnni && cpu.avx2;
+  };
+  ops.packed_bytes = avx512_bf16::packed_bytes;
+  ops.pack = avx512_bf16::pack;
+  ops.activation_form = avx512_bf16::activation_form;
+  ops.activation_bytes = avx512_bf16::activation_bytes;
+  ops.quantize_activations = avx512_bf16::quantize_activations;
+  ops.linear = avx512_bf16::linear;
+  return ops;
+}();
 
 // AMX for linear layers and attention, all else as avx512_vnni.
 constexpr Ops kAmx = [] {
@@ -93,6 +111,15 @@ constexpr Ops kAvx2 = {
     .top_k = avx2::top_k,
 };
 
+// Int8 linear layers, all else as avx2.
+constexpr Ops kAvxVnni = [] {
+  Ops ops = kAvx2;
+  ops.name = "avx_vnni";
+  ops.needs = [](const core::CpuInfo& cpu) { return cpu.avx_vnni && cpu.avx2; };
+  ops.linear = avx_vnni::linear;
+  return ops;
+}();
+
 constexpr Ops kReference = {
     .name = "ref",
     .needs = [](const core::CpuInfo&) { return true; },
@@ -122,7 +149,8 @@ constexpr Ops kReference = {
     .top_k = ref::top_k,
 };
 
-constexpr std::array<const Ops*, 4> kAll = {&kAmx, &kAvx512Vnni, &kAvx2, &kReference};
+constexpr std::array<const Ops*, 6> kAll = {&kAmx,     &kAvx512Bf16, &kAvx512Vnni,
+                                            &kAvxVnni, &kAvx2,       &kReference};
 
 std::string choices(const core::CpuInfo& cpu) {
   std::string text;

@@ -32,7 +32,7 @@ TEST_P(TinyModel, EveryKernelTableIsClose) {
   const bool is_q8 = GetParam() == "llama-q8";
   for (const kernels::Ops* ops : kernels::all_ops()) {
     if (!ops->needs(core::detect_cpu())) continue;
-    const bool is_bf16 = ops->activation_form(core::DType::kF16) == kernels::ActivationForm::kBf16;
+    const bool is_bf16 = ops->activation_form(core::DType::kBF16) == kernels::ActivationForm::kBf16;
     const double limit = is_q8 ? 0.05 : is_bf16 ? 0.03 : 0.002;
     EXPECT_LE(worst_golden_error({.name = GetParam(), .kernels = std::string(ops->name)}), limit)
         << ops->name;

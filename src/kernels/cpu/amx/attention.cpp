@@ -119,14 +119,14 @@ struct Bf16Kernel {
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, pages.keys[0] + at + 64, kKeyRowBytes);
       _tile_dpbf16ps(1, 4, 7);
-      prefetch_lines<kAhead, 32>(v.next.keys[0] + at);
+      prefetch_lines<kAhead, 32>(v.coming.next.keys[0] + at, v.coming.after_next.keys[0] + at);
       if constexpr (kPages == 2) {
         _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
         _tile_dpbf16ps(2, 4, 6);
         _tile_loadd(7, pages.keys[1] + at + 64, kKeyRowBytes);
         _tile_dpbf16ps(3, 4, 7);
       }
-      prefetch_lines<kAhead, 32>(v.next.keys[1] + at);
+      prefetch_lines<kAhead, 32>(v.coming.next.keys[1] + at, v.coming.after_next.keys[1] + at);
     }
     constexpr int64_t kStride = kBlockTokens * 4;
     _tile_stored(0, scores[0], kStride);
@@ -151,7 +151,8 @@ struct Bf16Kernel {
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, pages.values[0] + column + kRowBytes, stride);
       _tile_dpbf16ps(1, 4, 7);
-      prefetch_lines<kAhead, 32>(v.next.values[0] + column * 16);
+      prefetch_lines<kAhead, 32>(v.coming.next.values[0] + column * 16,
+                                 v.coming.after_next.values[0] + column * 16);
       if constexpr (kPages == 2) {
         _tile_loadd(5, weights[1], kRowBytes);
         _tile_loadd(6, pages.values[1] + column, stride);
@@ -159,7 +160,8 @@ struct Bf16Kernel {
         _tile_loadd(7, pages.values[1] + column + kRowBytes, stride);
         _tile_dpbf16ps(1, 5, 7);
       }
-      prefetch_lines<kAhead, 32>(v.next.values[1] + column * 16);
+      prefetch_lines<kAhead, 32>(v.coming.next.values[1] + column * 16,
+                                 v.coming.after_next.values[1] + column * 16);
       _tile_stored(0, at, stride);
       _tile_stored(1, at + kRowBytes, stride);
     }

@@ -142,8 +142,8 @@ struct Int8Kernel {
     }
     if constexpr (kAhead == Ahead::kNone) return;
     for (int p = 0; p < kBlockPages; ++p) {
-      prefetch_lines<kAhead, 2>(reinterpret_cast<const std::byte*>(v.next.key_scales[p]));
-      prefetch_lines<kAhead, 2>(reinterpret_cast<const std::byte*>(v.next.value_scales[p]));
+      prefetch_lines<kAhead, 2>(v.coming.next.key_scales[p], v.coming.after_next.key_scales[p]);
+      prefetch_lines<kAhead, 2>(v.coming.next.value_scales[p], v.coming.after_next.value_scales[p]);
     }
   }
 
@@ -167,14 +167,14 @@ struct Int8Kernel {
       _tile_dpbssd(0, 4, 6);
       _tile_loadd(6, pages.keys[0] + at + 64, kKeyRowBytes);
       _tile_dpbssd(1, 4, 6);
-      prefetch_lines<kAhead, 32>(v.next.keys[0] + at);
+      prefetch_lines<kAhead, 32>(v.coming.next.keys[0] + at, v.coming.after_next.keys[0] + at);
       if constexpr (kPages == 2) {
         _tile_loadd(6, pages.keys[1] + at, kKeyRowBytes);
         _tile_dpbssd(2, 4, 6);
         _tile_loadd(6, pages.keys[1] + at + 64, kKeyRowBytes);
         _tile_dpbssd(3, 4, 6);
       }
-      prefetch_lines<kAhead, 32>(v.next.keys[1] + at);
+      prefetch_lines<kAhead, 32>(v.coming.next.keys[1] + at, v.coming.after_next.keys[1] + at);
     }
     constexpr int64_t kStride = kBlockTokens * 4;
     _tile_stored(0, sums[0], kStride);
@@ -208,9 +208,12 @@ struct Int8Kernel {
         _tile_dpbssd(2, 5, 7);
         _tile_loadd(7, values + 3 * kRowBytes, stride);
         _tile_dpbssd(3, 5, 7);
-        prefetch_lines<kAhead, 32>(v.next.values[p] + column * 8);
+        prefetch_lines<kAhead, 32>(v.coming.next.values[p] + column * 8,
+                                   v.coming.after_next.values[p] + column * 8);
       }
-      if constexpr (kPages == 1) prefetch_lines<kAhead, 32>(v.next.values[1] + column * 8);
+      if constexpr (kPages == 1)
+        prefetch_lines<kAhead, 32>(v.coming.next.values[1] + column * 8,
+                                   v.coming.after_next.values[1] + column * 8);
       std::byte* at = reinterpret_cast<std::byte*>(sums) + column;
       _tile_stored(0, at, stride);
       _tile_stored(1, at + kRowBytes, stride);

@@ -177,8 +177,9 @@ void stream_panels(const PlaneLinear<Weights>& linear, int64_t panel, int64_t st
   alignas(64) PairTiles tiles[2][kPanels];
   const auto unpack = [&](int64_t pair) {
     for (int p = 0; p < kPanels; ++p)
-      unpack_pair<Weights>(linear.panel(panel + p * step) + kHeaderBytes + pair * Weights::kPairBytes,
-                           tiles[pair % 2][p]);
+      unpack_pair<Weights>(
+          linear.panel(panel + p * step) + kHeaderBytes + pair * Weights::kPairBytes,
+          tiles[pair % 2][p]);
   };
   unpack(0);
   const std::byte* x = linear.group(0);
