@@ -28,6 +28,10 @@ failed=0
 "$tools/python" "$tools/peers/tokenizer_pairs.py" --sluice "$built/sluice" "$sources" || failed=1
 "$tools/python" "$tools/peers/chat_templates.py" --renderer "$built/jinja_render" \
   "$sources/models/templates" || failed=1
+if [ -n "${SLUICE_TRAINED_DEEPSEEK:-}" ]; then
+  "$tools/python" "$tools/peers/folder_values.py" --sluice "$built/sluice" \
+    "$SLUICE_TRAINED_DEEPSEEK/models/tiny-deepseek-v3" || failed=1
+fi
 # Where a built llama.cpp and a folder with a small trained model are at hand:
 # SLUICE_LLAMA_SERVER=…/llama-server SLUICE_TRAINED_DEEPSEEK=… tools/test_peers.sh
 if [ -n "${SLUICE_LLAMA_SERVER:-}" ] && [ -n "${SLUICE_TRAINED_DEEPSEEK:-}" ]; then

@@ -10,6 +10,7 @@
 
 #include "apps/model/byte_size.h"
 #include "apps/model/model_options.h"
+#include "apps/model/tokenizer_files.h"
 #include "apps/model/tokenizer_metadata.h"
 #include "apps/terminal/progress.h"
 #include "apps/verbs.h"
@@ -201,6 +202,10 @@ core::Result<void> run_folder(const Options& options) {
       {.source = options.in,
        .path = options.out,
        .recipe = recipe,
+       .add_files = [&](const std::string& folder) -> core::Result<void> {
+         if (std::filesystem::is_directory(options.in)) return {};
+         return write_tokenizer_files(source->metadata(), folder);
+       },
        .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }},
       pool));
   progress.finish();

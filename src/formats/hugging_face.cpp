@@ -65,6 +65,7 @@ core::Result<std::unique_ptr<ByteSource>> optional_file(const fs::path& path) {
   return map_file(path.string());
 }
 
+// A file that is missing or broken is one problem, and not as many as it has tensors.
 void open_files(const fs::path& folder, const Index& index, HuggingFaceFolder* out,
                 Problems* problems) {
   for (const std::string& name : index.files) {
@@ -82,8 +83,9 @@ void open_files(const fs::path& folder, const Index& index, HuggingFaceFolder* o
 
 void collect_tensors(const Index& index, HuggingFaceFolder* out, Problems* problems) {
   std::set<std::string_view> found;
+  std::set<std::string> opened;
   for (size_t f = 0; f < out->files.size(); ++f) {
-    const std::string file = fs::path(out->names[f]).filename();
+    const std::string file = *opened.insert(fs::path(out->names[f]).filename()).first;
     for (const NamedTensor& t : out->files[f].tensors) {
       if (!index.file_of_tensor.empty()) {
         // What the index does not name there is no part of the model.
@@ -95,7 +97,7 @@ void collect_tensors(const Index& index, HuggingFaceFolder* out, Problems* probl
     }
   }
   for (const auto& [tensor, file] : index.file_of_tensor)
-    if (!found.contains(tensor))
+    if (opened.contains(file) && !found.contains(tensor))
       problems->add("tensor '{}' is not in {}, where {} has it", tensor, file, kIndexFile);
 }
 

@@ -8,6 +8,7 @@
 
 #include "formats/gguf_writer.h"
 #include "formats/hugging_face.h"
+#include "formats/hugging_face_keys.h"
 #include "formats/hugging_face_quantization.h"
 #include "formats/problems.h"
 
@@ -15,63 +16,6 @@ namespace sluice::formats {
 namespace {
 
 namespace dom = simdjson::dom;
-
-enum class Kind { kInteger, kNumber, kFlag };
-enum class Need { kRequired, kOptional };
-
-// A value that GGUF has under another name.
-struct KeyRow {
-  std::string_view stored;
-  std::string_view key;  // behind "<architecture>."
-  Kind kind = Kind::kInteger;
-  Need need = Need::kOptional;
-};
-
-constexpr KeyRow kDecoderKeys[] = {
-    {"hidden_size", "embedding_length", Kind::kInteger, Need::kRequired},
-    {"intermediate_size", "feed_forward_length", Kind::kInteger, Need::kRequired},
-    {"max_position_embeddings", "context_length", Kind::kInteger, Need::kRequired},
-    {"num_attention_heads", "attention.head_count", Kind::kInteger, Need::kRequired},
-    {"vocab_size", "vocab_size", Kind::kInteger, Need::kRequired},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", Kind::kNumber, Need::kRequired},
-    {"num_experts", "expert_count"},
-    {"n_routed_experts", "expert_count"},
-    {"num_experts_per_tok", "expert_used_count"},
-    {"moe_intermediate_size", "expert_feed_forward_length"},
-    {"n_shared_experts", "expert_shared_count"},
-    {"routed_scaling_factor", "expert_weights_scale", Kind::kNumber},
-    {"norm_topk_prob", "expert_weights_norm", Kind::kFlag},
-    {"first_k_dense_replace", "leading_dense_block_count"},
-};
-constexpr KeyRow kGroupedQueryKeys[] = {
-    {"num_key_value_heads", "attention.head_count_kv"},
-    {"head_dim", "attention.key_length"},
-    {"head_dim", "attention.value_length"},
-};
-constexpr KeyRow kLatentKeys[] = {
-    {"q_lora_rank", "attention.q_lora_rank"},
-    {"kv_lora_rank", "attention.kv_lora_rank", Kind::kInteger, Need::kRequired},
-    {"kv_lora_rank", "attention.value_length", Kind::kInteger, Need::kRequired},
-    {"v_head_dim", "attention.value_length_mla", Kind::kInteger, Need::kRequired},
-    {"qk_rope_head_dim", "rope.dimension_count", Kind::kInteger, Need::kRequired},
-};
-
-enum class Attention { kGroupedQuery, kLatent };
-struct FamilyRow {
-  std::string_view model_type;
-  std::string_view architecture;
-  Attention attention = Attention::kGroupedQuery;
-};
-constexpr FamilyRow kFamilies[] = {
-    {"llama", "llama"},
-    {"mistral", "llama"},
-    {"qwen2", "qwen2"},
-    {"qwen3", "qwen3"},
-    {"qwen3_moe", "qwen3moe"},
-    {"deepseek_v2", "deepseek2", Attention::kLatent},
-    {"deepseek_v3", "deepseek2", Attention::kLatent},
-    {"kimi_k2", "deepseek2", Attention::kLatent},
-};
 
 // Values of one JSON object; what is null is absent, what has the wrong type is a problem.
 class Object {

@@ -202,8 +202,7 @@ class Conversion {
         TRY(write_tensor(i));
       }
       report.tensors.push_back(item.tensor);
-      for (const model::StoredMatrix& piece : item.source.pieces)
-        for (const core::TensorView& view : piece.tensors) source_.release(view);
+      release_rows(source_, item.source, {.first = 0, .count = item.source.shape.rows()});
     }
     TRY(file_->publish());
     return report;
@@ -253,6 +252,7 @@ class Conversion {
       TRY(file_->write(offset, bytes));
       checksum.add(bytes);
       offset += std::ssize(bytes);
+      release_rows(source_, item.source, {.first = row, .count = count});
       advance(count * item.source.shape.columns());
     }
     const std::string digits = checksum.digits();

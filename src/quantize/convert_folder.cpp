@@ -8,15 +8,17 @@
 #include <fstream>
 
 #include "core/math.h"
+#include "formats/hugging_face.h"
+#include "formats/hugging_face_config.h"
 #include "formats/output_file.h"
 #include "formats/problems.h"
 #include "formats/safetensors.h"
-#include "kernels/half.h"
-#include "model/matrix_finder.h"
 #include "quantize/checksum.h"
+#include "quantize/encode.h"
 #include "quantize/encode_rows.h"
 #include "quantize/folder_files.h"
 #include "quantize/folder_layout.h"
+#include "quantize/tensor_source.h"
 
 namespace sluice::quantize {
 namespace {
@@ -44,7 +46,7 @@ constexpr std::string_view kCopiedFiles[] = {"tokenizer.json",
 struct Item {
   FolderTensor tensor;
   bool is_linear = false;
-  model::StoredMatrix source;
+  TensorSource source;
   std::vector<FolderPart> parts{};
 };
 
@@ -52,42 +54,37 @@ std::string module_of_weight(const std::string& name) {
   return name.substr(0, name.size() - kWeight.size() - 1);
 }
 
-std::vector<FolderPart> parts_of(const Item& item, const core::TensorView& view) {
-  const int64_t rows = item.source.rows, columns = item.source.columns;
+// Of a matrix that stays in floats: blocks of several values become BF16.
+DType plain_type(DType joined) {
+  return joined == DType::kF32 || joined == DType::kF16 ? joined : DType::kBF16;
+}
+
+std::vector<FolderPart> parts_of(const Item& item) {
+  const core::TensorView& shape = item.source.shape;
   const std::string& name = item.tensor.name;
   if (item.tensor.choice.type != FolderType::kAsStored)
-    return quantized_parts(name, item.tensor.choice, {rows, columns});
-  if (item.source.in_place() == nullptr)
-    return {plain_part(name, DType::kBF16, {rows, columns}, rows)};
-  return {plain_part(name, view.type, {view.shape.begin(), view.shape.begin() + view.dims}, rows)};
+    return quantized_parts(name, item.tensor.choice, {shape.rows(), shape.columns()});
+  return {plain_part(name, plain_type(shape.type),
+                     {shape.shape.begin(), shape.shape.begin() + shape.dims}, shape.rows())};
 }
 
 core::Result<std::vector<Item>> plan_items(const formats::Checkpoint& source,
                                            const FolderRecipe& recipe) {
   TRY(check(recipe));
-  formats::Problems problems;
-  model::MatrixFinder finder(source, &problems);
   std::vector<Item> items;
-  for (const auto& [stored, view] : source.tensors()) {
-    const auto name = model::MatrixFinder::matrix_of(stored);
-    if (!name) continue;
-    auto matrix = finder.find(*name, finder.shape_by(stored));
-    if (!matrix) continue;
-    core::TensorView shape{.dims = view.dims, .shape = {matrix->rows, matrix->columns}};
-    if (shape.dims == 1) shape.shape = {matrix->columns};
+  for (TensorSource& t : TRY(folder_sources(source))) {
     Item item{
-        .tensor = {.name = source.stored_name(*name),
-                   .from = matrix->joined,
-                   .choice = choose_folder_type(recipe, *name, shape),
-                   .columns = matrix->columns,
-                   .values = matrix->rows * matrix->columns},
-        .is_linear = shape.dims > 1 && name->ends_with(kWeight) && *name != "token_embd.weight",
-        .source = std::move(*matrix)};
-    item.parts = parts_of(item, view);
+        .tensor = {.name = formats::hugging_face_tensor_name(t.name),
+                   .from = t.shape.type,
+                   .choice = choose_folder_type(recipe, t.name, t.shape),
+                   .columns = t.shape.columns(),
+                   .values = t.shape.values()},
+        .is_linear = t.shape.dims > 1 && t.name.ends_with(kWeight) && t.name != "token_embd.weight",
+        .source = std::move(t)};
+    item.parts = parts_of(item);
     for (const FolderPart& part : item.parts) item.tensor.bytes += part.bytes;
     items.push_back(std::move(item));
   }
-  if (!problems.empty()) return problems.error();
   return items;
 }
 
@@ -101,7 +98,11 @@ std::vector<FolderShard> lay_out(int64_t shard_bytes_max, std::vector<Item>* ite
 class ChunkEncoder {
  public:
   ChunkEncoder(const Item& item, core::ThreadPool& pool)
-      : item_(item), pool_(pool), columns_(item.source.columns), out_(item.parts.size()) {}
+      : item_(item),
+        pool_(pool),
+        reader_(item.source),
+        columns_(item.source.shape.columns()),
+        out_(item.parts.size()) {}
 
   // Whole bands but for the last.
   int64_t chunk_rows() const {
@@ -121,7 +122,7 @@ class ChunkEncoder {
         const int64_t count = std::min(kBandRows, range.end - band);
         for (int64_t r = 0; r < count; ++r) {
           float* row = values.data() + r * columns_;
-          model::decode_row(item_.source, first + band + r, row);
+          reader_.read(first + band + r, row);
           if (!std::all_of(row, row + columns_, [](float x) { return std::isfinite(x); }))
             bad_row = first + band + r;
         }
@@ -133,7 +134,7 @@ class ChunkEncoder {
       return core::invalid("tensor '{}': row {} has values that are not finite", item_.tensor.name,
                            bad_row.load());
     if (item_.tensor.choice.type == FolderType::kInt4) {
-      const int64_t shape[2] = {item_.source.rows, columns_};
+      const int64_t shape[2] = {item_.source.shape.rows(), columns_};
       std::memcpy(out_[2].data(), shape, sizeof shape);
     }
     return {};
@@ -162,14 +163,14 @@ class ChunkEncoder {
       } else if (item_.tensor.choice.type == FolderType::kInt8) {
         encode_int8_row(x, columns_, at<int8_t>(0, row), at<float>(1, row));
       } else {
-        for (int64_t c = 0; c < columns_; ++c)
-          at<uint16_t>(0, row)[c] = kernels::bf16_of_float(x[c]);
+        quantize::encode(item_.parts.front().type, x, columns_, at<std::byte>(0, row));
       }
     }
   }
 
   const Item& item_;
   core::ThreadPool& pool_;
+  const RowReader reader_;
   const int64_t columns_;
   std::vector<std::vector<std::byte>> out_;  // by part
 };
@@ -201,6 +202,7 @@ class FolderConversion {
     if (fs::equivalent(options_.path, options_.source, failed))
       return core::invalid("'{}' is the source itself", options_.path);
     fs::remove(folder() / "config.json", failed);
+    if (options_.add_files) TRY(options_.add_files(options_.path));
     size_t item = 0;
     for (size_t s = 0; s < shards_.size(); ++s) TRY(write_shard(s, &item));
     TRY(write_other_files());
@@ -228,7 +230,7 @@ class FolderConversion {
         TRY(write_item(each));
       done_values_ += each.tensor.values;
       if (options_.progress) options_.progress(done_values_, total_values_);
-      for (const core::TensorView& view : each.source.tensors) source_.release(view);
+      release_rows(source_, each.source, {.first = 0, .count = each.source.shape.rows()});
     }
     report_.bytes += shard.layout.file_bytes;
     return file_->publish();
@@ -275,31 +277,37 @@ class FolderConversion {
 
   core::Result<void> write_item(const Item& item) {
     const std::byte* in_place = item.source.in_place();
-    if (item.tensor.choice.type == FolderType::kAsStored && in_place != nullptr)
-      return copy(item.parts.front(), in_place);
+    if (in_place != nullptr && item.parts.front().type == item.source.shape.type)
+      return copy(item, in_place);
     ChunkEncoder encoder(item, pool_);
     std::vector<Checksum> checksums(item.parts.size());
-    const int64_t rows = item.source.rows;
+    const int64_t rows = item.source.shape.rows();
     for (int64_t row = 0; row < rows; row += encoder.chunk_rows()) {
-      TRY(encoder.encode(row, std::min(encoder.chunk_rows(), rows - row)));
+      const int64_t count = std::min(encoder.chunk_rows(), rows - row);
+      TRY(encoder.encode(row, count));
       for (size_t p = 0; p < item.parts.size(); ++p) {
         const FolderPart& part = item.parts[p];
         if (row > 0 && part.unit_rows == rows) continue;  // the same for all rows
         TRY(file_->write(part.offset + row / part.unit_rows * part.unit_bytes, encoder.part(p)));
         checksums[p].add(encoder.part(p));
       }
+      release_rows(source_, item.source, {.first = row, .count = count});
     }
     for (size_t p = 0; p < item.parts.size(); ++p) TRY(note(item.parts[p], checksums[p].digits()));
     return {};
   }
 
-  core::Result<void> copy(const FolderPart& part, const std::byte* from) {
+  core::Result<void> copy(const Item& item, const std::byte* from) {
+    const FolderPart& part = item.parts.front();
+    const int64_t rows = item.source.shape.rows();
+    const int64_t rows_at_once = std::max<int64_t>(1, kPieceBytes / part.unit_bytes);
     Checksum checksum;
-    for (int64_t done = 0; done < part.bytes; done += kPieceBytes) {
-      const std::span piece(from + done,
-                            static_cast<size_t>(std::min(kPieceBytes, part.bytes - done)));
-      TRY(file_->write(part.offset + done, piece));
+    for (int64_t row = 0; row < rows; row += rows_at_once) {
+      const int64_t count = std::min(rows_at_once, rows - row), at = row * part.unit_bytes;
+      const std::span piece(from + at, static_cast<size_t>(count * part.unit_bytes));
+      TRY(file_->write(part.offset + at, piece));
       checksum.add(piece);
+      release_rows(source_, item.source, {.first = row, .count = count});
     }
     return note(part, checksum.digits());
   }
@@ -323,10 +331,22 @@ class FolderConversion {
     }
     if (shards_.size() > 1)
       TRY(write_text(folder() / "model.safetensors.index.json", shard_index(shard_of, bytes)));
-    std::ifstream in(from / "config.json");
-    const std::string config((std::istreambuf_iterator<char>(in)), {});
+    const std::string config = TRY(config_text());
     const std::string quantized = TRY(quantized_config(config, modules));
     return write_text(folder() / "config.json", quantized);
+  }
+
+  core::Result<std::string> config_text() const {
+    if (fs::is_directory(options_.source)) {
+      std::ifstream in(fs::path(options_.source) / "config.json");
+      return std::string((std::istreambuf_iterator<char>(in)), {});
+    }
+    formats::ConfigFacts facts{.tied_embeddings = source_.find("output.weight") == nullptr};
+    if (const core::TensorView* embedding = source_.find("token_embd.weight"))
+      facts.vocab = embedding->rows();
+    for (const auto& [name, view] : source_.tensors())
+      facts.has_choice_biases |= name.ends_with("exp_probs_b.bias");
+    return formats::config_of_metadata(source_.metadata(), facts);
   }
 
   const formats::Checkpoint& source_;
@@ -352,9 +372,6 @@ core::Result<std::vector<FolderTensor>> plan_folder(const formats::Checkpoint& s
 
 core::Result<FolderReport> convert_folder(const formats::Checkpoint& source,
                                           const FolderOptions& options, core::ThreadPool& pool) {
-  if (!fs::is_directory(options.source))
-    return core::unsupported("'{}' is no Hugging Face folder: int4, w8a8 and fp8 are made of those",
-                             options.source);
   std::vector<Item> items = TRY(plan_items(source, options.recipe));
   return FolderConversion(source, options, pool, std::move(items)).run();
 }

@@ -1,6 +1,6 @@
-// A Hugging Face folder rewritten with its linear layers in 4 or 8 bits, in the conventions that
-// compressed-tensors and transformers read: shards with an index, quantization_config, and the
-// folder's other files as they are.
+// A checkpoint rewritten as a Hugging Face folder with its linear layers in 4 or 8 bits, in the
+// conventions that compressed-tensors and transformers read: shards with an index, config.json with
+// its quantization_config, and the other files of a source that is a folder as they are.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,11 @@
 namespace sluice::quantize {
 
 struct FolderOptions {
-  std::string source;  // the folder that the checkpoint was opened from
+  std::string source;  // the folder or file that the checkpoint was opened from
   std::string path;    // the folder to write
   FolderRecipe recipe;
+  // Writes files that the source does not have as such, e.g. a vocabulary that lies in a GGUF file.
+  std::function<core::Result<void>(const std::string& folder)> add_files{};
   int64_t shard_bytes_max = 5'000'000'000;  // of tensors; a larger tensor has a shard of its own
   std::function<void(int64_t done_values, int64_t total_values)> progress{};
 };

@@ -1,15 +1,19 @@
-// What the tensors of random models hold, whatever file they go into.
+// What random models say of themselves and what their tensors hold, whatever file they go into.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "formats/gguf_writer.h"
 #include "plan/geometry.h"
 
 namespace sluice::quantize {
 
 inline constexpr float kWeightDeviation = 0.02f;
 inline constexpr int64_t kPatternValues = int64_t{1} << 20;
+
+// GGUF's keys of the geometry; no vocabulary.
+void set_metadata(const plan::Geometry& geometry, formats::GgufWriter* writer);
 
 std::vector<float> normals(uint64_t seed, int64_t count, float mean, float deviation);
 

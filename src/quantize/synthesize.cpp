@@ -85,30 +85,6 @@ void set_experts(const Geometry& g, const std::string& prefix, GgufWriter* write
   writer->set_flag(prefix + "expert_weights_norm", true);
 }
 
-void set_metadata(const Geometry& g, GgufWriter* writer) {
-  const std::string prefix = std::string(g.architecture) + ".";
-  writer->set_text("general.architecture", g.architecture);
-  writer->set_text("general.name", fmt::format("random {}, {} layers", g.name, g.layers));
-  writer->set_text("tokenizer.ggml.model", "none");
-  const auto set = [&](const char* key, int32_t value) {
-    writer->set_integer(prefix + key, static_cast<uint32_t>(value));
-  };
-  set("block_count", g.layers);
-  set("context_length", g.context);
-  set("embedding_length", g.hidden);
-  set("feed_forward_length", g.ffn);
-  set("vocab_size", g.vocab);
-  writer->set_number(prefix + "rope.freq_base", static_cast<float>(g.rope_base));
-  if (g.rope_factor > 1) {
-    writer->set_text(prefix + "rope.scaling.type", "yarn");
-    writer->set_number(prefix + "rope.scaling.factor", static_cast<float>(g.rope_factor));
-    set("rope.scaling.original_context_length", static_cast<int32_t>(kYarnOriginalContext));
-    writer->set_number(prefix + "rope.scaling.yarn_log_multiplier", kYarnLogMultiplier);
-  }
-  set_attention(g, prefix, writer);
-  if (g.experts.count > 0) set_experts(g, prefix, writer);
-}
-
 class Synthesis {
  public:
   Synthesis(const Geometry& geometry, const SynthesisOptions& options)
@@ -226,6 +202,30 @@ double exceeded_by(double probability) {
 }
 
 }  // namespace
+
+void set_metadata(const Geometry& g, GgufWriter* writer) {
+  const std::string prefix = std::string(g.architecture) + ".";
+  writer->set_text("general.architecture", g.architecture);
+  writer->set_text("general.name", fmt::format("random {}, {} layers", g.name, g.layers));
+  writer->set_text("tokenizer.ggml.model", "none");
+  const auto set = [&](const char* key, int32_t value) {
+    writer->set_integer(prefix + key, static_cast<uint32_t>(value));
+  };
+  set("block_count", g.layers);
+  set("context_length", g.context);
+  set("embedding_length", g.hidden);
+  set("feed_forward_length", g.ffn);
+  set("vocab_size", g.vocab);
+  writer->set_number(prefix + "rope.freq_base", static_cast<float>(g.rope_base));
+  if (g.rope_factor > 1) {
+    writer->set_text(prefix + "rope.scaling.type", "yarn");
+    writer->set_number(prefix + "rope.scaling.factor", static_cast<float>(g.rope_factor));
+    set("rope.scaling.original_context_length", static_cast<int32_t>(kYarnOriginalContext));
+    writer->set_number(prefix + "rope.scaling.yarn_log_multiplier", kYarnLogMultiplier);
+  }
+  set_attention(g, prefix, writer);
+  if (g.experts.count > 0) set_experts(g, prefix, writer);
+}
 
 std::vector<float> normals(uint64_t seed, int64_t count, float mean, float deviation) {
   core::Rng rng(seed);

@@ -5,11 +5,12 @@
 #include <map>
 #include <span>
 
-#include <nlohmann/json.hpp>
-
 #include "core/math.h"
 #include "core/rng.h"
+#include "formats/gguf.h"
+#include "formats/gguf_writer.h"
 #include "formats/hugging_face.h"
+#include "formats/hugging_face_config.h"
 #include "formats/output_file.h"
 #include "kernels/half.h"
 #include "quantize/checksum.h"
@@ -23,84 +24,21 @@ namespace {
 
 namespace fs = std::filesystem;
 using core::DType;
-using nlohmann::ordered_json;
 using plan::Geometry;
 using plan::GeometryTensor;
 
 constexpr int64_t kPieceBytes = int64_t{4} << 20;
-constexpr int64_t kYarnOriginalContext = 4096;
 constexpr int64_t kFp8Rows = 128;
 using Bytes = std::vector<std::byte>;
 
-struct FamilyRow {
-  std::string_view architecture;
-  std::string_view model_type;
-  std::string_view model_class;
-};
-constexpr FamilyRow kFamilies[] = {
-    {"llama", "llama", "LlamaForCausalLM"},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM"},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM"},
-    {"qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM"},
-    {"deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM"},
-};
-
-core::Result<ordered_json> config_of(const Geometry& g) {
-  const auto* family =
-      std::find_if(std::begin(kFamilies), std::end(kFamilies),
-                   [&](const FamilyRow& row) { return row.architecture == g.architecture; });
-  if (family == std::end(kFamilies))
-    return core::unsupported("geometry '{}': no folder is known of architecture '{}'", g.name,
-                             g.architecture);
-  ordered_json config = {{"architectures", {family->model_class}},
-                         {"model_type", family->model_type},
-                         {"torch_dtype", "bfloat16"},
-                         {"hidden_act", "silu"},
-                         {"hidden_size", g.hidden},
-                         {"intermediate_size", g.ffn},
-                         {"max_position_embeddings", g.context},
-                         {"num_attention_heads", g.heads},
-                         {"num_key_value_heads", g.kv_heads},
-                         {"num_hidden_layers", g.layers},
-                         {"rms_norm_eps", g.norm_epsilon},
-                         {"rope_theta", g.rope_base},
-                         {"tie_word_embeddings", g.tied_embeddings},
-                         {"vocab_size", g.vocab}};
-  if (g.rope_factor > 1)
-    config["rope_scaling"] = {{"type", "yarn"},
-                              {"factor", g.rope_factor},
-                              {"beta_fast", 32},
-                              {"beta_slow", 1},
-                              {"mscale", 1.0},
-                              {"mscale_all_dim", 1.0},
-                              {"original_max_position_embeddings", kYarnOriginalContext}};
-  if (const plan::LatentAttention& l = g.latent; g.has_latent_attention()) {
-    config.update({{"q_lora_rank", l.q_rank},
-                   {"kv_lora_rank", l.kv_rank},
-                   {"qk_nope_head_dim", l.nope_dim},
-                   {"qk_rope_head_dim", l.rope_dim},
-                   {"v_head_dim", l.value_dim},
-                   {"rope_interleave", true}});
-  } else {
-    config["head_dim"] = g.head_dim;
-  }
-  if (const plan::Experts& e = g.experts; e.count > 0) {
-    config.update({{"num_experts_per_tok", e.used},
-                   {"moe_intermediate_size", e.ffn},
-                   {"norm_topk_prob", true}});
-    if (g.has_latent_attention())
-      config.update({{"n_routed_experts", e.count},
-                     {"n_shared_experts", e.shared},
-                     {"n_group", e.groups},
-                     {"topk_group", e.groups_used},
-                     {"routed_scaling_factor", e.scale},
-                     {"scoring_func", "sigmoid"},
-                     {"topk_method", "noaux_tc"},
-                     {"first_k_dense_replace", e.dense_layers}});
-    else
-      config["num_experts"] = e.count;
-  }
-  return config;
+core::Result<std::string> config_of(const Geometry& g) {
+  formats::GgufWriter writer;
+  set_metadata(g, &writer);
+  const auto described = TRY(formats::read_gguf(formats::memory_source(writer.header())));
+  return formats::config_of_metadata(
+      described.metadata, {.tied_embeddings = g.tied_embeddings,
+                           .has_choice_biases = g.has_latent_attention() && g.experts.count > 0,
+                           .vocab = g.vocab});
 }
 
 // The model's tensors as a folder divides them: experts one by one, keys and values of the latent
@@ -182,7 +120,7 @@ class FolderWriter {
   }
 
   core::Result<int64_t> run() {
-    ordered_json config = TRY(config_of(geometry_));
+    const std::string config = TRY(config_of(geometry_));
     std::error_code failed;
     fs::create_directories(options_.path, failed);
     if (failed) return core::invalid("'{}': {}", options_.path, failed.message());
@@ -254,7 +192,7 @@ class FolderWriter {
     return file_->write(shards_[part.shard].digits_offset(part), std::as_bytes(std::span(digits)));
   }
 
-  core::Result<void> write_texts(const ordered_json& config) {
+  core::Result<void> write_texts(const std::string& config) {
     std::vector<FolderModule> modules;
     std::map<std::string, std::string> shard_of;
     for (const Matrix& m : matrices_) {
@@ -263,7 +201,7 @@ class FolderWriter {
       if (is_linear) modules.push_back({stored.substr(0, stored.rfind('.')), m.choice});
       for (const FolderPart& part : m.parts) shard_of[part.name] = shards_[part.shard].file;
     }
-    const std::string text = TRY(quantized_config(config.dump(), modules));
+    const std::string text = TRY(quantized_config(config, modules));
     if (shards_.size() > 1)
       TRY(write_text("model.safetensors.index.json", shard_index(shard_of, total_bytes_)));
     return write_text("config.json", text);

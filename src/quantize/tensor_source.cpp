@@ -57,6 +57,18 @@ int64_t layer_of(std::string_view name) {
   return layer;
 }
 
+// Where the tensor is llama's q or k.
+void turn_heads(const Checkpoint& checkpoint, Turn turn, TensorSource* source) {
+  const bool is_q = source->name.find(".attn_q.") != std::string::npos;
+  if (!is_q && source->name.find(".attn_k.") == std::string::npos) return;
+  int64_t heads = is_q ? 0 : number_of(checkpoint, "attention.head_count_kv");
+  if (heads == 0) heads = number_of(checkpoint, "attention.head_count");
+  if (heads == 0) return;
+  const TensorView& shape = source->shape;
+  source->turn = turn;
+  source->head_rows = (shape.dims == 1 ? shape.values() : shape.rows()) / heads;
+}
+
 class Collector {
  public:
   explicit Collector(const Checkpoint& checkpoint)
@@ -95,18 +107,8 @@ class Collector {
     const bool halves =
         checkpoint_.metadata().text_or(key_of(checkpoint_, "rope.layout"), "").value() ==
         "half_split";
-    if (is_llama && halves && name.find(".attn_q.") != std::string_view::npos)
-      source.turned_head_rows = head_rows(source.shape, "attention.head_count");
-    if (is_llama && halves && name.find(".attn_k.") != std::string_view::npos)
-      source.turned_head_rows = head_rows(source.shape, "attention.head_count_kv");
+    if (is_llama && halves) turn_heads(checkpoint_, Turn::kHalvesToPairs, &source);
     sources_.push_back(std::move(source));
-  }
-
-  int64_t head_rows(const TensorView& view, std::string_view count_key) const {
-    int64_t heads = number_of(checkpoint_, count_key);
-    if (heads == 0) heads = number_of(checkpoint_, "attention.head_count");
-    const int64_t rows = view.dims == 1 ? view.values() : view.rows();
-    return heads > 0 ? rows / heads : 0;
   }
 
   void add_key_value(std::string_view name, const StoredMatrix& joined) {
@@ -163,10 +165,117 @@ class Collector {
   std::vector<TensorSource> sources_;
 };
 
-// Of a llama's head: row 2i is i of the first half, row 2i + 1 is i of the second.
-int64_t stored_row(int64_t row, int64_t head_rows) {
-  const int64_t head = row / head_rows, within = row % head_rows;
-  return head * head_rows + within % 2 * (head_rows / 2) + within / 2;
+// A GGUF file's tensors as a folder divides them.
+class Divider {
+ public:
+  explicit Divider(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  core::Result<std::vector<TensorSource>> divide() {
+    const bool is_llama = checkpoint_.manifest().architecture == "llama";
+    for (const auto& [name, view] : checkpoint_.tensors()) {
+      if (name == "rope_freqs.weight")
+        problems_.add("tensor '{}': config.json has no word for factors of single dimensions",
+                      name);
+      else if (name.ends_with(kKeys))
+        join_key_value(name, view);
+      else if (name.ends_with(kValues))
+        continue;
+      else if (view.dims == 3)
+        add_experts(name, view);
+      else
+        sources_.push_back(whole(name, view));
+      if (is_llama && !sources_.empty() && sources_.back().name == name)
+        turn_heads(checkpoint_, Turn::kPairsToHalves, &sources_.back());
+    }
+    if (!problems_.empty()) return problems_.error();
+    return std::move(sources_);
+  }
+
+ private:
+  static constexpr std::string_view kKeys = ".attn_k_b.weight", kValues = ".attn_v_b.weight";
+
+  static TensorSource whole(std::string_view name, const TensorView& view) {
+    TensorSource source{
+        .name = std::string(name), .shape = view, .pieces = {model::stored_blocks(view)}};
+    source.shape.data = nullptr;
+    return source;
+  }
+
+  void add_experts(std::string_view name, const TensorView& view) {
+    constexpr std::string_view kEnd = ".weight";
+    const int64_t rows = view.shape[1];
+    for (int64_t expert = 0; expert < view.shape[0]; ++expert)
+      sources_.push_back(
+          {.name = fmt::format("{}.{}{}", name.substr(0, name.size() - kEnd.size()), expert, kEnd),
+           .shape = {.type = view.type, .dims = 2, .shape = {rows, view.columns()}},
+           .pieces = {model::stored_blocks(view).part(expert * rows, rows)}});
+  }
+
+  // (heads, rank, nope) and (heads, value, rank) to (heads · (nope + value), rank).
+  void join_key_value(std::string_view name, const TensorView& keys) {
+    const std::string prefix(name.substr(0, name.size() - kKeys.size()));
+    const TensorView* values = checkpoint_.find(prefix + std::string(kValues));
+    if (values == nullptr || keys.dims != 3 || values->dims != 3 ||
+        values->shape[0] != keys.shape[0] || values->columns() != keys.shape[1]) {
+      problems_.add("tensor '{}': no '{}{}' of as many heads and the same rank", name, prefix,
+                    kValues);
+      return;
+    }
+    const int64_t heads = keys.shape[0], rank = keys.shape[1], nope = keys.columns();
+    const int64_t value = values->shape[1];
+    TensorSource joined{
+        .name = prefix + std::string(kJoinedKeyValue),
+        .shape = {.type = keys.type, .dims = 2, .shape = {heads * (nope + value), rank}},
+        .pieces = {}};
+    for (int64_t head = 0; head < heads; ++head) {
+      joined.pieces.push_back(model::stored_blocks(keys).part(head * rank, rank));
+      joined.pieces.back().order = model::Order::kTransposed;
+      joined.pieces.push_back(model::stored_blocks(*values).part(head * value, value));
+    }
+    sources_.push_back(std::move(joined));
+  }
+
+  const Checkpoint& checkpoint_;
+  formats::Problems problems_;
+  std::vector<TensorSource> sources_;
+};
+
+// A folder's own matrices, draft layers too.
+core::Result<std::vector<TensorSource>> matrices_of(const Checkpoint& folder) {
+  formats::Problems problems;
+  model::MatrixFinder finder(folder, &problems);
+  std::vector<TensorSource> sources;
+  for (const auto& [stored, view] : folder.tensors()) {
+    const auto name = model::MatrixFinder::matrix_of(stored);
+    if (!name) continue;
+    auto matrix = finder.find(*name, finder.shape_by(stored));
+    if (!matrix) continue;
+    TensorSource source{.name = *name,
+                        .shape = {.type = matrix->joined,
+                                  .dims = view.dims,
+                                  .shape = {matrix->rows, matrix->columns}},
+                        .pieces = {}};
+    if (view.dims == 1) source.shape.shape = {matrix->columns};
+    source.pieces.push_back(std::move(*matrix));
+    sources.push_back(std::move(source));
+  }
+  if (!problems.empty()) return problems.error();
+  return sources;
+}
+
+// The row that becomes `row` of a tensor whose heads are turned. Row i of a head's first half and
+// row i of its second are rows 2i and 2i + 1 of pairs.
+int64_t stored_row(const TensorSource& source, int64_t row) {
+  const int64_t within = row % source.head_rows, half = source.head_rows / 2;
+  switch (source.turn) {
+    case Turn::kNone:
+      return row;
+    case Turn::kHalvesToPairs:
+      return row - within + within % 2 * half + within / 2;
+    case Turn::kPairsToHalves:
+      return row - within + within % half * 2 + within / half;
+  }
+  return row;
 }
 
 bool describes_old_file(std::string_view key) {
@@ -183,6 +292,11 @@ core::Result<std::vector<TensorSource>> tensor_sources(const Checkpoint& checkpo
     sources.push_back(
         {.name = std::string(name), .shape = view, .pieces = {model::stored_blocks(view)}});
   return sources;
+}
+
+core::Result<std::vector<TensorSource>> folder_sources(const Checkpoint& checkpoint) {
+  if (is_folder(checkpoint)) return matrices_of(checkpoint);
+  return Divider(checkpoint).divide();
 }
 
 void copy_metadata(const Checkpoint& checkpoint, formats::GgufWriter* writer) {
@@ -203,34 +317,51 @@ void copy_metadata(const Checkpoint& checkpoint, formats::GgufWriter* writer) {
     writer->set_integer(value_length, static_cast<uint32_t>(rank));
 }
 
-RowReader::RowReader(const TensorSource& source)
-    : source_(source), piece_rows_(source.pieces.front().outputs()) {
-  if (source.pieces.front().order == model::Order::kAsStored) return;
-  const int64_t piece_values = piece_rows_ * source.pieces.front().inputs();
-  transposed_.resize(source.pieces.size() * static_cast<size_t>(piece_values));
-  for (size_t i = 0; i < source.pieces.size(); ++i) {
-    StoredMatrix piece = source.pieces[i];
-    piece.type = DType::kF32;
-    assemble(
-        piece, {0, piece.rows},
-        reinterpret_cast<std::byte*>(transposed_.data() + static_cast<int64_t>(i) * piece_values));
+const std::byte* TensorSource::in_place() const {
+  return pieces.size() == 1 && turn == Turn::kNone ? pieces.front().in_place() : nullptr;
+}
+
+RowReader::RowReader(const TensorSource& source) : source_(source) {
+  int64_t first_row = 0;
+  for (const StoredMatrix& matrix : source.pieces) {
+    Piece& piece = pieces_.emplace_back(Piece{.matrix = &matrix, .first_row = first_row});
+    first_row += matrix.outputs();
+    if (matrix.order == model::Order::kAsStored) continue;
+    piece.transposed.resize(static_cast<size_t>(matrix.rows * matrix.columns));
+    StoredMatrix as_floats = matrix;
+    as_floats.type = DType::kF32;
+    assemble(as_floats, {0, matrix.rows}, reinterpret_cast<std::byte*>(piece.transposed.data()));
   }
 }
 
 void RowReader::read(int64_t row, float* out) const {
   const int64_t columns = source_.shape.columns();
-  if (!transposed_.empty()) {
-    std::copy_n(transposed_.data() + row * columns, columns, out);
-    return;
-  }
-  if (source_.turned_head_rows > 0 && source_.shape.dims > 1)
-    row = stored_row(row, source_.turned_head_rows);
-  const StoredMatrix& piece = source_.pieces[static_cast<size_t>(row / piece_rows_)];
-  model::decode_row(piece, row % piece_rows_, out);
-  if (source_.turned_head_rows > 0 && source_.shape.dims == 1) {  // a bias
-    const std::vector<float> stored(out, out + columns);
-    for (int64_t i = 0; i < columns; ++i)
-      out[i] = stored[static_cast<size_t>(stored_row(i, source_.turned_head_rows))];
+  const bool is_turned_bias = source_.turn != Turn::kNone && source_.shape.dims == 1;
+  if (source_.turn != Turn::kNone && !is_turned_bias) row = stored_row(source_, row);
+  const auto behind = std::upper_bound(pieces_.begin(), pieces_.end(), row,
+                                       [](int64_t r, const Piece& p) { return r < p.first_row; });
+  const Piece& piece = *(behind - 1);
+  if (piece.transposed.empty())
+    model::decode_row(*piece.matrix, row - piece.first_row, out);
+  else
+    std::copy_n(piece.transposed.data() + (row - piece.first_row) * columns, columns, out);
+  if (!is_turned_bias) return;
+  const std::vector<float> stored(out, out + columns);
+  for (int64_t i = 0; i < columns; ++i)
+    out[i] = stored[static_cast<size_t>(stored_row(source_, i))];
+}
+
+void release_rows(const Checkpoint& checkpoint, const TensorSource& source, RowRange rows) {
+  int64_t first_row = 0;
+  for (const StoredMatrix& piece : source.pieces) {
+    const int64_t begin = std::max(rows.first - first_row, int64_t{0});
+    const int64_t end = std::min(rows.first + rows.count - first_row, piece.outputs());
+    first_row += piece.outputs();
+    if (begin >= end) continue;
+    if (piece.order == model::Order::kAsStored && (begin > 0 || end < piece.rows))
+      checkpoint.release(piece.part(begin, end - begin).tensors.front());
+    else
+      for (const TensorView& view : piece.tensors) checkpoint.release(view);
   }
 }
 

@@ -2,6 +2,7 @@
 // steps, whatever the threads, shards and interruptions.
 #include "quantize/convert_folder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/ops.h"
+#include "quantize/convert.h"
 #include "quantize/encode_rows.h"
 #include "quantize/folder_files.h"
 #include "quantize/tensor_source.h"
@@ -67,8 +69,8 @@ class ConvertFolder : public ::testing::Test {
   }
 
   // The root of the mean square of what each tensor lost, relative to its values', by GGUF name.
-  std::map<std::string, double> losses(const char* name) const {
-    const auto before = formats::Checkpoint::open(kSource),
+  std::map<std::string, double> losses(const char* name, const char* source = kSource) const {
+    const auto before = formats::Checkpoint::open(source),
                after = formats::Checkpoint::open(path_ / name);
     EXPECT_TRUE(before.ok() && after.ok()) << (after.ok() ? "" : after.error().message);
     std::map<std::string, double> losses;
@@ -160,6 +162,59 @@ TEST_F(ConvertFolder, BytesDependOnNeitherThreadsNorInterruptions) {
   // Once more over a whole folder.
   const auto again = convert("b", mixed_recipe());
   EXPECT_EQ(again->resumed_tensors, std::ssize(again->tensors));
+}
+
+// There and back: experts, keys and values, llama's rows, and every key of the configuration.
+TEST_F(ConvertFolder, AGgufFileBecomesTheFolderThatItWasMadeOf) {
+  for (const char* source : {kSource, SLUICE_TESTS_DIR "/data/models/hf-llama",
+                             SLUICE_TESTS_DIR "/data/models/hf-qwen3"}) {
+    SCOPED_TRACE(source);
+    const std::string file = path_ / "there.gguf";
+    core::ThreadPool pool(2);
+    const auto before = formats::Checkpoint::open(source);
+    ASSERT_TRUE(
+        quantize::convert(**before, {.path = file, .recipe = find_recipe("F32").value()}, pool)
+            .ok());
+    const auto folder = convert("back", FolderRecipe{}, {.source = file.c_str()});
+    ASSERT_TRUE(folder.ok()) << folder.error().message;
+    for (const auto& [tensor, loss] : losses("back", source)) EXPECT_EQ(loss, 0) << tensor;
+    const auto after = formats::Checkpoint::open(path_ / "back");
+    for (const auto& [key, value] : (*before)->metadata().values()) {
+      if (key == "general.name" || key.ends_with("nextn_predict_layers")) continue;
+      const formats::MetadataValue* found = (*after)->metadata().find(key);
+      ASSERT_NE(found, nullptr) << key;
+      if (key.ends_with("block_count")) continue;
+      EXPECT_TRUE(std::ranges::equal(found->payload, value.payload)) << key;
+    }
+  }
+}
+
+TEST_F(ConvertFolder, QuantisedFilesAreSourcesToo) {
+  constexpr const char* kFile = SLUICE_TESTS_DIR "/data/models/deepseek2-joined-q8.gguf";
+  const auto report = convert("q", mixed_recipe(), {.source = kFile});
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  for (const FolderTensor& t : report->tensors)
+    if (t.choice.type == FolderType::kAsStored && t.from == core::DType::kQ8_0) {
+      EXPECT_EQ(t.bytes, 2 * t.values) << t.name;  // BF16
+    }
+  const auto before = formats::Checkpoint::open(kFile),
+             after = formats::Checkpoint::open(path_ / "q");
+  const auto output = [](const formats::Checkpoint& checkpoint) {
+    const TensorSource whole{.name = "output",
+                             .shape = *checkpoint.find("output.weight"),
+                             .pieces = {model::stored_blocks(*checkpoint.find("output.weight"))}};
+    std::vector<float> row(static_cast<size_t>(whole.shape.columns()));
+    RowReader(whole).read(3, row.data());
+    return row;
+  };
+  EXPECT_THAT(output(**after), ::testing::Pointwise(::testing::FloatNear(1e-3f), output(**before)));
+}
+
+TEST_F(ConvertFolder, FactorsOfSingleDimensionsHaveNoPlaceInAFolder) {
+  constexpr const char* kFile = SLUICE_TESTS_DIR "/data/models/llama3-factors.gguf";
+  const auto report = convert("r", FolderRecipe{}, {.source = kFile});
+  ASSERT_FALSE(report.ok());
+  EXPECT_THAT(report.error().message, HasSubstr("rope_freqs.weight"));
 }
 
 TEST_F(ConvertFolder, ShardsHaveAnIndexAndChecksums) {

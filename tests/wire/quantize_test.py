@@ -4,11 +4,13 @@ geometry, and `perplexity --kl-against`."""
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
 
 MODELS = pathlib.Path(__file__).parent.parent / "data" / "models"
+TOKENIZERS = MODELS.parent / "tokenizer"
 MODEL = str(MODELS / "llama.gguf")
 
 
@@ -57,6 +59,25 @@ class Quantize(unittest.TestCase):
                     span = max(expected) - min(expected)
                     for token_id, score in found["top"]:
                         self.assertAlmostEqual(score, expected[token_id], delta=1e-3 * span)
+
+    def test_a_file_becomes_a_folder_with_its_tokens(self):
+        """Folder, file, folder: the same ids, the embedding's values as they were."""
+        source, file, folder = (self.folder / name for name in ("source", "file.gguf", "folder"))
+        shutil.copytree(MODELS / "hf-deepseek", source)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(TOKENIZERS / f"tiny-deepseek-v3.{name}", source / name)
+        self.json_of("quantize", str(source), str(file), "--type", "BF16")
+        report = self.json_of("quantize", str(file), str(folder), "--type", "int4")
+        types = {tensor["name"]: tensor["type"] for tensor in report["tensors"]}
+        self.assertEqual(types["model.layers.1.mlp.experts.7.up_proj.weight"], "int4 g32")
+        self.assertEqual(types["lm_head.weight"], "BF16")
+        strings = json.loads((TOKENIZERS / "tokenizer-tiny-deepseek-v3.json").read_text())["strings"]
+        lines = "".join(json.dumps(entry["text"]) + "\n" for entry in strings)
+        command = [os.environ["SLUICE_BINARY"], "tokenize", str(folder), "--batch", "-o", "json"]
+        done = subprocess.run(command, input=lines.encode(), capture_output=True, check=True)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(found, [entry["ids"] for entry in strings])
+        self.assertEqual(run("quantize", str(folder), "--verify").returncode, 0)
 
     def test_odd_rows_are_printed(self):
         done = run("quantize", MODEL, "--dry-run", "--type", "Q4_K_M")
