@@ -81,6 +81,7 @@ class Device {
   virtual void latent_attention(const DeviceLatentArgs& args) = 0;
   virtual void route(const DeviceRouteArgs& args) = 0;
   virtual void experts(const DeviceExpertArgs& args) = 0;
+  virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4
   // ids[r] = the index of the largest of row r, the smallest of equals.
   virtual void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) = 0;
 

@@ -56,7 +56,8 @@ DeviceForward::DeviceForward(const Parts& parts)
     : spec_(parts.spec),
       weights_(parts.weights),
       device_(parts.device),
-      rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})) {}
+      rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})),
+      host_(parts.host) {}
 
 core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {
   std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
@@ -124,6 +125,10 @@ core::Result<void> DeviceForward::allocate() {
     expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
     place_experts(Placer(expert_storage_.data()));
   }
+  if (host_ != nullptr) {
+    mail_storage_ = TRY(device_.allocate(place_mail(Placer(nullptr)), MemoryKind::kPinned));
+    place_mail(Placer(mail_storage_.data()));
+  }
   staging_ = TRY(device_.allocate(kStagingBytes, MemoryKind::kPinned));
   TRY(device_.reserve(limits()));
 
@@ -190,7 +195,10 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   std::reverse(on_host_.tiles, on_host_.tiles + shape.tiles);
 
   const int64_t padded = recorded_rows(rows);
-  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
+  // The processor's part of a step cannot be recorded.
+  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr ||
+      host_ != nullptr)
+    return shape;
   for (int64_t row = rows; row < padded; ++row) {
     on_host_.ids[row] = 0;
     on_host_.positions[row] = 0;

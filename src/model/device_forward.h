@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "model/forward.h"
 #include "model/placer.h"
 #include "model/spec.h"
 #include "model/step.h"
@@ -36,6 +37,7 @@ class DeviceForward {
     const Weights& weights;  // on the device
     kernels::Device& device;
     int32_t step_tokens_max;
+    Forward* host = nullptr;  // runs the experts that the placement leaves on the host
   };
   static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
 
@@ -93,6 +95,9 @@ class DeviceForward {
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;
   void expert_block(const LayerWeights& layer, int32_t number, const Shape& shape, int64_t rows);
+  int64_t place_mail(Placer placer);
+  void shared_experts(const LayerWeights& layer, int64_t rows);
+  void host_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(int64_t first, int64_t rows, bool wants_best);
@@ -130,6 +135,17 @@ class DeviceForward {
   uint16_t* normed_ = nullptr;            // bf16 (rows, hidden)
   int32_t* expert_ids_ = nullptr;         // (layers with experts, rows of the step, used)
   float* expert_weights_ = nullptr;       // (layers with experts, rows of the step, used)
+
+  // Experts on the host: pinned memory that a layer's rows are handed over in.
+  Forward* const host_;
+  kernels::DeviceBuffer mail_storage_;
+  struct Mail {
+    uint16_t* normed = nullptr;  // bf16 (rows, hidden)
+    int32_t* ids = nullptr;      // (rows, used)
+    float* weights = nullptr;    // (rows, used)
+    float* out = nullptr;        // (rows, hidden)
+  } mail_;
+  float* host_out_ = nullptr;  // (rows, hidden), on the device
 
   kernels::DeviceBuffer device_numbers_, host_numbers_;
   Numbers on_device_, on_host_;

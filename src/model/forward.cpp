@@ -19,12 +19,14 @@ Forward::Forward(const Parts& parts)
       weights_(parts.weights),
       ops_(parts.ops),
       pool_(parts.pool),
-      rows_max_(parts.step_tokens_max) {
+      rows_max_(parts.step_tokens_max),
+      role_(parts.role) {
+  lay_out();
+  if (role_ == Role::kRoutedExperts) return;
   const Vector factors = weights_.rope_factors;
   const auto pairs = static_cast<size_t>(spec_.rope.dims / 2);
   rope_frequencies_ = rope_frequencies(
       spec_.rope, factors == nullptr ? std::span<const float>() : std::span(factors, pairs));
-  lay_out();
 }
 
 void Forward::lay_out() {
@@ -42,20 +44,23 @@ void Forward::lay_out() {
           placer.place(&inputs->packed[static_cast<size_t>(form)],
                        ops_.activation_bytes(form, rows, inputs_max));
     };
-    place_rows(&hidden_, spec_.hidden);
-    place_rows(&q_, spec_.q_columns());
-    place_rows(&k_, spec_.kv_columns());
-    place_rows(&v_, spec_.kv_columns());
-    place_rows(&attended_, spec_.attended_columns());
-    place_rows(&gate_, ffn);
-    place_rows(&up_, ffn);
-    place_rows(&cosines_, spec_.rope.dims / 2);
-    place_rows(&sines_, spec_.rope.dims / 2);
-    place_rows(&row_index_, 1);
-    if (drafts) {
-      place_rows(&step_hidden_, spec_.hidden);
-      place_rows(&draft_hidden_, spec_.hidden);
-      place_rows(&joined_, int64_t{2} * spec_.hidden);
+    if (role_ == Role::kSteps) {
+      place_rows(&hidden_, spec_.hidden);
+      place_rows(&q_, spec_.q_columns());
+      place_rows(&k_, spec_.kv_columns());
+      place_rows(&v_, spec_.kv_columns());
+      place_rows(&attended_, spec_.attended_columns());
+      place_rows(&cosines_, spec_.rope.dims / 2);
+      place_rows(&sines_, spec_.rope.dims / 2);
+      place_rows(&row_index_, 1);
+      if (drafts) {
+        place_rows(&step_hidden_, spec_.hidden);
+        place_rows(&draft_hidden_, spec_.hidden);
+        place_rows(&joined_, int64_t{2} * spec_.hidden);
+      }
+      place_rows(&gate_, ffn);
+      place_rows(&up_, ffn);
+      place_latent(placer);
     }
     place_rows(&shared_.normed, spec_.hidden);
     shared_.activated = gate_;
@@ -66,14 +71,13 @@ void Forward::lay_out() {
       placer.place(&own.activated, kRows * ffn);
       place_packed(&own, kRows);
     }
-    place_latent(placer);
     place_experts(placer);
     return placer.bytes();
   };
   own_.resize(static_cast<size_t>(pool_.threads()));
   storage_ = core::Buffer(place_all(Placer(nullptr)));
   place_all(Placer(storage_.data()));
-  for (int32_t row = 0; row < rows_max_; ++row) row_index_[row] = row;
+  for (int32_t row = 0; row < rows_max_ && row_index_ != nullptr; ++row) row_index_[row] = row;
   draft_rows_.reserve(static_cast<size_t>(rows_max_));
   experts_.plan = ExpertPlan(spec_.experts.count, rows_max_ * int64_t{spec_.experts.used});
   for (size_t form = 0; form < experts_.packed.size(); ++form) {

@@ -32,12 +32,15 @@ inline constexpr size_t kForms = kernels::kActivationForms;
 
 class Forward {
  public:
+  // What it is for: whole steps, or routed experts of steps that a device runs.
+  enum class Role : uint8_t { kSteps, kRoutedExperts };
   struct Parts {
     const Spec& spec;
     const Weights& weights;
     const kernels::Ops& ops;
     core::ThreadPool& pool;
     int32_t step_tokens_max;
+    Role role = Role::kSteps;
   };
   explicit Forward(const Parts& parts);
 
@@ -51,6 +54,17 @@ class Forward {
 
   // `kv` is the draft layer's. logits: (sequences, vocab).
   void draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
+
+  // out[r] = Σ_i weights[r, i] · the result of expert ids[r, i] for x[r], in float.
+  struct RoutedRows {
+    const LayerWeights& layer;
+    int64_t rows = 0;                // 1 … step_tokens_max
+    const uint16_t* x = nullptr;     // bf16 (rows, hidden): after the norm
+    const int32_t* ids = nullptr;    // (rows, used)
+    const float* weights = nullptr;  // (rows, used)
+    float* out = nullptr;            // (rows, hidden)
+  };
+  void run_routed(const RoutedRows& routed);
 
  private:
   // The inputs of products: what every thread reads, packed as the weights want it.
@@ -119,6 +133,9 @@ class Forward {
     std::array<std::byte*, kForms> packed{};  // by form
   };
 
+  // Whether the shared experts' rows go the way of the routed ones.
+  enum class SharedExperts : uint8_t { kNone, kBeside };
+
   void lay_out();
   void place_latent(Placer& placer);
   void place_experts(Placer& placer);
@@ -144,9 +161,12 @@ class Forward {
   void attention_output(Worker& w, const LayerWeights& layer);
   void ffn_block(Worker& w, const LayerWeights& layer);
   void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
+  void run_routed_share(Worker w, const RoutedRows& routed);
+  void add_routed(Worker& w, const float* weights, float* out);
+  void routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared);
   void route_rows(Worker& w, const LayerWeights& layer, int32_t number);
   void gather_groups(Worker& w, const LayerWeights& layer);
-  void activate_groups(Worker& w, const LayerWeights& layer);
+  void activate_groups(Worker& w, const LayerWeights& layer, SharedExperts shared);
   void place_groups();
   GroupInput in_of(const Worker& w, size_t group) const;
   GroupInput activated_of(size_t group) const;
@@ -176,9 +196,11 @@ class Forward {
   const kernels::Ops& ops_;
   core::ThreadPool& pool_;
   const int32_t rows_max_;
+  const Role role_;
   std::vector<float> rope_frequencies_;
 
   const StepBatch* batch_ = nullptr;  // of the step that runs
+  const StepBatch no_batch_;          // of run_routed()
   StepBatch draft_step_;              // what the layers see of a draft
   std::vector<int32_t> draft_rows_;   // its logit rows
   int64_t rows_ = 0;

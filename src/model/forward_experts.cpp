@@ -2,6 +2,7 @@
 // that was chosen over its rows, add what they gave. The shared experts are one dense part beside.
 #include <algorithm>
 
+#include "kernels/half.h"
 #include "model/forward.h"
 
 namespace sluice::model {
@@ -171,7 +172,7 @@ void Forward::gather_groups(Worker& w, const LayerWeights& layer) {
 }
 
 // silu(gate) · up of every group and of the shared experts, packed for down.
-void Forward::activate_groups(Worker& w, const LayerWeights& layer) {
+void Forward::activate_groups(Worker& w, const LayerWeights& layer, SharedExperts shared) {
   const int64_t ffn = spec_.experts.ffn;
   const auto groups = experts_.plan.groups();
   for_groups(w, [&](size_t g, int thread, int threads) {
@@ -184,7 +185,7 @@ void Forward::activate_groups(Worker& w, const LayerWeights& layer) {
                   thread, threads);
     pack_group(activated_of(g), g, {&of(layer.expert_down, groups[g])}, thread, threads);
   });
-  if (spec_.experts.shared_ffn > 0) {
+  if (shared == SharedExperts::kBeside) {
     ops_.silu_mul({.gate = gate_,
                    .up = up_,
                    .rows = w.rows,
@@ -210,6 +211,18 @@ void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number)
     linear(w, w.inputs->normed, {{.weights = &layer.router, .y = experts_.logits}});
   }
   route_rows(w, layer, number);
+  const bool has_shared = spec.shared_ffn > 0;
+  routed_products(w, layer, has_shared ? SharedExperts::kBeside : SharedExperts::kNone);
+  if (has_shared)
+    linear(w, w.inputs->activated,
+           {{.weights = &layer.shared_down, .residual = hidden_, .y = hidden_}});
+  else
+    meet(w);
+  add_routed(w, experts_.weights, hidden_);
+}
+
+// Into experts_.out: the planned groups through their experts.
+void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared) {
   gather_groups(w, layer);
   const auto groups = experts_.plan.groups();
   for (size_t g = 0; g < groups.size(); ++g) {
@@ -219,24 +232,50 @@ void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number)
   }
   lap(w, &StepTimes::linear_ns);
   meet(w);
-  activate_groups(w, layer);
+  activate_groups(w, layer, shared);
   for (size_t g = 0; g < groups.size(); ++g)
     linear_group(w, activated_of(g), g, of(layer.expert_down, groups[g]), experts_.out);
-  if (spec.shared_ffn > 0)
-    linear(w, w.inputs->activated,
-           {{.weights = &layer.shared_down, .residual = hidden_, .y = hidden_}});
-  else
-    meet(w);
+}
+
+// out += what the experts gave.
+void Forward::add_routed(Worker& w, const float* weights, float* out) {
   ops_.weighted_sum({.x = experts_.out,
                      .places = experts_.plan.places(),
-                     .weights = experts_.weights,
+                     .weights = weights,
                      .rows = w.rows,
-                     .used = spec.used,
+                     .used = spec_.experts.used,
                      .columns = spec_.hidden,
-                     .out = hidden_},
+                     .out = out},
                     w.thread, w.threads);
   lap(w, &StepTimes::rows_ns);
   meet(w);
+}
+
+void Forward::run_routed_share(Worker w, const RoutedRows& routed) {
+  const auto own = [&](int thread, int threads) {
+    const core::Range rows = core::split(w.rows, 1, thread, threads);
+    return core::Range{rows.begin * spec_.hidden, rows.end * spec_.hidden};
+  };
+  const core::Range in = own(w.row_thread, w.row_threads), out = own(w.thread, w.threads);
+  for (int64_t i = in.begin; i < in.end; ++i)
+    w.inputs->normed[i] = kernels::float_of_bf16(routed.x[i]);
+  std::fill(routed.out + out.begin, routed.out + out.end, 0.0f);
+  if (w.thread == 0) {
+    experts_.plan.build({routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)});
+    place_groups();
+  }
+  meet(w);
+  routed_products(w, routed.layer, SharedExperts::kNone);
+  meet(w);
+  add_routed(w, routed.weights, routed.out);
+}
+
+void Forward::run_routed(const RoutedRows& routed) {
+  ASSERT(routed.rows >= 1 && routed.rows <= rows_max_, "{} rows, at most {}", routed.rows,
+         rows_max_);
+  batch_ = &no_batch_;
+  rows_ = routed.rows;
+  pool_.run([&](int thread, int threads) { run_routed_share(worker(thread, threads), routed); });
 }
 
 }  // namespace sluice::model

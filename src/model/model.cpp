@@ -19,8 +19,8 @@ struct Model::State {
   core::ThreadPool pool;
   std::shared_ptr<kernels::Device> device;  // outlives what lies on it
   Weights weights;
-  std::unique_ptr<Forward> forward;               // exactly one of the two
-  std::unique_ptr<DeviceForward> device_forward;  // where there is a device
+  std::unique_ptr<DeviceForward> device_forward;  // runs the steps where there is a device
+  std::unique_ptr<Forward> forward;  // runs them where there is none, or the experts on the host
   MemoryPlan plan;
   int32_t step_tokens_max = 0;
 
@@ -30,7 +30,8 @@ struct Model::State {
   std::vector<kernels::KvLayer> kv;  // one a layer, drafts last; base is null until allocated
 
   int64_t activation_bytes() const {
-    return forward ? forward->activation_bytes() : device_forward->activation_bytes();
+    return (forward ? forward->activation_bytes() : 0) +
+           (device_forward ? device_forward->activation_bytes() : 0);
   }
 };
 
@@ -123,19 +124,21 @@ Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() = default;
 
 core::Result<void> Model::make_forward(State* state) {
-  if (state->device != nullptr) {
+  const bool has_device = state->device != nullptr;
+  if (!has_device || state->weights.placement.has_host_experts(state->spec.layers))
+    state->forward = std::make_unique<Forward>(
+        Forward::Parts{.spec = state->spec,
+                       .weights = state->weights,
+                       .ops = state->ops,
+                       .pool = state->pool,
+                       .step_tokens_max = state->step_tokens_max,
+                       .role = has_device ? Forward::Role::kRoutedExperts : Forward::Role::kSteps});
+  if (has_device)
     state->device_forward = TRY(DeviceForward::create({.spec = state->spec,
                                                        .weights = state->weights,
                                                        .device = *state->device,
-                                                       .step_tokens_max = state->step_tokens_max}));
-    return {};
-  }
-  state->forward =
-      std::make_unique<Forward>(Forward::Parts{.spec = state->spec,
-                                               .weights = state->weights,
-                                               .ops = state->ops,
-                                               .pool = state->pool,
-                                               .step_tokens_max = state->step_tokens_max});
+                                                       .step_tokens_max = state->step_tokens_max,
+                                                       .host = state->forward.get()}));
   return {};
 }
 
@@ -149,16 +152,18 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
   pin_workers(state->pool);
-  const WeightLoader loader{.checkpoint = checkpoint,
-                            .spec = state->spec,
-                            .ops = *ops,
-                            .pool = state->pool,
-                            .decoded_type = options.arithmetic == Arithmetic::kExact
-                                                ? core::DType::kF32
-                                                : core::DType::kBF16,
-                            .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
-                            .device = options.device.get(),
-                            .progress = options.progress};
+  const WeightLoader loader{
+      .checkpoint = checkpoint,
+      .spec = state->spec,
+      .ops = *ops,
+      .pool = state->pool,
+      .decoded_type =
+          options.arithmetic == Arithmetic::kExact ? core::DType::kF32 : core::DType::kBF16,
+      .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
+      .device = options.device.get(),
+      .placement = options.placement,
+      .placed = options.placed,
+      .progress = options.progress};
   state->device = options.device;
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
@@ -235,10 +240,10 @@ void Model::check_pages(std::span<const SequenceSpan> sequences) const {
 
 void Model::forward(const StepBatch& batch, float* logits) {
   check_pages(batch.sequences);
-  if (state_->forward)
-    state_->forward->step(batch, state_->kv, logits);
-  else
+  if (state_->device_forward)
     state_->device_forward->step(batch, state_->kv, {.logits = logits});
+  else
+    state_->forward->step(batch, state_->kv, logits);
 }
 
 void Model::forward_best(const StepBatch& batch, int32_t* ids) {

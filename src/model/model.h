@@ -13,6 +13,7 @@
 #include "formats/checkpoint.h"
 #include "kernels/ops.h"
 #include "model/memory_plan.h"
+#include "model/placement.h"
 #include "model/spec.h"
 #include "model/step.h"
 #include "model/weights.h"
@@ -31,6 +32,9 @@ struct LoadOptions {
   DraftLayers drafts = DraftLayers::kLeave;
   std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
   std::shared_ptr<kernels::Device> device{};  // holds weights and KV and runs the steps; or null
+  // With a device; none: as many experts on it as fit. `placed` sees one line before weights load.
+  std::optional<Placement> placement = Placement();
+  std::function<void(const std::string& line)> placed{};
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 

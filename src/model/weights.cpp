@@ -18,6 +18,7 @@ struct PlannedMatrix {
   Matrix* matrix = nullptr;
   double token_share = 1;
   Widen widen = Widen::kNo;
+  std::optional<int32_t> experts_of{};  // the layer, of routed experts
 };
 
 struct PlannedVector {
@@ -85,20 +86,29 @@ class Planner {
     const bool experts = row.lie == Lie::kStack;
     if (!experts && checkpoint_.find(stack) == nullptr && finder_.has(joined))
       return add_heads(row.lie, joined, &list);
+    const std::optional<int32_t> experts_of = experts ? std::optional(layer) : std::nullopt;
     const double share = experts ? 1.0 * spec_.experts.used / spec_.experts.count : 1;
     if (!experts || checkpoint_.find(stack) != nullptr) {
       const auto stored = finder_.find(stack, shape);
       if (!stored) return;
       for (int64_t i = 0; i < shape.count; ++i)
-        plan(
-            {stack, stored->part(i * shape.rows, shape.rows), &list[static_cast<size_t>(i)], share},
-            row.widen);
+        plan({.tensor = stack,
+              .stored = stored->part(i * shape.rows, shape.rows),
+              .matrix = &list[static_cast<size_t>(i)],
+              .token_share = share,
+              .experts_of = experts_of},
+             row.widen);
       return;
     }
     for (int64_t i = 0; i < shape.count; ++i) {
       const std::string tensor = member_name(stack, i);
       if (auto stored = finder_.find(tensor, {.rows = shape.rows, .columns = shape.columns}))
-        plan({tensor, std::move(*stored), &list[static_cast<size_t>(i)], share}, row.widen);
+        plan({.tensor = tensor,
+              .stored = std::move(*stored),
+              .matrix = &list[static_cast<size_t>(i)],
+              .token_share = share,
+              .experts_of = experts_of},
+             row.widen);
     }
   }
 
@@ -273,6 +283,16 @@ class DeviceUpload {
   DeviceUpload(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned)
       : loader_(loader), planned_(planned) {}
 
+  PlacementSizes sizes(const Weights& weights) const {
+    PlacementSizes sizes{.rest_bytes = table_bytes(weights.embedding),
+                         .free_bytes = loader_.device->info().free_bytes};
+    sizes.expert_bytes.resize(static_cast<size_t>(loader_.spec.layers));
+    for (const PlannedMatrix& p : planned_)
+      (p.experts_of ? sizes.expert_bytes[static_cast<size_t>(*p.experts_of)] : sizes.rest_bytes) +=
+          packed_bytes(p);
+    return sizes;
+  }
+
   core::Result<void> run(Weights* weights) {
     core::TensorView& embedding = weights->embedding;
     int64_t storage_bytes = table_bytes(embedding);
@@ -362,6 +382,19 @@ class DeviceUpload {
   std::vector<std::byte> packed_;
 };
 
+// Where the experts go; what is found is said before anything is loaded.
+core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& sizes) {
+  constexpr int64_t kKeptShare = 16;  // of the device, for KV and steps
+  // A device without a limit of its own (the reference) has room for everything.
+  const bool is_limited = sizes.free_bytes > 0;
+  const int64_t kept_bytes = sizes.free_bytes / kKeptShare;
+  Placement placement = loader.placement.value_or(Placement());
+  if (is_limited && !loader.placement) placement = TRY(fit_experts(sizes, kept_bytes));
+  if (is_limited) TRY(check_placement(sizes, placement, kept_bytes));
+  if (loader.placed && loader.spec.experts.count > 0) loader.placed(describe(placement, sizes));
+  return placement;
+}
+
 }  // namespace
 
 core::Result<void> WeightLoader::load(Weights* weights) const {
@@ -374,8 +407,21 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
   planner.refuse_unknown();
   if (!planner.problems().empty()) return planner.problems().error();
   TRY(load_vectors(*this, planner.vectors(), weights));
-  if (device != nullptr) return DeviceUpload(*this, planner.matrices()).run(weights);
-  pack_matrices(*this, planner.matrices(), weights);
+  std::vector<PlannedMatrix>& matrices = planner.matrices();
+  if (device == nullptr) {
+    pack_matrices(*this, matrices, weights);
+    return {};
+  }
+  weights->placement = TRY(place(*this, DeviceUpload(*this, matrices).sizes(*weights)));
+  const auto host =
+      std::stable_partition(matrices.begin(), matrices.end(), [&](const PlannedMatrix& p) {
+        return !p.experts_of || weights->placement.experts(*p.experts_of) == Place::kDevice;
+      });
+  const std::vector<PlannedMatrix> on_host(std::make_move_iterator(host),
+                                           std::make_move_iterator(matrices.end()));
+  matrices.erase(host, matrices.end());
+  TRY(DeviceUpload(*this, matrices).run(weights));
+  pack_matrices(*this, on_host, weights);
   return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "formats/checkpoint.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "model/placement.h"
 #include "model/spec.h"
 
 namespace sluice::model {
@@ -94,7 +96,10 @@ struct Weights {
   core::Buffer matrices;  // what every Matrix points into
   core::Buffer vectors;   // what every Vector points into
 
-  // Of a model on a device, where the matrices of a list lie at equal distances: these instead of the two above, the embedding among the matrices.
+  Placement placement;  // of a model on a device
+
+  // Of a model on a device, where the matrices of a list lie at equal distances: these instead of
+  // the two above, the embedding among the matrices.
   kernels::DeviceBuffer device_matrices;
   kernels::DeviceBuffer device_vectors;
   int64_t bytes() const {
@@ -109,9 +114,11 @@ struct WeightLoader {
   const Spec& spec;
   const kernels::Ops& ops;
   core::ThreadPool& pool;
-  core::DType decoded_type;           // of matrices that cannot stay in their blocks
-  DraftLayers drafts;                 // the first, where the checkpoint has it
-  kernels::Device* device = nullptr;  // where the weights go; null: the processor's memory
+  core::DType decoded_type;                   // of matrices that cannot stay in their blocks
+  DraftLayers drafts;                         // the first, where the checkpoint has it
+  kernels::Device* device = nullptr;          // where the weights go; null: the processor's memory
+  const std::optional<Placement>& placement;  // with a device; none: as many experts as fit
+  const std::function<void(const std::string& line)>& placed;                    // may be empty
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An

@@ -18,6 +18,18 @@ TEST_P(CudaModel, LogitsAreCloseToNumpy) {
         << "chunk " << chunk;
 }
 
+TEST(CudaHybrid, ExpertsMayStayOnTheHost) {
+  using kernels::card;
+  NEEDS_CARD();
+  for (const char* name : {"qwen3moe", "deepseek2-joined-q8"})
+    for (const char* place : {"experts=cpu", "experts[2-2]=cpu"})
+      for (const int32_t chunk : {1, 7, 64})
+        EXPECT_LE(worst_golden_error(
+                      {.name = name, .chunk = chunk, .device = card().device, .place = place}),
+                  0.03)
+            << name << ", " << place << ", chunk " << chunk;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CudaModel, ::testing::ValuesIn(device_models()),
                          [](const auto& test) { return test_name(test.param); });
 

@@ -30,6 +30,17 @@ TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
 INSTANTIATE_TEST_SUITE_P(All, DeviceModel, ::testing::ValuesIn(device_models()),
                          [](const auto& test) { return test_name(test.param); });
 
+// Experts of the processor in steps of the device; of the second layer with experts alone, too.
+TEST(DeviceModel, ExpertsMayStayOnTheHost) {
+  for (const char* name : {"qwen3moe", "deepseek2", "deepseek2-joined-q8"})
+    for (const char* place : {"experts=cpu", "experts[2-2]=cpu"})
+      for (const int32_t chunk : {1, 7, 64})
+        EXPECT_LE(worst_golden_error(
+                      {.name = name, .chunk = chunk, .device = reference_device(), .place = place}),
+                  0.03)
+            << name << ", " << place << ", chunk " << chunk;
+}
+
 std::string load_error(const std::string& name, const LoadOptions& options) {
   const auto checkpoint = formats::Checkpoint::open(kModelFolder + name).value();
   const auto model = Model::load(*checkpoint, options);

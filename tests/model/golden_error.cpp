@@ -12,9 +12,9 @@
 namespace sluice::model::testing {
 
 std::vector<std::string> device_models() {
-  return {"llama",          "llama-linear",        "llama3",     "llama3-factors", "llama-q8",
-          "qwen2",          "qwen2-yarn",          "qwen3",      "qwen3moe",       "deepseek2",
-          "deepseek2-lite", "deepseek2-joined-q8", "hf-deepseek"};
+  return {"llama",          "llama-linear",        "llama3",         "llama3-factors", "llama-q8",
+          "qwen2",          "qwen2-yarn",          "qwen3",          "qwen3moe",       "deepseek2",
+          "deepseek2-lite", "deepseek2-joined-q8", "hf-deepseek-fp8"};
 }
 
 std::string test_name(std::string model) {
@@ -35,7 +35,8 @@ double worst_golden_error(const GoldenCase& test) {
                   .arithmetic = test.kernels.empty() && test.device == nullptr ? Arithmetic::kExact
                                                                                : Arithmetic::kFast,
                   .kernels = test.kernels,
-                  .device = test.device},
+                  .device = test.device,
+                  .placement = Placement::parse(test.place).value()},
                  tokens);
   if (loaded.model == nullptr) return INFINITY;
   std::vector<float> logits(static_cast<size_t>(loaded.model->spec().vocab));

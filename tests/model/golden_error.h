@@ -16,6 +16,7 @@ struct GoldenCase {
   std::string kernels{};  // empty: exact
   int32_t chunk = 7;
   std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
+  std::string place{};                        // of the weights, with a device
 };
 
 // Those that a device runs whole: of every architecture.

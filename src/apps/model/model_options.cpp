@@ -30,6 +30,9 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
                  "where weights and KV lie and steps run: cpu, or cuda if there is a card")
       ->capture_default_str()
       ->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--place", options->place,
+                 "with a device, where weights lie: 'experts=cpu,rest=cuda', "
+                 "'experts[10-60]=cpu'; auto: as many experts on it as fit");
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
@@ -54,6 +57,12 @@ std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
   return nullptr;
 }
 
+// None: as many experts on the device as fit.
+core::Result<std::optional<model::Placement>> placement_of(const ModelOptions& options) {
+  if (options.place == "auto") return std::optional<model::Placement>();
+  return std::optional(TRY(model::Placement::parse(options.place)));
+}
+
 }  // namespace
 
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
@@ -69,6 +78,8 @@ core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_t
       .drafts = options.drafts,
       .kernels = options.kernels,
       .device = open_device(options),
+      .placement = TRY(placement_of(options)),
+      .placed = [&](const std::string& line) { fmt::print(stderr, "{}\n", line); },
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   auto loaded = model::Model::load(*opened.checkpoint, load);
   progress.finish();

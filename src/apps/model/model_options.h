@@ -23,9 +23,10 @@ struct ModelOptions {
   std::string kv_type = "auto";
   model::DraftLayers drafts = model::DraftLayers::kLeave;  // not an option of its own
   std::string device = "cpu";
+  std::string place;  // as model::Placement::parse() reads it; empty: all on the device
 };
 
-// MODEL, -t/--threads, --exact, --kernels, --kv-type, --device.
+// MODEL, -t/--threads, --exact, --kernels, --kv-type, --device, --place.
 void add_model_options(CLI::App& app, ModelOptions* options);
 
 struct OpenedModel {

@@ -72,6 +72,9 @@ class CudaDevice final : public Device {
   void experts(const DeviceExpertArgs& args) override {
     cuda::run_experts(args, experts_, stream_);
   }
+  void add(float* to, const float* from, int64_t count) override {
+    cuda::add(to, from, count, stream_);
+  }
   void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
     cuda::argmax(logits, rows, columns, ids, stream_);
   }

@@ -171,6 +171,15 @@ __global__ void sum_kernel(SumArgs args) {
   out[1] = high;
 }
 
+__global__ void add_kernel(float4* to, const float4* from, int64_t vectors) {
+  wait_for_previous();
+  let_next_start();
+  const int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
+  if (i >= vectors) return;
+  const float4 a = to[i], b = from[i];
+  to[i] = {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+
 // As many rows of a tile as an expert is likely to have: a tile's weights are read once.
 ExpertTiles tiles_of(const DeviceExpertArgs& args) {
   const int64_t choices = args.rows * args.used, experts = args.gate.count;
@@ -182,6 +191,14 @@ ExpertTiles tiles_of(const DeviceExpertArgs& args) {
 
 int64_t expert_tiles_max(int64_t choices, int32_t experts) {
   return (choices < experts ? choices : experts) + choices / 8;
+}
+
+void add(float* to, const float* from, int64_t count, cudaStream_t stream) {
+  const int64_t vectors = count / 4;
+  launch("add", add_kernel,
+         {dim3(static_cast<unsigned>(div_ceil(vectors, int64_t{kSumThreads}))), kSumThreads, 0,
+          stream},
+         reinterpret_cast<float4*>(to), reinterpret_cast<const float4*>(from), vectors);
 }
 
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {

@@ -39,6 +39,9 @@ struct ExpertScratch {
 // experts.cu
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream);
 
+// to += from, of experts that another memory has
+void add(float* to, const float* from, int64_t count, cudaStream_t stream);
+
 // router.cu
 int64_t score_floats(int64_t rows_max, int32_t experts);
 void route(const DeviceRouteArgs& args, float* scores, cudaStream_t stream);

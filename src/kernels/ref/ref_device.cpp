@@ -65,6 +65,9 @@ class RefDevice final : public Device {
   }
   void route(const DeviceRouteArgs& args) override { ref::device_route(args); }
   void experts(const DeviceExpertArgs& args) override { ref::device_experts(args); }
+  void add(float* to, const float* from, int64_t count) override {
+    for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+  }
   void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
     for (int64_t r = 0; r < rows; ++r) ids[r] = ref::argmax(logits + r * columns, columns);
   }
