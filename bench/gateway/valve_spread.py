@@ -24,7 +24,8 @@ FIRST_SEED = 20261122
 KEYS = {
     "arrivals": (r"cases\.traffic", ("rate_per_s", "rate_night_per_s")),
     "engine times": (r"replicas\.engine", ("step_ms", "step_stream_us", "prompt_token_us")),
-    "places": (r"replicas\.(engine|speed)", ("kv_tokens", "sequences_max", "busy_at", "streams_max")),
+    "places": (r"replicas\.(engine|speed)",
+               ("kv_tokens", "sequences_max", "busy_at", "streams_max")),
 }
 
 
@@ -46,7 +47,7 @@ def changed(text, seed, change, factor):
                 where, keys = KEYS[change]
                 if re.fullmatch(where, heading) and key in keys:
                     product = float(value) * factor
-                    line = f"{key} = {product if '.' in value or change != 'places' else round(product)}"
+                    line = f"{key} = {round(product) if change == 'places' else product}"
         if line.startswith("arms = "):
             line = 'arms = ["valve", "oracle", "all_remote"]'
         lines.append(line)
