@@ -4,8 +4,9 @@ seeds and with its parameters changed (docs/valve.md has the figures).
     tools/python bench/gateway/valve_spread.py surge price degrade [--seeds 10] [--perturb]
 
 Each line: the share of requests in time, the valve's cost as a multiple of the oracle's, and what
-it is above the oracle's in percent of all remote, over the seeds: least, median, most. --perturb repeats it with arrivals, the local engines' speed and
-their places 30 % less and 30 % more, while the gateway is told what it was told before.
+it is above the oracle's in percent of all remote, over the seeds: least, median, most. --perturb
+repeats it with arrivals, the local engines' speed and their places 30 % less and 30 % more, while
+the gateway is told what it was told before.
 """
 import argparse
 import json
