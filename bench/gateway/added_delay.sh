@@ -2,8 +2,11 @@
 # What `sluice gateway` adds to the delay of an answer at a steady rate: the same open-loop load
 # straight at the fixed backend and through the gateway, in alternating rounds; nginx's plain
 # proxying beside it. The gateway on core 0, load and backend on core 1. Printed are microseconds
-# of each round, then the medians' differences to the direct path.
-#   bench/gateway/added_delay.sh BUILD_FOLDER [REQUESTS_PER_S] [ROUNDS] [SECONDS]
+# of each round, then the medians' differences to the direct path. With `awake` as the last argument
+# a loop of the lowest priority (SCHED_IDLE) keeps each core from sleeping, which leaves out what a
+# virtual machine's host takes to wake it up: on the direct path there is hardly any of that, since
+# load and backend share a core.
+#   bench/gateway/added_delay.sh BUILD_FOLDER [REQUESTS_PER_S] [ROUNDS] [SECONDS] [awake]
 set -eu
 . "$(dirname "$0")/gateway.sh"
 rate="${2:-20000}"
@@ -12,6 +15,13 @@ seconds="${4:-3}"
 start_backend
 start_plain_proxy
 start_gateway 9300 http://127.0.0.1:9000/v1
+if [ "${5:-}" = awake ]; then
+  for core in 0 1; do
+    taskset -c "$core" chrt -i 0 sh -c 'while :; do :; done' &
+    also="$also $!"
+  done
+fi
+stolen=$(stolen_time)
 for round in $(seq "$rounds"); do
   for target in direct:9000 nginx:9200 sluice:9300; do
     echo "${target%:*} $(taskset -c 1 "$bin/open_loop" "${target#*:}" "$rate" "$seconds")" |
@@ -31,3 +41,4 @@ awk '
         middle(p50, names[i], n) - middle(p50, "direct", n),
         middle(p99, names[i], n) - middle(p99, "direct", n) }
 ' "$work/results"
+echo "the host has taken $((($(stolen_time) - stolen) * 10)) ms of both cores"

@@ -69,7 +69,6 @@ void Follower::stop() {
 }
 
 void Follower::run() {
-  core::give_way();
   while (wait(step())) {
   }
 }
@@ -129,6 +128,7 @@ core::Result<void> Follower::sweep() {
   }
   const auto left = TRY(copier_->left_open_before(journal_->start()));
   if (left.empty()) {
+    core::give_way();  // until now others waited: what limits start from
     const std::lock_guard lock(mutex_);
     status_.swept = true;
     changed_.notify_all();

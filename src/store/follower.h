@@ -8,7 +8,7 @@
 //
 // At its start it also ends what an earlier start of this gateway has left open: once all of their
 // records are in the store, each reservation without an event gets one (ledger::lost_event) through
-// the journal.
+// the journal. Limits start from that, so it has the usual priority until then.
 #pragma once
 
 #include <condition_variable>

@@ -1,5 +1,5 @@
-"""Quotas of the calendar across restarts: what was used before kill -9 counts, also where the store is
-away when the gateway comes back."""
+"""Quotas of the calendar across restarts: what was used before kill -9 counts, also where the store
+is away when the gateway comes back."""
 
 import http.server
 import json

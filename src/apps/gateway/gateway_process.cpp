@@ -175,15 +175,23 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
   return std::optional(std::move(snapshot));
 }
 
-// What calendar limits and balances begin with is in the store, once that has what the journal has
-// now. Who has one is told to come again until then.
+// What calendar limits and balances begin with is in the store. Who has one is told to come again
+// until that has said it: with all that earlier starts have left, and a balance, which may have
+// been paid for just before, with all that the journal has by now.
 void GatewayProcess::restore(const std::vector<gateway::LimitName>& uncounted) {
   if (uncounted.empty()) return;
   limits_->withhold(uncounted);
-  const uint64_t last = journal_->last_sequence();
-  for (const gateway::LimitName& name : uncounted) unknown_limits_[name] = last;
-  if (!journal_->flush().ok() || !follower_->wait_until_applied(last, kLimitsCurrentNs))
-    log_.info("{} limits wait for the store to say what was used and paid", uncounted.size());
+  const bool at_start = table_ == nullptr;
+  const uint64_t left = journal_->recovery().last_sequence;
+  const uint64_t last = at_start ? left : journal_->last_sequence();
+  bool waits = false;
+  for (const gateway::LimitName& name : uncounted) {
+    const bool balance = name.dimension == gateway::Dimension::kBalance;
+    unknown_limits_[name] = balance ? last : left;
+    waits = waits || (balance && !at_start);
+  }
+  if (waits && (!journal_->flush().ok() || !follower_->wait_until_applied(last, kLimitsCurrentNs)))
+    log_.info("prepaid tenants wait for the store to say what they have");
   restore_unknown();
 }
 
