@@ -26,7 +26,7 @@ TEST(CudaHybrid, ExpertsMayStayOnTheHost) {
       for (const int32_t chunk : {1, 7, 64})
         EXPECT_LE(worst_golden_error(
                       {.name = name, .chunk = chunk, .device = card().device, .place = place}),
-                  0.03)
+                  0.05)  // the processor's activations are int8
             << name << ", " << place << ", chunk " << chunk;
 }
 

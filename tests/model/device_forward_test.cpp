@@ -56,6 +56,23 @@ TEST(DeviceModel, WhatItCannotRunIsRefused) {
   EXPECT_EQ(load_error("llama.gguf", {.device = device}), "no error");
 }
 
+// Of qwen3moe, 48 kB are no experts and each of three layers has 49 kB of them.
+TEST(DeviceModel, WhatDoesNotFitIsFoundBeforeLoading) {
+  const auto device = [] {
+    return std::shared_ptr<kernels::Device>(kernels::make_reference_device(160'000));
+  };
+  std::string said;
+  LoadOptions options{.device = device(), .placed = [&](const std::string& line) { said = line; }};
+  EXPECT_THAT(load_error("qwen3moe.gguf", options),
+              HasSubstr("--place 'experts[2-2]=cpu,rest=cuda' fits"));
+  EXPECT_EQ(said, "");
+  options.placement = Placement::parse("experts[1-2]=cpu").value();
+  EXPECT_EQ(load_error("qwen3moe.gguf", options), "no error");
+  options.placement = std::nullopt;
+  EXPECT_EQ(load_error("qwen3moe.gguf", options), "no error");
+  EXPECT_THAT(said, HasSubstr("experts[2-2]=cpu,rest=cuda: 0.00 GB on the device"));
+}
+
 // A prompt beside two decodes in one step, against each of them alone; with ids that come back.
 TEST(DeviceModel, ABatchIsItsSequences) {
   const Loaded loaded = load_model(std::string(kModelFolder) + "qwen3.gguf",

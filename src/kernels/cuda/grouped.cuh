@@ -14,7 +14,8 @@ namespace sluice::kernels::cuda {
 // d (16, 8) = a (16, 16) · b (16, 8) + c, bf16 in, float out.
 __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint2 b,
                                          const float (&c)[4]) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%10, %11, %12, %13};"
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y), "f"(c[0]), "f"(c[1]),
@@ -169,8 +170,8 @@ class Grouped {
     const std::byte* tokens = stage + Shape::kTokensAt + group * Shape::kTokenPitch;
 #pragma unroll
     for (int run = 0; run < Shape::kStageRuns; ++run) {
-      uint32_t a[2][2][4];      // [half][product]
-      float scales[2][2] = {};  // [half][output: group, group + 8]
+      uint32_t a[2][2][4];  // [half][product]
+      float scales[2][2];   // [half][output: group, group + 8]
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -188,37 +189,26 @@ class Grouped {
             a[half][product][i + 2] = codes.pairs[product][1];
           }
         }
-      // Whole loops: a branch for each eight rows would keep loads from going ahead.
-      const int at = run * kRun + Format::kStep * in_group;
-      if (tile_.count > Shape::kTokens / 2)
-        multiply_run<kColumns>(a, scales, tokens + at * 2);
-      else
-        multiply_run<(kColumns + 1) / 2>(a, scales, tokens + at * 2);
-    }
-  }
-
-  // The first 8 · kOf rows by the run's weights.
-  template <int kOf>
-  __device__ __forceinline__ void multiply_run(const uint32_t (&a)[2][2][4],
-                                               const float (&scales)[2][2],
-                                               const std::byte* tokens) {
 #pragma unroll
-    for (int n = 0; n < kOf; ++n) {
-      const std::byte* token = tokens + n * 8 * Shape::kTokenPitch;
-      const uint2 b[2] = {*reinterpret_cast<const uint2*>(token + Format::kFirst * 2),
-                          *reinterpret_cast<const uint2*>(token + Format::kSecond * 2)};
+      for (int n = 0; n < kColumns; ++n) {
+        if (n * 8 >= tile_.count) break;
+        const std::byte* token = tokens + n * 8 * Shape::kTokenPitch;
+        const int at = run * kRun + Format::kStep * in_group;
+        const uint2 b[2] = {*reinterpret_cast<const uint2*>(token + (at + Format::kFirst) * 2),
+                            *reinterpret_cast<const uint2*>(token + (at + Format::kSecond) * 2)};
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float(&sum)[4] = sums_[half][n];
-        if constexpr (Format::kScaleBytes == 2) {
-          float of_run[4] = {};
-          multiply(of_run, a[half][0], b[0], of_run);
-          multiply(of_run, a[half][1], b[1], of_run);
+        for (int half = 0; half < 2; ++half) {
+          float(&sum)[4] = sums_[half][n];
+          if constexpr (Format::kScaleBytes == 2) {
+            float of_run[4] = {};
+            multiply(of_run, a[half][0], b[0], of_run);
+            multiply(of_run, a[half][1], b[1], of_run);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[half][i / 2], of_run[i], sum[i]);
-        } else {
-          multiply(sum, a[half][0], b[0], sum);
-          multiply(sum, a[half][1], b[1], sum);
+            for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[half][i / 2], of_run[i], sum[i]);
+          } else {
+            multiply(sum, a[half][0], b[0], sum);
+            multiply(sum, a[half][1], b[1], sum);
+          }
         }
       }
     }

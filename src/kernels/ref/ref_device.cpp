@@ -26,6 +26,11 @@ struct RecordedOps final : Recording {
 
 class RefDevice final : public Device {
  public:
+  explicit RefDevice(int64_t free_bytes)
+      : info_{.name = "reference",
+              .backend = "ref",
+              .memory_bytes = free_bytes,
+              .free_bytes = free_bytes} {}
   const DeviceInfo& info() const override { return info_; }
   DeviceRoof measure_roof() override { return {}; }
 
@@ -80,7 +85,7 @@ class RefDevice final : public Device {
                          std::vector<float>* out);
   static void attend_row(const DeviceAttentionArgs& args, int64_t row);
 
-  const DeviceInfo info_{.name = "reference", .backend = "ref", .memory_bytes = 0, .free_bytes = 0};
+  const DeviceInfo info_;
 };
 
 std::vector<float> RefDevice::input_of(const DeviceLinearArgs& args) {
@@ -243,8 +248,8 @@ void RefDevice::attention(const DeviceAttentionArgs& args) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_reference_device() {
-  return std::make_unique<RefDevice>();
+std::unique_ptr<Device> make_reference_device(int64_t free_bytes) {
+  return std::make_unique<RefDevice>(free_bytes);
 }
 
 }  // namespace sluice::kernels

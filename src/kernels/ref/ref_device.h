@@ -8,6 +8,7 @@
 
 namespace sluice::kernels {
 
-std::unique_ptr<Device> make_reference_device();
+// free_bytes: what it says of its memory; 0: it has no limit.
+std::unique_ptr<Device> make_reference_device(int64_t free_bytes = 0);
 
 }  // namespace sluice::kernels
