@@ -101,6 +101,9 @@ struct PlaneLinear {
     return reinterpret_cast<const uint8_t*>(args.weights.data) +
            (p < panels ? p : panels - 1) * panel_bytes;
   }
+  const uint8_t* pair(int64_t p, int64_t i) const {
+    return panel(p) + kHeaderBytes + i * Weights::kPairBytes;
+  }
   Finished finished(const int32_t (*sums)[kTileRows * kPanel], int64_t g, int64_t p) const {
     const int64_t left = args.rows - g * kTileRows;
     return {.sums = sums,
@@ -177,9 +180,7 @@ void stream_panels(const PlaneLinear<Weights>& linear, int64_t panel, int64_t st
   alignas(64) PairTiles tiles[2][kPanels];
   const auto unpack = [&](int64_t pair) {
     for (int p = 0; p < kPanels; ++p)
-      unpack_pair<Weights>(
-          linear.panel(panel + p * step) + kHeaderBytes + pair * Weights::kPairBytes,
-          tiles[pair % 2][p]);
+      unpack_pair<Weights>(linear.pair(panel + p * step, pair), tiles[pair % 2][p]);
   };
   unpack(0);
   const std::byte* x = linear.group(0);
@@ -213,14 +214,12 @@ void stream_rows(const PlaneLinear<Weights>& linear, Share outputs) {
   Finish rest;
   const int64_t begin = outputs.begin / kPanel, end = (outputs.end + kPanel - 1) / kPanel;
   const bool is_lone = linear.layout.groups() == 1;
+  const auto stream = is_lone ? stream_panels<Weights, 2> : stream_panels<Weights, 1>;
   const int64_t half = is_lone ? (end - begin + 1) / 2 : end - begin;
   for (int64_t i = 0; i < half; ++i) {
     // Of an odd number of panels the last one's partner lies beyond all.
     const int64_t step = begin + i + half < end ? half : linear.panels;
-    if (is_lone)
-      stream_panels<Weights, 2>(linear, begin + i, step, sums[i % 2], rest);
-    else
-      stream_panels<Weights, 1>(linear, begin + i, step, sums[i % 2], rest);
+    stream(linear, begin + i, step, sums[i % 2], rest);
   }
   finish_all<Weights>(linear.args, rest);
 }
@@ -235,11 +234,9 @@ void tile_strip(const PlaneLinear<Weights>& linear, int64_t panel, Share groups,
   const int64_t length = part_of(stretch.end - stretch.begin, kStripPairs);
   for (int64_t begin = stretch.begin; begin < stretch.end; begin += length) {
     const Share part = take(begin, length, stretch.end);
-    for (int p = 0; p < kStripPanels; ++p) {
-      const uint8_t* at = linear.panel(panel + p) + kHeaderBytes + begin * Weights::kPairBytes;
-      for (int64_t i = 0; i < part.end - part.begin; ++i, at += Weights::kPairBytes)
-        unpack_pair<Weights>(at, strip[i][p]);
-    }
+    for (int p = 0; p < kStripPanels; ++p)
+      for (int64_t i = 0; i < part.end - part.begin; ++i)
+        unpack_pair<Weights>(linear.pair(panel + p, begin + i), strip[i][p]);
     memory_fence();
     for (int64_t g = groups.begin; g < groups.end; ++g) {
       // Those of a single part stay in two places.
