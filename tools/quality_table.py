@@ -25,7 +25,8 @@ from safetensors_file import floats_of, read_folder, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATIO_MAX = 1.05
-FILE_TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0")  # fmt: skip
+FILE_TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0",
+              "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0")  # fmt: skip
 FOLDER_TYPES = {
     "fp8": ["--type", "fp8"],
     "w8a8": ["--type", "w8a8"],

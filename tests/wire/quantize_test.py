@@ -71,7 +71,8 @@ class Quantize(unittest.TestCase):
         types = {tensor["name"]: tensor["type"] for tensor in report["tensors"]}
         self.assertEqual(types["model.layers.1.mlp.experts.7.up_proj.weight"], "int4 g32")
         self.assertEqual(types["lm_head.weight"], "BF16")
-        strings = json.loads((TOKENIZERS / "tokenizer-tiny-deepseek-v3.json").read_text())["strings"]
+        golden = (TOKENIZERS / "tokenizer-tiny-deepseek-v3.json").read_text()
+        strings = json.loads(golden)["strings"]
         lines = "".join(json.dumps(entry["text"]) + "\n" for entry in strings)
         command = [os.environ["SLUICE_BINARY"], "tokenize", str(folder), "--batch", "-o", "json"]
         done = subprocess.run(command, input=lines.encode(), capture_output=True, check=True)

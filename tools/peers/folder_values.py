@@ -102,7 +102,7 @@ def main() -> None:
             wrong = differences(arguments.sluice, folder, pathlib.Path(name) / "f32.gguf")
         print(f"{' '.join(recipe)}: {'DIFFERENT' if wrong else 'same values'}")
         all_wrong += wrong
-    sys.exit("\n".join(all_wrong))
+    sys.exit("\n".join(all_wrong) or 0)
 
 
 if __name__ == "__main__":
