@@ -141,6 +141,22 @@ TEST_F(CudaOps, LinearOfShortRows) {
     }
 }
 
+// Rows straight from blocks: tiles of rows and outputs, and rows of blocks, that are not whole.
+TEST_F(CudaOps, LinearOfManyBlockRows) {
+  uint64_t seed = 9;
+  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
+    for (const int64_t rows : {5, 8, 9, 16, 17, 40})
+      for (const DeviceResult result :
+           {DeviceResult::kStore, DeviceResult::kAdd, DeviceResult::kSiluMul}) {
+        const LinearShape shape{type, 72, 352, rows, result != DeviceResult::kAdd, result};
+        ++seed;
+        EXPECT_LT(
+            relative_error(run_linear(cuda(), shape, seed), run_linear(reference(), shape, seed)),
+            limit_of(shape))
+            << core::info(type).name << ' ' << rows << " rows, result " << static_cast<int>(result);
+      }
+}
+
 // ---- Attention with the store before it ---------------------------------------------------------
 
 struct Sequence {

@@ -15,8 +15,7 @@ void cuda::check(cudaError_t error, const char* what) {
 
 namespace {
 
-constexpr int64_t kNarrowBlockRowsMax = 16;  // of matrices in blocks: four passes over them
-constexpr int64_t kMeasuredSize = 8192;      // of the square product that measure_roof() times
+constexpr int64_t kMeasuredSize = 8192;  // of the square product that measure_roof() times
 
 using cuda::check;
 
@@ -191,7 +190,7 @@ void CudaDevice::linear(const DeviceLinearArgs& args) {
   for (int32_t p = 1; p < args.product_count; ++p)
     alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
   const bool blocks = type != core::DType::kBF16;
-  if (args.rows > (blocks ? kNarrowBlockRowsMax : cuda::kNarrowRowsMax)) return linear_wide(args);
+  if (args.rows > cuda::kNarrowRowsMax) return linear_wide(args);
   if (alike && blocks) return cuda::linear_narrow_blocks(args, stream_);
   if (alike) return cuda::linear_narrow_bf16(args, stream_);
   if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
@@ -223,10 +222,21 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
     x = normed_;
   }
   const bool activates = args.result == DeviceResult::kSiluMul;
+  const bool few = args.rows <= cuda::kRowsByBlocksMax;
+  const auto type_of = [&](size_t p) { return args.products[p].weights.type; };
+  if (activates && few && type_of(0) == type_of(1) && type_of(0) != core::DType::kBF16)
+    return cuda::rows_by_blocks(args, x, stream_);
   uint16_t* const activations[] = {gate_, up_};
   for (int32_t p = 0; p < args.product_count; ++p) {
     const DeviceProduct& product = args.products[static_cast<size_t>(p)];
     const PackedWeights& w = product.weights;
+    if (!activates && few && w.type != core::DType::kBF16) {
+      DeviceLinearArgs one = args;
+      one.products[0] = product;
+      one.product_count = 1;
+      cuda::rows_by_blocks(one, x, stream_);
+      continue;
+    }
     cuda::WideProduct wide{.weights = as_bf16(w),
                            .x = x,
                            .outputs = w.outputs,

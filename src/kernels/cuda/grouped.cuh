@@ -11,21 +11,12 @@
 
 namespace sluice::kernels::cuda {
 
-// d (16, 8) = a (16, 16) · b (16, 8) + c, bf16 in, float out.
-__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint2 b,
-                                         const float (&c)[4]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%10, %11, %12, %13};"
-      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y), "f"(c[0]), "f"(c[1]),
-        "f"(c[2]), "f"(c[3]));
-}
-
 enum class GroupedResult : uint8_t {
   kBf16,
   kF16,
   kSiluMul,  // of two matrices, silu(first) · second, bf16
+  kFloat,
+  kFloatAdd,  // y += product
 };
 
 struct GroupedArgs {
@@ -36,6 +27,7 @@ struct GroupedArgs {
   int64_t inputs = 0;
   const uint16_t* x = nullptr;  // bf16 (any, inputs)
   uint16_t* out = nullptr;      // (any, out_pitch), of which `outputs` are written
+  float* y = nullptr;           // the same, of kFloat and kFloatAdd
   int64_t out_pitch = 0;
   int64_t out_step = 1;  // from the row of one token to the next one's
 };
@@ -49,8 +41,10 @@ struct GroupedTile {
 
 // Shared memory: kStages times weights (kRows, kRowPitch), scales (kRows, kStageRuns) and rows
 // (kTokens, kTokenPitch). Pitches keep the eight outputs, or rows, that a warp reads at once in
-// different banks. A warp has 32 weight rows: 16 outputs of two matrices, or 32 of one.
-template <typename Format, int kTokensOfTile, int kWarpsOfBlock, int kRowBytesOfStage, int kDepth>
+// different banks. A warp has 32 weight rows: 16 outputs of two matrices, or 32 of one; kSlices
+// warps have the same rows, each a share of the inputs.
+template <typename Format, int kTokensOfTile, int kWarpsOfBlock, int kRowBytesOfStage, int kDepth,
+          int kSlicesOfRows = 1>
 struct GroupedShape {
   using Weights = Format;
   static constexpr int kTokens = kTokensOfTile;
@@ -58,7 +52,9 @@ struct GroupedShape {
   static constexpr int kStages = kDepth;
   static constexpr int kRowBytes = kRowBytesOfStage;
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kRows = 32 * kWarps;
+  static constexpr int kSlices = kSlicesOfRows;
+  static constexpr int kRowWarps = kWarps / kSlices;
+  static constexpr int kRows = 32 * kRowWarps;
   static constexpr int kStageRuns = kRowBytes / Format::kRunBytes;
   static constexpr int kInputs = kStageRuns * kRun;
   static constexpr int kRowPitch = kRowBytes + Format::kRunBytes;
@@ -106,10 +102,39 @@ class Grouped {
       end_copies();
       use_stage(base_ + s % Shape::kStages * Shape::kStageBytes);
     }
-    store();
+    if constexpr (Shape::kSlices > 1) join_slices();
+    if (slice() == 0) store();
   }
 
  private:
+  static __device__ int row_warp() { return threadIdx.x / 32 % Shape::kRowWarps; }
+  static __device__ int slice() { return threadIdx.x / 32 / Shape::kRowWarps; }
+
+  // The sums of all slices, in their order, to the first.
+  __device__ void join_slices() {
+    constexpr int kSums = 2 * kColumns * 4;
+    static_assert((Shape::kSlices - 1) * Shape::kRowWarps * kSums * 32 * 4 <=
+                  Shape::kStages * Shape::kStageBytes);
+    wait_copies<0>();
+    __syncthreads();
+    auto* all = reinterpret_cast<float*>(base_);
+    const auto place = [&](int of_slice, int i) -> float& {
+      const int warp = (of_slice - 1) * Shape::kRowWarps + row_warp();
+      return all[(warp * kSums + i) * 32 + threadIdx.x % 32];
+    };
+    float* sums = &sums_[0][0][0];
+    if (slice() > 0) {
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) place(slice(), i) = sums[i];
+    }
+    __syncthreads();
+    if (slice() > 0) return;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i)
+#pragma unroll
+      for (int s = 1; s < Shape::kSlices; ++s) sums[i] += place(s, i);
+  }
+
   // Weight row `row` of the block: its matrix and its output, the last one for rows behind it.
   __device__ const std::byte* matrix_of(int row) const {
     return args_.weights[kTwo ? row / 16 % 2 : 0] + tile_.matrix * args_.stride_bytes;
@@ -117,7 +142,9 @@ class Grouped {
   __device__ int64_t output_of(int row) const {
     return first_output_ + (kTwo ? row / 32 * 16 + row % 16 : row);
   }
-  __device__ int64_t loaded_output(int row) const { return min(output_of(row), args_.outputs - 1); }
+  __device__ int64_t loaded_output(int row) const {
+    return min(output_of(row), args_.outputs - 1);
+  }
 
   __device__ void start_stage(int stage, const int32_t* rows) {
     std::byte* to = base_ + stage % Shape::kStages * Shape::kStageBytes;
@@ -164,19 +191,20 @@ class Grouped {
   }
 
   __device__ void use_stage(const std::byte* stage) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
     const int in_group = lane % 4, group = lane / 4;
     const auto* weights = reinterpret_cast<const uint8_t*>(stage);
     const std::byte* tokens = stage + Shape::kTokensAt + group * Shape::kTokenPitch;
 #pragma unroll
-    for (int run = 0; run < Shape::kStageRuns; ++run) {
-      uint32_t a[2][2][4];  // [half][product]
-      float scales[2][2];   // [half][output: group, group + 8]
+    for (int step = 0; step < Shape::kStageRuns / Shape::kSlices; ++step) {
+      const int run = step * Shape::kSlices + slice();
+      uint32_t a[2][2][4];      // [half][product]
+      float scales[2][2] = {};  // [half][output: group, group + 8]
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const int row = warp * 32 + half * 16 + i * 8 + group;
+          const int row = row_warp() * 32 + half * 16 + i * 8 + group;
           Codes codes =
               Format::codes(weights + row * Shape::kRowPitch + run * Format::kRunBytes, in_group);
           const std::byte* scale =
@@ -215,23 +243,33 @@ class Grouped {
   }
 
   __device__ void store() const {
-    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 32 + lane / 4;
+    const int lane = threadIdx.x % 32, row = row_warp() * 32 + lane / 4;
 #pragma unroll
     for (int n = 0; n < kColumns; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int token = n * 8 + lane % 4 * 2 + i % 2;
         if (token >= tile_.count) continue;
-        uint16_t* to = args_.out + (tile_.first_out + token * args_.out_step) * args_.out_pitch;
+        const int64_t at = (tile_.first_out + token * args_.out_step) * args_.out_pitch;
         const float first = sums_[0][n][i], second = sums_[1][n][i];
         const int64_t output = output_of(row + i / 2 * 8);
         if constexpr (kTwo) {
-          if (output < args_.outputs) to[output] = bits(first / (1 + __expf(-first)) * second);
+          if (output < args_.outputs)
+            args_.out[at + output] = bits(first / (1 + __expf(-first)) * second);
         } else {
-          if (output < args_.outputs) to[output] = bits(first);
-          if (output + 16 < args_.outputs) to[output + 16] = bits(second);
+          if (output < args_.outputs) put(at + output, first);
+          if (output + 16 < args_.outputs) put(at + output + 16, second);
         }
       }
+  }
+
+  __device__ void put(int64_t at, float value) const {
+    if constexpr (kResult == GroupedResult::kFloat)
+      args_.y[at] = value;
+    else if constexpr (kResult == GroupedResult::kFloatAdd)
+      args_.y[at] += value;
+    else
+      args_.out[at] = bits(value);
   }
 
   static __device__ uint16_t bits(float value) {

@@ -20,6 +20,17 @@ namespace sluice::kernels::cuda {
 
 inline constexpr int kRun = 32;
 
+// d (16, 8) = a (16, 16) · b (16, 8) + c, bf16 in, float out.
+__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint2 b,
+                                         const float (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%10, %11, %12, %13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y), "f"(c[0]), "f"(c[1]),
+        "f"(c[2]), "f"(c[3]));
+}
+
 // [product][inputs 0–1, inputs 2–3 of the thread's four], bf16 pairs.
 struct Codes {
   uint32_t pairs[2][2];

@@ -210,7 +210,6 @@ void launch_narrow_format(const NarrowArgs& args, cudaStream_t stream) {
     launch_narrow_rows<Weights, 4>(args, stream);
 }
 
-// Rows [first, first + rows) of the op.
-NarrowArgs narrow_args(const DeviceLinearArgs& args, int64_t first, int64_t rows);
+NarrowArgs narrow_args(const DeviceLinearArgs& args);
 
 }  // namespace sluice::kernels::cuda

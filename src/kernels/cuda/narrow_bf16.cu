@@ -51,12 +51,12 @@ struct Bf16Weights {
 
 }  // namespace
 
-NarrowArgs narrow_args(const DeviceLinearArgs& args, int64_t first, int64_t rows) {
+NarrowArgs narrow_args(const DeviceLinearArgs& args) {
   const int64_t inputs = args.products[0].weights.inputs;
   NarrowArgs narrow;
   narrow.count = args.product_count;
   narrow.inputs = inputs;
-  narrow.rows = rows;
+  narrow.rows = args.rows;
   for (int32_t p = 0; p < args.product_count; ++p) {
     const DeviceProduct& product = args.products[static_cast<size_t>(p)];
     const PackedWeights& w = product.weights;
@@ -64,22 +64,21 @@ NarrowArgs narrow_args(const DeviceLinearArgs& args, int64_t first, int64_t rows
     m.data = w.data;
     m.scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
     m.outputs = w.outputs;
-    m.y = product.y != nullptr ? product.y + first * w.outputs : nullptr;
+    m.y = product.y;
     if (args.result != DeviceResult::kSiluMul || p == 0) narrow.outputs_all += w.outputs;
   }
   narrow.result = args.result;
-  narrow.hidden = args.hidden != nullptr ? args.hidden + first * inputs : nullptr;
+  narrow.hidden = args.hidden;
   narrow.norm = args.norm;
   narrow.epsilon = args.epsilon;
-  narrow.x = args.x != nullptr ? args.x + first * inputs : nullptr;
+  narrow.x = args.x;
   narrow.bias = args.bias;
-  narrow.activated =
-      args.activated != nullptr ? args.activated + first * narrow.outputs_all : nullptr;
+  narrow.activated = args.activated;
   return narrow;
 }
 
 void linear_narrow_bf16(const DeviceLinearArgs& args, cudaStream_t stream) {
-  launch_narrow_format<Bf16Weights>(narrow_args(args, 0, args.rows), stream);
+  launch_narrow_format<Bf16Weights>(narrow_args(args), stream);
 }
 
 }  // namespace sluice::kernels::cuda

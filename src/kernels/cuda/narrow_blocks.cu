@@ -160,11 +160,7 @@ void launch_type(core::DType type, const NarrowArgs& args, cudaStream_t stream) 
 }  // namespace
 
 void linear_narrow_blocks(const DeviceLinearArgs& args, cudaStream_t stream) {
-  for (int64_t first = 0; first < args.rows; first += kNarrowRowsMax) {
-    const int64_t rest = args.rows - first;
-    launch_type(args.products[0].weights.type,
-                narrow_args(args, first, rest < kNarrowRowsMax ? rest : kNarrowRowsMax), stream);
-  }
+  launch_type(args.products[0].weights.type, narrow_args(args), stream);
 }
 
 }  // namespace sluice::kernels::cuda

@@ -39,6 +39,11 @@ inline constexpr int64_t kNarrowRowsMax = 4;
 void linear_narrow_bf16(const DeviceLinearArgs& args, cudaStream_t stream);
 void linear_narrow_blocks(const DeviceLinearArgs& args, cudaStream_t stream);
 
+// rows_by_blocks.cu: up to kRowsByBlocksMax rows by one matrix in blocks, or two of one type with
+// kSiluMul. `x`: bf16 (rows, inputs), instead of the args' input; a bias is left to add_bias().
+inline constexpr int kRowsByBlocksMax = 16;
+void rows_by_blocks(const DeviceLinearArgs& args, const uint16_t* x, cudaStream_t stream);
+
 // blocks.cu: a matrix of device_weights.h as bf16 (outputs, inputs)
 void decode_to_bf16(const PackedWeights& weights, uint16_t* out, cudaStream_t stream);
 
