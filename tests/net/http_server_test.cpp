@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include <gtest/gtest.h>
 
@@ -459,7 +460,12 @@ TEST(HttpServer, ListensOnIPv6) {
   EventLoop loop;
   HttpServer server({.loop = loop, .handler = echo});
   const auto port = server.listen("[::1]", 0);
-  if (!port.ok()) GTEST_SKIP() << port.error().message;
+  std::string addresses;  // of this machine, one a line
+  std::ifstream list("/proc/net/if_inet6");
+  std::getline(list, addresses, '\0');
+  if (addresses.find("00000000000000000000000000000001") == std::string::npos)
+    GTEST_SKIP() << "this machine has no ::1";
+  ASSERT_TRUE(port.ok()) << port.error().message;
   EXPECT_GT(*port, 0);
 }
 

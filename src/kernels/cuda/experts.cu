@@ -121,16 +121,7 @@ void launch_format(const ExpertProducts& products, cudaStream_t stream) {
 
 template <GroupedResult kResult>
 void multiply_groups(core::DType type, const ExpertProducts& products, cudaStream_t stream) {
-  switch (type) {
-    case core::DType::kQ8_0:
-      return launch_format<Q8_0Weights, kResult>(products, stream);
-    case core::DType::kQ4_0:
-      return launch_format<Q4_0Weights, kResult>(products, stream);
-    case core::DType::kQ4_1:
-      return launch_format<Q4_1Weights, kResult>(products, stream);
-    default:
-      return launch_format<Bf16Run, kResult>(products, stream);
-  }
+  with_format(type, [&]<typename Format>() { launch_format<Format, kResult>(products, stream); });
 }
 
 // ---- Sum ----------------------------------------------------------------------------------------

@@ -113,4 +113,19 @@ struct Bf16Run {
   }
 };
 
+// Calls use.operator()<Format>() with the format in which a type lies on the card.
+template <typename Use>
+void with_format(core::DType type, const Use& use) {
+  switch (type) {
+    case core::DType::kQ8_0:
+      return use.template operator()<Q8_0Weights>();
+    case core::DType::kQ4_0:
+      return use.template operator()<Q4_0Weights>();
+    case core::DType::kQ4_1:
+      return use.template operator()<Q4_1Weights>();
+    default:
+      return use.template operator()<Bf16Run>();
+  }
+}
+
 }  // namespace sluice::kernels::cuda

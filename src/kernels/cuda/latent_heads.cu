@@ -61,16 +61,8 @@ void multiply_heads(const DeviceStack& matrices, HeadProducts products, cudaStre
   grouped.outputs = first.outputs;
   grouped.inputs = first.inputs;
   grouped.out_step = products.heads;
-  switch (first.type) {
-    case core::DType::kQ8_0:
-      return launch_format<Q8_0Weights, kResult>(products, stream);
-    case core::DType::kQ4_0:
-      return launch_format<Q4_0Weights, kResult>(products, stream);
-    case core::DType::kQ4_1:
-      return launch_format<Q4_1Weights, kResult>(products, stream);
-    default:
-      return launch_format<Bf16Run, kResult>(products, stream);
-  }
+  with_format(first.type,
+              [&]<typename Format>() { launch_format<Format, kResult>(products, stream); });
 }
 
 }  // namespace

@@ -154,26 +154,9 @@ void RefDevice::turn_heads(const DeviceTurnArgs& args, const DeviceHeads& heads,
                    .columns = dim,
                    .out = out->data()},
                   0, 1);
-  const int32_t pairs = args.rope.dims / 2;
-  std::vector<float> cosines(static_cast<size_t>(pairs)), sines(static_cast<size_t>(pairs));
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int32_t i = 0; i < pairs; ++i) {
-      const double angle = static_cast<float>(args.rows.positions[row]) * args.rope.frequencies[i];
-      cosines[static_cast<size_t>(i)] = args.rope.magnitude * static_cast<float>(std::cos(angle));
-      sines[static_cast<size_t>(i)] = args.rope.magnitude * static_cast<float>(std::sin(angle));
-    }
-    const int32_t zero = 0;
-    ref::rope({.x = out->data() + row * columns,
-               .rows = 1,
-               .heads = heads.heads,
-               .head_dim = args.kv.head_dim,
-               .rope_dims = args.rope.dims,
-               .positions = &zero,
-               .cosines = cosines.data(),
-               .sines = sines.data(),
-               .layout = args.rope.layout},
-              0, 1);
-  }
+  for (int64_t row = 0; row < rows; ++row)
+    ref::turn_to(args.rope, args.rows.positions[row], heads.heads, args.kv.head_dim,
+                 out->data() + row * columns);
 }
 
 // Keys of a page and head, (kPageTokens, head_dim); the values lie kv_side_bytes() behind.

@@ -13,27 +13,6 @@ namespace {
 
 using Floats = std::vector<float>;
 
-// x (heads, rope.dims), turned to the row's position.
-void turn(const DeviceLatentArgs& args, int64_t row, int32_t heads, float* x) {
-  Floats cosines, sines;
-  for (int32_t i = 0; i < args.rope.dims / 2; ++i) {
-    const double angle = static_cast<float>(args.rows.positions[row]) * args.rope.frequencies[i];
-    cosines.push_back(args.rope.magnitude * static_cast<float>(std::cos(angle)));
-    sines.push_back(args.rope.magnitude * static_cast<float>(std::sin(angle)));
-  }
-  const int32_t zero = 0;
-  rope({.x = x,
-        .rows = 1,
-        .heads = heads,
-        .head_dim = args.rope.dims,
-        .rope_dims = args.rope.dims,
-        .positions = &zero,
-        .cosines = cosines.data(),
-        .sines = sines.data(),
-        .layout = args.rope.layout},
-       0, 1);
-}
-
 uint16_t* cache_row(const DeviceLatentArgs& args, int64_t row, int64_t position) {
   const int32_t page = args.rows.pages[args.rows.tables[row] + position / kPageTokens];
   return reinterpret_cast<uint16_t*>(latent_page(args.kv, page)) +
@@ -51,7 +30,7 @@ void store(const DeviceLatentArgs& args, int64_t row) {
             .columns = rank,
             .out = values.data()},
            0, 1);
-  turn(args, row, 1, values.data() + rank);
+  turn_to(args.rope, args.rows.positions[row], 1, args.rope.dims, values.data() + rank);
   std::transform(values.begin(), values.end(), cache_row(args, row, args.rows.positions[row]),
                  f16_of_float);
 }
@@ -96,7 +75,7 @@ void attend_head(const DeviceLatentArgs& args, int64_t row, int32_t head) {
   const int64_t nope = args.k_b.first.inputs, values = args.v_b.first.outputs;
   const float* q = args.q + (row * args.heads + head) * (nope + args.rope.dims);
   Floats turned(q + nope, q + nope + args.rope.dims);
-  turn(args, row, 1, turned.data());
+  turn_to(args.rope, args.rows.positions[row], 1, args.rope.dims, turned.data());
   Floats query = product(args.k_b.matrix(head), Floats(q, q + nope));
   query.insert(query.end(), turned.begin(), turned.end());
   const Floats out = product(args.v_b.matrix(head), attend(args, row, query));
@@ -105,6 +84,26 @@ void attend_head(const DeviceLatentArgs& args, int64_t row, int32_t head) {
 }
 
 }  // namespace
+
+void turn_to(const DeviceRope& rope, int32_t position, int32_t heads, int32_t head_dim, float* x) {
+  std::vector<float> cosines, sines;
+  for (int32_t i = 0; i < rope.dims / 2; ++i) {
+    const double angle = static_cast<float>(position) * rope.frequencies[i];
+    cosines.push_back(rope.magnitude * static_cast<float>(std::cos(angle)));
+    sines.push_back(rope.magnitude * static_cast<float>(std::sin(angle)));
+  }
+  const int32_t zero = 0;
+  ref::rope({.x = x,
+             .rows = 1,
+             .heads = heads,
+             .head_dim = head_dim,
+             .rope_dims = rope.dims,
+             .positions = &zero,
+             .cosines = cosines.data(),
+             .sines = sines.data(),
+             .layout = rope.layout},
+            0, 1);
+}
 
 void device_latent_attention(const DeviceLatentArgs& args) {
   for (int64_t row = 0; row < args.rows.rows; ++row)

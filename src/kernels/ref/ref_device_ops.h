@@ -12,4 +12,7 @@ void device_latent_attention(const DeviceLatentArgs& args);
 void device_route(const DeviceRouteArgs& args);
 void device_experts(const DeviceExpertArgs& args);
 
+// x (heads, head_dim): the first rope.dims of each head, turned to the position.
+void turn_to(const DeviceRope& rope, int32_t position, int32_t heads, int32_t head_dim, float* x);
+
 }  // namespace sluice::kernels::ref
