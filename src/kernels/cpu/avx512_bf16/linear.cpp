@@ -44,7 +44,8 @@ inline void tile(const LinearArgs& args, int64_t row, int64_t output) {
       w[p] = (__m512bh)Vector::load_ints(weights + (p * pairs + k) * kRowBytes);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const auto both = (__m512bh)Vector::load_four_bytes(x + r * stride + k * 4);
+      // Not _mm512_set1_epi32: clang 16 crashes where it folds that into the product.
+      const auto both = (__m512bh)_mm512_broadcastd_epi32(_mm_loadu_si32(x + r * stride + k * 4));
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) sums[r][p] = _mm512_dpbf16_ps(sums[r][p], w[p], both);
     }
