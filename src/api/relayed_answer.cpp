@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "api/json_scan.h"
 
 namespace sluice::api {
@@ -119,15 +121,38 @@ RelayedAnswer read_relayed_answer(std::string_view json, std::vector<int32_t>* t
 
 StreamIdentity stream_identity(std::string_view json) {
   json = json.substr(skip_blanks(json, 0));
-  return {.id = std::string(find_member(json, "id").value_or("")),
-          .created = std::string(find_member(json, "created").value_or(""))};
+  const auto text = [&](std::string_view name) {
+    return std::string(find_member(json, name).value_or(""));
+  };
+  return {.id = text("id"),
+          .object = text("object"),
+          .created = text("created"),
+          .model = text("model")};
 }
 
 std::string with_identity(std::string_view json, const StreamIdentity& identity) {
   std::string out(json);
   replace("id", identity.id, &out);
   replace("created", identity.created, &out);
+  replace("model", identity.model, &out);
   return out;
+}
+
+std::string usage_chunk(const StreamIdentity& identity, const RelayedUsage& usage) {
+  std::string out = "{";
+  const auto add = [&](std::string_view name, std::string_view value) {
+    if (!value.empty()) out.append(fmt::format("\"{}\":{},", name, value));
+  };
+  add("id", identity.id);
+  add("object", identity.object);
+  add("created", identity.created);
+  add("model", identity.model);
+  return out.append(fmt::format(
+      "\"choices\":[],\"usage\":{{\"prompt_tokens\":{},\"completion_tokens\":{},"
+      "\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}}},"
+      "\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}}}",
+      usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
+      usage.cached_tokens, usage.reasoning_tokens));
 }
 
 std::string_view text_in_chunk(std::string_view json) {

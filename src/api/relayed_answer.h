@@ -32,15 +32,20 @@ struct RelayedAnswer {
 // from are appended to `token_ids`.
 RelayedAnswer read_relayed_answer(std::string_view json, std::vector<int32_t>* token_ids);
 
-// The values of "id" and "created" as they stand in a chunk: what all chunks of a stream share.
+// What all chunks of a stream share, as it stands in one of them, with its quotes; "" where it does
+// not.
 struct StreamIdentity {
-  std::string id;  // with its quotes
-  std::string created;
+  std::string id = {};
+  std::string object = {};
+  std::string created = {};
+  std::string model = {};
   bool known() const { return !id.empty(); }
 };
 StreamIdentity stream_identity(std::string_view json);
-// The chunk with another identity.
+// The chunk with another identity; it stays the same kind of object.
 std::string with_identity(std::string_view json, const StreamIdentity& identity);
+// The last chunk of a stream, which says its usage and nothing else.
+std::string usage_chunk(const StreamIdentity& identity, const RelayedUsage& usage);
 // The text of the first choice as it stands in the chunk, without quotes; "" where it has none.
 std::string_view text_in_chunk(std::string_view json);
 // The chunk with so many tokens in its usage counted as answer instead of prompt: the replica was

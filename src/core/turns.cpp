@@ -27,6 +27,12 @@ struct SchedulingAttributes {
 };
 static_assert(sizeof(SchedulingAttributes) == 48);
 
+constexpr int kSmallShareNice = 10;  // a tenth of the weight
+
+id_t thread_id() {
+  return static_cast<id_t>(syscall(SYS_gettid));
+}
+
 bool is_normal() {
   return sched_getscheduler(0) == SCHED_OTHER;
 }
@@ -42,12 +48,20 @@ void ask_for_short_turns() {
   if (!is_normal()) return;
   errno = 0;
   SchedulingAttributes attributes;
-  attributes.nice = getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
+  attributes.nice = getpriority(PRIO_PROCESS, thread_id());
   attributes.runtime_ns = kShortTurnNs;
   if (errno == 0) syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 void wake_without_haste() {
+  set_policy(SCHED_BATCH);
+}
+
+void take_small_share() {
+  if (!is_normal()) return;
+  errno = 0;
+  const int nice = getpriority(PRIO_PROCESS, thread_id());
+  if (errno == 0) setpriority(PRIO_PROCESS, thread_id(), nice + kSmallShareNice);
   set_policy(SCHED_BATCH);
 }
 

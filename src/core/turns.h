@@ -13,6 +13,10 @@ void ask_for_short_turns();
 // Who works beside those that answer: waking up it takes the core from nobody. (SCHED_BATCH)
 void wake_without_haste();
 
+// Who must get on beside those that answer: it takes a tenth of a core that others want, all of one
+// that nobody wants. (SCHED_BATCH, ten more of nice)
+void take_small_share();
+
 // Who can wait: it runs when nobody else of normal priority wants the core, and a little always.
 // (SCHED_IDLE)
 void give_way();

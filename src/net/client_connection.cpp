@@ -18,7 +18,9 @@ constexpr int64_t kTrustedIdleNs = 500'000;
 }  // namespace
 
 ClientConnection::ClientConnection(ClientCore& core)
-    : core_(core), socket_(core.loop.impl().poller, *this, -1), parser_(&core.message_limits) {}
+    : core_(core),
+      socket_(core.loop.impl().poller, *this, -1, Urgency::kAnswer),
+      parser_(&core.message_limits) {}
 
 void ClientConnection::open() {
   phase_begin_ns_ = core_.loop.now_ns();

@@ -36,7 +36,7 @@ size_t length_for_head(std::span<const Header> headers, std::string_view body) {
 ServerConnection::ServerConnection(ServerCore& server, int descriptor, std::string remote_address,
                                    std::unique_ptr<TlsStream> tls)
     : server_(server),
-      socket_(server.loop.impl().poller, *this, descriptor),
+      socket_(server.loop.impl().poller, *this, descriptor, Urgency::kUsual),
       tls_(std::move(tls)),
       remote_address_(std::move(remote_address)),
       parser_(&server.message_limits) {}

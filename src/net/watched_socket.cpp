@@ -13,11 +13,20 @@
 
 namespace sluice::net {
 
-SocketPoller::SocketPoller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-  ASSERT(epoll_ >= 0, "epoll_create1: error {}", errno);
+namespace {
+
+int new_epoll() {
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  ASSERT(epoll >= 0, "epoll_create1: error {}", errno);
+  return epoll;
 }
 
+}  // namespace
+
+SocketPoller::SocketPoller() : epoll_(new_epoll()), answers_epoll_(new_epoll()) {}
+
 SocketPoller::~SocketPoller() {
+  ::close(answers_epoll_);
   ::close(epoll_);
 }
 
@@ -25,16 +34,29 @@ void SocketPoller::dispatch(int64_t sleep_ns) {
   // Rounded up: a timer's time shall have come.
   const int64_t sleep_ms =
       sleep_ns < 0 ? -1 : std::min<int64_t>(INT_MAX, (sleep_ns + 999'999) / 1'000'000);
-  const int ready = ::epoll_wait(epoll_, events_.data(), kEventsMax, static_cast<int>(sleep_ms));
-  event_count_ = std::max(ready, 0);  // a signal interrupts
   in_turn_ = true;
-  for (int i = 0; i < ready; ++i) {
-    answer(events_[static_cast<size_t>(i)]);
-    if (holders_.size() >= kHoldersMax) let_holders_send();
+  if (crowded_) {
+    fetch(answers_epoll_, 0, &answers_);
+    answer(&answers_);
   }
-  event_count_ = 0;
+  fetch(epoll_, crowded_ ? 0 : static_cast<int>(sleep_ms), &events_);
+  crowded_ = events_.count == kEventsMax;
+  answer(&events_);
   let_holders_send();
   in_turn_ = false;
+}
+
+void SocketPoller::fetch(int epoll, int sleep_ms, Events* events) {
+  const int ready = ::epoll_wait(epoll, events->list.data(), kEventsMax, sleep_ms);
+  events->count = std::max(ready, 0);  // a signal interrupts
+}
+
+void SocketPoller::answer(Events* events) {
+  for (int i = 0; i < events->count; ++i) {
+    answer(events->list[static_cast<size_t>(i)]);
+    if (holders_.size() >= kHoldersMax) let_holders_send();
+  }
+  events->count = 0;
 }
 
 void SocketPoller::answer(const epoll_event& event) {
@@ -65,17 +87,19 @@ void SocketPoller::let_holders_send() {
 }
 
 void SocketPoller::forget(const WatchedSocket& socket) {
-  for (int i = 0; i < event_count_; ++i) {
-    epoll_event& event = events_[static_cast<size_t>(i)];
-    if (event.data.ptr == &socket) event.data.ptr = nullptr;
-  }
+  for (Events* events : {&events_, &answers_})
+    for (int i = 0; i < events->count; ++i) {
+      epoll_event& event = events->list[static_cast<size_t>(i)];
+      if (event.data.ptr == &socket) event.data.ptr = nullptr;
+    }
   if (!socket.holds_output_) return;
   for (WatchedSocket*& holder : holders_)
     if (holder == &socket) holder = nullptr;
 }
 
-WatchedSocket::WatchedSocket(SocketPoller& poller, SocketUser& user, int descriptor)
-    : poller_(poller), user_(user), descriptor_(descriptor) {}
+WatchedSocket::WatchedSocket(SocketPoller& poller, SocketUser& user, int descriptor,
+                             Urgency urgency)
+    : poller_(poller), user_(user), descriptor_(descriptor), urgency_(urgency) {}
 
 void WatchedSocket::open(int descriptor) {
   ASSERT(descriptor_ < 0, "opened twice: {} and {}", descriptor_, descriptor);
@@ -108,11 +132,18 @@ void WatchedSocket::wait_for(uint32_t event) {
 
 void WatchedSocket::watch(uint32_t events) {
   if (events == watched_) return;
-  const int operation = watched_ == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-  epoll_event event = {.events = events, .data = {.ptr = this}};
-  const int result = ::epoll_ctl(poller_.epoll_, operation, descriptor_, &event);
-  ASSERT(result == 0, "epoll_ctl {} of descriptor {}: error {}", operation, descriptor_, errno);
+  control(poller_.epoll_, watched_, events);
+  if (urgency_ == Urgency::kAnswer)
+    control(poller_.answers_epoll_, watched_ & EPOLLIN, events & EPOLLIN);
   watched_ = events;
+}
+
+void WatchedSocket::control(int epoll, uint32_t before, uint32_t now) {
+  if (now == before) return;
+  const int operation = before == 0 ? EPOLL_CTL_ADD : now == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  epoll_event event = {.events = now, .data = {.ptr = this}};
+  const int result = ::epoll_ctl(epoll, operation, descriptor_, &event);
+  ASSERT(result == 0, "epoll_ctl {} of descriptor {}: error {}", operation, descriptor_, errno);
 }
 
 }  // namespace sluice::net

@@ -28,7 +28,11 @@ Follower::Follower(Options options, Journal* journal, const core::Clock* clock,
       log_(log),
       sweep_behind_(journal->recovery().last_sequence),
       level_at_ns_(clock->now_ns()),
-      thread_([this] { run(); }) {}
+      pressed_([this] { run(Pace::kPressed); }),
+      patient_([this] {
+        core::give_way();
+        run(Pace::kPatient);
+      }) {}
 
 Follower::~Follower() {
   stop();
@@ -65,12 +69,22 @@ void Follower::stop() {
     stopping_ = true;
     changed_.notify_all();
   }
-  if (thread_.joinable()) thread_.join();
+  for (std::thread* thread : {&pressed_, &patient_})
+    if (thread->joinable()) thread->join();
 }
 
-void Follower::run() {
-  while (wait(step())) {
+void Follower::run(Pace own) {
+  while (take_turn(own)) {
+    const Next next = step();
+    pass_turn(next);
+    pause(own, next);
   }
+}
+
+bool Follower::take_turn(Pace own) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return stopping_ || pace_ == own; });
+  return !stopping_;
 }
 
 Follower::Next Follower::step() {
@@ -128,9 +142,10 @@ core::Result<void> Follower::sweep() {
   }
   const auto left = TRY(copier_->left_open_before(journal_->start()));
   if (left.empty()) {
-    core::give_way();  // until now others waited: what limits start from
+    core::take_small_share();  // until now others waited: what limits start from
     const std::lock_guard lock(mutex_);
     status_.swept = true;
+    pace_ = Pace::kPatient;
     changed_.notify_all();
     return {};
   }
@@ -143,6 +158,22 @@ core::Result<void> Follower::sweep() {
   return {};
 }
 
+// To the thread with a share where the store is far behind, back when it is level.
+void Follower::pass_turn(Next next) {
+  const std::lock_guard lock(mutex_);
+  if (!status_.swept) return;
+  const Pace before = pace_;
+  if (before == Pace::kPressed) ++status_.pressed;
+  if (clock_->now_ns() - level_at_ns_ > kFarBehindNs)
+    pace_ = Pace::kPressed;
+  else if (next != Next::kAtOnce)
+    pace_ = Pace::kPatient;
+  if (pace_ == before) return;
+  if (pace_ == Pace::kPressed)
+    log_->warning("store: a minute behind the journal; its writer takes a share of a core");
+  changed_.notify_all();
+}
+
 void Follower::adapt(int64_t took_ns, bool full) {
   if (took_ns > kBatchTargetNs) {
     batch_records_ = std::max(batch_records_ / 2, kBatchRecordsMin);
@@ -151,16 +182,16 @@ void Follower::adapt(int64_t took_ns, bool full) {
   }
 }
 
-bool Follower::wait(Next next) {
+void Follower::pause(Pace own, Next next) {
   const int64_t pause_ns = next == Next::kAtOnce      ? 0
                            : next == Next::kAfterPoll ? kPollIntervalNs
                                                       : retry_ns_;
   if (next == Next::kAfterRetry) retry_ns_ = std::min(2 * retry_ns_, kRetryMaxNs);
   std::unique_lock lock(mutex_);
+  if (pace_ != own) return;
   changed_.wait_for(lock, std::chrono::nanoseconds(pause_ns),
                     [&] { return stopping_ || (asked_ && next == Next::kAfterPoll); });
   asked_ = false;
-  return !stopping_;
 }
 
 }  // namespace sluice::store

@@ -1,5 +1,7 @@
 // Copies the journal into the store, off the path of requests: a thread of the lowest priority that
-// applies batches for as long as there are records, and looks again every kPollIntervalNs.
+// applies batches for as long as there are records, and looks again every kPollIntervalNs. Where
+// others want every core it hardly runs: once the store is kFarBehindNs behind, a thread that has a
+// small share even then takes over until it has caught up.
 //
 // A database that is away costs nobody anything: the records wait in the journal, the follower
 // tries again at growing intervals, and status() says so. Once in kDurableIntervalNs what it has
@@ -8,7 +10,7 @@
 //
 // At its start it also ends what an earlier start of this gateway has left open: once all of their
 // records are in the store, each reservation without an event gets one (ledger::lost_event) through
-// the journal. Limits start from that, so it has the usual priority until then.
+// the journal. Limits start from that, so until then the work has the usual priority.
 #pragma once
 
 #include <condition_variable>
@@ -37,6 +39,7 @@ struct FollowerStatus {
   int64_t events = 0;      // applied by this process
   int64_t duplicates = 0;  // refused by their id
   int64_t failures = 0;    // of connections and batches
+  int64_t pressed = 0;     // batches of the thread with a share, since the store was far behind
   std::string trouble;     // why nothing moves; "" while all is well
 };
 
@@ -44,6 +47,7 @@ class Follower {
  public:
   static constexpr int64_t kPollIntervalNs = 250'000'000;  // or when somebody waits for a record
   static constexpr int64_t kDurableIntervalNs = 1'000'000'000;
+  static constexpr int64_t kFarBehindNs = 60'000'000'000;
   static constexpr int64_t kRetryMinNs = 100'000'000;
   static constexpr int64_t kRetryMaxNs = 5'000'000'000;
   // A batch takes as many records as fit into this time of the processor, between the two counts.
@@ -75,21 +79,24 @@ class Follower {
 
  private:
   enum class Next { kAtOnce, kAfterPoll, kAfterRetry };
+  enum class Pace : uint8_t { kPressed, kPatient };
 
-  void run();
+  void run(Pace own);
+  bool take_turn(Pace own);  // waits for it; false: stop
   Next step();
   Next failed(const core::Error& error);
   void record(const CopiedBatch& batch);
   core::Result<void> sweep();
+  void pass_turn(Next next);
   void adapt(int64_t took_ns, bool full);
-  bool wait(Next next);  // false: stop
+  void pause(Pace own, Next next);
 
   const Options options_;
   Journal* journal_;
   const core::Clock* clock_;
   const core::Logger* log_;
 
-  // Of the thread.
+  // Of the thread that has the turn.
   std::unique_ptr<JournalCopier> copier_;
   int64_t batch_records_ = kBatchRecordsMin;
   int64_t retry_ns_ = kRetryMinNs;
@@ -100,9 +107,11 @@ class Follower {
   std::condition_variable changed_;
   FollowerStatus status_;
   int64_t level_at_ns_ = 0;
-  bool asked_ = false;  // somebody waits
+  Pace pace_ = Pace::kPressed;  // whose turn it is
+  bool asked_ = false;          // somebody waits
   bool stopping_ = false;
-  std::thread thread_;
+  std::thread pressed_;
+  std::thread patient_;
 };
 
 }  // namespace sluice::store

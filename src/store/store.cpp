@@ -1,7 +1,5 @@
 #include "store/store.h"
 
-#include <chrono>
-
 #include "store/numbering.h"
 #include "store/usage_totals.h"
 
@@ -10,12 +8,6 @@ namespace {
 
 StoredSnapshot snapshot_in(const Row& row) {
   return {row.number(0), row.number(1), std::string(row.text(2))};
-}
-
-int64_t first_day_of_month(int64_t day) {
-  using std::chrono::sys_days;
-  const std::chrono::year_month_day date{sys_days(std::chrono::days(day))};
-  return sys_days(date.year() / date.month() / 1).time_since_epoch().count();
 }
 
 struct Holder {
@@ -152,6 +144,14 @@ core::Result<std::vector<CalendarUse>> Store::calendar_use(int64_t unix_ns) {
                          }));
   }
   return uses;
+}
+
+core::Result<uint64_t> Store::applied_sequence(uint64_t gateway) {
+  uint64_t sequence = 0;
+  TRY(database_->query("SELECT applied_sequence FROM gateways WHERE gateway = $1",
+                       {static_cast<int64_t>(gateway)},
+                       [&](const Row& row) { sequence = static_cast<uint64_t>(row.number(0)); }));
+  return sequence;
 }
 
 core::Result<std::vector<Balance>> Store::balances() {

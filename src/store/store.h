@@ -53,6 +53,7 @@ struct CalendarUse {
   int64_t month_tokens = 0;
   contract::NanoMoney day_money;
   contract::NanoMoney month_money;
+  bool operator==(const CalendarUse&) const = default;
 };
 
 struct Balance {
@@ -86,6 +87,9 @@ class Store {
 
   // Of the UTC day and month of `unix_ns`.
   core::Result<std::vector<CalendarUse>> calendar_use(int64_t unix_ns);
+
+  // The last record of the gateway's journal that is in here; 0: none.
+  core::Result<uint64_t> applied_sequence(uint64_t gateway);
 
   core::Result<std::vector<Balance>> balances();
 

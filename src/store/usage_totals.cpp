@@ -1,5 +1,7 @@
 #include "store/usage_totals.h"
 
+#include <chrono>
+
 namespace sluice::store {
 namespace {
 
@@ -44,6 +46,12 @@ void UsageTotals::add(const UsageTotals& other) {
   compute_us += other.compute_us;
   amount = amount + other.amount;
   cost = cost + other.cost;
+}
+
+int64_t first_day_of_month(int64_t day) {
+  using std::chrono::sys_days;
+  const std::chrono::year_month_day date{sys_days(std::chrono::days(day))};
+  return sys_days(date.year() / date.month() / 1).time_since_epoch().count();
 }
 
 int64_t day_of(int64_t unix_ns) {

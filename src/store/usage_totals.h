@@ -32,5 +32,6 @@ struct UsageTotals {
 
 // Days since 1970-01-01, UTC.
 int64_t day_of(int64_t unix_ns);
+int64_t first_day_of_month(int64_t day);
 
 }  // namespace sluice::store

@@ -394,6 +394,34 @@ TEST(EdgeProxy, AStreamThatBreaksBehindItsEndIsComplete) {
   }
 }
 
+// Who asked for the usage is told what is billed.
+TEST(EdgeProxy, AStreamThatBreaksBehindItsEndSaysItsUsage) {
+  const std::string first =
+      "data: {\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"x\","
+      "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+  ServerThread upstream([&](const Request&, Responder responder) {
+    start_events(responder);
+    responder.write(first + chunk("b") + kFinish);
+    responder.abort();
+  });
+  Edge edge(edge_snapshot({upstream.port()}));
+  std::string asked = kStreamBody;
+  asked.insert(1, R"("stream_options":{"include_usage":true},)");
+  const std::string body = edge.post(asked).body;
+  const contract::UsageEvent event = edge.records().events(1)[0];
+  EXPECT_EQ(event.outcome, Outcome::kCompleteUsageMissing);
+  const int64_t prompt = quantity(event, Unit::kPromptToken);
+  EXPECT_GT(prompt, 0);
+  EXPECT_EQ(quantity(event, Unit::kOutputToken), 2);
+  const std::string usage = fmt::format(
+      "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"x\","
+      "\"choices\":[],\"usage\":{{\"prompt_tokens\":{},\"completion_tokens\":2,\"total_tokens\":{},"
+      "\"prompt_tokens_details\":{{\"cached_tokens\":0}},"
+      "\"completion_tokens_details\":{{\"reasoning_tokens\":0}}}}}}\n\n",
+      prompt, prompt + 2);
+  EXPECT_EQ(body, first + chunk("b") + kFinish + usage + std::string(net::kSseDone));
+}
+
 TEST(EdgeProxy, AStreamIsCompleteWhenAllOfItsChoicesAre) {
   ServerThread upstream([](const Request&, Responder responder) {
     start_events(responder);

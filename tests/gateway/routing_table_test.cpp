@@ -295,6 +295,36 @@ TEST(routing_table, gives_a_slow_replica_another_trial) {
   EXPECT_NEAR(ask().valve.predicted.total_ns, usual_ns, 0.2 * usual_ns);
 }
 
+// Streams that still run say that their remote has become slow; a local replica is run ahead.
+TEST(routing_table, hears_a_slow_remote_before_its_streams_end) {
+  contract::Snapshot snapshot = snapshot_of(0, 2);
+  snapshot.replicas[1].speed.decode_tokens_per_s = 25.0;  // in time, and not as good
+  const auto table = table_of(std::move(snapshot));
+  RouteRequest request = request_of(*table);
+  request.facts.target.tpot = {60'000'000, contract::Statistic::kP99};
+  constexpr int64_t kLater = 3 * kSecond;
+  const auto asked = [&] {
+    return sent_to(table->route(request, {.now_ns = kLater, .unix_s = 0, .random = 0}));
+  };
+  ReplicaTracker& slow = *table->replicas()[0].tracker;
+  std::vector<SentRequest> running;
+  for (int i = 0; i < 6; ++i) running.push_back(slow.begin({.tokens = {100, 1000, 1000}}, 0));
+  for (SentRequest& sent : running) slow.first_token(&sent, kSecond / 10);
+  const auto say = [&](int64_t tokens) {
+    for (SentRequest& sent : running) slow.tokens(&sent, tokens, kLater);
+  };
+  say(15);
+  EXPECT_EQ(slow.latest_tpot_ns(kLater), 0.0) << "too few tokens to tell";
+  EXPECT_EQ(asked(), "remote-0");
+  say(30);
+  EXPECT_NEAR(slow.latest_tpot_ns(kLater), 0.1e9, 1e4);
+  EXPECT_EQ(asked(), "remote-1");
+  say(200);
+  EXPECT_EQ(asked(), "remote-0") << "it is fast again";
+  for (SentRequest& sent : running) slow.end(&sent, 200, UpstreamOutcome::kComplete, kLater);
+  EXPECT_EQ(slow.latest_tpot_ns(kLater), 0.0);
+}
+
 // What the spread of a pace far below its limit is says nothing about the decisions near it.
 TEST(routing_table, learns_the_pace_of_answers_near_their_limit) {
   const auto table = table_of(snapshot_of(1, 0));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +18,9 @@ namespace {
 
 class Listener final : public SocketUser {
  public:
-  Listener(SocketPoller& poller, std::string name, std::vector<std::string>* calls)
-      : socket(poller, *this, -1), name_(std::move(name)), calls_(calls) {
+  Listener(SocketPoller& poller, std::string name, std::vector<std::string>* calls,
+           Urgency urgency = Urgency::kUsual)
+      : socket(poller, *this, -1, urgency), name_(std::move(name)), calls_(calls) {
     int both[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, both), 0);
     socket.open(both[0]);
@@ -108,6 +110,40 @@ TEST_F(WatchedSocketTest, WhoHoldsOutputBackWhileOthersSendHasItsTurnToo) {
   a.become_readable();
   poller_.dispatch(0);
   EXPECT_EQ(calls_, (Calls{"a readable", "a writable", "b writable", "a writable"}));
+}
+
+TEST_F(WatchedSocketTest, WhileMoreAreReadyThanATurnTakesAnswersComeFirst) {
+  constexpr size_t kClients = 300;
+  std::vector<std::unique_ptr<Listener>> clients;
+  for (size_t i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<Listener>(poller_, "client", &calls_));
+    clients.back()->become_readable();
+  }
+  Listener answer(poller_, "answer", &calls_, Urgency::kAnswer);
+  poller_.dispatch(0);
+  const size_t first_turn = calls_.size();
+  ASSERT_LT(first_turn, kClients);
+  answer.become_readable();
+  poller_.dispatch(0);
+  EXPECT_EQ(calls_[first_turn], "answer readable");
+  for (int turn = 0; turn < 10; ++turn) poller_.dispatch(0);
+  EXPECT_EQ(calls_.size(), kClients + 1) << "each once";
+}
+
+TEST_F(WatchedSocketTest, AnAnswerMayCloseAClientThatIsReady) {
+  constexpr size_t kClients = 300;
+  std::vector<std::unique_ptr<Listener>> clients;
+  for (size_t i = 0; i < kClients; ++i) {
+    clients.push_back(std::make_unique<Listener>(poller_, "client", &calls_));
+    clients.back()->become_readable();
+  }
+  poller_.dispatch(0);
+  const size_t first_turn = calls_.size();
+  Listener answer(poller_, "answer", &calls_, Urgency::kAnswer);
+  answer.when_readable = [&] { clients.clear(); };
+  answer.become_readable();
+  for (int turn = 0; turn < 10; ++turn) poller_.dispatch(0);
+  EXPECT_EQ(calls_.size(), first_turn + 1);
 }
 
 TEST_F(WatchedSocketTest, AReadWatchAnswersEachWaitOnce) {

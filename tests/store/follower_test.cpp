@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -110,6 +112,43 @@ TEST_P(FollowerTest, TheJournalForgetsWhatIsDurableInTheStore) {
   while (journal->bytes() > (2 << 20) && clock_.now_ns() < until_ns)
     follower->wait_until_applied(UINT64_MAX, 20'000'000);
   EXPECT_LE(journal->bytes(), 2 << 20) << "the segment in use and a spare one";
+}
+
+// Each look is `step_ns` later than the one before.
+class SteppingClock final : public core::Clock {
+ public:
+  int64_t now_ns() const override { return now_ns_ += step_ns_; }
+  int64_t unix_ns() const override { return core::SystemClock().unix_ns(); }
+  void step_by_ns(int64_t ns) { step_ns_ = ns; }
+
+ private:
+  mutable std::atomic<int64_t> now_ns_ = 0;
+  std::atomic<int64_t> step_ns_ = 1'000'000;
+};
+
+TEST_P(FollowerTest, AStoreFarBehindIsWrittenByAThreadWithAShareUntilItIsLevel) {
+  const auto journal = open_journal();
+  SteppingClock clock;
+  Follower follower({.address = address(), .journal_folder = journal_folder()}, journal.get(),
+                    &clock, &log_);
+  RecordStream stream({.seed = 18});
+  append_stream(journal.get(), stream, 3000);
+  wait_for_all(journal.get(), &follower);
+  EXPECT_EQ(follower.status().pressed, 0);
+  clock.step_by_ns(Follower::kFarBehindNs + 1);
+  append_stream(journal.get(), stream, 3000);
+  wait_for_all(journal.get(), &follower);
+  EXPECT_GT(follower.status().pressed, 0);
+  clock.step_by_ns(1'000'000);
+  for (int i = 0; i < 2; ++i) {  // the second comes when the first has been
+    append_stream(journal.get(), stream, 1);
+    wait_for_all(journal.get(), &follower);
+  }
+  const int64_t pressed = follower.status().pressed;
+  append_stream(journal.get(), stream, 3000);
+  wait_for_all(journal.get(), &follower);
+  EXPECT_EQ(follower.status().pressed, pressed) << "level again, it is in no hurry";
+  expect_books_right();
 }
 
 TEST_P(FollowerTest, RequestsOfAnEarlierStartAreGivenBack) {

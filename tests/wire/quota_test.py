@@ -1,9 +1,10 @@
-"""Quotas of the calendar across restarts: what was used before kill -9 counts, also where the store
-is away when the gateway comes back."""
+"""Quotas of the calendar: what was used before kill -9 counts, also where the store is away when the
+gateway comes back, and a new one counts what the store does not have yet."""
 
 import http.server
 import json
 import pathlib
+import sqlite3
 import tempfile
 import threading
 import time
@@ -91,9 +92,11 @@ class QuotaTest(unittest.TestCase):
         status, _, answer = exchange(port, post_json("/v1/chat/completions", body, head))
         return status, answer
 
-    def ask_until_known(self, gateway: RunningGateway, output_tokens: int) -> tuple[int, bytes]:
+    def ask_until_known(
+        self, gateway: RunningGateway, output_tokens: int, name: str = "quota"
+    ) -> tuple[int, bytes]:
         deadline = time.monotonic() + DEADLINE_S
-        while b"not known yet" in (answer := self.ask(gateway, "quota", output_tokens))[1]:
+        while b"not known yet" in (answer := self.ask(gateway, name, output_tokens))[1]:
             self.assertEqual(answer[0], 503)
             assert time.monotonic() < deadline, "what was used becomes known"
         return answer
@@ -126,6 +129,27 @@ class QuotaTest(unittest.TestCase):
             status, answer = self.ask_until_known(gateway, 1000 - 5 * USED + 1)
             self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
             self.assertEqual(self.ask(gateway, "quota", 1000 - 5 * USED - 80)[0], 200)
+
+    def test_a_new_quota_counts_what_only_the_journal_has(self):
+        with self.start() as gateway:
+            other = sqlite3.connect(self.folder / "data" / "store.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")  # the store takes nothing meanwhile
+            for _ in range(5):
+                self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
+            before = gateway.log().count("is in force")
+            gateway.write_config(
+                self.config.replace('secret = "free"',
+                                    'secret = "free"\nlimits = { tokens_per_day = 1000 }'))  # fmt: skip
+            gateway.reload()
+            deadline = time.monotonic() + DEADLINE_S
+            while gateway.log().count("is in force") == before:
+                assert time.monotonic() < deadline, "the new configuration is taken over"
+                gateway.admin("GET", "keys")
+            status, answer = self.ask_until_known(gateway, 1000 - 5 * USED + 1, "free")
+            self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
+            self.assertEqual(self.ask(gateway, "free", 1000 - 5 * USED - 80)[0], 200)
+            other.execute("ROLLBACK")
+            other.close()
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ core::Result<void> GatewayProcess::open_records() {
   const std::string journal_folder = (folder / "journal").string();
   journal_ = TRY(store::Journal::open(
       {.folder = journal_folder, .gateway_if_new = random_seed() | 1}, &clock_));
+  journal_source_ = {.folder = journal_folder, .gateway = journal_->gateway()};
   signer_ = std::make_unique<contract::ReceiptSigner>(
       TRY(contract::ReceiptSigner::open((folder / "receipt_key.pem").string())));
   request_ids_ = std::make_unique<contract::RequestIds>(journal_->gateway(), journal_->start());
@@ -175,37 +176,45 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
   return std::optional(std::move(snapshot));
 }
 
-// What calendar limits and balances begin with is in the store. Who has one is told to come again
-// until that has said it: with all that earlier starts have left, and a balance, which may have
-// been paid for just before, with all that the journal has by now.
+// What calendar limits and balances begin with is in the records: at the start those that earlier
+// starts have left, later all that there are by now. Who has such a limit is told to come again
+// until the store has them, or of a quota the store and the journal can say together.
 void GatewayProcess::restore(const std::vector<gateway::LimitName>& uncounted) {
   if (uncounted.empty()) return;
   limits_->withhold(uncounted);
   const bool at_start = table_ == nullptr;
-  const uint64_t left = journal_->recovery().last_sequence;
-  const uint64_t last = at_start ? left : journal_->last_sequence();
-  bool waits = false;
-  for (const gateway::LimitName& name : uncounted) {
-    const bool balance = name.dimension == gateway::Dimension::kBalance;
-    unknown_limits_[name] = balance ? last : left;
-    waits = waits || (balance && !at_start);
-  }
-  if (waits && (!journal_->flush().ok() || !follower_->wait_until_applied(last, kLimitsCurrentNs)))
-    log_.info("prepaid tenants wait for the store to say what they have");
+  const uint64_t last = at_start ? journal_->recovery().last_sequence : journal_->last_sequence();
+  for (const gateway::LimitName& name : uncounted) unknown_limits_[name] = last;
+  if (!at_start && journal_->flush().ok()) follower_->wait_until_applied(last, kLimitsCurrentNs);
   restore_unknown();
 }
 
 void GatewayProcess::restore_unknown() {
   const store::FollowerStatus status = follower_->status();
-  if (!status.swept || !status.store_open) return;
+  if (unknown_limits_.empty() || !status.swept || !status.store_open) return;
   std::vector<gateway::LimitName> names;
-  for (const auto& [name, last] : unknown_limits_)
-    if (last <= status.applied_sequence) names.push_back(name);
-  if (names.empty()) return;
+  std::vector<gateway::LimitName> ahead;  // of the store: quotas
+  uint64_t last_ahead = 0;
+  for (const auto& [name, last] : unknown_limits_) {
+    if (last <= status.applied_sequence) {
+      names.push_back(name);
+    } else if (name.dimension != gateway::Dimension::kBalance) {
+      ahead.push_back(name);
+      last_ahead = std::max(last_ahead, last);
+    }
+  }
+  if (names.empty() && ahead.empty()) return;
   auto store = store::Store::open(store_address_, store::OpenFor::kReports);
-  if (!store.ok() || !restore_limits(store->get(), limits_.get(), names, clock_.unix_ns()).ok())
-    return;  // the follower's log says what the store's trouble is
-  for (const gateway::LimitName& name : names) unknown_limits_.erase(name);
+  if (!store.ok()) return;  // the follower's log says what the store's trouble is
+  const int64_t unix_ns = clock_.unix_ns();
+  if (!names.empty() && restore_limits(store->get(), limits_.get(), names, unix_ns).ok())
+    for (const gateway::LimitName& name : names) unknown_limits_.erase(name);
+  if (ahead.empty()) return;
+  const auto restored =
+      restore_quotas(store->get(), {.source = journal_source_, .last_sequence = last_ahead},
+                     limits_.get(), ahead, unix_ns);
+  if (restored.ok() && *restored)
+    for (const gateway::LimitName& name : ahead) unknown_limits_.erase(name);
 }
 
 // What is paid to a balance that is not known yet is in the records from which it will begin.

@@ -77,6 +77,7 @@ class GatewayProcess {
   std::vector<gateway::HashKey> hash_keys_;
   store::StoreAddress store_address_;
   std::unique_ptr<store::Journal> journal_;
+  store::JournalCopier::Source journal_source_;
   std::unique_ptr<store::Follower> follower_;
   std::unique_ptr<contract::RequestIds> request_ids_;
   std::unique_ptr<contract::ReceiptSigner> signer_;

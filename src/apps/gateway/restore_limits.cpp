@@ -3,6 +3,8 @@
 #include <map>
 #include <optional>
 
+#include "store/calendar_tail.h"
+
 namespace sluice::apps {
 namespace {
 
@@ -36,6 +38,17 @@ void add_use(const store::CalendarUse& use, Amounts* amounts) {
   set(Dimension::kMoneyPerMonth, use.month_money.nano);
 }
 
+// Of most names the records know nothing: nothing was used.
+void restore_known(const Amounts& known, const std::vector<LimitName>& names, int64_t unix_ns,
+                   gateway::LimitTable* limits) {
+  std::vector<gateway::RecordedAmount> amounts;
+  for (const LimitName& name : names) {
+    const auto found = known.find(name);
+    amounts.push_back({name, unix_ns, found == known.end() ? 0 : found->second});
+  }
+  limits->restore(amounts);
+}
+
 }  // namespace
 
 core::Result<void> restore_limits(store::Store* store, gateway::LimitTable* limits,
@@ -45,13 +58,20 @@ core::Result<void> restore_limits(store::Store* store, gateway::LimitTable* limi
   for (const auto& [account, balance] : TRY(store->balances()))
     if (account.kind == ledger::AccountKind::kTenant)
       known[{LimitObject::kTenant, account.owner, Dimension::kBalance}] = balance.nano;
-  std::vector<gateway::RecordedAmount> amounts;
-  for (const LimitName& name : names) {
-    const auto found = known.find(name);  // of most the store knows nothing: nothing was used
-    amounts.push_back({name, unix_ns, found == known.end() ? 0 : found->second});
-  }
-  limits->restore(amounts);
+  restore_known(known, names, unix_ns, limits);
   return {};
+}
+
+core::Result<bool> restore_quotas(store::Store* store, const RunningJournal& journal,
+                                  gateway::LimitTable* limits, const std::vector<LimitName>& names,
+                                  int64_t unix_ns) {
+  const auto uses =
+      TRY(store::calendar_use_with_tail(store, journal.source, journal.last_sequence, unix_ns));
+  if (!uses) return false;
+  Amounts known;
+  for (const store::CalendarUse& use : *uses) add_use(use, &known);
+  restore_known(known, names, unix_ns, limits);
+  return true;
 }
 
 }  // namespace sluice::apps

@@ -235,6 +235,9 @@ void finish_stream(Exchange& exchange) {
     return exchange.responder.finish();
   }
   std::string last;
+  if (exchange.asked.include_usage && outcome == Outcome::kCompleteUsageMissing)
+    net::append_sse_data(
+        api::usage_chunk(exchange.identity, charged_usage(exchange.gateway.last_event())), &last);
   if (exchange.wants_receipt) {
     HeaderList headers;
     add_receipt(exchange, &headers);

@@ -16,8 +16,6 @@
 namespace sluice::gateway {
 namespace {
 
-using contract::Unit;
-
 constexpr size_t kClientRequestIdBytesMax = 128;
 constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kAskAgainNs = 100'000'000;  // whether a replica has come
@@ -246,15 +244,10 @@ EventAction book_output(Exchange& exchange, EventView* event) {
 void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
   if (!exchange.limits.held()) return;
   if (exchange.attempts.empty()) return exchange.limits.refund();
-  Usage usage;
-  for (const contract::UsageLine& line : event.lines) {
-    if (line.side == contract::LineSide::kCostOnly) continue;
-    const bool input = line.unit == Unit::kPromptToken || line.unit == Unit::kCachedPromptToken;
-    const bool output = line.unit == Unit::kOutputToken || line.unit == Unit::kReasoningToken;
-    if (input) usage.input_tokens += line.quantity;
-    if (output) usage.output_tokens += line.quantity;
-    usage.money = usage.money + line.amount;
-  }
+  const api::RelayedUsage charged = charged_usage(event);
+  const Usage usage = {.input_tokens = charged.prompt_tokens,
+                       .output_tokens = charged.completion_tokens,
+                       .money = ledger::total_amount(event.lines)};
   exchange.limits.settle(usage);
   Gateway& gateway = exchange.gateway;
   const Attempt& last = exchange.attempt();
@@ -414,15 +407,12 @@ void tell_route(const Exchange& exchange, HeaderList* headers) {
 void charge_share(Exchange& exchange, const contract::UsageEvent& event) {
   FairQueue& waiting = exchange.gateway.waiting_queue();
   if (waiting.size() == 0 || event.lines.empty()) return;
-  FairQueue::Served served{.share = static_cast<int32_t>(exchange.key->key->share)};
-  for (const contract::UsageLine& line : event.lines) {
-    if (line.side == contract::LineSide::kCostOnly) continue;
-    if (line.unit == Unit::kPromptToken) served.prompt_tokens += line.quantity;
-    if (line.unit == Unit::kCachedPromptToken) served.cached_tokens += line.quantity;
-    if (line.unit == Unit::kOutputToken || line.unit == Unit::kReasoningToken)
-      served.output_tokens += line.quantity;
-  }
-  waiting.charge(exchange.key->key->id, served);
+  const api::RelayedUsage charged = charged_usage(event);
+  waiting.charge(exchange.key->key->id,
+                 {.prompt_tokens = charged.prompt_tokens - charged.cached_tokens,
+                  .cached_tokens = charged.cached_tokens,
+                  .output_tokens = charged.completion_tokens,
+                  .share = static_cast<int32_t>(exchange.key->key->share)});
 }
 
 EventAction time_tokens(Exchange& exchange, EventView* event) {

@@ -89,4 +89,16 @@ void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageE
   event->lines = ledger::lines_of(ending.outcome, attempts);
 }
 
+api::RelayedUsage charged_usage(const contract::UsageEvent& event) {
+  ledger::Quantities sum = {};
+  for (const contract::UsageLine& line : event.lines)
+    if (line.side != contract::LineSide::kCostOnly) quantity(&sum, line.unit) += line.quantity;
+  const int64_t cached = quantity(&sum, Unit::kCachedPromptToken);
+  const int64_t reasoning = quantity(&sum, Unit::kReasoningToken);
+  return {.prompt_tokens = quantity(&sum, Unit::kPromptToken) + cached,
+          .cached_tokens = cached,
+          .completion_tokens = quantity(&sum, Unit::kOutputToken) + reasoning,
+          .reasoning_tokens = reasoning};
+}
+
 }  // namespace sluice::gateway

@@ -21,4 +21,7 @@ struct Ending {
 // `event` is written over; its memory is used again.
 void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageEvent* event);
 
+// The tokens that the tenant is charged for.
+api::RelayedUsage charged_usage(const contract::UsageEvent& event);
+
 }  // namespace sluice::gateway

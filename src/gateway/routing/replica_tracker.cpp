@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <ranges>
 
 #include "gateway/routing/forecast.h"
 
@@ -26,6 +27,8 @@ constexpr double kSlowRatio = 1.3;    // against its Speed
 constexpr double kRecentWeight = 0.1;
 constexpr double kRoundTripWeight = 0.2;
 constexpr double kStallTpots = 10.0;
+constexpr double kShownTokens = 16.0;  // that show a stream's pace
+constexpr size_t kLatest = 5;          // streams whose median pace is the replica's now
 constexpr int64_t kStallLeastNs = 5'000'000'000;
 
 // Far below its limit a pace scatters otherwise than near it, where the spread decides.
@@ -166,6 +169,24 @@ std::optional<double> ReplicaTracker::misses_added(const ReplicaView& view, int6
        .queued_prompt_tokens = static_cast<double>(view.queued_prompt_tokens),
        .prompt_tokens = static_cast<double>(missing_tokens),
        .promise = promise_of(tpot)});
+}
+
+double ReplicaTracker::latest_tpot_ns(int64_t now_ns) const {
+  std::array<RunningStream, Forecast::kStreamsMax> all;
+  const auto running = std::span(all).first(running_.look(now_ns, all));
+  const auto shows_nothing = [](const RunningStream& stream) {
+    return stream.tokens < kShownTokens;
+  };
+  const auto shown = std::ranges::partition(running, shows_nothing);
+  if (shown.size() < kLatest) return 0.0;
+  const auto latest = std::span(shown).first(kLatest);
+  std::ranges::nth_element(shown, latest.end(), {}, &RunningStream::since_first_ns);
+  const auto middle = latest.begin() + kLatest / 2;
+  const auto pace_ns = [](const RunningStream& stream) {
+    return stream.since_first_ns / (stream.tokens - 1.0);
+  };
+  std::ranges::nth_element(latest, middle, {}, pace_ns);
+  return pace_ns(*middle);
 }
 
 ReplicaTracker::Trial ReplicaTracker::trial(int64_t now_ns) const {

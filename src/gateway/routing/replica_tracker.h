@@ -84,6 +84,9 @@ class ReplicaTracker {
   // `view`: of this moment. nullopt: too little is known, or nothing runs there.
   std::optional<double> misses_added(const ReplicaView& view, int64_t missing_tokens,
                                      const contract::TargetPart& tpot, int64_t now_ns) const;
+  // Time per token of the streams that began last and have shown one: what has become slow shows
+  // it long before its streams end. 0: too few run.
+  double latest_tpot_ns(int64_t now_ns) const;
   contract::ReplicaState state() const { return state_.load(std::memory_order_relaxed); }
   Health& health() { return health_; }
   const Health& health() const { return health_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "contract/block_hash.h"
@@ -33,6 +34,15 @@ bool same_replica(const ReplicaEntry& before, const ReplicaEntry& now) {
 // token computed twice costs several. With caches that hold all prefixes of a workload once but not
 // twice, weights of 4 to 8 give the same speed, and 8 finds more in the caches.
 constexpr double kDisplacedEach = 8.0;
+
+// A pace that is worse than predicted by this has changed; less is chance.
+constexpr double kSlower = 1.3;
+
+void see_slower_pace(double latest_tpot_ns, ReplicaView* view) {
+  const double learnt = std::exp(view->tpot.mean);
+  if (latest_tpot_ns > kSlower * learnt * view->tpot_next_ns)
+    view->tpot_next_ns = latest_tpot_ns / learnt;
+}
 
 void add_displaced_tokens(std::span<Candidate> candidates) {
   for (Candidate& candidate : candidates) {
@@ -210,14 +220,18 @@ void RoutingTable::add_cached_tokens(const RouteRequest& request, int64_t now_ns
   add_displaced_tokens(candidates);
 }
 
-// Of local replicas: of what runs at rented ones this gateway sees a small part, which is not what
-// decides their pace.
+// Local replicas are run ahead. Of what runs at rented ones this gateway sees a small part, which
+// is not what decides their pace: there it looks at what the latest streams show of it.
 void RoutingTable::add_forecasts(const RouteRequest& request, int64_t now_ns, Replicas replicas,
                                  std::span<Candidate> candidates) const {
   if (!has_target(request.facts.target)) return;
   for (size_t i = 0; i < candidates.size(); ++i) {
     Candidate& candidate = candidates[i];
-    if (candidate.pool->place != contract::Place::kLocal || candidate.out) continue;
+    if (candidate.out) continue;
+    if (candidate.pool->place == contract::Place::kRemote) {
+      see_slower_pace(replicas[i]->tracker->latest_tpot_ns(now_ns), &candidate.view);
+      continue;
+    }
     candidate.view.misses_added = replicas[i]->tracker->misses_added(
         candidate.view, request.facts.tokens.prompt_tokens - candidate.cached_tokens,
         request.facts.target.tpot, now_ns);

@@ -1,0 +1,75 @@
+#include "store/calendar_tail.h"
+
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "contract/record_codec.h"
+#include "store/journal_reader.h"
+#include "store/usage_totals.h"
+
+namespace sluice::store {
+namespace {
+
+using Uses = std::map<std::pair<QuotaHolder, std::string>, CalendarUse>;
+
+void add(const contract::UsageEvent& event, int64_t today, Uses* uses) {
+  const int64_t day = day_of(event.started_unix_ns);
+  if (day > today || day < first_day_of_month(today)) return;
+  UsageTotals totals;
+  totals.add(event);
+  const std::pair<QuotaHolder, const std::string&> holders[] = {
+      {QuotaHolder::kKey, event.key},
+      {QuotaHolder::kProject, event.project},
+      {QuotaHolder::kTenant, event.tenant},
+      {QuotaHolder::kModel, event.model}};
+  for (const auto& [holder, id] : holders) {
+    CalendarUse& use = (*uses)[{holder, id}];
+    use.holder = holder;
+    use.id = id;
+    use.month_tokens += totals.tokens();
+    use.month_money = use.month_money + totals.amount;
+    if (day != today) continue;
+    use.day_tokens += totals.tokens();
+    use.day_money = use.day_money + totals.amount;
+  }
+}
+
+// Of what is behind `sequence`; the last record. nullopt: there are more than kTailRecordsMax.
+core::Result<std::optional<uint64_t>> add_tail(const JournalCopier::Source& journal,
+                                               uint64_t sequence, int64_t today, Uses* uses) {
+  const auto reader = TRY(JournalReader::open(journal.folder, sequence));
+  for (int64_t count = 0; count < kTailRecordsMax; ++count) {
+    const auto next = TRY(reader->next());
+    if (!next) return std::optional(sequence);
+    sequence = next->sequence;
+    if (next->kind != contract::RecordKind::kUsage) continue;
+    const auto record = TRY(contract::decode(next->kind, next->version, next->bytes));
+    add(std::get<contract::UsageEvent>(record), today, uses);
+  }
+  return std::optional<uint64_t>();
+}
+
+}  // namespace
+
+core::Result<std::optional<std::vector<CalendarUse>>> calendar_use_with_tail(
+    Store* store, const JournalCopier::Source& journal, uint64_t last_sequence, int64_t unix_ns) {
+  Uses uses;
+  uint64_t applied_sequence = 0;
+  {
+    const auto one_state = TRY(Transaction::begin_read(store->database()));
+    applied_sequence = TRY(store->applied_sequence(journal.gateway));
+    for (CalendarUse& use : TRY(store->calendar_use(unix_ns))) {
+      auto name = std::pair(use.holder, use.id);
+      uses.emplace(std::move(name), std::move(use));
+    }
+  }
+  const auto read = TRY(add_tail(journal, applied_sequence, day_of(unix_ns), &uses));
+  if (!read || *read < last_sequence) return std::optional<std::vector<CalendarUse>>();
+  std::vector<CalendarUse> out;
+  for (auto& [name, use] : uses) out.push_back(std::move(use));
+  return std::optional(std::move(out));
+}
+
+}  // namespace sluice::store
