@@ -1,7 +1,6 @@
 #include "schedule/plan_step.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/assert.h"
 #include "core/math.h"
@@ -11,18 +10,6 @@ namespace {
 
 bool is_decode(const SequenceState& s) {
   return s.missing() == 1 && s.rows == LogitRows::kLast;
-}
-
-// The most tokens after `before` others that cost no more than `ns`.
-int64_t tokens_within(double ns, int64_t before, const StepCost& cost) {
-  // context_ns/2 · n² + (token_ns + context_ns · (before + 1/2)) · n = ns
-  const double a = cost.context_ns / 2;
-  const double b = cost.token_ns + cost.context_ns * (static_cast<double>(before) + 0.5);
-  if (ns <= 0.0) return 0;
-  if (b <= 0.0) return INT32_MAX;
-  // The form of the root that does not cancel.
-  const double n = 2 * ns / (b + std::sqrt(b * b + 4 * a * ns));
-  return static_cast<int64_t>(std::min(n, static_cast<double>(INT32_MAX)));
 }
 
 // One call of plan_step(): what is left of the budget, and who got what.
@@ -57,16 +44,30 @@ class Planner {
     return true;
   }
 
-  // With decodes in the step, prefills may use the rest of the time that a token may take.
+  // With decodes in the step, prefills may use the rest of the time that a token may take: as many
+  // tokens as the speed surface, measured over the steps before, has behind the decodes.
   void limit_device_time() {
     prefill_limited_ = left_.device_ns > 0.0 && !plan_.running.empty();
     if (!prefill_limited_) return;
-    StepSize decodes;
-    for (const PlannedPart& p : plan_.running) {
-      decodes.tokens += p.tokens;
-      decodes.context += context_of(p.tokens, running(p.index).computed_tokens);
+    for (const PlannedPart& p : plan_.running)
+      add(p.tokens, running(p.index).computed_tokens, &planned_);
+  }
+
+  static void add(int64_t tokens, int64_t before, StepSize* size) {
+    size->tokens += tokens;
+    size->context += context_of(tokens, before);
+  }
+
+  // How many of `most` tokens after `before` earlier ones the step's time has room for.
+  int64_t affordable(int64_t most, int64_t before) const {
+    int64_t fits = 0;
+    for (int64_t too_many = most + 1; too_many - fits > 1;) {
+      const int64_t n = fits + (too_many - fits) / 2;
+      StepSize size = planned_;
+      add(n, before, &size);
+      (input_.cost.of(size) <= left_.device_ns ? fits : too_many) = n;
     }
-    left_.device_ns -= input_.cost.of(decodes);
+    return fits;
   }
 
   bool plan_prefills() {
@@ -78,10 +79,9 @@ class Planner {
   // How much of `s` the tokens, rows and time that are left allow.
   int64_t chunk(const SequenceState& s) const {
     int64_t n = std::min({s.missing(), input_.limits.chunk_tokens_max, left_.tokens});
-    if (prefill_limited_) {
-      const int64_t affordable = tokens_within(left_.device_ns, s.computed_tokens, input_.cost);
-      n = std::min(n, std::max(affordable, input_.limits.prefill_tokens_min - prefill_tokens_));
-    }
+    if (prefill_limited_)
+      n = std::min(n, std::max(affordable(n, s.computed_tokens),
+                               input_.limits.prefill_tokens_min - prefill_tokens_));
     if (s.rows == LogitRows::kAll) return std::min(n, left_.logit_rows);
     if (n == s.missing() && left_.logit_rows == 0) --n;  // the last token needs a row
     return n;
@@ -115,8 +115,7 @@ class Planner {
       left_.logit_rows -= 1;
     if (!prefill_limited_) return;
     prefill_tokens_ += tokens;
-    left_.device_ns -=
-        input_.cost.of({tokens, context_of(tokens, s.computed_tokens)}) - input_.cost.fixed_ns;
+    add(tokens, s.computed_tokens, &planned_);
   }
 
   void admit() {
@@ -193,9 +192,10 @@ class Planner {
   const StepInput& input_;
   StepPlan& plan_;
   Budget left_;
-  bool prefill_limited_ = false;  // by left_.device_ns
-  int64_t prefill_tokens_ = 0;    // planned under this limit
-  bool page_wait_ = false;        // a running sequence got fewer tokens than it wanted
+  bool prefill_limited_ = false;  // by left_.device_ns, which `planned_` takes
+  StepSize planned_;
+  int64_t prefill_tokens_ = 0;  // planned under this limit
+  bool page_wait_ = false;      // a running sequence got fewer tokens than it wanted
 };
 
 }  // namespace

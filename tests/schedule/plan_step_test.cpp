@@ -58,7 +58,7 @@ TEST_P(PlanStepTable, GivesTheBatchOfTheTable) {
                         .chunk_tokens_max = 64,
                         .prefill_tokens_min = 16,
                         .page_tokens = kWidth},
-             .cost = {.fixed_ns = 1000, .token_ns = 100, .context_ns = 0}},
+             .cost = StepCost::straight(1000, 100, 0)},
             &plan);
   EXPECT_EQ(plan.running, row.want_running);
   EXPECT_EQ(plan.admitted, row.want_admitted);
@@ -286,6 +286,24 @@ TEST(PlanStep, PrefixesAreLookedUpUpToTheFirstWhoCannotStart) {
   plan_step(input, &plan);
   EXPECT_THAT(asked, testing::ElementsAre(0, 1)) << "500 tokens do not fit";
   EXPECT_THAT(plan.admitted, testing::ElementsAre(PlannedPart{0, 4})) << "16 of 20 were cached";
+}
+
+// A decode has 2,000 ns left of its target. The first 32 tokens of a step come for nothing on this
+// surface, the next 96 cost 100 ns each, those behind 50.
+TEST(PlanStep, ChunkFillsTheTimeThatTheMeasuredSurfaceLeaves) {
+  const std::vector<SequenceState> running = {at(300, 299), at(400, 10)};
+  StepInput input;
+  input.running = running;
+  input.cost = {.fixed_ns = 1000, .token_ns = {0, 0, 0, 100, 50, 50}};
+  input.budget = {.tokens = 500, .pages = 1000, .logit_rows = 8, .device_ns = 3000};
+  input.limits = {
+      .sequences_max = 8, .chunk_tokens_max = 512, .prefill_tokens_min = 16, .page_tokens = kWidth};
+  StepPlan plan;
+  plan_step(input, &plan);
+  EXPECT_THAT(plan.running, testing::ElementsAre(PlannedPart{0, 1}, PlannedPart{1, 51}));
+  input.budget.device_ns = 1000 + 96 * 100 + 100 * 50;
+  plan_step(input, &plan);
+  EXPECT_THAT(plan.running, testing::ElementsAre(PlannedPart{0, 1}, PlannedPart{1, 227}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, PlanStepTable, testing::ValuesIn(kRows));

@@ -23,7 +23,7 @@ constexpr int64_t kRequests = 12'000;
 constexpr ScheduleLimits kLimits = {
     .sequences_max = 6, .chunk_tokens_max = 48, .prefill_tokens_min = 8, .page_tokens = kWidth};
 constexpr Budget kBudget = {.tokens = 64, .pages = 0, .logit_rows = 8, .device_ns = 0};
-constexpr StepCost kCost = {.fixed_ns = 1000, .token_ns = 100, .context_ns = 0.5};
+constexpr StepCost kCost = StepCost::straight(1000, 100, 0.5);
 constexpr double kTargetNs = 4000;
 
 struct Sequence {
