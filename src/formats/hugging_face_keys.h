@@ -37,7 +37,7 @@ inline constexpr KeyRow kGroupedQueryKeys[] = {
 inline constexpr KeyRow kLatentKeys[] = {
     {"q_lora_rank", "attention.q_lora_rank"},
     {"kv_lora_rank", "attention.kv_lora_rank", Kind::kInteger, Need::kRequired},
-    {"kv_lora_rank", "attention.value_length", Kind::kInteger, Need::kRequired},
+    {"kv_lora_rank", "attention.value_length"},
     {"v_head_dim", "attention.value_length_mla", Kind::kInteger, Need::kRequired},
     {"qk_rope_head_dim", "rope.dimension_count", Kind::kInteger, Need::kRequired},
     {"n_routed_experts", "expert_count"},

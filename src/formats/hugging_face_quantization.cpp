@@ -55,14 +55,22 @@ class Reader {
                   supported);
   }
 
+  // The value as it stands there.
+  std::string found(dom::element object, std::string_view key) const {
+    dom::element value;
+    return object[key].get(value) == simdjson::SUCCESS ? simdjson::minify(value) : "missing";
+  }
+
   void read_fp8() {
+    if (const auto format = text_or(config_, "fmt", "e4m3"); format != "e4m3")
+      unsupported("fmt", format, "e4m3");
     dom::array block;
     if (config_["weight_block_size"].get(block) != simdjson::SUCCESS || block.size() != 2 ||
         std::any_of(block.begin(), block.end(), [](dom::element side) {
           int64_t value = 0;
           return side.get(value) != simdjson::SUCCESS || value != 128;
         }))
-      unsupported("weight_block_size", "something else", "[128, 128]");
+      unsupported("weight_block_size", found(config_, "weight_block_size"), "[128, 128]");
   }
 
   void check_bits() {
@@ -87,7 +95,7 @@ class Reader {
 
   void read_compressed_tensors() {
     if (!is_null_or_absent(config_, "kv_cache_scheme"))
-      unsupported("kv_cache_scheme", "something", "null");
+      unsupported("kv_cache_scheme", found(config_, "kv_cache_scheme"), "null");
     dom::element sparsity;
     if (config_["sparsity_config"].get(sparsity) == simdjson::SUCCESS && sparsity.is_object())
       if (const auto format = text_or(sparsity, "format", "dense"); format != "dense")
@@ -106,7 +114,8 @@ class Reader {
           activations.is_object())
         check_activations(name, activations);
       if (!is_null_or_absent(group, "output_activations"))
-        unsupported(fmt::format("{}.output_activations", name), "something", "null");
+        unsupported(fmt::format("{}.output_activations", name), found(group, "output_activations"),
+                    "null");
     }
   }
 

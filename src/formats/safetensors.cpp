@@ -73,16 +73,36 @@ core::Result<Extent> read_offsets(dom::object entry) {
   return extent;
 }
 
-core::Result<core::TensorView> read_entry(dom::element element, std::span<const std::byte> data) {
+// The tensors that a file cut short no longer has: one problem.
+struct Missing {
+  std::string_view first;  // by the table's order
+  int64_t count = 0;
+  int64_t end = 0;
+
+  void report(int64_t data_bytes, Problems* problems) const {
+    if (count == 0) return;
+    const std::string others = count == 1 ? "" : fmt::format(" and {} more", count - 1);
+    problems->add("tensor '{}'{}: 'data_offsets' end at {}, the file has {} bytes of data", first,
+                  others, end, data_bytes);
+  }
+};
+
+// None where it ends behind the file, which is noted.
+core::Result<std::optional<core::TensorView>> read_entry(std::string_view name,
+                                                         dom::element element,
+                                                         std::span<const std::byte> data,
+                                                         Missing* missing) {
   dom::object entry;
   if (element.get(entry) != simdjson::SUCCESS) return core::invalid("is not an object");
   core::TensorView view;
   view.type = TRY(read_type(entry));
   const int64_t needed = TRY(read_shape(entry, &view));
   const Extent extent = TRY(read_offsets(entry));
-  if (extent.end > std::ssize(data))
-    return core::invalid("'data_offsets' end at {}, the file has {} bytes of data", extent.end,
-                         data.size());
+  if (extent.end > std::ssize(data)) {
+    if (missing->count++ == 0) missing->first = name;
+    missing->end = std::max(missing->end, extent.end);
+    return std::optional<core::TensorView>();
+  }
   if (extent.end - extent.begin != needed)
     return core::invalid("shape {} needs {} bytes, 'data_offsets' span {}", core::shape_text(view),
                          needed, extent.end - extent.begin);
@@ -90,7 +110,7 @@ core::Result<core::TensorView> read_entry(dom::element element, std::span<const 
   const auto alignment = static_cast<uintptr_t>(core::info(view.type).block_bytes);
   if (reinterpret_cast<uintptr_t>(view.data) % alignment != 0)
     return core::unsupported("begins at a byte that is no multiple of its elements' {}", alignment);
-  return view;
+  return std::optional(view);
 }
 
 // The tensors must cover the data, each byte once.
@@ -115,6 +135,7 @@ void check_cover(const std::vector<NamedTensor>& tensors, std::span<const std::b
 core::Result<void> read_table(dom::object table, std::span<const std::byte> data,
                               SafetensorsFile* file) {
   Problems problems;
+  Missing missing;
   std::unordered_set<std::string_view> seen;
   for (const auto [key, element] : table) {
     if (key == "__metadata__") continue;
@@ -124,12 +145,13 @@ core::Result<void> read_table(dom::object table, std::span<const std::byte> data
     if (std::ssize(name) > kTensorNameBytesMax)
       problems.add("a tensor's name has {} bytes, allowed {}", name.size(), kTensorNameBytesMax);
     if (!seen.insert(name).second) problems.add("tensor '{}': twice", name);
-    const auto view = read_entry(element, data);
-    if (view.ok())
-      file->tensors.push_back({name, *view});
-    else
+    const auto view = read_entry(name, element, data, &missing);
+    if (!view.ok())
       problems.add("tensor '{}': {}", name, view.error().message);
+    else if (*view)
+      file->tensors.push_back({name, **view});
   }
+  missing.report(std::ssize(data), &problems);
   // Only whole tables are checked for holes: a refused tensor leaves one.
   if (problems.empty()) check_cover(file->tensors, data, &problems);
   if (!problems.empty()) return problems.error();

@@ -142,7 +142,13 @@ TEST(HuggingFaceFolder, RefusesWhatItDoesNotCompute) {
   EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "hqq"},)"),
               HasSubstr("'quant_method' is 'hqq', supported: fp8, compressed-tensors, awq, gptq"));
   EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "fp8"},)"),
-              HasSubstr("'weight_block_size'"));
+              HasSubstr("'weight_block_size' is 'missing', supported: [128, 128]"));
+  EXPECT_THAT(with("{", R"({"quantization_config": {"quant_method": "fp8", "fmt": "e5m2",)"
+                        R"("weight_block_size": [64, 128]},)"),
+              AllOf(HasSubstr("2 problems"), HasSubstr("'fmt' is 'e5m2', supported: e4m3"),
+                    HasSubstr("'weight_block_size' is '[64,128]'")));
+  EXPECT_THAT(with(R"("kv_lora_rank")", R"("kv_rank")"),
+              AllOf(HasSubstr("'kv_lora_rank' is missing"), Not(HasSubstr("problems"))));
 }
 
 TEST(HuggingFaceFolder, TakesTheChatTemplateAndTheSampling) {

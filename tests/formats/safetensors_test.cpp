@@ -96,6 +96,13 @@ TEST(Safetensors, ListsAllProblemsAtOnce) {
                     HasSubstr("tensor 'x': twice")));
 }
 
+TEST(Safetensors, CountsWhatLiesBehindTheEndOfTheFileAsOneProblem) {
+  auto bytes = file_of(kWhole, 32);
+  bytes.resize(bytes.size() - 9);
+  EXPECT_EQ(error_of(bytes),
+            "tensor 'a' and 1 more: 'data_offsets' end at 32, the file has 23 bytes of data");
+}
+
 TEST(Safetensors, RefusesOverlapsHolesAndBytesOfNoTensor) {
   const auto two = [](int begin) {
     return fmt::format(R"({{"x":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}},)"
