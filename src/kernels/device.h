@@ -19,7 +19,9 @@
 
 #include "core/result.h"
 #include "kernels/device_args.h"
+#include "kernels/device_bring.h"
 #include "kernels/device_expert_args.h"
+#include "kernels/device_handover.h"
 #include "kernels/device_latent_args.h"
 
 namespace sluice::kernels {
@@ -35,11 +37,13 @@ struct DeviceInfo {
 struct DeviceRoof {
   double read_gb_s = 0;    // memory read, 10^9 bytes per second
   double bf16_tflops = 0;  // matrix products of bf16
+  double link_gb_s = 0;    // copies of pinned memory to it
 };
 
 enum class MemoryKind : uint8_t {
   kDevice,
-  kPinned,  // the host's, which copies to and from the device read without a detour
+  kPinned,   // the host's, which copies to and from the device read without a detour
+  kAdopted,  // memory that somebody else has on the host, made so
 };
 
 class DeviceBuffer;
@@ -58,6 +62,8 @@ class Device {
 
   // An Error says how much was asked for and how much is free. Contents are not defined.
   virtual core::Result<DeviceBuffer> allocate(int64_t bytes, MemoryKind kind) = 0;
+  // Makes memory of the host pinned as long as the buffer lives. An Error: it cannot be.
+  virtual core::Result<DeviceBuffer> adopt(std::byte* data, int64_t bytes) = 0;
   virtual core::Result<void> reserve(const DeviceLimits& limits) = 0;  // once, before ops
   virtual int64_t reserved_bytes() const = 0;
 
@@ -67,6 +73,13 @@ class Device {
   virtual void send(std::byte* to, const std::byte* from, int64_t bytes) = 0;
   virtual void fetch(std::byte* to, const std::byte* from, int64_t bytes) = 0;
   virtual void wait() = 0;  // until all that was queued is done
+  // For who waits for a queue's post: returns at once, and not at all where the device has failed.
+  virtual void check_alive() = 0;
+
+  // Beside the queue, once all that was queued before is done.
+  virtual void bring(const DeviceBringArgs& args) = 0;
+  // What is queued from now on follows the last bring() to this slot.
+  virtual void await_brought(int32_t slot) = 0;
 
   // What `ops` queues, kept instead of run: replay() queues it again, with the same arguments, as
   // often as is wanted. `ops` may be called later, by a backend that cannot record.
@@ -81,6 +94,8 @@ class Device {
   virtual void latent_attention(const DeviceLatentArgs& args) = 0;
   virtual void route(const DeviceRouteArgs& args) = 0;
   virtual void experts(const DeviceExpertArgs& args) = 0;
+  virtual void post(const DevicePostArgs& args) = 0;
+  virtual void collect(const DeviceCollectArgs& args) = 0;
   virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4
   // ids[r] = the index of the largest of row r, the smallest of equals.
   virtual void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) = 0;

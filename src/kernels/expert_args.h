@@ -32,7 +32,7 @@ struct RouteArgs {
   float* weights = nullptr;  // (rows, used)
 };
 
-// Row-wise. out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i.
+// out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i.
 struct WeightedSumArgs {
   const float* x = nullptr;         // (any, columns)
   const int32_t* places = nullptr;  // (rows, used)

@@ -8,12 +8,12 @@
 // the op is done when every thread of [0, threads) made its call:
 //     pool.run([&](int thread, int threads) { ops.linear(args, thread, threads); });
 // Work too small to share is op(args, 0, 1) on the caller. Two kinds split differently:
-//   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route,
-//                weighted_sum) rows are split by core::split(rows, 1, thread, threads): calls over
-//                the same rows may follow each other inside one run without a barrier;
-//   cooperative  (linear, attention, attention_join, latent_attention, pack) read what other
-//                threads wrote: start them in a new run. Those that only share an input (q, k and
-//                v; gate and up) may share one run.
+//   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route)
+//                rows are split by core::split(rows, 1, thread, threads): calls over the same rows
+//                may follow each other inside one run without a barrier;
+//   cooperative  (linear, attention, attention_join, latent_attention, weighted_sum, pack) read
+//                what other threads wrote: start them in a new run. Those that only share an input
+//                (q, k and v; gate and up) may share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
 // rows, their number, the threads, or where a prompt was cut into chunks.

@@ -57,7 +57,10 @@ DeviceForward::DeviceForward(const Parts& parts)
       weights_(parts.weights),
       device_(parts.device),
       rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})),
-      host_(parts.host) {}
+      host_(parts.host),
+      host_ops_(parts.ops) {
+  if (host_ != nullptr) plan_streaming(parts.speeds);
+}
 
 core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {
   std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
@@ -125,10 +128,7 @@ core::Result<void> DeviceForward::allocate() {
     expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
     place_experts(Placer(expert_storage_.data()));
   }
-  if (host_ != nullptr) {
-    mail_storage_ = TRY(device_.allocate(place_mail(Placer(nullptr)), MemoryKind::kPinned));
-    place_mail(Placer(mail_storage_.data()));
-  }
+  if (host_ != nullptr) TRY(open_mail());
   staging_ = TRY(device_.allocate(kStagingBytes, MemoryKind::kPinned));
   TRY(device_.reserve(limits()));
 
@@ -195,10 +195,7 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   std::reverse(on_host_.tiles, on_host_.tiles + shape.tiles);
 
   const int64_t padded = recorded_rows(rows);
-  // The processor's part of a step cannot be recorded.
-  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr ||
-      host_ != nullptr)
-    return shape;
+  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
   for (int64_t row = rows; row < padded; ++row) {
     on_host_.ids[row] = 0;
     on_host_.positions[row] = 0;
@@ -347,10 +344,12 @@ void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLaye
         output_block(0, shape.rows, wants_best);
       });
     device_.replay(*recording);
+    answer_posts(batch);
     bring_back(0, wanted, output);
     report_routing(batch, shape);
     return;
   }
+  begin_streaming(shape);
   run_layers(shape, kv);
   for (int64_t first = 0; first < wanted; first += kLogitRowsMax) {
     const int64_t rows = std::min(wanted - first, kLogitRowsMax);

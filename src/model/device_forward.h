@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -37,13 +38,18 @@ class DeviceForward {
     const Weights& weights;  // on the device
     kernels::Device& device;
     int32_t step_tokens_max;
-    Forward* host = nullptr;  // runs the experts that the placement leaves on the host
+    Forward* host = nullptr;            // runs the experts that the placement leaves on the host
+    const kernels::Ops* ops = nullptr;  // the host's
+    MachineSpeeds speeds{};
   };
   static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
 
   // Room for page tables of sequences of up to `positions_max` tokens, `pages` in all.
   core::Result<void> reserve_pages(int64_t pages);
   int64_t activation_bytes() const;
+
+  // "prompts of 700 tokens or more take the host's experts to the device", or why none does.
+  std::string streaming_text() const;
 
   // What comes back to the host of the batch's logit_rows; either may be null.
   struct Output {
@@ -95,9 +101,21 @@ class DeviceForward {
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;
   void expert_block(const LayerWeights& layer, int32_t number, const Shape& shape, int64_t rows);
-  int64_t place_mail(Placer placer);
   void shared_experts(const LayerWeights& layer, int64_t rows);
+  // device_forward_host.cpp
+  int64_t place_mail(Placer placer);
+  core::Result<void> open_mail();
+  Forward::RoutedRows mailed(int64_t rows) const;
+  void post_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  void answer_posts(const StepBatch& batch);
   void host_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  // device_forward_stream.cpp
+  void plan_streaming(const MachineSpeeds& speeds);
+  bool make_stream_room();
+  void begin_streaming(const Shape& shape);
+  bool is_streamed(int64_t rows) const { return streaming_.is_on && rows >= streaming_.rows_min; }
+  void bring_next();
+  void streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(int64_t first, int64_t rows, bool wants_best);
@@ -139,13 +157,36 @@ class DeviceForward {
   // Experts on the host: pinned memory that a layer's rows are handed over in.
   Forward* const host_;
   kernels::DeviceBuffer mail_storage_;
+  std::vector<const LayerWeights*> host_layers_;
   struct Mail {
+    kernels::Mailbox* box = nullptr;
     uint16_t* normed = nullptr;  // bf16 (rows, hidden)
     int32_t* ids = nullptr;      // (rows, used)
     float* weights = nullptr;    // (rows, used)
     float* out = nullptr;        // (rows, hidden)
   } mail_;
   float* host_out_ = nullptr;  // (rows, hidden), on the device
+  uint32_t* turns_ = nullptr;  // (1), on the device: posted
+  uint32_t turns_posted_ = 0;  // the same by the host's count
+
+  // Experts of the host in steps of many rows: a layer's are copied to the device while those of
+  // the layer before are used.
+  struct Streaming {
+    kernels::PackedLayout in = kernels::PackedLayout::kUnknown;  // of gate and up
+    kernels::PackedLayout down = kernels::PackedLayout::kUnknown;
+    int64_t rows_min = INT64_MAX;  // of a step
+    int64_t in_stride = 0;         // bytes of a matrix on the device
+    int64_t down_stride = 0;
+    int64_t staging_bytes = 0;
+    bool is_on = false;                       // in the step under way
+    std::vector<const LayerWeights*> layers;  // of the step under way
+    size_t next_to_bring = 0;                 // of `layers`
+    size_t next_to_use = 0;
+    std::vector<kernels::BroughtMatrix> matrices;
+  } streaming_;
+  const kernels::Ops* const host_ops_;
+  kernels::DeviceBuffer stream_storage_;  // kBringSlots layers, and staging
+  kernels::DeviceBuffer adopted_;         // the host's matrices, pinned
 
   kernels::DeviceBuffer device_numbers_, host_numbers_;
   Numbers on_device_, on_host_;

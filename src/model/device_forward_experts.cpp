@@ -14,16 +14,10 @@ int64_t DeviceForward::place_experts(Placer placer) {
   placer.place(&normed_, rows_max_ * spec_.hidden);
   placer.place(&expert_ids_, choices);
   placer.place(&expert_weights_, choices);
-  if (host_ != nullptr) placer.place(&host_out_, rows_max_ * spec_.hidden);
-  return placer.bytes();
-}
-
-int64_t DeviceForward::place_mail(Placer placer) {
-  const int64_t choices = rows_max_ * spec_.experts.used;
-  placer.place(&mail_.normed, rows_max_ * spec_.hidden);
-  placer.place(&mail_.ids, choices);
-  placer.place(&mail_.weights, choices);
-  placer.place(&mail_.out, rows_max_ * spec_.hidden);
+  if (host_ != nullptr) {
+    placer.place(&host_out_, rows_max_ * spec_.hidden);
+    placer.place(&turns_, 1);
+  }
   return placer.bytes();
 }
 
@@ -54,7 +48,10 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                  .normed = normed_,
                  .ids = expert_ids_ + at,
                  .weights = expert_weights_ + at});
-  if (weights_.placement.experts(number) == Place::kHost) return host_experts(layer, at, rows);
+  if (weights_.placement.experts(number) == Place::kHost) {
+    if (shape.is_recorded) return post_experts(layer, at, rows);
+    return is_streamed(rows) ? streamed_experts(layer, at, rows) : host_experts(layer, at, rows);
+  }
   shared_experts(layer, rows);
   device_.experts({.x = normed_,
                    .rows = rows,
@@ -79,29 +76,6 @@ void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
                   .rows = rows,
                   .products = {{{layer.shared_down, going_on_}}},
                   .result = DeviceResult::kAdd});
-}
-
-// The processor has the routed experts while the device has the shared ones.
-void DeviceForward::host_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
-  const int64_t choices = rows * spec_.experts.used, values = rows * spec_.hidden;
-  const auto fetch = [&](auto* to, const auto* from, int64_t count) {
-    device_.fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
-                  count * static_cast<int64_t>(sizeof(*to)));
-  };
-  fetch(mail_.normed, normed_, values);
-  fetch(mail_.ids, expert_ids_ + at, choices);
-  fetch(mail_.weights, expert_weights_ + at, choices);
-  device_.wait();
-  shared_experts(layer, rows);
-  host_->run_routed({.layer = layer,
-                     .rows = rows,
-                     .x = mail_.normed,
-                     .ids = mail_.ids,
-                     .weights = mail_.weights,
-                     .out = mail_.out});
-  device_.send(reinterpret_cast<std::byte*>(host_out_),
-               reinterpret_cast<const std::byte*>(mail_.out), values * int64_t{sizeof(float)});
-  device_.add(going_on_, host_out_, values);
 }
 
 // What the layers' routers left, for who looks at it.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
@@ -13,6 +14,7 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 #include "model/expert_plan.h"
 #include "model/placer.h"
@@ -57,14 +59,25 @@ class Forward {
 
   // out[r] = Σ_i weights[r, i] · the result of expert ids[r, i] for x[r], in float.
   struct RoutedRows {
-    const LayerWeights& layer;
     int64_t rows = 0;                // 1 … step_tokens_max
     const uint16_t* x = nullptr;     // bf16 (rows, hidden): after the norm
     const int32_t* ids = nullptr;    // (rows, used)
     const float* weights = nullptr;  // (rows, used)
     float* out = nullptr;            // (rows, hidden)
   };
-  void run_routed(const RoutedRows& routed);
+  void run_routed(const LayerWeights& layer, const RoutedRows& routed);
+
+  // The host's side of a step whose queue posts the rows of one layer after the other: every turn
+  // is answered as soon as it is posted. The threads stay at it from the first layer to the last.
+  struct RoutedTurns {
+    std::span<const LayerWeights* const> layers;  // turn by turn
+    RoutedRows rows;                              // the same places every turn
+    kernels::Mailbox& mailbox;
+    uint32_t first_turn = 0;  // the first layer's
+    kernels::Device& device;  // asked now and then whether it is alive
+    StepProfile* profile = nullptr;
+  };
+  void answer_routed(const RoutedTurns& turns);
 
  private:
   // The inputs of products: what every thread reads, packed as the weights want it.
@@ -126,6 +139,10 @@ class Forward {
     std::array<int64_t, kForms> packed_bytes{};
     std::array<std::vector<int64_t>, kForms> in_at;    // by form and group: bytes into packed
     std::array<std::vector<int64_t>, kForms> gate_at;  // the same, of activations
+    // Pieces of products that a thread has taken.
+    alignas(core::kCacheLineBytes) std::atomic<int64_t> next_in{0};
+    alignas(core::kCacheLineBytes) std::atomic<int64_t> next_down{0};
+    alignas(core::kCacheLineBytes) std::atomic<int64_t> threads_done{0};  // with a turn
   };
   // The rows of one expert, as inputs of its matrices.
   struct GroupInput {
@@ -161,20 +178,35 @@ class Forward {
   void attention_output(Worker& w, const LayerWeights& layer);
   void ffn_block(Worker& w, const LayerWeights& layer);
   void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
-  void run_routed_share(Worker w, const RoutedRows& routed);
+  void run_routed_share(Worker& w, const LayerWeights& layer, const RoutedRows& routed);
+  void begin_routed(const RoutedRows& routed, StepProfile* profile);
+  void answer_share(Worker w, const RoutedTurns& turns);
   void add_routed(Worker& w, const float* weights, float* out);
   void routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared);
   void route_rows(Worker& w, const LayerWeights& layer, int32_t number);
   void gather_groups(Worker& w, const LayerWeights& layer);
   void activate_groups(Worker& w, const LayerWeights& layer, SharedExperts shared);
+  void plan_groups(std::span<const int32_t> ids);
   void place_groups();
+  void pack_own_row(const Worker& w, const LayerWeights& layer);
+  // Calls work(0), … work(count - 1), each from the thread that comes to it first: who is held up
+  // does less. `next` is 0 at first.
+  template <typename Work>
+  static void take_turns(std::atomic<int64_t>& next, int64_t count, const Work& work);
+  // Into how many pieces the product of a group's rows with one expert's matrix is cut.
+  int64_t pieces_of(const Matrix& matrix) const;
   GroupInput in_of(const Worker& w, size_t group) const;
   GroupInput activated_of(size_t group) const;
   template <typename Work>
   void for_groups(const Worker& w, const Work& work);
   void pack_group(const GroupInput& input, size_t group,
                   std::initializer_list<const Matrix*> matrices, int thread, int threads);
-  void linear_group(const Worker& w, const GroupInput& input, size_t group, const Matrix& matrix,
+  // Piece `piece` of `pieces` of the outputs.
+  struct Piece {
+    int64_t piece = 0;
+    int64_t pieces = 1;
+  };
+  void linear_group(const GroupInput& input, size_t group, const Matrix& matrix, const Piece& piece,
                     float* y);
   void output_block(Worker& w, float* logits);
   void observe(Worker& w, int32_t layer, const float* hidden);
@@ -200,7 +232,7 @@ class Forward {
   std::vector<float> rope_frequencies_;
 
   const StepBatch* batch_ = nullptr;  // of the step that runs
-  const StepBatch no_batch_;          // of run_routed()
+  StepBatch routed_step_;             // of routed rows: what is measured of them
   StepBatch draft_step_;              // what the layers see of a draft
   std::vector<int32_t> draft_rows_;   // its logit rows
   int64_t rows_ = 0;

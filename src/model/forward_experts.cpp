@@ -11,6 +11,8 @@ using kernels::ActivationForm;
 
 namespace {
 
+constexpr int64_t kManyRows = 64;  // of a step
+
 const Matrix& of(const std::vector<Matrix>& matrices, const ExpertGroup& group) {
   return matrices[static_cast<size_t>(group.expert)];
 }
@@ -40,6 +42,14 @@ void Forward::place_experts(Placer& placer) {
         groups * (ops_.activation_bytes(form, kRoundedRows, inputs_max) + core::kCacheLineBytes);
     placer.place(&x.packed[static_cast<size_t>(form)], x.packed_bytes[static_cast<size_t>(form)]);
   }
+}
+
+// Before the threads meet for the groups' products.
+void Forward::plan_groups(std::span<const int32_t> ids) {
+  experts_.plan.build(ids);
+  place_groups();
+  experts_.next_in.store(0, std::memory_order_relaxed);
+  experts_.next_down.store(0, std::memory_order_relaxed);
 }
 
 // Where the packed rows of each group begin, for inputs of gate and up and for those of down.
@@ -113,15 +123,34 @@ void Forward::pack_group(const GroupInput& input, size_t group,
   }
 }
 
-void Forward::linear_group(const Worker& w, const GroupInput& input, size_t group,
-                           const Matrix& matrix, float* y) {
+void Forward::linear_group(const GroupInput& input, size_t group, const Matrix& matrix,
+                           const Piece& piece, float* y) {
   const ExpertGroup& g = experts_.plan.groups()[group];
   ops_.linear({.weights = matrix,
                .x = input.x,
                .x_packed = input.packed[static_cast<size_t>(ops_.activation_form(matrix.type))],
                .rows = g.count,
                .y = y + g.first * matrix.outputs},
-              w.thread, w.threads);
+              static_cast<int>(piece.piece), static_cast<int>(piece.pieces));
+}
+
+template <typename Work>
+void Forward::take_turns(std::atomic<int64_t>& next, int64_t count, const Work& work) {
+  for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
+       i = next.fetch_add(1, std::memory_order_relaxed))
+    work(i);
+}
+
+// Small enough that nobody waits long for the last piece, large enough to be read at full speed.
+// Products of many rows read their inputs once a piece.
+int64_t Forward::pieces_of(const Matrix& matrix) const {
+  constexpr int64_t kPieceBytes = 128 << 10, kOutputsMin = 32;
+  const int64_t bytes = ops_.packed_bytes(matrix.type, matrix.outputs, matrix.inputs);
+  const int64_t threads = pool_.threads();
+  if (rows_ > kManyRows) return threads;
+  return std::clamp(bytes / kPieceBytes,
+                    std::min(threads, int64_t{1} + matrix.outputs / kOutputsMin),
+                    int64_t{1} + matrix.outputs / kOutputsMin);
 }
 
 // Leaves the plan of this layer.
@@ -140,8 +169,7 @@ void Forward::route_rows(Worker& w, const LayerWeights& layer, int32_t number) {
   rows_done(w);
   if (w.thread == 0) {
     const auto choices = static_cast<size_t>(w.rows * spec.used);
-    experts_.plan.build({experts_.ids, choices});
-    place_groups();
+    plan_groups({experts_.ids, choices});
     if (batch_->routing_observer != nullptr)
       (*batch_->routing_observer)(number, {experts_.ids, choices}, {experts_.weights, choices});
   }
@@ -149,12 +177,29 @@ void Forward::route_rows(Worker& w, const LayerWeights& layer, int32_t number) {
   meet(w);
 }
 
+// A step's only row in the forms that any of its experts wants.
+void Forward::pack_own_row(const Worker& w, const LayerWeights& layer) {
+  const auto groups = experts_.plan.groups();
+  for (const ActivationForm form : kPackedForms) {
+    const auto wants = [&](const ExpertGroup& group) {
+      return ops_.activation_form(of(layer.expert_gate, group).type) == form ||
+             ops_.activation_form(of(layer.expert_up, group).type) == form;
+    };
+    if (std::none_of(groups.begin(), groups.end(), wants)) continue;
+    ops_.quantize_activations({.form = form,
+                               .x = w.inputs->normed,
+                               .rows = 1,
+                               .inputs = spec_.hidden,
+                               .packed = w.inputs->packed[static_cast<size_t>(form)]},
+                              0, 1);
+  }
+}
+
 // The rows of every group, packed for gate and up.
 void Forward::gather_groups(Worker& w, const LayerWeights& layer) {
   const auto groups = experts_.plan.groups();
   if (w.rows == 1) {
-    for (const ExpertGroup& group : groups)
-      pack(w, w.inputs->normed, {&of(layer.expert_gate, group), &of(layer.expert_up, group)});
+    pack_own_row(w, layer);
     return lap(w, &StepTimes::rows_ns);
   }
   for_groups(w, [&](size_t g, int thread, int threads) {
@@ -219,22 +264,30 @@ void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number)
   else
     meet(w);
   add_routed(w, experts_.weights, hidden_);
+  meet(w);
 }
 
 // Into experts_.out: the planned groups through their experts.
 void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared) {
   gather_groups(w, layer);
   const auto groups = experts_.plan.groups();
-  for (size_t g = 0; g < groups.size(); ++g) {
-    const GroupInput in = in_of(w, g);
-    linear_group(w, in, g, of(layer.expert_gate, groups[g]), experts_.gate);
-    linear_group(w, in, g, of(layer.expert_up, groups[g]), experts_.up);
-  }
+  const int64_t in_pieces = pieces_of(layer.expert_gate.front());
+  take_turns(experts_.next_in, std::ssize(groups) * 2 * in_pieces, [&](int64_t i) {
+    const auto g = static_cast<size_t>(i / (2 * in_pieces));
+    const bool is_gate = i / in_pieces % 2 == 0;
+    linear_group(in_of(w, g), g, of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]),
+                 {i % in_pieces, in_pieces}, is_gate ? experts_.gate : experts_.up);
+  });
   lap(w, &StepTimes::linear_ns);
   meet(w);
   activate_groups(w, layer, shared);
-  for (size_t g = 0; g < groups.size(); ++g)
-    linear_group(w, activated_of(g), g, of(layer.expert_down, groups[g]), experts_.out);
+  const int64_t down_pieces = pieces_of(layer.expert_down.front());
+  take_turns(experts_.next_down, std::ssize(groups) * down_pieces, [&](int64_t i) {
+    const auto g = static_cast<size_t>(i / down_pieces);
+    linear_group(activated_of(g), g, of(layer.expert_down, groups[g]),
+                 {i % down_pieces, down_pieces}, experts_.out);
+  });
+  lap(w, &StepTimes::linear_ns);
 }
 
 // out += what the experts gave.
@@ -248,34 +301,6 @@ void Forward::add_routed(Worker& w, const float* weights, float* out) {
                      .out = out},
                     w.thread, w.threads);
   lap(w, &StepTimes::rows_ns);
-  meet(w);
-}
-
-void Forward::run_routed_share(Worker w, const RoutedRows& routed) {
-  const auto own = [&](int thread, int threads) {
-    const core::Range rows = core::split(w.rows, 1, thread, threads);
-    return core::Range{rows.begin * spec_.hidden, rows.end * spec_.hidden};
-  };
-  const core::Range in = own(w.row_thread, w.row_threads), out = own(w.thread, w.threads);
-  for (int64_t i = in.begin; i < in.end; ++i)
-    w.inputs->normed[i] = kernels::float_of_bf16(routed.x[i]);
-  std::fill(routed.out + out.begin, routed.out + out.end, 0.0f);
-  if (w.thread == 0) {
-    experts_.plan.build({routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)});
-    place_groups();
-  }
-  meet(w);
-  routed_products(w, routed.layer, SharedExperts::kNone);
-  meet(w);
-  add_routed(w, routed.weights, routed.out);
-}
-
-void Forward::run_routed(const RoutedRows& routed) {
-  ASSERT(routed.rows >= 1 && routed.rows <= rows_max_, "{} rows, at most {}", routed.rows,
-         rows_max_);
-  batch_ = &no_batch_;
-  rows_ = routed.rows;
-  pool_.run([&](int thread, int threads) { run_routed_share(worker(thread, threads), routed); });
 }
 
 }  // namespace sluice::model

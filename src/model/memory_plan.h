@@ -14,6 +14,8 @@ struct MemoryPlan {
   // (a tied embedding is read as the output matrix); of experts as many as one token uses.
   int64_t step_file_bytes = 0;
   int64_t expert_file_bytes = 0;  // the experts' share of it; tokens that choose others add as much
+  // Of those what the processor reads, where a device has the other weights.
+  int64_t host_expert_file_bytes = 0;
   // Of the products with weights, a multiplication and an addition being two: of a token through
   // all layers, and of a row of logits.
   double token_operations = 0;

@@ -66,6 +66,8 @@ MemoryPlan make_plan(const Weights& weights, int64_t activation_bytes, const ker
     const int64_t bytes = std::llround(static_cast<double>(source.file_bytes) * source.token_share);
     plan.step_file_bytes += bytes;
     if (source.token_share < 1) plan.expert_file_bytes += bytes;
+    if (weights.device_matrices.bytes() > 0 && weights.is_on_host(matrix))
+      plan.host_expert_file_bytes += bytes;
     (&matrix == &weights.output ? plan.logit_row_operations : plan.token_operations) += operations;
   }
   return plan;
@@ -123,7 +125,7 @@ void pin_workers(core::ThreadPool& pool) {
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() = default;
 
-core::Result<void> Model::make_forward(State* state) {
+core::Result<void> Model::make_forward(State* state, const LoadOptions& options) {
   const bool has_device = state->device != nullptr;
   if (!has_device || state->weights.placement.has_host_experts(state->spec.layers))
     state->forward = std::make_unique<Forward>(
@@ -138,7 +140,11 @@ core::Result<void> Model::make_forward(State* state) {
                                                        .weights = state->weights,
                                                        .device = *state->device,
                                                        .step_tokens_max = state->step_tokens_max,
-                                                       .host = state->forward.get()}));
+                                                       .host = state->forward.get(),
+                                                       .ops = &state->ops,
+                                                       .speeds = options.speeds}));
+  if (has_device && options.placed && state->forward != nullptr)
+    options.placed(state->device_forward->streaming_text());
   return {};
 }
 
@@ -162,12 +168,13 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
       .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
       .device = options.device.get(),
       .placement = options.placement,
+      .speeds = options.speeds,
       .placed = options.placed,
       .progress = options.progress};
   state->device = options.device;
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
-  TRY(make_forward(state.get()));
+  TRY(make_forward(state.get(), options));
   const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
   state->kv.assign(state->weights.layers.size() + state->weights.drafts.size(), kv);
   state->plan = make_plan(state->weights, state->activation_bytes(), kv);

@@ -35,6 +35,7 @@ struct LoadOptions {
   // With a device; none: as many experts on it as fit. `placed` sees one line before weights load.
   std::optional<Placement> placement = Placement();
   std::function<void(const std::string& line)> placed{};
+  MachineSpeeds speeds{};  // with a device: for what is predicted, and what prompts do by them
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
@@ -80,7 +81,7 @@ class Model {
  private:
   struct State;
   explicit Model(std::unique_ptr<State> state);
-  static core::Result<void> make_forward(State* state);
+  static core::Result<void> make_forward(State* state, const LoadOptions& options);
   void check_pages(std::span<const SequenceSpan> sequences) const;
   std::unique_ptr<State> state_;
 };

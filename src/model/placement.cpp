@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -103,12 +104,37 @@ int64_t PlacementSizes::device_bytes(const Placement& placement) const {
   return bytes;
 }
 
-std::string describe(const Placement& placement, const PlacementSizes& sizes) {
+double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
+                            const MachineSpeeds& speeds) {
+  double device_bytes = static_cast<double>(sizes.rest_bytes - sizes.table_bytes), host_bytes = 0;
+  for (size_t layer = 0; layer < sizes.expert_bytes.size(); ++layer)
+    (placement.experts(static_cast<int32_t>(layer)) == Place::kHost ? host_bytes : device_bytes) +=
+        sizes.used_share * static_cast<double>(sizes.expert_bytes[layer]);
+  if (speeds.device_read_gb_s <= 0 || (host_bytes > 0 && speeds.host_read_gb_s <= 0)) return 0;
+  double seconds = device_bytes / (speeds.device_read_gb_s * 1e9);
+  if (host_bytes > 0) seconds += host_bytes / (speeds.host_read_gb_s * 1e9);
+  return 1 / seconds;
+}
+
+int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds) {
+  // Of the processor's peak, by experts of few rows each (docs/kernels/cuda-experts.md).
+  constexpr double kReachedShare = 0.07;
+  if (speeds.link_gb_s <= 0 || speeds.host_tops <= 0) return INT64_MAX;
+  const double copy_s = static_cast<double>(work.bytes) / (speeds.link_gb_s * 1e9);
+  const double row_s = work.row_operations / (kReachedShare * speeds.host_tops * 1e12);
+  return std::max<int64_t>(1, std::llround(std::ceil(copy_s / row_s)));
+}
+
+std::string describe(const Placement& placement, const PlacementSizes& sizes,
+                     const MachineSpeeds& speeds) {
   const int64_t on_device = sizes.device_bytes(placement);
   int64_t all = sizes.rest_bytes;
   for (const int64_t bytes : sizes.expert_bytes) all += bytes;
-  return fmt::format("{}: {:.2f} GB on the device, {:.2f} GB of experts in the host's memory",
-                     placement.text(), gb(on_device), gb(all - on_device));
+  const double predicted = predict_tokens_per_s(placement, sizes, speeds);
+  return fmt::format(
+      "{}: {:.2f} GB on the device, {:.2f} GB of experts in the host's memory{}", placement.text(),
+      gb(on_device), gb(all - on_device),
+      predicted == 0 ? "" : fmt::format("; at most {:.1f} tokens/s in one stream", predicted));
 }
 
 core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_bytes) {

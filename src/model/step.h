@@ -30,6 +30,7 @@ struct StepTimes {
   int64_t attention_ns = 0;
   int64_t rows_ns = 0;     // row-wise ops: norms, RoPE, packing of activations, embedding, …
   int64_t waiting_ns = 0;  // for other threads: barriers, and shares of unequal size
+  int64_t device_ns = 0;   // for a device's part of the step
 };
 struct StepProfile {
   const core::Clock& clock;

@@ -286,6 +286,9 @@ class DeviceUpload {
   PlacementSizes sizes(const Weights& weights) const {
     PlacementSizes sizes{.rest_bytes = table_bytes(weights.embedding),
                          .free_bytes = loader_.device->info().free_bytes};
+    sizes.table_bytes = sizes.rest_bytes;
+    const ExpertSpec& experts = loader_.spec.experts;
+    if (experts.count > 0) sizes.used_share = 1.0 * experts.used / experts.count;
     sizes.expert_bytes.resize(static_cast<size_t>(loader_.spec.layers));
     for (const PlannedMatrix& p : planned_)
       (p.experts_of ? sizes.expert_bytes[static_cast<size_t>(*p.experts_of)] : sizes.rest_bytes) +=
@@ -391,7 +394,8 @@ core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& 
   Placement placement = loader.placement.value_or(Placement());
   if (is_limited && !loader.placement) placement = TRY(fit_experts(sizes, kept_bytes));
   if (is_limited) TRY(check_placement(sizes, placement, kept_bytes));
-  if (loader.placed && loader.spec.experts.count > 0) loader.placed(describe(placement, sizes));
+  if (loader.placed && loader.spec.experts.count > 0)
+    loader.placed(describe(placement, sizes, loader.speeds));
   return placement;
 }
 

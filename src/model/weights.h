@@ -102,6 +102,9 @@ struct Weights {
   // the two above, the embedding among the matrices.
   kernels::DeviceBuffer device_matrices;
   kernels::DeviceBuffer device_vectors;
+  bool is_on_host(const Matrix& matrix) const {
+    return matrix.data >= matrices.data() && matrix.data < matrices.data() + matrices.bytes();
+  }
   int64_t bytes() const {
     return matrices.bytes() + vectors.bytes() + device_matrices.bytes() + device_vectors.bytes();
   }
@@ -118,6 +121,7 @@ struct WeightLoader {
   DraftLayers drafts;                         // the first, where the checkpoint has it
   kernels::Device* device = nullptr;          // where the weights go; null: the processor's memory
   const std::optional<Placement>& placement;  // with a device; none: as many experts as fit
+  const MachineSpeeds& speeds;                // for what is said of the placement
   const std::function<void(const std::string& line)>& placed;                    // may be empty
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -107,7 +108,93 @@ class Synthesis {
     return total_bytes_;
   }
 
+  core::Result<std::unique_ptr<formats::Checkpoint>> in_memory() {
+    GgufWriter writer;
+    set_metadata(geometry_, &writer);
+    std::vector<std::byte> bytes = writer.file();
+    // Behind the header: names, what is drawn for a tensor, and for each type its pattern again and
+    // again, as long as the largest tensor wherever that enters.
+    std::vector<Place> places(tensors_.size());
+    std::map<DType, int64_t> patterned_bytes;
+    int64_t end = std::ssize(bytes);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      places[i].name = end;
+      end = core::round_up(end + std::ssize(tensors_[i].name), kCacheLineBytes);
+      const core::TensorView view = view_of(tensors_[i]);
+      if (is_drawn(tensors_[i], view)) {
+        places[i].data = end;
+        end = core::round_up(end + view.bytes(), kCacheLineBytes);
+        continue;
+      }
+      int64_t& most = patterned_bytes[view.type];
+      most = std::max(most, pattern_at(view.type, seed_of(i)) + view.bytes());
+    }
+    std::map<DType, int64_t> regions;
+    for (const auto& [type, most] : patterned_bytes) {
+      regions[type] = end;
+      end = core::round_up(end + most, kCacheLineBytes);
+    }
+    bytes.resize(static_cast<size_t>(end));
+    for (const auto& [type, at] : regions)
+      repeat(pattern_of(type), std::span(bytes).subspan(static_cast<size_t>(at)),
+             patterned_bytes[type]);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      const GeometryTensor& tensor = tensors_[i];
+      std::memcpy(bytes.data() + places[i].name, tensor.name.data(), tensor.name.size());
+      const core::TensorView view = view_of(tensor);
+      if (!is_drawn(tensor, view)) {
+        places[i].data = regions[view.type] + pattern_at(view.type, seed_of(i));
+        continue;
+      }
+      const std::vector<float> values =
+          drawn_values(geometry_, tensor, options_.router_skew, seed_of(i));
+      std::memcpy(bytes.data() + places[i].data, values.data(), values.size() * sizeof(float));
+    }
+    formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(std::move(bytes))));
+    const std::byte* const base = file.source->bytes().data();
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      formats::NamedTensor tensor{
+          {reinterpret_cast<const char*>(base + places[i].name), tensors_[i].name.size()},
+          view_of(tensors_[i])};
+      tensor.view.data = base + places[i].data;
+      file.tensors.push_back(tensor);
+    }
+    std::vector<formats::GgufFile> files;
+    files.push_back(std::move(file));
+    return formats::Checkpoint::join(std::move(files), {std::string(geometry_.name)});
+  }
+
  private:
+  struct Place {  // bytes from the beginning
+    int64_t name = 0;
+    int64_t data = 0;
+  };
+  static constexpr int64_t kCacheLineBytes = 64;
+
+  // Instead of by the pattern.
+  static bool is_drawn(const GeometryTensor& tensor, const core::TensorView& view) {
+    return view.type == DType::kF32 && tensor.part != Part::kEmbedding;
+  }
+  uint64_t seed_of(size_t tensor) const { return core::random_bits(options_.seed, tensor); }
+  const std::vector<std::byte>& pattern_of(DType type) {
+    std::vector<std::byte>& pattern = patterns_[type];
+    if (pattern.empty())
+      pattern = make_pattern(
+          type, core::random_bits(options_.seed, ~uint64_t{0} - static_cast<uint64_t>(type)));
+    return pattern;
+  }
+  // Where a tensor enters the pattern.
+  int64_t pattern_at(DType type, uint64_t seed) {
+    const int64_t block_bytes = core::info(type).block_bytes;
+    const int64_t blocks = std::ssize(pattern_of(type)) / block_bytes;
+    return static_cast<int64_t>(seed % static_cast<uint64_t>(blocks)) * block_bytes;
+  }
+  static void repeat(std::span<const std::byte> pattern, std::span<std::byte> to, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += std::ssize(pattern))
+      std::memcpy(to.data() + at, pattern.data(),
+                  static_cast<size_t>(std::min(bytes - at, std::ssize(pattern))));
+  }
+
   core::TensorView view_of(const GeometryTensor& tensor) const {
     core::TensorView view;
     view.dims = static_cast<int>(tensor.shape.size());
@@ -133,8 +220,8 @@ class Synthesis {
   core::Result<void> write_tensor(size_t index) {
     const GeometryTensor& tensor = tensors_[index];
     const core::TensorView view = view_of(tensor);
-    const uint64_t seed = core::random_bits(options_.seed, index);
-    if (view.type == DType::kF32 && tensor.part != Part::kEmbedding) {
+    const uint64_t seed = seed_of(index);
+    if (is_drawn(tensor, view)) {
       const std::vector<float> values = drawn_values(geometry_, tensor, options_.router_skew, seed);
       TRY(file_->write(offset_, std::as_bytes(std::span(values))));
     } else {
@@ -146,14 +233,8 @@ class Synthesis {
   }
 
   core::Result<void> write_pattern(const core::TensorView& view, uint64_t seed) {
-    std::vector<std::byte>& pattern = patterns_[view.type];
-    if (pattern.empty())
-      pattern = make_pattern(
-          view.type,
-          core::random_bits(options_.seed, ~uint64_t{0} - static_cast<uint64_t>(view.type)));
-    const int64_t block_bytes = core::info(view.type).block_bytes;
-    const int64_t blocks = std::ssize(pattern) / block_bytes;
-    int64_t at = static_cast<int64_t>(seed % static_cast<uint64_t>(blocks)) * block_bytes;
+    const std::vector<std::byte>& pattern = pattern_of(view.type);
+    int64_t at = pattern_at(view.type, seed);
     int64_t offset = offset_, left = view.bytes();
     while (left > 0) {
       const int64_t piece = std::min({left, std::ssize(pattern) - at, kPieceBytes});
@@ -265,7 +346,9 @@ std::vector<float> router_biases(RouterShape shape, double skew, uint64_t seed) 
   return biases;
 }
 
-core::Result<int64_t> synthesize(const Geometry& geometry, const SynthesisOptions& options) {
+namespace {
+
+core::Result<void> check_options(const Geometry& geometry, const SynthesisOptions& options) {
   if (geometry.ffn_kind != plan::FfnKind::kGated)
     return core::unsupported("geometry '{}': only models with gated FFNs can be written",
                              geometry.name);
@@ -273,7 +356,20 @@ core::Result<int64_t> synthesize(const Geometry& geometry, const SynthesisOption
     if (!can_encode(type))
       return core::unsupported("type {}: expected one of {}", core::info(type).name,
                                encodable_types());
+  return {};
+}
+
+}  // namespace
+
+core::Result<int64_t> synthesize(const Geometry& geometry, const SynthesisOptions& options) {
+  TRY(check_options(geometry, options));
   return Synthesis(geometry, options).run();
+}
+
+core::Result<std::unique_ptr<formats::Checkpoint>> synthetic_checkpoint(
+    const Geometry& geometry, const SynthesisOptions& options) {
+  TRY(check_options(geometry, options));
+  return Synthesis(geometry, options).in_memory();
 }
 
 }  // namespace sluice::quantize

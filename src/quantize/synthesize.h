@@ -4,17 +4,19 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/dtype.h"
 #include "core/result.h"
+#include "formats/checkpoint.h"
 #include "plan/geometry.h"
 
 namespace sluice::quantize {
 
 struct SynthesisOptions {
-  std::string path;  // of the GGUF file
+  std::string path{};  // of the GGUF file
   core::DType rest = core::DType::kQ8_0;
   core::DType experts = core::DType::kQ4_0;
   core::DType output = core::DType::kQ8_0;
@@ -28,6 +30,11 @@ struct SynthesisOptions {
 // tensor enters at its own place; norms, routers and biases are drawn for each tensor. The file has
 // no vocabulary (tokenizer.ggml.model is "none").
 core::Result<int64_t> synthesize(const plan::Geometry& geometry, const SynthesisOptions& options);
+
+// The same model without a file, in a fraction of its memory: tensors of a type share their
+// pattern's bytes. `path` is not used.
+core::Result<std::unique_ptr<formats::Checkpoint>> synthetic_checkpoint(
+    const plan::Geometry& geometry, const SynthesisOptions& options);
 
 // The choice biases of a layer's experts: under sigmoid scores of normal logits a token's best
 // `used` of score + bias then contain the expert of rank r in a share ~ r^-skew of the tokens (at

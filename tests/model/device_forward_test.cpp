@@ -62,7 +62,7 @@ TEST(DeviceModel, WhatDoesNotFitIsFoundBeforeLoading) {
     return std::shared_ptr<kernels::Device>(kernels::make_reference_device(160'000));
   };
   std::string said;
-  LoadOptions options{.device = device(), .placed = [&](const std::string& line) { said = line; }};
+  LoadOptions options{.device = device(), .placed = [&](const std::string& line) { said += line; }};
   EXPECT_THAT(load_error("qwen3moe.gguf", options),
               HasSubstr("--place 'experts[2-2]=cpu,rest=cuda' fits"));
   EXPECT_EQ(said, "");

@@ -63,5 +63,29 @@ TEST(Placement, WhatDoesNotFitIsSaidWithWhatWould) {
   EXPECT_TRUE(check_placement(sizes, *Placement::parse("experts[1]=cpu"), 5).ok());
 }
 
+// 90 bytes of the rest and half of two layers at 1 GB/s, half of one layer at 0.1 GB/s.
+TEST(Placement, SpeedIsPredictedFromWhatATokenReads) {
+  PlacementSizes sizes = kSizes;
+  sizes.rest_bytes = 100;
+  sizes.table_bytes = 10;
+  sizes.used_share = 0.5;
+  const MachineSpeeds speeds{.device_read_gb_s = 1, .host_read_gb_s = 0.1};
+  const Placement placement = *Placement::parse("experts[2]=cpu");
+  EXPECT_NEAR(predict_tokens_per_s(placement, sizes, speeds), 1e9 / (90 + 100 + 500), 1);
+  EXPECT_NEAR(predict_tokens_per_s({}, sizes, {.device_read_gb_s = 1}), 1e9 / (90 + 150), 1);
+  EXPECT_EQ(predict_tokens_per_s(placement, sizes, {.device_read_gb_s = 1}), 0);
+  EXPECT_THAT(describe(placement, sizes, speeds), HasSubstr("at most 1449275.4 tokens/s"));
+  EXPECT_THAT(describe(placement, sizes, {}), ::testing::Not(HasSubstr("at most")));
+}
+
+// A second of copying against 7 % of 10^12 operations a second.
+TEST(Placement, LongPromptsAreWorthTheCopy) {
+  const LayerWork work{.bytes = 1'000'000'000, .row_operations = 7e8};
+  EXPECT_EQ(streamed_rows_min(work, {.host_tops = 1, .link_gb_s = 1}), 100);
+  EXPECT_EQ(streamed_rows_min(work, {.host_tops = 1, .link_gb_s = 1e9}), 1);
+  EXPECT_EQ(streamed_rows_min(work, {.host_tops = 1}), INT64_MAX);
+  EXPECT_EQ(streamed_rows_min(work, {.link_gb_s = 1}), INT64_MAX);
+}
+
 }  // namespace
 }  // namespace sluice::model

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -169,6 +170,22 @@ TEST(RouterBiases, RanksAreDealtAtRandom) {
   const auto one = router_biases({64, 4}, 1, 1), two = router_biases({64, 4}, 1, 2);
   EXPECT_NE(one, two);
   EXPECT_EQ(one, router_biases({64, 4}, 1, 1));
+}
+
+TEST_F(SynthesizeTest, InMemoryItIsTheFile) {
+  write("file.gguf", 3);
+  const auto in_file = formats::Checkpoint::open(folder_ / "file.gguf").value();
+  const auto in_memory = synthetic_checkpoint(small_experts(), {.seed = 3});
+  ASSERT_TRUE(in_memory.ok()) << in_memory.error().message;
+  ASSERT_EQ((*in_memory)->tensors().size(), in_file->tensors().size());
+  for (const auto& [name, expected] : in_file->tensors()) {
+    const core::TensorView* view = (*in_memory)->find(name);
+    ASSERT_NE(view, nullptr) << name;
+    ASSERT_EQ(view->type, expected.type) << name;
+    ASSERT_EQ(view->bytes(), expected.bytes()) << name;
+    EXPECT_EQ(std::memcmp(view->data, expected.data, static_cast<size_t>(view->bytes())), 0)
+        << name;
+  }
 }
 
 }  // namespace

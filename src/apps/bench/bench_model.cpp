@@ -10,7 +10,9 @@
 
 #include "apps/bench/kinds.h"
 #include "apps/bench/roof.h"
+#include "apps/model/geometry_options.h"
 #include "apps/model/model_options.h"
+#include "apps/model/synthesis_options.h"
 #include "core/clock.h"
 #include "core/cpu.h"
 #include "core/math.h"
@@ -22,10 +24,13 @@ namespace {
 
 struct Options {
   ModelOptions model;
+  GeometryOptions synth;  // instead of a model, where it has a name
+  WeightTypeOptions weights;
   int32_t prompt = 512;
   int32_t generate = 128;
   int32_t depth = 0;
-  int32_t streams = 1;
+  std::vector<int32_t> stream_counts = {1};
+  int32_t streams = 1;  // one of them: of the run under way
   int32_t repeats = 5;
   int32_t step_tokens = 512;
   bool recalibrate = false;
@@ -46,7 +51,10 @@ struct StepShares {
   double attention_us = 0;
   double rows_us = 0;
   double waiting_us = 0;  // for other threads
-  double rest_us() const { return whole_us - linear_us - attention_us - rows_us - waiting_us; }
+  double device_us = 0;   // for a device's part
+  double rest_us() const {
+    return whole_us - linear_us - attention_us - rows_us - waiting_us - device_us;
+  }
 };
 
 // Counts what the decode's tokens chose: an expert is read once a step, whoever chose it.
@@ -95,6 +103,10 @@ struct Usage {
   double read_gb_s = 0;
   double tops = 0;
   double roof = 0;  // GB/s of a decode, 10^12 operations per second of a prefill
+  // Of a decode on a device and on a processor beside it: tok/s if both read at their limits, one
+  // after the other, and what a layer takes above that.
+  double limit_ts = 0;
+  double fixed_us_per_layer = 0;
   double share() const { return roof > 0 ? (read_gb_s > 0 ? read_gb_s : tops) / roof : 0; }
 };
 
@@ -150,6 +162,7 @@ class ModelBench {
       shares.attention_us += mean_us(times.attention_ns);
       shares.rows_us += mean_us(times.rows_ns);
       shares.waiting_us += mean_us(times.waiting_ns);
+      shares.device_us += mean_us(times.device_ns);
     }
     return shares;
   }
@@ -205,8 +218,26 @@ class ModelBench {
   model::StepProfile profile_;  // of decode steps
 };
 
+// What can be reached here: by the processor, and by the device where there is one.
+struct Roofs {
+  kernels::Roof host;
+  kernels::Roof device;
+};
+
+// Of a step that reads host_bytes by the processor and the others by the device.
+void add_hybrid_limit(double step_bytes, double host_bytes, const Roofs& roofs, Usage* usage,
+                      const model::Model& model, double steps_per_second, int32_t streams) {
+  const double limit_s = (step_bytes - host_bytes) / (roofs.device.read_gb_s * 1e9) +
+                         (host_bytes > 0 ? host_bytes / (roofs.host.read_gb_s * 1e9) : 0);
+  usage->limit_ts = streams / limit_s;
+  usage->roof = step_bytes / limit_s * 1e-9;
+  usage->fixed_us_per_layer = (1 / steps_per_second - limit_s) * 1e6 / model.spec().layers;
+}
+
 Usage usage_of(const Options& options, const model::Model& model, const Test& test,
-               const Speed& speed, const kernels::Roof& roof) {
+               const Speed& speed, const Roofs& roofs) {
+  const bool has_device = model.device() != nullptr;
+  const kernels::Roof& roof = has_device ? roofs.device : roofs.host;
   Usage usage;
   if (test.generate > 0) {
     const model::MemoryPlan& plan = model.memory_plan();
@@ -218,6 +249,11 @@ Usage usage_of(const Options& options, const model::Model& model, const Test& te
         static_cast<double>(options.depth) * static_cast<double>(plan.kv_token_bytes);
     usage.read_gb_s = usage.bytes_per_token * speed.mean() * 1e-9;
     usage.roof = roof.read_gb_s;
+    if (has_device)
+      add_hybrid_limit(step_bytes + static_cast<double>(options.depth * options.streams) *
+                                        static_cast<double>(plan.kv_token_bytes),
+                       speed.expert_ratio * static_cast<double>(plan.host_expert_file_bytes), roofs,
+                       &usage, model, speed.mean() / options.streams, options.streams);
     return usage;
   }
   usage.tops = model.memory_plan().token_operations * speed.mean() * 1e-12;
@@ -249,6 +285,10 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
       row["experts_per_step"] = speed.expert_ratio * opened.model->spec().experts.used;
     row["read_gb_s"] = usage.read_gb_s;
     row["roof_gb_s"] = usage.roof;
+    if (usage.limit_ts > 0) {
+      row["limit_ts"] = usage.limit_ts;
+      row["fixed_us_per_layer"] = usage.fixed_us_per_layer;
+    }
   } else {
     row["tops"] = usage.tops;
     row["roof_tops"] = usage.roof;
@@ -257,7 +297,8 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
   if (const StepShares& step = speed.step; step.whole_us > 0)
     row["step_us"] = {{"whole", step.whole_us},         {"linear", step.linear_us},
                       {"attention", step.attention_us}, {"rows", step.rows_us},
-                      {"waiting", step.waiting_us},     {"rest", step.rest_us()}};
+                      {"waiting", step.waiting_us},     {"device", step.device_us},
+                      {"rest", step.rest_us()}};
   return row;
 }
 
@@ -268,26 +309,67 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
              options.depth, options.streams, speed.mean(), speed.deviation(),
              decode ? usage.read_gb_s : usage.tops, decode ? "GB/s" : "TOPS", usage.roof,
              100 * usage.share());
+  if (usage.limit_ts > 0)
+    fmt::print("limit {:.1f} tok/s; fixed cost {:.1f} µs a layer\n", usage.limit_ts,
+               usage.fixed_us_per_layer);
   const StepShares& step = speed.step;
   if (step.whole_us == 0) return;
   const auto percent = [&](double us) { return 100 * us / step.whole_us; };
   fmt::print(
       "a step of {:.0f} µs: linear {:.1f} %, attention {:.1f} %, row-wise {:.1f} %, waiting {:.1f} "
-      "%, rest {:.1f} %\n",
+      "%, device {:.1f} %, rest {:.1f} %\n",
       step.whole_us, percent(step.linear_us), percent(step.attention_us), percent(step.rows_us),
-      percent(step.waiting_us), percent(step.rest_us()));
+      percent(step.waiting_us), percent(step.device_us), percent(step.rest_us()));
+}
+
+core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(const Options& options) {
+  if (options.synth.name.empty()) return formats::Checkpoint::open(options.model.model);
+  const plan::Geometry geometry = TRY(read_geometry(options.synth));
+  const quantize::SynthesisOptions synthesis = TRY(synthesis_options(options.weights));
+  return quantize::synthetic_checkpoint(geometry, synthesis);
+}
+
+Roofs measure_roofs(const model::Model& model, core::ThreadPool& pool, RoofSource source) {
+  Roofs roofs;
+  if (model.device() != nullptr) roofs.device = device_roof(*model.device());
+  if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
+    roofs.host = machine_roof(pool, source);
+  return roofs;
+}
+
+// Both tests with options.streams; rows for `-o json`.
+void run_tests(const Options& options, const OpenedModel& opened, Roofs* roofs,
+               nlohmann::ordered_json* rows) {
+  ModelBench runner(*opened.model, options);
+  for (const Test& test : {Test{.prompt = options.prompt}, Test{.generate = options.generate}}) {
+    if (test.prompt + test.generate == 0) continue;
+    const Speed speed = runner.run(test);
+    Usage usage = usage_of(options, *opened.model, test, speed, *roofs);
+    if (usage.share() > 1) {
+      // No limit can be passed: it was measured while the machine had other work.
+      *roofs = measure_roofs(*opened.model, opened.model->pool(), RoofSource::kMeasure);
+      usage = usage_of(options, *opened.model, test, speed, *roofs);
+    }
+    if (options.output == "text")
+      print_row(options, test, speed, usage);
+    else
+      rows->push_back(row_json(options, opened, test, speed, usage));
+  }
 }
 
 core::Result<void> bench(const Options& options) {
+  if (options.model.model.empty() == options.synth.name.empty())
+    return core::invalid("expected a MODEL or --synth GEOMETRY, not both");
   const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
-  const int64_t kv_tokens = options.streams * core::round_up(tokens, kernels::kPageTokens);
-  const int32_t step_tokens = std::max(options.step_tokens, options.streams);
-  OpenedModel opened = TRY(open_model(options.model, step_tokens, kv_tokens));
-  const auto measure = [&](RoofSource source) {
-    return opened.model->device() != nullptr ? device_roof(*opened.model->device())
-                                             : machine_roof(opened.model->pool(), source);
-  };
-  kernels::Roof roof = measure(options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
+  const int32_t streams_max =
+      *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
+  const int64_t kv_tokens = streams_max * core::round_up(tokens, kernels::kPageTokens);
+  const int32_t step_tokens = std::max(options.step_tokens, streams_max);
+  auto checkpoint = TRY(open_checkpoint(options));
+  const OpenedModel opened =
+      TRY(open_model(options.model, std::move(checkpoint), step_tokens, kv_tokens));
+  Roofs roofs = measure_roofs(*opened.model, opened.model->pool(),
+                              options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
   if (options.output == "text")
     fmt::print(
         "{} · {} · {} threads · kernels {}\n{:<9} {:>6} {:>7} {:>12}   {:<8} {:>16} {:>9} "
@@ -296,20 +378,10 @@ core::Result<void> bench(const Options& options) {
         opened.model->pool().threads(), kernels_name(*opened.model), "test", "depth", "streams",
         "tok/s", "", "achieved", "roof", "share");
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  ModelBench runner(*opened.model, options);
-  for (const Test& test : {Test{.prompt = options.prompt}, Test{.generate = options.generate}}) {
-    if (test.prompt + test.generate == 0) continue;
-    const Speed speed = runner.run(test);
-    Usage usage = usage_of(options, *opened.model, test, speed, roof);
-    if (usage.share() > 1) {
-      // No limit can be passed: it was measured while the machine had other work.
-      roof = measure(RoofSource::kMeasure);
-      usage = usage_of(options, *opened.model, test, speed, roof);
-    }
-    if (options.output == "text")
-      print_row(options, test, speed, usage);
-    else
-      rows.push_back(row_json(options, opened, test, speed, usage));
+  for (const int32_t streams : options.stream_counts) {
+    Options of_run = options;
+    of_run.streams = streams;
+    run_tests(of_run, opened, &roofs, &rows);
   }
   if (options.output == "json") fmt::print("{}\n", rows.dump(1));
   return {};
@@ -325,13 +397,21 @@ int run_bench_model(int argc, char** argv) {
       "Also: sluice bench op --help, sluice bench serve --help.",
       "sluice bench"};
   add_model_options(app, &options.model);
+  app.get_option("MODEL")->required(false);
+  app.add_option("--synth", options.synth.name,
+                 "instead of MODEL, random weights made in memory: one of " + geometry_names());
+  add_shape_options(app, &options.synth);
+  add_weight_type_options(app, &options.weights);
   app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
       ->check(CLI::Range(0, 1 << 20));
-  app.add_option("--streams", options.streams, "sequences at the same time")
+  app.add_option("--streams", options.stream_counts,
+                 "sequences at the same time; several numbers: one after the other")
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   app.add_option("-r,--repeats", options.repeats, "measured repetitions, after one to warm up")
       ->check(CLI::Range(1, 1000));
@@ -340,7 +420,9 @@ int run_bench_model(int argc, char** argv) {
   app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
   app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
   add_output_option(app, &options.output);
-  app.footer("Example: sluice bench model.gguf -p 512 -n 128 -r 3");
+  app.footer(
+      "Examples: sluice bench model.gguf -p 512 -n 128 -r 3\n"
+      "          sluice bench --synth deepseek-v3 --layers 7 --device cuda --place experts=cpu");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
   const auto done = bench(options);
   return done.ok() ? 0 : report("bench", done.error());

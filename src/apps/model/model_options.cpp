@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "apps/bench/roof.h"
 #include "apps/terminal/progress.h"
 #include "core/cpu.h"
 #include "core/math.h"
@@ -57,6 +58,20 @@ std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
   return nullptr;
 }
 
+// Of this machine: the processor's are measured once and kept.
+model::MachineSpeeds speeds_of(kernels::Device& device, int threads) {
+  const kernels::DeviceRoof card = device.measure_roof();
+  std::optional<kernels::Roof> host = known_roof(threads);
+  if (!host) {
+    core::ThreadPool pool(threads);
+    host = machine_roof(pool, RoofSource::kMeasure);
+  }
+  return {.device_read_gb_s = card.read_gb_s,
+          .host_read_gb_s = host->read_gb_s,
+          .host_tops = host->int8_tops,
+          .link_gb_s = card.link_gb_s};
+}
+
 // None: as many experts on the device as fit.
 core::Result<std::optional<model::Placement>> placement_of(const ModelOptions& options) {
   if (options.place == "auto") return std::optional<model::Placement>();
@@ -67,8 +82,15 @@ core::Result<std::optional<model::Placement>> placement_of(const ModelOptions& o
 
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
                                      int64_t kv_tokens) {
+  auto checkpoint = TRY(formats::Checkpoint::open(options.model));
+  return open_model(options, std::move(checkpoint), step_tokens_max, kv_tokens);
+}
+
+core::Result<OpenedModel> open_model(const ModelOptions& options,
+                                     std::unique_ptr<formats::Checkpoint> checkpoint,
+                                     int32_t step_tokens_max, int64_t kv_tokens) {
   OpenedModel opened;
-  opened.checkpoint = TRY(formats::Checkpoint::open(options.model));
+  opened.checkpoint = std::move(checkpoint);
   Progress progress("loading");
   model::LoadOptions load{
       .threads = options.threads > 0 ? options.threads : core::detect_cpu().cores,
@@ -81,6 +103,8 @@ core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_t
       .placement = TRY(placement_of(options)),
       .placed = [&](const std::string& line) { fmt::print(stderr, "{}\n", line); },
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+  if (load.device != nullptr && !options.place.empty())
+    load.speeds = speeds_of(*load.device, load.threads);
   auto loaded = model::Model::load(*opened.checkpoint, load);
   progress.finish();
   if (!loaded.ok()) return loaded.error().within(fmt::format("'{}'", options.model));

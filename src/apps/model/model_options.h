@@ -37,6 +37,10 @@ struct OpenedModel {
 // Loads it with a progress bar on a terminal. KV for `kv_tokens` tokens is allocated.
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
                                      int64_t kv_tokens);
+// Of a checkpoint that is open instead of options.model.
+core::Result<OpenedModel> open_model(const ModelOptions& options,
+                                     std::unique_ptr<formats::Checkpoint> checkpoint,
+                                     int32_t step_tokens_max, int64_t kv_tokens);
 
 // What computes: the kernel table's name, or the device's backend and name.
 std::string kernels_name(const model::Model& model);

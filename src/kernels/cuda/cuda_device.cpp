@@ -1,11 +1,16 @@
 // The kernels of this folder as a kernels::Device: memory, one stream, recorded steps, and which
 // kernel a product takes.
+#include <array>
+
+#include "core/clock.h"
 #include "core/math.h"
 #include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/experts.cuh"
+#include "kernels/cuda/handover.cuh"
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/unpack.cuh"
 
 namespace sluice::kernels {
 
@@ -31,13 +36,27 @@ class CudaDevice final : public Device {
   CudaDevice(DeviceInfo info, std::unique_ptr<cuda::CublasLt> wide)
       : info_(std::move(info)), wide_(std::move(wide)) {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+    check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "event");
+    for (Side& side : sides_) {
+      check(cudaStreamCreateWithFlags(&side.stream, cudaStreamNonBlocking), "stream");
+      for (cudaEvent_t& brought : side.brought)
+        check(cudaEventCreateWithFlags(&brought, cudaEventDisableTiming), "event");
+    }
   }
-  ~CudaDevice() override { cudaStreamDestroy(stream_); }
+  ~CudaDevice() override {
+    for (Side& side : sides_) {
+      for (cudaEvent_t brought : side.brought) cudaEventDestroy(brought);
+      cudaStreamDestroy(side.stream);
+    }
+    cudaEventDestroy(queued_);
+    cudaStreamDestroy(stream_);
+  }
 
   const DeviceInfo& info() const override { return info_; }
   DeviceRoof measure_roof() override;
 
   core::Result<DeviceBuffer> allocate(int64_t bytes, MemoryKind kind) override;
+  core::Result<DeviceBuffer> adopt(std::byte* data, int64_t bytes) override;
   core::Result<void> reserve(const DeviceLimits& limits) override;
   int64_t reserved_bytes() const override { return scratch_.bytes(); }
 
@@ -51,6 +70,15 @@ class CudaDevice final : public Device {
     copy(to, from, bytes, cudaMemcpyDeviceToHost);
   }
   void wait() override { check(cudaStreamSynchronize(stream_), "a step"); }
+  void check_alive() override {
+    const cudaError_t state = cudaStreamQuery(stream_);
+    if (state != cudaErrorNotReady) check(state, "a step");
+  }
+  void bring(const DeviceBringArgs& args) override;
+  void await_brought(int32_t slot) override {
+    for (const Side& side : sides_)
+      check(cudaStreamWaitEvent(stream_, side.brought[static_cast<size_t>(slot)]), "weights");
+  }
   std::unique_ptr<Recording> record(std::function<void()> ops) override;
   void replay(const Recording& recording) override;
 
@@ -71,6 +99,8 @@ class CudaDevice final : public Device {
   void experts(const DeviceExpertArgs& args) override {
     cuda::run_experts(args, experts_, stream_);
   }
+  void post(const DevicePostArgs& args) override { cuda::post(args, stream_); }
+  void collect(const DeviceCollectArgs& args) override { cuda::collect(args, stream_); }
   void add(float* to, const float* from, int64_t count) override {
     cuda::add(to, from, count, stream_);
   }
@@ -80,7 +110,10 @@ class CudaDevice final : public Device {
 
  private:
   void release(std::byte* data, MemoryKind kind) override {
-    check(kind == MemoryKind::kPinned ? cudaFreeHost(data) : cudaFree(data), "free");
+    check(kind == MemoryKind::kPinned    ? cudaFreeHost(data)
+          : kind == MemoryKind::kAdopted ? cudaHostUnregister(data)
+                                         : cudaFree(data),
+          "free");
   }
   void copy(std::byte* to, const std::byte* from, int64_t bytes, cudaMemcpyKind kind) {
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_), "copy");
@@ -88,11 +121,20 @@ class CudaDevice final : public Device {
   // Measures where base is null, otherwise sets what points into the scratch.
   void place_scratch(const DeviceLimits& limits, std::byte* base);
   void linear_wide(const DeviceLinearArgs& args);
+  double measure_link();
   const uint16_t* as_bf16(const PackedWeights& weights);
 
   const DeviceInfo info_;
   const std::unique_ptr<cuda::CublasLt> wide_;
   cudaStream_t stream_ = nullptr;
+
+  // Copies and unpacking beside the queue: one side copies while the other unpacks.
+  struct Side {
+    cudaStream_t stream = nullptr;
+    std::array<cudaEvent_t, kBringSlots> brought{};
+  };
+  std::array<Side, 2> sides_;
+  cudaEvent_t queued_ = nullptr;
 
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
@@ -124,6 +166,31 @@ core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) 
   }
   check(error, "memory");
   return DeviceBuffer(this, kind, static_cast<std::byte*>(data), bytes);
+}
+
+core::Result<DeviceBuffer> CudaDevice::adopt(std::byte* data, int64_t bytes) {
+  const cudaError_t error =
+      cudaHostRegister(data, static_cast<size_t>(bytes), cudaHostRegisterDefault);
+  if (error == cudaSuccess) return DeviceBuffer(this, MemoryKind::kAdopted, data, bytes);
+  (void)cudaGetLastError();
+  return core::unsupported("{:.2f} GB of memory cannot be pinned: {}",
+                           static_cast<double>(bytes) * 1e-9, cudaGetErrorString(error));
+}
+
+void CudaDevice::bring(const DeviceBringArgs& args) {
+  check(cudaEventRecord(queued_, stream_), "event");
+  for (Side& side : sides_) check(cudaStreamWaitEvent(side.stream, queued_), "weights");
+  for (size_t i = 0; i < args.matrices.size(); ++i) {
+    const BroughtMatrix& m = args.matrices[i];
+    const size_t s = i % sides_.size();
+    std::byte* staging = args.staging + static_cast<int64_t>(s) * args.staging_bytes;
+    check(cudaMemcpyAsync(staging, m.from, static_cast<size_t>(m.bytes), cudaMemcpyHostToDevice,
+                          sides_[s].stream),
+          "weights");
+    cuda::unpack(m, staging, sides_[s].stream);
+  }
+  for (Side& side : sides_)
+    check(cudaEventRecord(side.brought[static_cast<size_t>(args.slot)], side.stream), "event");
 }
 
 void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
@@ -257,8 +324,24 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
     cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
 }
 
+double CudaDevice::measure_link() {
+  constexpr int64_t kBytes = int64_t{128} << 20;
+  const DeviceBuffer from = allocate(kBytes, MemoryKind::kPinned).value();
+  const DeviceBuffer to = allocate(kBytes, MemoryKind::kDevice).value();
+  const core::SystemClock clock;
+  double best = 0;
+  for (int pass = 0; pass < 4; ++pass) {
+    const int64_t start_ns = clock.now_ns();
+    send(to.data(), from.data(), kBytes);
+    wait();
+    best = std::max(best,
+                    static_cast<double>(kBytes) / static_cast<double>(clock.now_ns() - start_ns));
+  }
+  return best;
+}
+
 DeviceRoof CudaDevice::measure_roof() {
-  DeviceRoof roof{.read_gb_s = cuda::measure_read_gb_s(stream_)};
+  DeviceRoof roof{.read_gb_s = cuda::measure_read_gb_s(stream_), .link_gb_s = measure_link()};
   constexpr int64_t kMatrix = kMeasuredSize * kMeasuredSize;
   const DeviceBuffer memory =
       allocate(3 * kMatrix * 2 + cuda::CublasLt::kWorkspaceBytes, MemoryKind::kDevice).value();

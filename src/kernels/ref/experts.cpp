@@ -105,14 +105,17 @@ void route(const RouteArgs& args, int thread, int threads) {
 }
 
 void weighted_sum(const WeightedSumArgs& args, int thread, int threads) {
-  const core::Range rows = core::split(args.rows, 1, thread, threads);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    float* out = args.out + row * args.columns;
+  constexpr int64_t kUnit = 64;
+  const core::Range values = core::split(args.rows * args.columns, kUnit, thread, threads);
+  for (int64_t at = values.begin; at < values.end;) {
+    const int64_t row = at / args.columns, column = at % args.columns;
+    const int64_t count = std::min(args.columns - column, values.end - at);
     for (int32_t i = 0; i < args.used; ++i) {
       const float weight = args.weights[row * args.used + i];
-      const float* x = args.x + int64_t{args.places[row * args.used + i]} * args.columns;
-      for (int64_t c = 0; c < args.columns; ++c) out[c] += weight * x[c];
+      const float* x = args.x + int64_t{args.places[row * args.used + i]} * args.columns + column;
+      for (int64_t c = 0; c < count; ++c) args.out[at + c] += weight * x[c];
     }
+    at += count;
   }
 }
 

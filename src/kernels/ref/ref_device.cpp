@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "core/math.h"
@@ -19,6 +20,12 @@ float rounded(float value) {
   return float_of_bf16(bf16_of_float(value));
 }
 
+// Spins with a device that has no clock to go by.
+void wait_for_answer(const DeviceCollectArgs& args) {
+  while (args.mailbox->answered.load(std::memory_order_acquire) != *args.turns)
+    std::this_thread::yield();
+}
+
 struct RecordedOps final : Recording {
   explicit RecordedOps(std::function<void()> kept) : ops(std::move(kept)) {}
   std::function<void()> ops;
@@ -31,6 +38,7 @@ class RefDevice final : public Device {
               .backend = "ref",
               .memory_bytes = free_bytes,
               .free_bytes = free_bytes} {}
+  ~RefDevice() override { RefDevice::wait(); }
   const DeviceInfo& info() const override { return info_; }
   DeviceRoof measure_roof() override { return {}; }
 
@@ -41,10 +49,14 @@ class RefDevice final : public Device {
     std::memset(data, 0xff, static_cast<size_t>(bytes));  // NaN: what nobody wrote is seen
     return DeviceBuffer(this, kind, data, bytes);
   }
+  core::Result<DeviceBuffer> adopt(std::byte* data, int64_t bytes) override {
+    return DeviceBuffer(this, MemoryKind::kAdopted, data, bytes);
+  }
   core::Result<void> reserve(const DeviceLimits&) override { return {}; }
   int64_t reserved_bytes() const override { return 0; }
 
   void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
+    wait();
     std::memcpy(to, from, static_cast<size_t>(bytes));
   }
   void send(std::byte* to, const std::byte* from, int64_t bytes) override {
@@ -53,12 +65,22 @@ class RefDevice final : public Device {
   void fetch(std::byte* to, const std::byte* from, int64_t bytes) override {
     upload(to, from, bytes);
   }
-  void wait() override {}
+  void wait() override {
+    if (replayed_.joinable()) replayed_.join();
+  }
+  void check_alive() override {}
+  void bring(const DeviceBringArgs& args) override {
+    wait();
+    for (const BroughtMatrix& matrix : args.matrices) ref::device_unpack(matrix);
+  }
+  void await_brought(int32_t) override {}
   std::unique_ptr<Recording> record(std::function<void()> ops) override {
     return std::make_unique<RecordedOps>(std::move(ops));
   }
+  // On a thread of its own, beside the host's, as a queue is.
   void replay(const Recording& recording) override {
-    static_cast<const RecordedOps&>(recording).ops();
+    wait();
+    replayed_ = std::thread(static_cast<const RecordedOps&>(recording).ops);
   }
 
   void embed(const EmbedArgs& args) override { ref::embed(args, 0, 1); }
@@ -70,6 +92,16 @@ class RefDevice final : public Device {
   }
   void route(const DeviceRouteArgs& args) override { ref::device_route(args); }
   void experts(const DeviceExpertArgs& args) override { ref::device_experts(args); }
+  void post(const DevicePostArgs& args) override {
+    std::copy_n(args.x, args.rows * args.inputs, args.host_x);
+    std::copy_n(args.ids, args.rows * args.used, args.host_ids);
+    std::copy_n(args.weights, args.rows * args.used, args.host_weights);
+    args.mailbox->posted.store(++*args.turns, std::memory_order_release);
+  }
+  void collect(const DeviceCollectArgs& args) override {
+    wait_for_answer(args);
+    add(args.to, args.answer, args.count);
+  }
   void add(float* to, const float* from, int64_t count) override {
     for (int64_t i = 0; i < count; ++i) to[i] += from[i];
   }
@@ -78,7 +110,9 @@ class RefDevice final : public Device {
   }
 
  private:
-  void release(std::byte* data, MemoryKind) override { std::free(data); }
+  void release(std::byte* data, MemoryKind kind) override {
+    if (kind != MemoryKind::kAdopted) std::free(data);
+  }
 
   static std::vector<float> input_of(const DeviceLinearArgs& args);
   static void turn_heads(const DeviceTurnArgs& args, const DeviceHeads& heads,
@@ -86,6 +120,7 @@ class RefDevice final : public Device {
   static void attend_row(const DeviceAttentionArgs& args, int64_t row);
 
   const DeviceInfo info_;
+  std::thread replayed_;
 };
 
 std::vector<float> RefDevice::input_of(const DeviceLinearArgs& args) {

@@ -1,6 +1,7 @@
 // Parts of the reference device that are files of their own.
 #pragma once
 
+#include "kernels/device_bring.h"
 #include "kernels/device_latent_args.h"
 
 namespace sluice::kernels::ref {
@@ -11,6 +12,7 @@ void decode_packed_row(const PackedWeights& w, int64_t row, float* out);
 void device_latent_attention(const DeviceLatentArgs& args);
 void device_route(const DeviceRouteArgs& args);
 void device_experts(const DeviceExpertArgs& args);
+void device_unpack(const BroughtMatrix& matrix);
 
 // x (heads, head_dim): the first rope.dims of each head, turned to the position.
 void turn_to(const DeviceRope& rope, int32_t position, int32_t heads, int32_t head_dim, float* x);

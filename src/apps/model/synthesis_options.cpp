@@ -1,0 +1,44 @@
+#include "apps/model/synthesis_options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "quantize/encode.h"
+
+namespace sluice::apps {
+namespace {
+
+core::Result<core::DType> type_of(const std::string& name) {
+  const auto type = core::dtype_from_name(name);
+  if (!type)
+    return core::unsupported("type '{}', expected one of {}", name, quantize::encodable_types());
+  return *type;
+}
+
+}  // namespace
+
+void add_weight_type_options(CLI::App& app, WeightTypeOptions* options) {
+  app.add_option("--type", options->rest,
+                 "type of all matrices but the experts; int4, w8a8, fp8 for a folder")
+      ->capture_default_str();
+  app.add_option("--experts", options->experts,
+                 "type of the routed experts; Q4_0, in a folder --type");
+  app.add_option("--output-matrix", options->output_matrix, "type of the output matrix (--type)");
+  app.add_option("--router-skew", options->router_skew,
+                 "Zipf's exponent of how popular experts are; 0: all alike")
+      ->check(CLI::Range(0.0, 4.0));
+  app.add_option("--seed", options->seed, "the same seed gives the same bytes")
+      ->capture_default_str();
+}
+
+core::Result<quantize::SynthesisOptions> synthesis_options(const WeightTypeOptions& options) {
+  quantize::SynthesisOptions synthesis;
+  synthesis.rest = TRY(type_of(options.rest));
+  synthesis.experts = TRY(type_of(options.experts.empty() ? "Q4_0" : options.experts));
+  synthesis.output =
+      TRY(type_of(options.output_matrix.empty() ? options.rest : options.output_matrix));
+  synthesis.router_skew = options.router_skew;
+  synthesis.seed = options.seed;
+  return synthesis;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,84 @@
+// Weights of the processor's layout (PlanesOnHost) to the device's Q4_0 or Q4_1: bytes change their
+// places, whole scales become f16. Read once, written once; the link is forty times slower.
+// Reference: kernels/ref/ref_device_bring.cpp.
+#include <cuda_fp16.h>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/unpack.cuh"
+#include "kernels/device_weights.h"
+
+namespace sluice::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kLanes = static_cast<int>(PlanesOnHost::kPanel);
+
+struct UnpackArgs {
+  const uint8_t* from = nullptr;
+  uint8_t* codes = nullptr;
+  __half* scales = nullptr;
+  int64_t inputs = 0;
+  int64_t panel_bytes = 0;
+};
+
+// What device code may not call, as numbers.
+template <bool kMinima>
+constexpr int64_t kPairBytesOf = PlanesOnHost{kMinima}.pair_bytes();
+template <bool kMinima>
+constexpr int64_t kDigitBytesOf = PlanesOnHost{kMinima}.digit_bytes();
+
+// A thread has a block of an output; 16 neighbours have a block of a panel.
+template <bool kMinima>
+__global__ void unpack_kernel(UnpackArgs args) {
+  wait_for_previous();
+  let_next_start();
+  constexpr int64_t kPairBytes = kPairBytesOf<kMinima>, kDigitBytes = kDigitBytesOf<kMinima>;
+  const int64_t blocks = args.inputs / PlanesOnHost::kBlock;
+  const int64_t panel = blockIdx.y;
+  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t block = index / kLanes;
+  const int lane = static_cast<int>(index % kLanes);
+  if (block >= blocks) return;
+  const uint8_t* data = args.from + panel * args.panel_bytes;
+  const uint8_t* pair = data + PlanesOnHost::kHeaderBytes + block / 2 * kPairBytes;
+  const auto* words =
+      reinterpret_cast<const uint32_t*>(pair + block % 2 * PlanesOnHost::kCodeBytes);
+  const int64_t to = (panel * kLanes + lane) * blocks + block;
+  reinterpret_cast<uint4*>(args.codes)[to] = {words[lane], words[kLanes + lane],
+                                              words[2 * kLanes + lane], words[3 * kLanes + lane]};
+  const float unit = reinterpret_cast<const float*>(data)[lane];
+  const auto* high = reinterpret_cast<const int8_t*>(pair + 2 * PlanesOnHost::kCodeBytes +
+                                                     block % 2 * 2 * kDigitBytes);
+  const auto* low = high + kDigitBytes;
+  const int at = kMinima ? 2 * lane : lane;
+  const float scale = unit * static_cast<float>(PlanesOnHost::kBase * high[at] + low[at]);
+  if constexpr (kMinima) {
+    // Rounded before the subtraction, as on the host.
+    const float middle =
+        __fmul_rn(unit, static_cast<float>(PlanesOnHost::kBase * high[at + 1] + low[at + 1]));
+    args.scales[2 * to] = __float2half(scale);
+    args.scales[2 * to + 1] = __float2half(middle - 8 * scale);
+  } else {
+    args.scales[to] = __float2half(scale);
+  }
+}
+
+}  // namespace
+
+void unpack(const BroughtMatrix& m, const std::byte* from, cudaStream_t stream) {
+  const int64_t blocks = m.inputs / PlanesOnHost::kBlock;
+  const LaunchShape shape{dim3(static_cast<unsigned>(div_ceil(blocks * kLanes, int64_t{kThreads})),
+                               static_cast<unsigned>(m.outputs / kLanes)),
+                          kThreads, 0, stream};
+  const int64_t scales_at = device_scales_at(brought_type(m.layout), m.outputs, m.inputs);
+  const UnpackArgs args{
+      reinterpret_cast<const uint8_t*>(from), reinterpret_cast<uint8_t*>(m.to),
+      reinterpret_cast<__half*>(m.to + scales_at), m.inputs,
+      PlanesOnHost{m.layout == PackedLayout::kPlanesWithMinima}.panel_bytes(m.inputs)};
+  if (m.layout == PackedLayout::kPlanesWithMinima)
+    launch("unpack", unpack_kernel<true>, shape, args);
+  else
+    launch("unpack", unpack_kernel<false>, shape, args);
+}
+
+}  // namespace sluice::kernels::cuda

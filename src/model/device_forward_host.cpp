@@ -1,0 +1,92 @@
+// Routed experts on the processor in steps of a device. Decode steps are recorded whole: a layer's
+// rows are posted by the queue and the processor answers while the queue waits, so nobody waits
+// for the stream. Other steps, prompts above all, stop at each layer.
+#include <cstring>
+#include <new>
+
+#include "model/device_forward.h"
+
+namespace sluice::model {
+
+int64_t DeviceForward::place_mail(Placer placer) {
+  const int64_t choices = rows_max_ * spec_.experts.used;
+  placer.place(&mail_.box, 1);
+  placer.place(&mail_.normed, rows_max_ * spec_.hidden);
+  placer.place(&mail_.ids, choices);
+  placer.place(&mail_.weights, choices);
+  placer.place(&mail_.out, rows_max_ * spec_.hidden);
+  return placer.bytes();
+}
+
+core::Result<void> DeviceForward::open_mail() {
+  mail_storage_ = TRY(device_.allocate(place_mail(Placer(nullptr)), kernels::MemoryKind::kPinned));
+  std::memset(mail_storage_.data(), 0, static_cast<size_t>(mail_storage_.bytes()));
+  place_mail(Placer(mail_storage_.data()));
+  new (mail_.box) kernels::Mailbox();
+  device_.upload(reinterpret_cast<std::byte*>(turns_),
+                 reinterpret_cast<const std::byte*>(&turns_posted_), sizeof turns_posted_);
+  for (int32_t layer = spec_.experts.leading_dense; layer < spec_.layers; ++layer)
+    if (weights_.placement.experts(layer) == Place::kHost)
+      host_layers_.push_back(&weights_.layers[static_cast<size_t>(layer)]);
+  return {};
+}
+
+Forward::RoutedRows DeviceForward::mailed(int64_t rows) const {
+  return {.rows = rows,
+          .x = mail_.normed,
+          .ids = mail_.ids,
+          .weights = mail_.weights,
+          .out = mail_.out};
+}
+
+// The processor has the routed experts while the device has the shared ones.
+void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  device_.post({.x = normed_,
+                .rows = rows,
+                .inputs = spec_.hidden,
+                .used = spec_.experts.used,
+                .ids = expert_ids_ + at,
+                .weights = expert_weights_ + at,
+                .host_x = mail_.normed,
+                .host_ids = mail_.ids,
+                .host_weights = mail_.weights,
+                .mailbox = mail_.box,
+                .turns = turns_});
+  shared_experts(layer, rows);
+  device_.collect({.answer = mail_.out,
+                   .to = going_on_,
+                   .count = rows * spec_.hidden,
+                   .mailbox = mail_.box,
+                   .turns = turns_});
+}
+
+// The other side of a recorded step, which has just been queued. Its padding is nobody's.
+void DeviceForward::answer_posts(const StepBatch& batch) {
+  if (host_layers_.empty()) return;
+  host_->answer_routed({.layers = host_layers_,
+                        .rows = mailed(std::ssize(batch.token_ids)),
+                        .mailbox = *mail_.box,
+                        .first_turn = turns_posted_ + 1,
+                        .device = device_,
+                        .profile = batch.profile});
+  turns_posted_ += static_cast<uint32_t>(host_layers_.size());
+}
+
+void DeviceForward::host_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  const int64_t choices = rows * spec_.experts.used, values = rows * spec_.hidden;
+  const auto fetch = [&](auto* to, const auto* from, int64_t count) {
+    device_.fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                  count * static_cast<int64_t>(sizeof(*to)));
+  };
+  fetch(mail_.normed, normed_, values);
+  fetch(mail_.ids, expert_ids_ + at, choices);
+  fetch(mail_.weights, expert_weights_ + at, choices);
+  device_.wait();
+  shared_experts(layer, rows);
+  host_->run_routed(layer, mailed(rows));
+  device_.send(reinterpret_cast<std::byte*>(host_out_),
+               reinterpret_cast<const std::byte*>(mail_.out), values * int64_t{sizeof(float)});
+  device_.add(going_on_, host_out_, values);
+}
+
+}  // namespace sluice::model

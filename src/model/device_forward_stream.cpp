@@ -1,0 +1,157 @@
+// Experts of the host in steps of many rows. The link is slower than either memory, but a device
+// computes a long prompt in less time than it takes to copy the weights: so they are copied layer
+// by layer, two layers' room on the device, and the processor has nothing to do.
+#include <algorithm>
+
+#include "kernels/device_weights.h"
+#include "model/device_forward.h"
+
+namespace sluice::model {
+namespace {
+
+constexpr int64_t kAlignment = 256;
+
+int64_t device_bytes(kernels::PackedLayout layout, const Matrix& matrix) {
+  return core::round_up(
+      kernels::device_weight_bytes(kernels::brought_type(layout), matrix.outputs, matrix.inputs),
+      kAlignment);
+}
+
+}  // namespace
+
+// All host layers have matrices of the same types, or none is streamed.
+void DeviceForward::plan_streaming(const MachineSpeeds& speeds) {
+  Streaming& s = streaming_;
+  const auto layout_of = [&](const std::vector<Matrix>& matrices) {
+    return kernels::packed_layout(*host_ops_, matrices.front().type);
+  };
+  const LayerWeights* first = nullptr;
+  for (int32_t number = spec_.experts.leading_dense; number < spec_.layers; ++number) {
+    if (weights_.placement.experts(number) != Place::kHost) continue;
+    const LayerWeights& layer = weights_.layers[static_cast<size_t>(number)];
+    if (first == nullptr) first = &layer;
+    for (const std::vector<Matrix>* matrices :
+         {&layer.expert_gate, &layer.expert_up, &layer.expert_down})
+      for (const Matrix& m : *matrices)
+        if (m.type != first->expert_gate.front().type || m.outputs % 16 != 0 || m.inputs % 32 != 0)
+          return;
+  }
+  s.in = s.down = layout_of(first->expert_gate);
+  if (s.in == kernels::PackedLayout::kUnknown) return;
+  const Matrix &gate = first->expert_gate.front(), &down = first->expert_down.front();
+  s.in_stride = device_bytes(s.in, gate);
+  s.down_stride = device_bytes(s.down, down);
+  const auto host_bytes = [&](const Matrix& m) {
+    return host_ops_->packed_bytes(m.type, m.outputs, m.inputs);
+  };
+  s.staging_bytes = core::round_up(std::max(host_bytes(gate), host_bytes(down)), kAlignment);
+  const LayerWork work{.bytes = spec_.experts.count * (2 * host_bytes(gate) + host_bytes(down)),
+                       .row_operations = 2.0 * static_cast<double>(gate.outputs * gate.inputs) * 3 *
+                                         static_cast<double>(spec_.experts.used)};
+  s.rows_min = streamed_rows_min(work, speeds);
+  if (s.rows_min > rows_max_) return;
+  // Pinning changes nothing of what is there.
+  auto adopted =
+      device_.adopt(const_cast<std::byte*>(weights_.matrices.data()), weights_.matrices.bytes());
+  if (adopted.ok())
+    adopted_ = std::move(*adopted);
+  else
+    s.rows_min = INT64_MAX;
+}
+
+std::string DeviceForward::streaming_text() const {
+  if (streaming_.in == kernels::PackedLayout::kUnknown)
+    return "prompts leave the host's experts there: a device cannot read how they are kept";
+  if (streaming_.rows_min == INT64_MAX)
+    return "prompts leave the host's experts there: their memory cannot be pinned, or no speed of "
+           "the link is known";
+  return fmt::format("steps of {} tokens or more copy the host's experts to the device",
+                     streaming_.rows_min);
+}
+
+// When it is first needed: KV has its room by then.
+bool DeviceForward::make_stream_room() {
+  if (stream_storage_.bytes() > 0) return true;
+  const Streaming& s = streaming_;
+  const int64_t layer_bytes = spec_.experts.count * (2 * s.in_stride + s.down_stride);
+  auto room = device_.allocate(kernels::kBringSlots * layer_bytes + 2 * s.staging_bytes,
+                               kernels::MemoryKind::kDevice);
+  if (!room.ok()) {
+    streaming_.rows_min = INT64_MAX;
+    return false;
+  }
+  stream_storage_ = std::move(*room);
+  return true;
+}
+
+void DeviceForward::begin_streaming(const Shape& shape) {
+  Streaming& s = streaming_;
+  s.is_on = host_ != nullptr && shape.rows >= s.rows_min && make_stream_room();
+  if (!s.is_on) return;
+  s.layers = host_layers_;
+  // Of the last layer only the rows go on that somebody reads.
+  if (weights_.placement.experts(spec_.layers - 1) == Place::kHost && shape.logit_rows < s.rows_min)
+    s.layers.pop_back();
+  s.next_to_bring = s.next_to_use = 0;
+  for (int32_t slot = 0; slot < kernels::kBringSlots; ++slot) bring_next();
+}
+
+void DeviceForward::bring_next() {
+  Streaming& s = streaming_;
+  if (s.next_to_bring == s.layers.size()) return;
+  const LayerWeights& layer = *s.layers[s.next_to_bring];
+  const auto slot = static_cast<int32_t>(s.next_to_bring++ % kernels::kBringSlots);
+  const int64_t experts = spec_.experts.count;
+  const int64_t layer_bytes = experts * (2 * s.in_stride + s.down_stride);
+  std::byte* to = stream_storage_.data() + slot * layer_bytes;
+  s.matrices.clear();
+  const auto add = [&](const std::vector<Matrix>& matrices, kernels::PackedLayout layout,
+                       int64_t stride) {
+    for (const Matrix& m : matrices) {
+      s.matrices.push_back({.layout = layout,
+                            .outputs = m.outputs,
+                            .inputs = m.inputs,
+                            .from = m.data,
+                            .bytes = host_ops_->packed_bytes(m.type, m.outputs, m.inputs),
+                            .to = to});
+      to += stride;
+    }
+  };
+  add(layer.expert_gate, s.in, s.in_stride);
+  add(layer.expert_up, s.in, s.in_stride);
+  add(layer.expert_down, s.down, s.down_stride);
+  device_.bring({.matrices = s.matrices,
+                 .staging = stream_storage_.data() + kernels::kBringSlots * layer_bytes,
+                 .staging_bytes = s.staging_bytes,
+                 .slot = slot});
+}
+
+void DeviceForward::streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  Streaming& s = streaming_;
+  ASSERT(s.layers[s.next_to_use] == &layer, "layer {} of a step's streamed ones", s.next_to_use);
+  const auto slot = static_cast<int32_t>(s.next_to_use++ % kernels::kBringSlots);
+  const int64_t experts = spec_.experts.count;
+  const std::byte* base =
+      stream_storage_.data() + slot * experts * (2 * s.in_stride + s.down_stride);
+  const auto stack = [&](const Matrix& m, kernels::PackedLayout layout, int64_t first,
+                         int64_t stride) {
+    return kernels::DeviceStack{{kernels::brought_type(layout), m.outputs, m.inputs, base + first},
+                                stride,
+                                static_cast<int32_t>(experts)};
+  };
+  shared_experts(layer, rows);
+  device_.await_brought(slot);
+  device_.experts(
+      {.x = normed_,
+       .rows = rows,
+       .used = spec_.experts.used,
+       .ids = expert_ids_ + at,
+       .weights = expert_weights_ + at,
+       .gate = stack(layer.expert_gate.front(), s.in, 0, s.in_stride),
+       .up = stack(layer.expert_up.front(), s.in, experts * s.in_stride, s.in_stride),
+       .down = stack(layer.expert_down.front(), s.down, 2 * experts * s.in_stride, s.down_stride),
+       .hidden = going_on_});
+  bring_next();
+}
+
+}  // namespace sluice::model

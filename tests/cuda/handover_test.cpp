@@ -1,0 +1,134 @@
+// Rows between the card and the host while its queue runs, and weights brought beside the queue.
+#include "core/math.h"
+#include "kernels/device_weights.h"
+#include "kernels/half.h"
+#include "tests/cuda/support.h"
+#include "tests/kernels/support.h"
+
+namespace sluice::kernels {
+namespace {
+
+using core::DType;
+
+template <typename T>
+class Pinned {
+ public:
+  explicit Pinned(int64_t count)
+      : memory_(card().device->allocate(count * int64_t{sizeof(T)}, MemoryKind::kPinned).value()) {
+    std::memset(memory_.data(), 0, static_cast<size_t>(memory_.bytes()));
+  }
+  T* data() const { return reinterpret_cast<T*>(memory_.data()); }
+
+ private:
+  DeviceBuffer memory_;
+};
+
+// A recorded queue of three turns, replayed: what is posted is what was there, and the host's
+// answer to a turn is in what the next one posts.
+TEST(CudaHandover, EveryTurnIsAnswered) {
+  NEEDS_CARD();
+  Device& device = *card().device;
+  constexpr int64_t kInputs = 7168;
+  constexpr int32_t kUsed = 8, kTurns = 3;
+  for (const int64_t rows : {1, 8, 24}) {
+    core::Rng rng(11 + static_cast<uint64_t>(rows));
+    const int64_t values = rows * kInputs, choices = rows * kUsed;
+    const std::vector<uint16_t> x = bf16_of(normals(rng, values));
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < choices; ++i) ids.push_back(static_cast<int32_t>(rng.below(256)));
+    const std::vector<float> weights = normals(rng, choices);
+    const OnDevice<uint16_t> x_there(device, x);
+    const OnDevice<int32_t> ids_there(device, ids);
+    const OnDevice<float> weights_there(device, weights),
+        sum(device, std::vector<float>(static_cast<size_t>(values), 1.0f));
+    const OnDevice<uint32_t> turns(device, {0});
+    const Pinned<Mailbox> box(1);
+    const Pinned<uint16_t> host_x(values);
+    const Pinned<int32_t> host_ids(choices);
+    const Pinned<float> host_weights(choices), answer(values);
+    const auto recording = device.record([&] {
+      for (int32_t turn = 0; turn < kTurns; ++turn) {
+        device.post({.x = x_there.data(),
+                     .rows = rows,
+                     .inputs = kInputs,
+                     .used = kUsed,
+                     .ids = ids_there.data(),
+                     .weights = weights_there.data(),
+                     .host_x = host_x.data(),
+                     .host_ids = host_ids.data(),
+                     .host_weights = host_weights.data(),
+                     .mailbox = box.data(),
+                     .turns = turns.data()});
+        device.collect({.answer = answer.data(),
+                        .to = sum.data(),
+                        .count = values,
+                        .mailbox = box.data(),
+                        .turns = turns.data()});
+      }
+    });
+    for (uint32_t turn = 1; turn <= 2 * kTurns; ++turn) {
+      if (turn % kTurns == 1) device.replay(*recording);
+      while (box.data()->posted.load(std::memory_order_acquire) != turn) device.check_alive();
+      EXPECT_EQ(std::vector<uint16_t>(host_x.data(), host_x.data() + values), x);
+      EXPECT_EQ(std::vector<int32_t>(host_ids.data(), host_ids.data() + choices), ids);
+      EXPECT_EQ(std::vector<float>(host_weights.data(), host_weights.data() + choices), weights);
+      std::memset(host_x.data(), 0, static_cast<size_t>(values) * sizeof(uint16_t));
+      for (int64_t i = 0; i < values; ++i)
+        answer.data()[i] = static_cast<float>(turn) * static_cast<float>(i % 5);
+      box.data()->answered.store(turn, std::memory_order_release);
+    }
+    const std::vector<float> sums = sum.values();
+    for (int64_t i = 0; i < values; ++i)
+      ASSERT_EQ(sums[static_cast<size_t>(i)], 1.0f + 21.0f * static_cast<float>(i % 5)) << i;
+  }
+}
+
+TEST(CudaBring, GivesTheBytesOfTheReference) {
+  NEEDS_CARD();
+  Device& device = *card().device;
+  const auto reference = make_reference_device();
+  core::Rng rng(5);
+  for (const Ops* ops : runnable_ops())
+    for (const DType type : {DType::kQ4_0, DType::kQ4_K}) {
+      const PackedLayout layout = packed_layout(*ops, type);
+      if (layout == PackedLayout::kUnknown) continue;
+      constexpr int64_t kOutputs = 160, kInputs = 1792;
+      constexpr int kMatrices = 5;
+      const int64_t host_bytes = core::round_up(ops->packed_bytes(type, kOutputs, kInputs), 256);
+      const int64_t bytes = device_weight_bytes(brought_type(layout), kOutputs, kInputs);
+      const Pinned<std::byte> from(kMatrices * host_bytes);
+      std::vector<BroughtMatrix> matrices;
+      const OnDevice<std::byte> to(device,
+                                   std::vector<std::byte>(static_cast<size_t>(kMatrices * bytes))),
+          staging(device, std::vector<std::byte>(static_cast<size_t>(2 * host_bytes)));
+      std::vector<std::byte> expected(static_cast<size_t>(kMatrices * bytes));
+      for (int i = 0; i < kMatrices; ++i) {
+        const std::vector<std::byte> blocks = random_blocks(rng, type, kOutputs * kInputs);
+        std::byte* packed = from.data() + i * host_bytes;
+        run_all(ops->pack, PackArgs{.type = type,
+                                    .outputs = kOutputs,
+                                    .inputs = kInputs,
+                                    .weights = blocks.data(),
+                                    .packed = packed});
+        matrices.push_back({.layout = layout,
+                            .outputs = kOutputs,
+                            .inputs = kInputs,
+                            .from = packed,
+                            .bytes = ops->packed_bytes(type, kOutputs, kInputs),
+                            .to = to.data() + i * bytes});
+      }
+      device.bring({.matrices = matrices,
+                    .staging = staging.data(),
+                    .staging_bytes = host_bytes,
+                    .slot = 1});
+      device.await_brought(1);
+      const std::vector<std::byte> brought = to.values();
+      for (int i = 0; i < kMatrices; ++i)
+        matrices[static_cast<size_t>(i)].to = expected.data() + i * bytes;
+      reference->bring({.matrices = matrices});
+      EXPECT_TRUE(brought == expected) << ops->name << ' ' << core::info(type).name;
+    }
+}
+
+}  // namespace
+}  // namespace sluice::kernels
