@@ -64,11 +64,14 @@ void Forward::lay_out() {
     }
     place_rows(&shared_.normed, spec_.hidden);
     shared_.activated = gate_;
+    const bool orders = !weights_.input_orders.empty();
+    if (orders) placer.place(&shared_.ordered, rows_max_ * inputs_max);
     place_packed(&shared_, rows_max_);
     for (Inputs& own : own_) {
       constexpr int64_t kRows = kSharedRowsMin - 1;
       placer.place(&own.normed, kRows * spec_.hidden);
       placer.place(&own.activated, kRows * ffn);
+      if (orders) placer.place(&own.ordered, kRows * inputs_max);
       place_packed(&own, kRows);
     }
     place_experts(placer);
@@ -135,15 +138,21 @@ void Forward::rows_done(Worker& w) {
 
 void Forward::pack(Worker& w, const float* x, std::initializer_list<const Matrix*> users) {
   for (const ActivationForm form : kPackedForms) {
-    const auto wants = [&](const Matrix* user) { return ops_.activation_form(user->type) == form; };
-    if (std::none_of(users.begin(), users.end(), wants)) continue;
-    ops_.quantize_activations({.form = form,
-                               .x = x,
-                               .rows = w.rows,
-                               .inputs = (*users.begin())->inputs,
-                               .packed = w.inputs->packed[static_cast<size_t>(form)]},
-                              w.row_thread, w.row_threads);
+    const auto wants = [&](const Matrix* user) {
+      return user->input_order == nullptr && ops_.activation_form(user->type) == form;
+    };
+    if (std::any_of(users.begin(), users.end(), wants))
+      pack_as(w, form, x, (*users.begin())->inputs);
   }
+}
+
+void Forward::pack_as(Worker& w, ActivationForm form, const float* x, int64_t inputs) {
+  ops_.quantize_activations({.form = form,
+                             .x = x,
+                             .rows = w.rows,
+                             .inputs = inputs,
+                             .packed = w.inputs->packed[static_cast<size_t>(form)]},
+                            w.row_thread, w.row_threads);
 }
 
 // The hidden state, normalised and packed for the products that read it.
@@ -159,18 +168,49 @@ void Forward::normalize(Worker& w, Vector weight, std::initializer_list<const Ma
   rows_done(w);
 }
 
+void Forward::multiply(Worker& w, const float* x, const Product& product) {
+  const auto form = static_cast<size_t>(ops_.activation_form(product.weights->type));
+  ops_.linear({.weights = *product.weights,
+               .x = x,
+               .x_packed = w.inputs->packed[form],
+               .rows = w.rows,
+               .bias = product.bias,
+               .residual = product.residual,
+               .y = product.y},
+              w.thread, w.threads);
+  lap(w, &StepTimes::linear_ns);
+}
+
+// x (rows, inputs) in the matrix's order, and packed as it wants it.
+void Forward::order_inputs(Worker& w, const float* x, const Matrix& matrix) {
+  const core::Range rows = core::split(w.rows, 1, w.row_thread, w.row_threads);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const float* from = x + row * matrix.inputs;
+    float* to = w.inputs->ordered + row * matrix.inputs;
+    for (int64_t i = 0; i < matrix.inputs; ++i) to[i] = from[matrix.input_order[i]];
+  }
+  const ActivationForm form = ops_.activation_form(matrix.type);
+  if (form != ActivationForm::kF32) pack_as(w, form, w.inputs->ordered, matrix.inputs);
+  rows_done(w);
+}
+
 void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> products) {
   for (const Product& p : products)
-    ops_.linear(
-        {.weights = *p.weights,
-         .x = x,
-         .x_packed = w.inputs->packed[static_cast<size_t>(ops_.activation_form(p.weights->type))],
-         .rows = w.rows,
-         .bias = p.bias,
-         .residual = p.residual,
-         .y = p.y},
-        w.thread, w.threads);
-  lap(w, &StepTimes::linear_ns);
+    if (p.weights->input_order == nullptr) multiply(w, x, p);
+  const Matrix* last = nullptr;
+  const auto reads_the_same = [&](const Matrix& a, const Matrix& b) {
+    return a.input_order == b.input_order &&
+           ops_.activation_form(a.type) == ops_.activation_form(b.type);
+  };
+  for (const Product& p : products) {
+    if (p.weights->input_order == nullptr) continue;
+    if (last == nullptr || !reads_the_same(*last, *p.weights)) {
+      if (w.row_threads > 1) meet(w);  // what is packed may still be read
+      order_inputs(w, x, *p.weights);
+    }
+    last = p.weights;
+    multiply(w, w.inputs->ordered, p);
+  }
   meet(w);
 }
 

@@ -84,6 +84,7 @@ class Forward {
   struct Inputs {
     float* normed = nullptr;                  // (rows, hidden)
     float* activated = nullptr;               // (rows, ffn): silu(gate) · up; (rows, query rank)
+    float* ordered = nullptr;                 // (rows, inputs), for a Matrix with an input order
     std::array<std::byte*, kForms> packed{};  // by form: the input of the products that come next
   };
   // A thread of the step under way.
@@ -213,10 +214,14 @@ class Forward {
 
   void normalize(Worker& w, Vector weight, std::initializer_list<const Matrix*> users);
   void turn(const Heads& heads, core::Range rows);
-  // Packs x (rows, inputs) once for the products that follow, in the forms that they want.
+  // Packs x (rows, inputs) once for the products that follow, in the forms that they want; those of
+  // matrices with an input order pack for themselves.
   void pack(Worker& w, const float* x, std::initializer_list<const Matrix*> users);
+  void pack_as(Worker& w, kernels::ActivationForm form, const float* x, int64_t inputs);
   // Every weight product of the model. The products share their input x.
   void linear(Worker& w, const float* x, std::initializer_list<Product> products);
+  void multiply(Worker& w, const float* x, const Product& product);
+  void order_inputs(Worker& w, const float* x, const Matrix& matrix);
   // The row-wise work before is done by all threads that the next op needs it from.
   void rows_done(Worker& w);
   void meet(Worker& w);

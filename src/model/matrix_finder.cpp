@@ -50,8 +50,15 @@ bool is_symmetric(const Int4Matrix& m) {
   return true;
 }
 
-DType joined_type(const Int4Matrix& m) {
-  if (m.group_of_input != nullptr || m.group % kBlock != 0) return DType::kF32;
+bool groups_are_even(const Int4Matrix& m) {
+  std::vector<int64_t> inputs(static_cast<size_t>(m.groups()));
+  for (int64_t i = 0; i < m.inputs; ++i) ++inputs[static_cast<size_t>(m.group_of_input[i])];
+  return std::all_of(inputs.begin(), inputs.end(), [&](int64_t n) { return n == m.group; });
+}
+
+// Of rows whose inputs lie, or are put, in the order of their groups.
+DType block_type(const Int4Matrix& m) {
+  if (m.group % kBlock != 0) return DType::kF32;
   return is_symmetric(m) ? DType::kI4_B32 : DType::kI4_Z32;
 }
 
@@ -64,6 +71,15 @@ StoredMatrix stored(StoredValues values, TensorShape shape, DType joined,
                  .type = joined,
                  .tensors = std::move(tensors)};
   for (const TensorView& view : m.tensors) m.bytes += view.bytes();
+  return m;
+}
+
+StoredMatrix stored_int4(const Int4Matrix& values, TensorShape shape,
+                         std::vector<TensorView> tensors) {
+  const bool in_order = values.group_of_input == nullptr;
+  StoredMatrix m =
+      stored(values, shape, in_order ? block_type(values) : DType::kF32, std::move(tensors));
+  if (!in_order && groups_are_even(values)) m.sorted = block_type(values);
   return m;
 }
 
@@ -256,7 +272,7 @@ std::optional<StoredMatrix> MatrixFinder::find_packed(const std::string& tensor,
                     .scales = scales->data,
                     .scale_type = scales->type};
   if (!add_input_groups(companion(tensor, "weight_g_idx"), &matrix)) return std::nullopt;
-  return stored(matrix, shape, joined_type(matrix), {*codes, *scales});
+  return stored_int4(matrix, shape, {*codes, *scales});
 }
 
 std::optional<StoredMatrix> MatrixFinder::find_awq_or_gptq(const std::string& tensor,
@@ -298,7 +314,7 @@ std::optional<StoredMatrix> MatrixFinder::find_awq_or_gptq(const std::string& te
                     .scales = scales->data,
                     .scale_type = scales->type};
   if (!add_input_groups(companion(tensor, "g_idx"), &matrix)) return std::nullopt;
-  return stored(matrix, shape, joined_type(matrix), {*codes, *scales});
+  return stored_int4(matrix, shape, {*codes, *scales});
 }
 
 std::optional<int64_t> MatrixFinder::find_groups(const std::string& scales, int groups_dim,

@@ -1,6 +1,8 @@
 #include "model/stored_matrix.h"
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "core/math.h"
 #include "kernels/half.h"
@@ -24,6 +26,13 @@ class RowJoiner {
 
   void join(int64_t row, std::byte* out) const {
     std::visit([&](const auto& values) { join(values, row, out); }, m_.values);
+  }
+
+  // In blocks of StoredMatrix::sorted.
+  void join_sorted(int64_t row, std::byte* out) const {
+    const auto& values = std::get<Int4Matrix>(m_.values);
+    join_blocks(
+        values, m_.sorted, [&](int64_t c) { return m_.input_order[c]; }, row, out);
   }
 
  private:
@@ -57,13 +66,21 @@ class RowJoiner {
   void join(const Int4Matrix& values, int64_t row, std::byte* out) const {
     if (m_.joined == DType::kF32)
       return decode_int4_row(values, row, reinterpret_cast<float*>(out));
+    join_blocks(
+        values, m_.joined, [](int64_t c) { return c; }, row, out);
+  }
+
+  // Input input_at(c) at place c.
+  template <typename InputAt>
+  void join_blocks(const Int4Matrix& values, DType type, const InputAt& input_at, int64_t row,
+                   std::byte* out) const {
+    const auto code = [&](int64_t c) { return int4_code(values, row, input_at(c)); };
     for (int64_t c = 0; c < m_.columns; c += kBlock) {
       const int64_t group = c / values.group;
       out = put(int4_scale(values, row, group), out);
-      if (m_.joined == DType::kI4_Z32) *out++ = std::byte(int4_zero(values, row, group));
+      if (type == DType::kI4_Z32) *out++ = std::byte(int4_zero(values, row, group));
       for (int64_t i = 0; i < kHalfBlock; ++i)
-        *out++ = std::byte(int4_code(values, row, c + i) |
-                           int4_code(values, row, c + i + kHalfBlock) << 4);
+        *out++ = std::byte(code(c + i) | code(c + i + kHalfBlock) << 4);
     }
   }
 
@@ -129,6 +146,15 @@ StoredMatrix stored_blocks(const core::TensorView& view) {
           .tensors = {view}};
 }
 
+std::vector<int32_t> inputs_by_group(const Int4Matrix& matrix) {
+  std::vector<int32_t> order(static_cast<size_t>(matrix.inputs));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return matrix.group_of_input[a] < matrix.group_of_input[b];
+  });
+  return order;
+}
+
 void decode_row(const StoredMatrix& m, int64_t row, float* out) {
   const int64_t row_bytes = core::bytes_of(m.joined, m.columns);
   const int64_t at = m.first_row + row;
@@ -145,6 +171,12 @@ void assemble(const StoredMatrix& m, core::Range range, std::byte* out) {
   const bool is_joined = m.type == m.joined && m.order == Order::kAsStored;
   std::vector<std::byte> blocks(static_cast<size_t>(is_joined ? 0 : row_bytes));
   std::vector<float> values(static_cast<size_t>(is_joined ? 0 : m.columns));
+  if (m.input_order != nullptr) {
+    const int64_t sorted_bytes = core::bytes_of(m.sorted, m.columns);
+    for (int64_t r = range.begin; r < range.end; ++r)
+      joiner.join_sorted(m.first_row + r, out + r * sorted_bytes);
+    return;
+  }
   for (int64_t r = range.begin; r < range.end; ++r) {
     if (is_joined) {
       joiner.join(m.first_row + r, out + r * row_bytes);

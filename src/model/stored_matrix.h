@@ -35,6 +35,11 @@ struct StoredMatrix {
   // Blocks that hold a row without loss: the stored ones, or those that codes and scales are joined
   // to; F32 where there are none.
   core::DType joined = core::DType::kF32;
+  // Of INT4 whose inputs lie in no order of their groups: blocks that hold a row whose inputs are
+  // sorted by group; F32 where there are none.
+  core::DType sorted = core::DType::kF32;
+  const int32_t* input_order =
+      nullptr;  // (columns) of what assemble() gives, in blocks of `sorted`
   Order order = Order::kAsStored;
   core::DType type = core::DType::kF32;     // of what assemble() gives
   int64_t bytes = 0;                        // of these rows in the checkpoint
@@ -51,11 +56,14 @@ struct StoredMatrix {
 // A matrix in blocks of a type that decodes by itself, all rows of the tensor.
 StoredMatrix stored_blocks(const core::TensorView& view);
 
+// The inputs in the order of their groups, and in their own within a group.
+std::vector<int32_t> inputs_by_group(const kernels::Int4Matrix& matrix);
+
 // Row `row` of the matrix as it is stored, as floats: (columns).
 void decode_row(const StoredMatrix& matrix, int64_t row, float* out);
 
 // Puts `range` of the rows (from 0 to `rows`) to their places in out, (outputs, inputs) in blocks
-// of `type`: the joined one, or F32, F16, BF16.
+// of `type`: the joined one, the sorted one with an order of inputs, or F32, F16, BF16.
 void assemble(const StoredMatrix& matrix, core::Range range, std::byte* out);
 
 }  // namespace sluice::model

@@ -35,10 +35,12 @@ std::string member_name(const std::string& stack, int64_t member) {
 // Finds every tensor of the architecture's tables in the checkpoint before anything is packed.
 class Planner {
  public:
-  explicit Planner(const WeightLoader& loader)
+  Planner(const WeightLoader& loader, std::deque<std::vector<int32_t>>* input_orders)
       : checkpoint_(loader.checkpoint),
         spec_(loader.spec),
         decoded_type_(loader.decoded_type),
+        reorders_inputs_(loader.device == nullptr),
+        input_orders_(*input_orders),
         finder_(loader.checkpoint, &problems_) {}
 
   void add_embedding(Weights* weights) {
@@ -70,8 +72,12 @@ class Planner {
       if (!core::decodes_alone(view->type)) return finder_.refuse_type(tensor, view->type);
       return vectors_.push_back({*view, &(owner->*row.vector)});
     }
-    if (auto stored = finder_.find(tensor, shape))
-      plan({tensor, std::move(*stored), &(owner->*row.matrix)}, row.widen);
+    auto stored = finder_.find(tensor, shape);
+    if (!stored) return;
+    if (stored->sorted != core::DType::kF32 && reorders_inputs_)
+      stored->input_order =
+          keep_order(inputs_by_group(std::get<kernels::Int4Matrix>(stored->values)));
+    plan({tensor, std::move(*stored), &(owner->*row.matrix)}, row.widen);
   }
 
   // Rows with several matrices: see Lie.
@@ -128,6 +134,13 @@ class Planner {
   std::vector<PlannedVector>& vectors() { return vectors_; }
 
  private:
+  // Matrices that share their input have mostly one order.
+  const int32_t* keep_order(std::vector<int32_t> order) {
+    const auto same = std::find(input_orders_.begin(), input_orders_.end(), order);
+    if (same != input_orders_.end()) return same->data();
+    return input_orders_.emplace_back(std::move(order)).data();
+  }
+
   // Keys or values of every head, out of the matrix that has both.
   void add_heads(Lie lie, const std::string& joined, std::vector<Matrix>* list) {
     const int64_t keys = spec_.latent.nope_dims, values = spec_.latent.value_dims;
@@ -150,6 +163,7 @@ class Planner {
     const bool is_plain = std::holds_alternative<const std::byte*>(stored.values);
     stored.type = stored.joined;
     if (in_blocks ? stored.order == Order::kTransposed : !is_plain) stored.type = decoded_type_;
+    if (stored.input_order != nullptr) stored.type = stored.sorted;
     if (widen == Widen::kF32) stored.type = core::DType::kF32;
     planned.widen = widen;
     planned.token_share *= step_share_;
@@ -173,6 +187,8 @@ class Planner {
   const formats::Checkpoint& checkpoint_;
   const Spec& spec_;
   const core::DType decoded_type_;
+  const bool reorders_inputs_;  // the processor's steps do
+  std::deque<std::vector<int32_t>>& input_orders_;
   formats::Problems problems_;
   MatrixFinder finder_;
   std::vector<PlannedMatrix> matrices_;
@@ -268,7 +284,7 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
                                  .weights = blocks_of(p.stored, loader.pool, &scratch),
                                  .packed = packed};
     loader.pool.run([&](int thread, int threads) { loader.ops.pack(args, thread, threads); });
-    *p.matrix = {args.type, args.outputs, args.inputs, packed};
+    *p.matrix = {{args.type, args.outputs, args.inputs, packed}, p.stored.input_order};
     weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes, p.token_share});
     packed += packed_bytes(p.stored);
     for (const core::TensorView& view : p.stored.tensors) loader.checkpoint.release(view);
@@ -357,7 +373,7 @@ class DeviceUpload {
                                        .outputs = p.stored.outputs(),
                                        .inputs = p.stored.inputs(),
                                        .weights = blocks_of(p.stored, loader_.pool, &blocks_)};
-    *p.matrix = {args.type, args.outputs, args.inputs, to_};
+    *p.matrix = {{args.type, args.outputs, args.inputs, to_}};
     to_ += packed_bytes(p);
     std::byte* const to = const_cast<std::byte*>(p.matrix->data);
     if (keeps_floats(p))
@@ -403,7 +419,7 @@ core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& 
 
 core::Result<void> WeightLoader::load(Weights* weights) const {
   const Architecture* architecture = TRY(find_architecture(spec.architecture));
-  Planner planner(*this);
+  Planner planner(*this, &weights->input_orders);
   planner.add_embedding(weights);
   for (const TensorRow<Weights>& row : model_tensors())
     planner.add(row, std::string(row.name), weights);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -19,8 +20,12 @@
 
 namespace sluice::model {
 
-using Matrix = kernels::PackedWeights;  // (outputs, inputs)
-using Vector = const float*;            // null where the model has none
+// (outputs, inputs). `input_order` (inputs): what lies at its inputs 0, 1, … is to be multiplied
+// with values input_order[0], input_order[1], … of x; null: with 0, 1, ….
+struct Matrix : kernels::PackedWeights {
+  const int32_t* input_order = nullptr;
+};
+using Vector = const float*;  // null where the model has none
 
 struct LayerWeights {
   Vector attention_norm = nullptr;  // (hidden)
@@ -93,8 +98,9 @@ struct Weights {
 
   std::vector<MatrixSource> sources;
   int64_t vector_file_bytes = 0;
-  core::Buffer matrices;  // what every Matrix points into
-  core::Buffer vectors;   // what every Vector points into
+  core::Buffer matrices;                          // what every Matrix points into
+  core::Buffer vectors;                           // what every Vector points into
+  std::deque<std::vector<int32_t>> input_orders;  // what some Matrix points into; equal ones once
 
   Placement placement;  // of a model on a device
 

@@ -248,7 +248,7 @@ TEST(Linear, PackedBytesAreTheFilesTimesTheFormatsRatio) {
       {DType::kQ5_1, 1.0},     {DType::kQ8_0, 1.0},    {DType::kQ2_K, 3.24},
       {DType::kQ3_K, 2.47},    {DType::kQ4_K, 1.0},    {DType::kQ5_K, 1.0},
       {DType::kQ6_K, 1.30},    {DType::kIQ4_NL, 1.89}, {DType::kIQ4_XS, 2.0},
-      {DType::kF8_B128, 1.03}, {DType::kMXFP4, 2.0},   {DType::kI4_B32, 0.9},
+      {DType::kF8_B128, 1.03}, {DType::kMXFP4, 1.06},  {DType::kI4_B32, 0.9},
       {DType::kI4_Z32, 0.95},  {DType::kI8_B32, 0.944}};
   for (const Ops* ops : runnable_ops())
     for (DType type : kTypes) {

@@ -48,6 +48,7 @@ class FolderCopy {
     }
     FAIL() << tensor;
   }
+  std::string path() const { return path_; }
   std::string error() const {
     const auto checkpoint = formats::Checkpoint::open(path_);
     if (!checkpoint.ok()) return checkpoint.error().message;

@@ -1,16 +1,21 @@
 // Folders of 4-bit and 8-bit weights that are broken: one Error names everything, nothing is
 // loaded. What whole ones compute, tiny_experts_test.cpp shows.
+#include <array>
 #include <cmath>
+#include <set>
 
 #include <gmock/gmock.h>
 
 #include "tests/model/folder_copy.h"
+#include "tests/model/harness.h"
 
 namespace sluice::model::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint16_t kBf16Nan = 0x7fc0, kF16Infinity = 0x7c00;
 
@@ -56,6 +61,24 @@ TEST(QuantizedFolder, InputsMustBeInAGroupThatIsThere) {
   folder.overwrite("model.layers.0.self_attn.k_proj.g_idx", int32_t{-1});
   EXPECT_THAT(folder.error(), AllOf(HasSubstr("q_proj.g_idx': input 0 is in group 4 of 4"),
                                     HasSubstr("k_proj.g_idx': input 0 is in group -1 of 4")));
+}
+
+// What every quantised matrix of the model is packed as.
+std::set<core::DType> types_in_order(const FolderCopy& folder, bool in_order) {
+  const Loaded loaded = load_model(folder.path(), {.threads = 1, .step_tokens_max = 1}, 1);
+  std::set<core::DType> types;
+  for (const MatrixSource& source : loaded.model->weights().sources)
+    if (source.tensor.starts_with("blk.") && (source.matrix->input_order == nullptr) == in_order)
+      types.insert(source.matrix->type);
+  return types;
+}
+
+TEST(QuantizedFolder, ActOrderStaysInFourBitsWhereGroupsAreEven) {
+  const FolderCopy folder("hf-gptq-act-order");
+  EXPECT_THAT(types_in_order(folder, false), ElementsAre(core::DType::kI4_Z32));
+  EXPECT_THAT(types_in_order(folder, true), IsEmpty());
+  folder.overwrite("model.layers.0.self_attn.q_proj.g_idx", std::array<int32_t, 2>{0, 0});
+  EXPECT_THAT(types_in_order(folder, true), ElementsAre(core::DType::kBF16));
 }
 
 TEST(QuantizedFolder, BiasesAreNoPartUnlessTheyAreZero) {

@@ -1,6 +1,6 @@
-// Linear layers of 5-, 6- and 8-bit weights on int8 planes (wide_layout.h): exact integers up to
-// the last step, so few rows on the vector unit and many on tiles (plane_tiles.h) give the same
-// bits.
+// Linear layers of 5-, 6- and 8-bit weights and of 4-bit floats on int8 planes (wide_layout.h):
+// exact integers up to the last step, so few rows on the vector unit and many on tiles
+// (plane_tiles.h) give the same bits.
 //
 // Arithmetic: codes are multiplied to 16 bits, 6 operations for 64 weights, and for tiles cut into
 // two planes, 5 more. Few rows: four VPDPBUSD a row on the 16 bits as they lie, over the whole row
@@ -30,7 +30,7 @@ inline __m512i both_halves(const uint8_t* at) {
 }
 
 template <WideFormat kFormat>
-using WideCodes = Codes<PackedFormat{kFormat.bits, Scales::kSymmetric}>;
+using WideCodes = Codes<kFormat.packed()>;
 
 // The multipliers of a block of a panel; `added` is added to every w.
 template <WideFormat kFormat>

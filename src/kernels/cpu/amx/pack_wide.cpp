@@ -87,7 +87,7 @@ std::vector<Block> read_row(DType type, int bits, const uint8_t* row, int64_t in
       for (uint32_t& word : blocks[b].words) word ^= 0x80808080u;
     else if (bits == 6)
       for (size_t i = 4; i < 6; ++i) blocks[b].words[i] ^= 0xaaaaaaaau;
-    else
+    else if (bits == 5)
       blocks[b].words[4] ^= 0xffffffffu;
   }
   return blocks;
@@ -97,7 +97,7 @@ std::vector<Block> read_row(DType type, int bits, const uint8_t* row, int64_t in
 template <WideFormat kFormat>
 void pack_lane(const std::vector<Block>& blocks, int64_t lane, uint8_t* panel) {
   using Weights = WideWeights<kFormat>;
-  constexpr float kHalfRange = 1 << (kFormat.bits - 1);
+  constexpr float kHalfRange = 1 << (kFormat.packed().value_bits() - 1);
   float largest = 0;
   for (const Block& block : blocks)
     for (float scale : block.line.scales)

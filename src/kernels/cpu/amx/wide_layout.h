@@ -1,5 +1,5 @@
-// Wide planes: linear layers of 5-, 6- and 8-bit weights without a scale inside the sum. Internal
-// linkage.
+// Wide planes: linear layers of 5-, 6- and 8-bit weights, and of 4-bit floats, without a scale
+// inside the sum. Internal linkage.
 //
 // At load every output gets one unit d. A weight is d · w, w whole, made of its code and whole
 // numbers of its block:
@@ -24,17 +24,24 @@ constexpr int32_t kWideMax = 127 * kWideBase + 127;
 static_assert(kLinearInputsMax * 2 * 127 * 128 < int64_t{1} << 31);
 
 struct WideFormat {
-  int bits;    // of a code
+  int bits;    // of a code; 4: e2m1
   int scales;  // of a block of 32
   bool minima;
+
+  // Codes are read as these say.
+  constexpr PackedFormat packed() const {
+    return {bits, Scales::kSymmetric, bits == 4 ? CodeValues::kSignedE2m1 : CodeValues::kWhole};
+  }
 };
 
-// Calls visit.operator()<format>() for a type that is neither float nor 4-bit; types without codes
-// of at most 8 bits of their own are decoded and stored in 8 bits.
+// Calls visit.operator()<format>() for a type that is neither float nor has 4-bit planes; types
+// without codes of at most 8 bits of their own are decoded and stored in 8 bits.
 template <typename Visit>
 inline auto visit_wide(core::DType type, const Visit& visit) {
   using core::DType;
   switch (type) {
+    case DType::kMXFP4:
+      return visit.template operator()<WideFormat{4, 1, false}>();
     case DType::kQ5_0:
       return visit.template operator()<WideFormat{5, 1, false}>();
     case DType::kQ5_1:
@@ -50,7 +57,7 @@ inline auto visit_wide(core::DType type, const Visit& visit) {
 // Weights: panels of 16 outputs, each
 //   units    f32 (16): d
 //   pairs of blocks (the last block of an odd number is zero), each
-//     codes    2 × bits · 64 bytes as PackedFormat, the highest bit of a code inverted
+//     codes    2 × bits · 64 bytes as PackedFormat, the highest bit of a whole code inverted
 //     scales   2 × i16 (scales, 16)
 //     middles  2 × i16 (16), with minima
 template <WideFormat kFormat>

@@ -146,6 +146,11 @@ struct Avx2Vector {
   static Ints signed_dot(Ints sum, Ints weights, Ints x) {
     return dot(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
   }
+  // 16 bytes, and those that indices below 16 choose of them.
+  static Ints load_table(const uint8_t* p) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Ints look_up(Ints table, Ints indices) { return _mm256_shuffle_epi8(table, indices); }
   static Ints flip_sign_bits(Ints a) { return _mm256_xor_si256(a, set_bytes(0x80)); }
 };
 

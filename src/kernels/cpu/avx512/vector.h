@@ -101,6 +101,11 @@ struct Vector {
   static Ints shift_right_signed(Ints a) {
     return _mm512_srai_epi32(a, kBits);
   }
+  // 16 bytes, and those that indices below 16 choose of them.
+  static Ints load_table(const uint8_t* p) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
   static Ints flip_sign_bits(Ints bytes) { return _mm512_xor_si512(bytes, set_bytes(0x80)); }
   static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }

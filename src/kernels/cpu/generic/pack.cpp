@@ -8,7 +8,6 @@
 #include "core/math.h"
 #include "core/thread_pool.h"
 #include "kernels/cpu/generic/packed.h"
-#include "kernels/e2m1.h"
 #include "kernels/half.h"
 
 namespace sluice::kernels::cpu {
@@ -29,6 +28,8 @@ std::optional<PackedFormat> packed_format(DType type) {
     case DType::kQ4_1:
     case DType::kI4_Z32:
       return PackedFormat{4, Scales::kMinimum};
+    case DType::kMXFP4:
+      return PackedFormat{4, Scales::kSymmetric, CodeValues::kE2m1};
     case DType::kQ5_0:
       return PackedFormat{5, Scales::kSymmetric};
     case DType::kQ5_1:
@@ -149,17 +150,11 @@ LaneBlock read_block(DType type, const uint8_t* row, int64_t index) {
       copy_words(row + 4, 8, lane);
       for (uint32_t& word : lane.words) word ^= 0x80808080u;
       break;
-    case DType::kMXFP4: {
+    case DType::kMXFP4:
       row += index * 17;
-      std::array<uint8_t, kBlock> codes;
-      for (size_t i = 0; i < 16; ++i) {
-        codes[i] = static_cast<uint8_t>(8 * kTwiceE2m1[row[1 + i] & 15] + 128);
-        codes[i + 16] = static_cast<uint8_t>(8 * kTwiceE2m1[row[1 + i] >> 4] + 128);
-      }
-      lane.scale = f16_of_float(std::ldexp(1.0f, row[0] - 131));  // codes use their whole range
-      copy_words(codes.data(), 8, lane);
+      lane.scale = f16_of_float(std::ldexp(0.5f, row[0] - 127));  // of twice the values
+      copy_words(row + 1, 4, lane);
       break;
-    }
     case DType::kQ4_K:
       row += index / 8 * 144;
       read_scales_6bit(row + 4, sub, lane);
@@ -204,8 +199,7 @@ LaneBlock quantize_block(const float* values) {
 }
 
 bool keeps_bits(DType type) {
-  return packed_format(type)->bits != 8 || type == DType::kQ8_0 || type == DType::kI8_B32 ||
-         type == DType::kMXFP4;
+  return packed_format(type)->bits != 8 || type == DType::kQ8_0 || type == DType::kI8_B32;
 }
 
 // The panel of outputs [first, first + 16) of an int8 format.

@@ -13,7 +13,8 @@
 //   scales     group × 16 f16, or kSuperBlock: group × 16 u8
 //   minima     the same, with kMinimum and kSuperBlock
 //   d, -dmin   16 f16 each, with kSuperBlock: scale = d · u8, minimum = -dmin · u8
-// value = scale · (code - zero), zero = 2^(kBits-1), with kSymmetric; else scale · code + minimum.
+// value = scale · (code - zero), zero = 2^(kBits-1), with kSymmetric; else scale · code + minimum;
+// scale · kTwiceE2m1[code] with kE2m1, which is symmetric.
 //
 // Floats: panels of 16 outputs too, element (k, lane).
 #pragma once
@@ -28,9 +29,17 @@ constexpr int64_t kBlock = kActivationBlock;
 
 enum class Scales : uint8_t { kSymmetric, kMinimum, kSuperBlock };
 
+// What a code says: its own number, or kTwiceE2m1[code]; unpacked with a zero in the middle of its
+// range as the others are, or signed.
+enum class CodeValues : uint8_t { kWhole, kE2m1, kSignedE2m1 };
+
 struct PackedFormat {
   int bits = 0;
   Scales scales = Scales::kSymmetric;
+  CodeValues values = CodeValues::kWhole;
+
+  // That what a code says needs.
+  constexpr int value_bits() const { return values == CodeValues::kWhole ? bits : 5; }
 
   constexpr int64_t group() const { return scales == Scales::kSuperBlock ? 8 : 2; }
   constexpr int64_t block_code_bytes() const { return bits * 64; }
