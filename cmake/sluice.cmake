@@ -82,7 +82,8 @@ function(sluice_python_tests folder)
   endforeach()
 endfunction()
 
-# sluice_fuzz(NAME USES folder...): tests/fuzz/NAME.cpp as a libFuzzer program.
+# sluice_fuzz(NAME USES folder...): tests/fuzz/NAME.cpp as a libFuzzer program, built by target
+# fuzz_targets.
 function(sluice_fuzz name)
   cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
   if(NOT SLUICE_FUZZ)
@@ -90,6 +91,7 @@ function(sluice_fuzz name)
   endif()
   add_executable(fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/${name}.cpp)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzz_targets fuzz_${name})
   foreach(used IN LISTS ARG_USES)
     if(TARGET sluice_${used})
       target_link_libraries(fuzz_${name} PRIVATE sluice_${used})
