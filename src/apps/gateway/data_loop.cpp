@@ -1,5 +1,7 @@
 #include "apps/gateway/data_loop.h"
 
+#include <utility>
+
 #include "core/turns.h"
 
 namespace sluice::apps {
@@ -14,6 +16,11 @@ DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
                                      .log = shared.log,
                                      .collector = *shared.collector,
                                      .service_version = SLUICE_VERSION});
+  gateway::EndObserver observer;
+  if (access_log_ || exporter_)
+    observer = [this](const auto& event, const auto& extras, const auto& span) {
+      on_end(event, extras, span);
+    };
   gateway_ = std::make_unique<gateway::Gateway>(
       gateway::GatewayOptions{.loop = loop_,
                               .clock = shared.clock,
@@ -27,8 +34,7 @@ DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
                               .hash_keys = shared.hash_keys,
                               .secrets = shared.secrets,
                               .signer = shared.signer,
-                              .on_end = [this](const auto& event, const auto& extras,
-                                               const auto& span) { on_end(event, extras, span); },
+                              .on_end = std::move(observer),
                               .edge = shared.front.edge,
                               .guest_key = shared.front.guest_key,
                               .default_model = shared.front.default_model,

@@ -17,9 +17,6 @@ using contract::ReplicaKind;
 
 constexpr size_t kKeptTextBytesMax = 1 << 20;  // of a stream: a longer one ends with its replica
 
-// By contract::EventKind.
-constexpr std::string_view kPaths[] = {"/chat/completions", "/completions", "/embeddings"};
-
 bool is_success(int status) {
   return status >= 200 && status < 300;
 }
@@ -397,18 +394,17 @@ Forward send_upstream(Exchange& exchange) {
   if (!exchange.trace_state.empty()) headers.add("tracestate", exchange.trace_state);
   if (!upstream->authorization.empty()) headers.add("authorization", upstream->authorization);
   if (!upstream->engine_key.empty()) headers.add("x-sluice-key", upstream->engine_key);
-  const std::string target =
-      upstream->path_prefix + std::string(kPaths[static_cast<size_t>(exchange.kind)]);
   exchange.is_events = false;
   exchange.paused = false;
   exchange.state = Exchange::State::kSent;
   if (exchange.attempts.size() == 1 && !exchange.waited)
     gateway.options().metrics.added.record_ns(gateway.now_ns() - exchange.arrived_ns);
-  exchange.call = upstream->client->send({.method = net::Method::kPost,
-                                          .target = target,
-                                          .headers = headers.view(),
-                                          .body = outgoing_body(exchange, *upstream)},
-                                         exchange.shared_from_this());
+  exchange.call =
+      upstream->client->send({.method = net::Method::kPost,
+                              .target = upstream->targets[static_cast<size_t>(exchange.kind)],
+                              .headers = headers.view(),
+                              .body = outgoing_body(exchange, *upstream)},
+                             exchange.shared_from_this());
   return Forward::kAnswered;
 }
 

@@ -3,6 +3,12 @@
 #include <utility>
 
 namespace sluice::gateway {
+namespace {
+
+// Behind the URL of a replica, by contract::EventKind.
+constexpr std::string_view kPaths[] = {"/chat/completions", "/completions", "/embeddings"};
+
+}  // namespace
 
 std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
   if (replica.url.empty()) return nullptr;  // it is still to come
@@ -29,7 +35,8 @@ std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
   upstream->id = replica.id;
   upstream->url = replica.url;
   upstream->certificate_file = replica.certificate_file;
-  upstream->path_prefix = url.value().path;
+  for (size_t kind = 0; kind < upstream->targets.size(); ++kind)
+    upstream->targets[kind] = fmt::format("{}{}", url.value().path, kPaths[kind]);
   upstream->client = std::make_unique<net::HttpClient>(
       options_.loop, url.value().endpoint,
       net::ClientLimits{.connect_timeout_ns = options_.edge.connect_timeout_ns,

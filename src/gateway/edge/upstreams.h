@@ -1,6 +1,7 @@
 // The connections of one data loop to its replicas. They are kept from one directory to the next.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,9 +20,9 @@ struct Upstream {
   std::string id;
   std::string url;
   std::string certificate_file;
-  std::string path_prefix;    // before "/chat/completions": "/v1"
-  std::string authorization;  // "Bearer …" or ""
-  std::string engine_key;     // x-sluice-key of a Sluice engine, or ""
+  std::array<std::string, 3> targets;  // "/v1/chat/completions" …, by contract::EventKind
+  std::string authorization;           // "Bearer …" or ""
+  std::string engine_key;              // x-sluice-key of a Sluice engine, or ""
   std::unique_ptr<net::HttpClient> client;
 };
 

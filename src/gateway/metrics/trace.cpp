@@ -132,7 +132,8 @@ std::string to_text(const TraceContext& context) {
   core::append_hex(context.trace_id, &text);
   text.push_back('-');
   core::append_hex(context.span_id, &text);
-  return text.append(context.sampled ? "-01" : "-00");
+  text.append(context.sampled ? "-01" : "-00");
+  return text;
 }
 
 Span begin_span(const std::optional<TraceContext>& caller, uint64_t random_high,
