@@ -33,19 +33,26 @@ class ThreadPool {
 
   // Inside a run, called by every thread as often as by every other: returns once all have called
   // it, and what they wrote before is visible.
-  void meet();
+  void meet(int thread);
 
  private:
   using Function = void (*)(const void* context, int thread, int threads);
   void run_erased(Function function, const void* context);
   void worker(int thread);
+  void meet_counting();
+  void meet_first(int thread);
 
   const int threads_;
   Function function_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) std::atomic<uint32_t> generation_{0};
   alignas(64) std::atomic<uint32_t> working_{0};
-  alignas(64) std::atomic<uint32_t> arrivals_{0};  // at meetings of the run under way
+  alignas(64) std::atomic<uint32_t> arrivals_{0};  // of few threads, in the run under way
+  struct alignas(64) Meetings {
+    std::atomic<uint32_t> count{0};
+  };
+  std::vector<Meetings> begun_;  // of many threads: by thread, those that it came to
+  alignas(64) std::atomic<uint32_t> ended_{0};
   std::atomic<bool> stop_{false};
   std::atomic<bool> running_{false};  // a run() is under way; for DEBUG_ASSERT
   std::vector<std::thread> workers_;

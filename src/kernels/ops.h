@@ -135,6 +135,12 @@ struct QuantizeArgs {
   std::byte* packed = nullptr;  // activation_bytes(form, rows, inputs), aligned to 64
 };
 
+// The index-th of `count` parts of a thread's share: calls with each of them do the whole share.
+struct Portion {
+  int index = 0;
+  int count = 1;
+};
+
 // y = x · W^T [+ bias] [+ residual].
 struct LinearArgs {
   PackedWeights weights;
@@ -144,6 +150,7 @@ struct LinearArgs {
   const float* bias = nullptr;          // (outputs) or null
   const float* residual = nullptr;      // (rows, outputs) or null; may be y
   float* y = nullptr;                   // (rows, outputs)
+  Portion portion{};
 };
 
 // ---- A row of logits (one thread) ---------------------------------------------------------------
@@ -167,7 +174,7 @@ struct Ops {
 
   // Bytes that pack() writes. For most types the file's, within 3 %, outputs rounded up to 16.
   // Types without a layout of their own become 8-bit codes, 8.5 bits a weight: Q2_K 3.24 times the
-  // file's bytes, Q3_K 2.47, Q6_K 1.30, IQ4_NL 1.89, IQ4_XS 2.0, F8_B128 1.03 (amx: 1).
+  // file's bytes, Q3_K 2.47, IQ4_NL 1.89, IQ4_XS 2.0, F8_B128 1.03 (amx: 1).
   // Reference: the file's bytes.
   int64_t (*packed_bytes)(core::DType type, int64_t outputs, int64_t inputs);
   void (*pack)(const PackArgs& args, int thread, int threads);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/assert.h"
 #include "core/math.h"
 #include "model/rope.h"
 
@@ -12,6 +13,22 @@ namespace {
 constexpr int64_t kSharedRowsMin = 4;
 using kernels::ActivationForm;
 
+constexpr size_t kProductsMax = 4;  // between two meetings
+constexpr int kRoundsShift = 16;    // of one run of the pool
+
+// A thread's share of a product is dealt in portions where there are so many threads that one is
+// always late; of fewer it costs as much as it brings.
+constexpr int kDealingThreadsMin = 5;
+constexpr int64_t kPortionBytes = 32 << 10;
+constexpr int64_t kPortionsMax = 64;
+
+int portions_of(const Matrix& weights, int threads) {
+  if (threads < kDealingThreadsMin) return 1;
+  const int64_t share_bytes =
+      core::bytes_of(weights.type, weights.outputs * weights.inputs) / threads;
+  return static_cast<int>(std::clamp<int64_t>(share_bytes / kPortionBytes, 1, kPortionsMax));
+}
+
 }  // namespace
 
 Forward::Forward(const Parts& parts)
@@ -20,7 +37,8 @@ Forward::Forward(const Parts& parts)
       ops_(parts.ops),
       pool_(parts.pool),
       rows_max_(parts.step_tokens_max),
-      role_(parts.role) {
+      role_(parts.role),
+      shares_(static_cast<int>(kProductsMax), parts.pool.threads()) {
   lay_out();
   if (role_ == Role::kRoutedExperts) return;
   const Vector factors = weights_.rope_factors;
@@ -105,6 +123,7 @@ bool Forward::uses(ActivationForm form) const {
 
 Forward::Worker Forward::worker(int thread, int threads) const {
   Worker w{.thread = thread, .threads = threads, .rows = rows_};
+  w.round = runs_ << kRoundsShift;
   if (rows_ < kSharedRowsMin) {
     w.inputs = &own_[static_cast<size_t>(thread)];
   } else {
@@ -127,7 +146,7 @@ void Forward::lap(Worker& w, int64_t StepTimes::*part) const {
 }
 
 void Forward::meet(Worker& w) {
-  pool_.meet();
+  pool_.meet(w.thread);
   lap(w, &StepTimes::waiting_ns);
 }
 
@@ -168,7 +187,8 @@ void Forward::normalize(Worker& w, Vector weight, std::initializer_list<const Ma
   rows_done(w);
 }
 
-void Forward::multiply(Worker& w, const float* x, const Product& product) {
+void Forward::multiply(Worker& w, const float* x, const Product& product, int owner,
+                       kernels::Portion portion) {
   const auto form = static_cast<size_t>(ops_.activation_form(product.weights->type));
   ops_.linear({.weights = *product.weights,
                .x = x,
@@ -176,8 +196,9 @@ void Forward::multiply(Worker& w, const float* x, const Product& product) {
                .rows = w.rows,
                .bias = product.bias,
                .residual = product.residual,
-               .y = product.y},
-              w.thread, w.threads);
+               .y = product.y,
+               .portion = portion},
+              owner, w.threads);
   lap(w, &StepTimes::linear_ns);
 }
 
@@ -194,9 +215,38 @@ void Forward::order_inputs(Worker& w, const float* x, const Matrix& matrix) {
   rows_done(w);
 }
 
+// A thread's own shares first, then what others have left of theirs. A share of one portion is its
+// owner's.
+void Forward::deal(Worker& w, const float* x, std::initializer_list<Product> products) {
+  DEBUG_ASSERT(products.size() <= kProductsMax, "{} products", products.size());
+  ++w.round;
+  std::array<int, kProductsMax> portions;
+  bool is_dealt = false;
+  for (size_t i = 0; i < products.size(); ++i) {
+    portions[i] = portions_of(*products.begin()[i].weights, w.threads);
+    is_dealt |= portions[i] > 1;
+  }
+  const auto take_from = [&](int owner) {
+    for (size_t i = 0; i < products.size(); ++i) {
+      const Product& p = products.begin()[i];
+      if (p.weights->input_order != nullptr) continue;
+      if (portions[i] == 1) {
+        if (owner == w.thread) multiply(w, x, p, owner, {});
+        continue;
+      }
+      const auto next = [&] {
+        return shares_.take(static_cast<int>(i), owner, w.round, portions[i]);
+      };
+      for (int index = next(); index >= 0; index = next())
+        multiply(w, x, p, owner, {index, portions[i]});
+    }
+  };
+  take_from(w.thread);
+  for (int i = 1; is_dealt && i < w.threads; ++i) take_from((w.thread + i) % w.threads);
+}
+
 void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> products) {
-  for (const Product& p : products)
-    if (p.weights->input_order == nullptr) multiply(w, x, p);
+  deal(w, x, products);
   const Matrix* last = nullptr;
   const auto reads_the_same = [&](const Matrix& a, const Matrix& b) {
     return a.input_order == b.input_order &&
@@ -209,7 +259,7 @@ void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> p
       order_inputs(w, x, *p.weights);
     }
     last = p.weights;
-    multiply(w, w.inputs->ordered, p);
+    multiply(w, w.inputs->ordered, p, w.thread, {});
   }
   meet(w);
 }
@@ -403,6 +453,7 @@ void Forward::prepare(const StepBatch& batch) {
   check(batch);
   batch_ = &batch;
   rows_ = static_cast<int64_t>(batch.token_ids.size());
+  ++runs_;
   has_long_span_ =
       std::any_of(batch.sequences.begin(), batch.sequences.end(), [](const SequenceSpan& span) {
         return span.first_position + span.rows > kernels::kAttentionSegmentTokens;

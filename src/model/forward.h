@@ -14,6 +14,7 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
+#include "core/work_shares.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 #include "model/expert_plan.h"
@@ -97,6 +98,7 @@ class Forward {
     int row_threads = 1;
     StepTimes* times = nullptr;
     int64_t lap_begin_ns = 0;
+    uint64_t round = 0;  // of shared work
   };
   // One product of a step: y = x · weights^T [+ bias] [+ residual].
   struct Product {
@@ -218,9 +220,12 @@ class Forward {
   // matrices with an input order pack for themselves.
   void pack(Worker& w, const float* x, std::initializer_list<const Matrix*> users);
   void pack_as(Worker& w, kernels::ActivationForm form, const float* x, int64_t inputs);
-  // Every weight product of the model. The products share their input x.
+  // Every weight product of the model. The products, four at most, share their input x.
   void linear(Worker& w, const float* x, std::initializer_list<Product> products);
-  void multiply(Worker& w, const float* x, const Product& product);
+  // Those of them without an input order, each thread's shares in portions.
+  void deal(Worker& w, const float* x, std::initializer_list<Product> products);
+  void multiply(Worker& w, const float* x, const Product& product, int owner,
+                kernels::Portion portion);
   void order_inputs(Worker& w, const float* x, const Matrix& matrix);
   // The row-wise work before is done by all threads that the next op needs it from.
   void rows_done(Worker& w);
@@ -235,12 +240,14 @@ class Forward {
   const int32_t rows_max_;
   const Role role_;
   std::vector<float> rope_frequencies_;
+  core::WorkShares shares_;
 
   const StepBatch* batch_ = nullptr;  // of the step that runs
   StepBatch routed_step_;             // of routed rows: what is measured of them
   StepBatch draft_step_;              // what the layers see of a draft
   std::vector<int32_t> draft_rows_;   // its logit rows
   int64_t rows_ = 0;
+  uint64_t runs_ = 0;
   bool has_long_span_ = false;  // one of more than a segment, which threads may share
 
   core::Buffer parts_;  // of attention

@@ -22,7 +22,7 @@ TEST(ThreadPool, EveryThreadWorksOncePerRun) {
 
 // Every thread adds to its own place and, after a meeting, sees the places of all.
 TEST(ThreadPool, AMeetingWaitsForEveryThread) {
-  for (int threads : {1, 2, 3, 5}) {
+  for (int threads : {1, 2, 3, 5, 9}) {
     ThreadPool pool(threads);
     std::vector<int64_t> counts(static_cast<size_t>(threads), 0);
     std::vector<int64_t> late(static_cast<size_t>(threads), 0);
@@ -30,10 +30,10 @@ TEST(ThreadPool, AMeetingWaitsForEveryThread) {
       pool.run([&](int thread, int) {
         for (int round = 0; round < 100; ++round) {
           const int64_t before = counts[static_cast<size_t>(thread)]++;
-          pool.meet();
+          pool.meet(thread);
           for (const int64_t count : counts)
             late[static_cast<size_t>(thread)] += count != before + 1;
-          pool.meet();
+          pool.meet(thread);
         }
       });
     for (const int64_t l : late) EXPECT_EQ(l, 0);

@@ -98,15 +98,17 @@ std::vector<float> run_linear(const Ops& ops, const PackedWeights& weights,
             QuantizeArgs{form, with.x, with.rows, weights.inputs, packed.data()}, with.threads);
   }
   std::vector<float> y(static_cast<size_t>(with.rows * weights.outputs), -7);
-  run_all(ops.linear,
-          LinearArgs{.weights = weights,
-                     .x = with.x,
-                     .x_packed = packed.data(),
-                     .rows = with.rows,
-                     .bias = with.bias,
-                     .residual = with.residual,
-                     .y = y.data()},
-          with.threads);
+  for (int portion = with.portions - 1; portion >= 0; --portion)
+    run_all(ops.linear,
+            LinearArgs{.weights = weights,
+                       .x = with.x,
+                       .x_packed = packed.data(),
+                       .rows = with.rows,
+                       .bias = with.bias,
+                       .residual = with.residual,
+                       .y = y.data(),
+                       .portion = {portion, with.portions}},
+            with.threads);
   return y;
 }
 

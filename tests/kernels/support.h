@@ -83,6 +83,7 @@ struct LinearCase {
   const float* bias = nullptr;
   const float* residual = nullptr;
   int threads = 1;
+  int portions = 1;  // of each thread's share, from last to first
 };
 std::vector<float> run_linear(const Ops& ops, const PackedWeights& weights, const LinearCase& with);
 

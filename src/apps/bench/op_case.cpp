@@ -145,7 +145,7 @@ OpCase make_attention(const Ops& ops, core::ThreadPool& pool, const OpShape& sha
                 .parts_max = parts_max};
             on.run([&](int thread, int threads) {
               ops.attention(args, thread, threads);
-              on.meet();
+              on.meet(thread);
               ops.attention_join(args, thread, threads);
             });
           },

@@ -66,7 +66,8 @@ void linear(const LinearArgs& args, int thread, int threads) {
     if (args.residual != nullptr) sum += double{args.residual[at]};
     args.y[at] = static_cast<float>(sum);
   };
-  const core::Range outputs = core::split(w.outputs, 1, thread, threads);
+  const auto [index, count] = args.portion;
+  const core::Range outputs = core::split(w.outputs, 1, thread * count + index, threads * count);
   for (int64_t output = outputs.begin; output < outputs.end; ++output) {
     decode(w.type, w.data + output * row_bytes, w.inputs, row.data());
     std::array<double, kRowsOfX> sums;

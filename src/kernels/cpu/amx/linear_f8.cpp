@@ -189,7 +189,7 @@ void configure(int64_t slots) {
 void linear_f8(const LinearArgs& args, int thread, int threads) {
   if (args.rows == 0) return;
   const TileActivations layout{args.weights.inputs, args.rows};
-  const Share outputs = share_of(args.weights.outputs, kStripOutputs, thread, threads);
+  const Share outputs = share_of(args, kStripOutputs, thread, threads);
   const int64_t blocks = F8Weights{args.weights.inputs}.blocks();
   // A stretch is for the activations of many groups: few rows take all blocks at once.
   const int64_t length = layout.groups() <= 2 ? blocks : part_of(blocks, kStretchBlocks);

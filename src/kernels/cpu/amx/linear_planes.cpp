@@ -135,9 +135,12 @@ template <bool kMinima>
 void few_rows(const LinearArgs& args, Share outputs) {
   const int64_t begin = outputs.begin / kPanel;
   const int64_t end = (outputs.end + kPanel - 1) / kPanel, half = (end - begin) / 2;
-  for (int64_t panel = begin; panel < begin + half; ++panel)
-    few_rows_of<kMinima, 2>(args, panel, half);
-  if ((end - begin) % 2 != 0) few_rows_of<kMinima, 1>(args, end - 1, 0);
+  const Share steps = steps_of(args.portion, end - begin - half);
+  for (int64_t i = steps.begin; i < steps.end; ++i)
+    if (i < half)
+      few_rows_of<kMinima, 2>(args, begin + i, half);
+    else
+      few_rows_of<kMinima, 1>(args, end - 1, 0);
 }
 
 // What turns codes to one plane, in 16 bits each: s, and 257 · (t - 8 · s) + 128.

@@ -177,9 +177,12 @@ void few_rows(const LinearArgs& args, int thread, int threads) {
   const Share outputs = share_of(args.weights.outputs, kPanel, thread, threads);
   const int64_t begin = outputs.begin / kPanel;
   const int64_t end = (outputs.end + kPanel - 1) / kPanel, half = (end - begin) / 2;
-  for (int64_t panel = begin; panel < begin + half; ++panel)
-    few_panels<kFormat, kRows, 2>(args, panel, half);
-  if ((end - begin) % 2 != 0) few_panels<kFormat, kRows, 1>(args, end - 1, 0);
+  const Share steps = steps_of(args.portion, end - begin - half);
+  for (int64_t i = steps.begin; i < steps.end; ++i)
+    if (i < half)
+      few_panels<kFormat, kRows, 2>(args, begin + i, half);
+    else
+      few_panels<kFormat, kRows, 1>(args, end - 1, 0);
 }
 
 }  // namespace

@@ -216,7 +216,8 @@ void stream_rows(const PlaneLinear<Weights>& linear, Share outputs) {
   const bool is_lone = linear.layout.groups() == 1;
   const auto stream = is_lone ? stream_panels<Weights, 2> : stream_panels<Weights, 1>;
   const int64_t half = is_lone ? (end - begin + 1) / 2 : end - begin;
-  for (int64_t i = 0; i < half; ++i) {
+  const Share steps = steps_of(linear.args.portion, half);
+  for (int64_t i = steps.begin; i < steps.end; ++i) {
     // Of an odd number of panels the last one's partner lies beyond all.
     const int64_t step = begin + i + half < end ? half : linear.panels;
     stream(linear, begin + i, step, sums[i % 2], rest);
@@ -287,12 +288,11 @@ void linear_tiles(const LinearArgs& args, int thread, int threads) {
   // One group's tiles have no more rows than it has: products are faster.
   const TileConfig config(static_cast<int>(args.rows < kTileRows ? args.rows : kTileRows), 2);
   const PlaneLinear<Weights> linear{args};
-  const Share outputs = share_of(args.weights.outputs, kStripOutputs, thread, threads);
   _tile_loadconfig(&config);
   if (linear.layout.groups() <= 2)
-    stream_rows(linear, outputs);
+    stream_rows(linear, share_of(args.weights.outputs, kStripOutputs, thread, threads));
   else
-    tile_rows(linear, outputs);
+    tile_rows(linear, share_of(args, kStripOutputs, thread, threads));
   _tile_release();
 }
 

@@ -45,6 +45,10 @@ struct Avx2Vector {
     return _mm256_cvtepi32_ps(
         _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
+  static Floats load_i8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
 
   static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
   static Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
@@ -123,6 +127,7 @@ struct Avx2Vector {
     return _mm256_srai_epi32(a, kBits);
   }
   static Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+  static Ints sub_ints(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
   static Ints rounded(Floats x) { return _mm256_cvtps_epi32(x); }
   static Floats floats(Ints x) { return _mm256_cvtepi32_ps(x); }
   static int32_t sum_of_ints(Ints x) {

@@ -42,6 +42,10 @@ struct Vector {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
+  static Floats load_i8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
 
   static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   static Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
@@ -108,6 +112,7 @@ struct Vector {
   static Ints look_up(Ints table, Ints indices) { return _mm512_shuffle_epi8(table, indices); }
   static Ints flip_sign_bits(Ints bytes) { return _mm512_xor_si512(bytes, set_bytes(0x80)); }
   static Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+  static Ints sub_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
   static Ints rounded(Floats x) { return _mm512_cvtps_epi32(x); }
   static Floats floats(Ints x) { return _mm512_cvtepi32_ps(x); }
   static int32_t sum_of_ints(Ints x) { return _mm512_reduce_add_epi32(x); }

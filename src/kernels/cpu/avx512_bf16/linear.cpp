@@ -113,7 +113,7 @@ void quantize_activations(const QuantizeArgs& args, int thread, int threads) {
 
 void linear(const LinearArgs& args, int thread, int threads) {
   if (args.weights.type != DType::kBF16) return avx512::linear(args, thread, threads);
-  const Share outputs = share_of(args.weights.outputs, kPanel, thread, threads);
+  const Share outputs = share_of(args, kPanel, thread, threads);
   int64_t output = outputs.begin;
   for (; output + kVectors * kPanel <= outputs.end; output += kVectors * kPanel)
     all_rows<kVectors>(args, output);

@@ -38,10 +38,14 @@ std::optional<PackedFormat> packed_format(DType type) {
       return PackedFormat{4, Scales::kSuperBlock};
     case DType::kQ5_K:
       return PackedFormat{5, Scales::kSuperBlock};
+    case DType::kQ6_K:
+      return PackedFormat{6, Scales::kHalves};
     default:
       return PackedFormat{8, Scales::kSymmetric};
   }
 }
+
+constexpr int64_t kQ6KUnitAt = 208;  // d of a Q6_K block: behind codes and scales
 
 void copy_words(const void* from, int count, LaneBlock& lane) {
   std::memcpy(lane.words.data(), from, static_cast<size_t>(count) * sizeof(uint32_t));
@@ -226,15 +230,17 @@ void pack_panel(const PackArgs& args, const PackedFormat& format, int64_t first,
       for (int64_t j = 0; j < format.bits; ++j)
         std::memcpy(group + i * format.block_code_bytes() + j * 64 + lane * 4,
                     &block.words[static_cast<size_t>(j)], 4);
-      if (format.scales == Scales::kSuperBlock) {
+      if (format.has_super()) {
+        const bool halves = format.scales == Scales::kHalves;
         group[format.scales_at() + i * 16 + lane] = static_cast<uint8_t>(block.scale);
-        group[format.minima_at() + i * 16 + lane] = static_cast<uint8_t>(block.minimum);
-        if (i == 0) {
-          const uint8_t* unit = row + b / 8 * type.block_bytes;
-          store_u16(group + format.super_at() + lane * 2, load_u16(unit));
-          store_u16(group + format.super_at() + 32 + lane * 2,
-                    static_cast<uint16_t>(load_u16(unit + 2) ^ 0x8000u));
-        }
+        group[format.minima_at() + i * 16 + lane] =
+            static_cast<uint8_t>(halves ? block.scale >> 8 : block.minimum);
+        if (i > 0) continue;
+        const uint8_t* unit = row + b / 8 * type.block_bytes;
+        store_u16(group + format.super_at() + lane * 2, load_u16(unit + (halves ? kQ6KUnitAt : 0)));
+        if (halves) continue;
+        store_u16(group + format.super_at() + 32 + lane * 2,
+                  static_cast<uint16_t>(load_u16(unit + 2) ^ 0x8000u));
         continue;
       }
       store_u16(group + format.scales_at() + i * 32 + lane * 2, block.scale);

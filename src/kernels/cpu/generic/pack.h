@@ -7,9 +7,9 @@
 
 namespace sluice::kernels::cpu {
 
-// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K and Q5_K keep every bit; I4_B32, I4_Z32,
+// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q4_K to Q6_K keep every bit; I4_B32, I4_Z32,
 // I8_B32 and MXFP4 every code, scales and scale · zero becoming f16. The others
-// (Q2_K, Q3_K, Q6_K, IQ4_NL, IQ4_XS) are decoded and stored as Q8_0: a value moves by at most 1.01
+// (Q2_K, Q3_K, IQ4_NL, IQ4_XS) are decoded and stored as Q8_0: a value moves by at most 1.01
 // · max |block of 32| / 254, as long as that step is a normal f16.
 int64_t packed_bytes(core::DType type, int64_t outputs, int64_t inputs);
 void pack(const PackArgs& args, int thread, int threads);
@@ -27,7 +27,7 @@ struct LaneBlock {
   uint16_t scale = 0;
   uint16_t minimum = 0;
 };
-// Block `index` of a row of the file, for types that keep their bits, and Q6_K.
+// Block `index` of a row of the file, for types that keep their bits.
 LaneBlock read_block(core::DType type, const uint8_t* row, int64_t index);
 
 }  // namespace sluice::kernels::cpu

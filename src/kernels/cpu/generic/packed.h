@@ -10,10 +10,12 @@
 //              6 bits: the same as 4, then two vectors of pairs of bits: bits 2g and 2g + 1 of byte
 //                      (lane, b) of vector h belong to value 16h + 4g + b
 //              8 bits: vector j < 8 holds values 4j…4j+3; code = value + 128
-//   scales     group × 16 f16, or kSuperBlock: group × 16 u8
-//   minima     the same, with kMinimum and kSuperBlock
-//   d, -dmin   16 f16 each, with kSuperBlock: scale = d · u8, minimum = -dmin · u8
-// value = scale · (code - zero), zero = 2^(kBits-1), with kSymmetric; else scale · code + minimum;
+//   scales     group × 16 f16, or kSuperBlock: group × 16 u8, or kHalves: group × 16 i8
+//   minima     the same, with kMinimum and kSuperBlock; with kHalves scales of the second halves
+//   d, -dmin   16 f16 each, with kSuperBlock: scale = d · u8, minimum = -dmin · u8; with kHalves
+//              d alone: scale = d · i8
+// value = scale · (code - zero), zero = 2^(kBits-1), with kSymmetric and with kHalves, where a
+// block has a scale for its first 16 values and one for the others; else scale · code + minimum;
 // scale · kTwiceE2m1[code] with kE2m1, which is symmetric.
 //
 // Floats: panels of 16 outputs too, element (k, lane).
@@ -27,7 +29,7 @@ namespace {
 constexpr int64_t kPanel = 16;
 constexpr int64_t kBlock = kActivationBlock;
 
-enum class Scales : uint8_t { kSymmetric, kMinimum, kSuperBlock };
+enum class Scales : uint8_t { kSymmetric, kMinimum, kSuperBlock, kHalves };
 
 // What a code says: its own number, or kTwiceE2m1[code]; unpacked with a zero in the middle of its
 // range as the others are, or signed.
@@ -41,9 +43,12 @@ struct PackedFormat {
   // That what a code says needs.
   constexpr int value_bits() const { return values == CodeValues::kWhole ? bits : 5; }
 
-  constexpr int64_t group() const { return scales == Scales::kSuperBlock ? 8 : 2; }
+  constexpr bool has_super() const {
+    return scales == Scales::kSuperBlock || scales == Scales::kHalves;
+  }
+  constexpr int64_t group() const { return has_super() ? 8 : 2; }
   constexpr int64_t block_code_bytes() const { return bits * 64; }
-  constexpr int64_t scale_bytes() const { return scales == Scales::kSuperBlock ? 16 : 32; }
+  constexpr int64_t scale_bytes() const { return has_super() ? 16 : 32; }
   constexpr int64_t scales_at() const { return group() * block_code_bytes(); }
   constexpr int64_t minima_at() const { return scales_at() + group() * scale_bytes(); }
   constexpr int64_t super_at() const { return minima_at() + group() * scale_bytes(); }
@@ -60,9 +65,9 @@ struct PackedFormat {
 // Quantised activations of `rows` rows, in groups of kRowGroup rows (or all of them, where fewer),
 // blocks in turn: what a register tile reads lies side by side. Of a block of a group:
 //   codes   i8 (group, 32)
-//   scales  f32 (3, group): scale (x ≈ scale · code); scale · Σ codes, which a minimum is
-//   multiplied
-//           with; and, as i32, -128 · Σ codes, where an accumulator of codes with zero 128 starts.
+//   scales  f32 (4, group): scale (x ≈ scale · code); scale · Σ codes, which a minimum is
+//           multiplied with; and, as i32, where an accumulator of codes with zero 128 starts:
+//           -128 · Σ codes, and the same of the first half of the block
 constexpr int64_t kRowGroup = 48;  // whole tiles of 3, 6 and 16 rows
 
 struct ActivationLayout {
@@ -71,8 +76,8 @@ struct ActivationLayout {
 
   constexpr int64_t blocks() const { return inputs / kBlock; }
   constexpr int64_t group() const { return rows < kRowGroup ? rows : kRowGroup; }
-  constexpr int64_t array_bytes() const { return group() * 4; }  // one of the three
-  constexpr int64_t block_bytes() const { return group() * kBlock + 3 * array_bytes(); }
+  constexpr int64_t array_bytes() const { return group() * 4; }  // one of the four
+  constexpr int64_t block_bytes() const { return group() * kBlock + 4 * array_bytes(); }
   constexpr int64_t group_bytes() const { return (blocks() * block_bytes() + 63) / 64 * 64; }
   constexpr int64_t bytes() const {
     return rows == 0 ? 0 : (rows + group() - 1) / group() * group_bytes();
@@ -95,6 +100,15 @@ constexpr Share share_of(int64_t count, int64_t unit, int thread, int threads) {
   const int64_t begin = units * thread / threads * unit;
   const int64_t end = units * (thread + 1) / threads * unit;
   return {begin < count ? begin : count, end < count ? end : count};
+}
+// The outputs of a call, which lie side by side.
+constexpr Share share_of(const LinearArgs& args, int64_t unit, int thread, int threads) {
+  const auto [index, count] = args.portion;
+  return share_of(args.weights.outputs, unit, thread * count + index, threads * count);
+}
+// Of `count` steps through a thread's share those of a portion: one walk, whoever makes its parts.
+constexpr Share steps_of(const Portion& portion, int64_t count) {
+  return share_of(count, 1, portion.index, portion.count);
 }
 
 }  // namespace
