@@ -11,9 +11,9 @@
 //   row-wise     (embed, rms_norm, quantize, rope, add, silu_mul, kv_store, latent_store, route)
 //                rows are split by core::split(rows, 1, thread, threads): calls over the same rows
 //                may follow each other inside one run without a barrier;
-//   cooperative  (linear, attention, attention_join, latent_attention, weighted_sum, pack) read
-//                what other threads wrote: start them in a new run. Those that only share an input
-//                (q, k and v; gate and up) may share one run.
+//   cooperative  (linear, gated, attention, attention_join, latent_attention, weighted_sum, pack)
+//                read what other threads wrote: start them in a new run. Those that only share an
+//                input (q, k and v; gate and up) may share one run.
 //
 // Batch-invariant: the bits of a result row depend on that row's inputs alone; not on the other
 // rows, their number, the threads, or where a prompt was cut into chunks.
@@ -153,6 +153,17 @@ struct LinearArgs {
   Portion portion{};
 };
 
+// silu(x · gate^T) · (x · up^T), bit for bit what linear() and silu_mul() make of it, into `packed`
+// in the form kBf16 or into `y`: the one of them that is given.
+struct GatedArgs {
+  PackedWeights gate;
+  PackedWeights up;
+  const std::byte* x_packed = nullptr;  // of quantize_activations; does not overlap packed
+  int64_t rows = 0;
+  float* y = nullptr;           // (rows, outputs)
+  std::byte* packed = nullptr;  // of as many rows and outputs; rows beyond stay as they are
+};
+
 // ---- A row of logits (one thread) ---------------------------------------------------------------
 
 struct ScoredId {
@@ -182,6 +193,9 @@ struct Ops {
   int64_t (*activation_bytes)(ActivationForm form, int64_t rows, int64_t inputs);
   void (*quantize_activations)(const QuantizeArgs& args, int thread, int threads);
   void (*linear)(const LinearArgs& args, int thread, int threads);
+  // Whether gated() takes these; else linear() twice and silu_mul() do it.
+  bool (*can_gate)(const GatedArgs& args);
+  void (*gated)(const GatedArgs& args, int thread, int threads);
 
   // The 16-bit format that this table's attention reads best.
   KvFormat (*kv_format)(int32_t head_dim);

@@ -179,6 +179,7 @@ class Forward {
   void linear_heads(Worker& w, const float* x, const std::vector<Matrix>& matrices, float* y);
   void keep_rows(Worker& w);
   void attention_output(Worker& w, const LayerWeights& layer);
+  const Inputs& activate(Worker& w, const LayerWeights& layer);
   void ffn_block(Worker& w, const LayerWeights& layer);
   void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
   void run_routed_share(Worker& w, const LayerWeights& layer, const RoutedRows& routed);
@@ -254,6 +255,7 @@ class Forward {
   int64_t parts_max_ = 0;
   core::Buffer storage_;       // what follows points into it
   Inputs shared_;              // of many rows: each thread packs its share
+  Inputs gated_;               // down's, of many rows that one product made of gate and up
   std::vector<Inputs> own_;    // of few rows: by thread
   float* hidden_ = nullptr;    // (rows, hidden): the residual stream
   float* q_ = nullptr;         // (rows, heads, head_dim)

@@ -24,10 +24,15 @@ void quantize_activations(const QuantizeArgs& args, int thread, int threads);
 
 void linear(const LinearArgs& args, int thread, int threads);
 
-// The parts of the three.
+// More than two groups of 16 rows: bf16 to packed bf16, planes to floats.
+bool can_gate(const GatedArgs& args);
+void gated(const GatedArgs& args, int thread, int threads);
+
+// The parts of these.
 void quantize_bf16(const QuantizeArgs& args, int thread, int threads);
 void quantize_int8_rows(const QuantizeArgs& args, int thread, int threads);
 void linear_bf16(const LinearArgs& args, int thread, int threads);
+void gated_bf16(const GatedArgs& args, int thread, int threads);
 void linear_int8_rows(const LinearArgs& args, int thread, int threads);
 void linear_f8(const LinearArgs& args, int thread, int threads);
 void pack_f8(const PackArgs& args, int thread, int threads);
@@ -40,6 +45,8 @@ void pack_wide(const PackArgs& args, int thread, int threads);
 void quantize_planes(const QuantizeArgs& args, int thread, int threads);
 void linear_planes(const LinearArgs& args, int thread, int threads);
 void linear_wide(const LinearArgs& args, int thread, int threads);
+void gated_planes(const GatedArgs& args, int thread, int threads);
+void gated_wide(const GatedArgs& args, int thread, int threads);
 
 // bf16 for heads of whole blocks of 32, else f16. Other formats, and int8 of heads that are no
 // multiple of kInt8TileDims, go to avx512.

@@ -35,7 +35,7 @@ struct Int8RowsProduct {
 }  // namespace
 
 void linear_int8_rows(const LinearArgs& args, int thread, int threads) {
-  linear_whole_tiles<Int8RowsProduct>(args, thread, threads);
+  linear_whole_tiles(PlainLinear<Int8RowsProduct>(args), thread, threads);
 }
 
 }  // namespace sluice::kernels::amx

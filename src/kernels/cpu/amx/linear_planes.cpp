@@ -206,4 +206,11 @@ void linear_planes(const LinearArgs& args, int thread, int threads) {
     linear_of<false>(args, thread, threads);
 }
 
+void gated_planes(const GatedArgs& args, int thread, int threads) {
+  if (has_minima(args.gate.type))
+    gated_tiles<Weights4<true>>(args, thread, threads);
+  else
+    gated_tiles<Weights4<false>>(args, thread, threads);
+}
+
 }  // namespace sluice::kernels::amx

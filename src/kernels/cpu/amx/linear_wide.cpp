@@ -196,4 +196,10 @@ void linear_wide(const LinearArgs& args, int thread, int threads) {
   });
 }
 
+void gated_wide(const GatedArgs& args, int thread, int threads) {
+  visit_wide(args.gate.type, [&]<WideFormat kFormat>() {
+    gated_tiles<TileWeights<kFormat>>(args, thread, threads);
+  });
+}
+
 }  // namespace sluice::kernels::amx

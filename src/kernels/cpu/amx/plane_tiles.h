@@ -19,14 +19,14 @@
 #include "kernels/cpu/amx/planes_layout.h"
 #include "kernels/cpu/amx/tiles.h"
 #include "kernels/cpu/avx512/vector.h"
-// After the vector that it is written in.
+// After the vector that they are written in.
 #include "kernels/cpu/generic/finish.inc"
+#include "kernels/cpu/generic/silu.inc"
 
 namespace sluice::kernels::amx {
 namespace {
 
 constexpr int kStripPanels = 2;
-constexpr int64_t kStripOutputs = kStripPanels * kPanel;
 constexpr int64_t kStripPairs = 9;     // of blocks, unpacked at once: 36 KB
 constexpr int64_t kStretchPairs = 27;  // whose activations stay in L2
 constexpr int64_t kGroupsAtOnce = 16;  // of 16 rows
@@ -69,26 +69,19 @@ struct Finish {
 };
 
 template <typename Weights>
-inline void finish_row(const LinearArgs& args, Finish& rest) {
-  if (rest.next == kTileRows) return;
-  const int64_t r = rest.next++;
-  for (const Finished& done : rest.of) {
-    if (r >= done.rows) continue;
-    const __m512 sum = sum_of<Weights::kBase>(_mm512_load_si512(done.sums[0] + r * kPanel),
-                                              _mm512_load_si512(done.sums[1] + r * kPanel));
-    const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(done.units),  //
-                                      _mm512_set1_ps(done.row_units[r]));
-    finish(args, done.first_row + r, done.output, _mm512_mul_ps(sum, unit));
-  }
-}
-template <typename Weights>
-inline void finish_all(const LinearArgs& args, Finish& rest) {
-  while (rest.next < kTileRows) finish_row<Weights>(args, rest);
+inline __m512 value_of(const Finished& done, int64_t r) {
+  const __m512 sum = sum_of<Weights::kBase>(_mm512_load_si512(done.sums[0] + r * kPanel),
+                                            _mm512_load_si512(done.sums[1] + r * kPanel));
+  const __m512 unit = _mm512_mul_ps(_mm512_loadu_ps(done.units),  //
+                                    _mm512_set1_ps(done.row_units[r]));
+  return _mm512_mul_ps(sum, unit);
 }
 
-// A linear layer with its layouts at hand.
+// A linear layer with its layouts at hand. A strip is two panels that follow each other.
 template <typename Weights>
 struct PlaneLinear {
+  using Format = Weights;
+  static constexpr int64_t kStripOutputs = kStripPanels * kPanel;
   const LinearArgs& args;
   TileRows layout{args.weights.inputs, args.rows};
   int64_t pairs = pairs_of(args.weights.inputs);
@@ -113,7 +106,51 @@ struct PlaneLinear {
             .rows = left < kTileRows ? left : kTileRows,
             .output = p * kPanel};
   }
+
+  const uint8_t* strip_pair(int64_t first_panel, int p, int64_t i) const {
+    return pair(first_panel + p, i);
+  }
+  Finished strip_finished(const int32_t (*sums)[kTileRows * kPanel], int64_t g, int64_t first_panel,
+                          int p) const {
+    return finished(sums, g, first_panel + p);
+  }
+  void finish_row(Finish& rest) const {
+    if (rest.next == kTileRows) return;
+    const int64_t r = rest.next++;
+    for (const Finished& done : rest.of)
+      if (r < done.rows) finish(args, done.first_row + r, done.output, value_of<Weights>(done, r));
+  }
 };
+
+// y = silu(gate) · up: a strip is a panel of each; `args` are the gate's.
+template <typename Weights>
+struct GatedPlanes : PlaneLinear<Weights> {
+  static constexpr int64_t kStripOutputs = kPanel;
+  PlaneLinear<Weights> up;
+
+  GatedPlanes(const LinearArgs& gate_args, const LinearArgs& up_args)
+      : PlaneLinear<Weights>{gate_args}, up{up_args} {}
+  const uint8_t* strip_pair(int64_t panel, int p, int64_t i) const {
+    return p == 0 ? this->pair(panel, i) : up.pair(panel, i);
+  }
+  Finished strip_finished(const int32_t (*sums)[kTileRows * kPanel], int64_t g, int64_t panel,
+                          int p) const {
+    return p == 0 ? this->finished(sums, g, panel) : up.finished(sums, g, panel);
+  }
+  void finish_row(Finish& rest) const {
+    if (rest.next == kTileRows) return;
+    const int64_t r = rest.next++;
+    const Finished& gate = rest.of[0];
+    if (r >= gate.rows) return;
+    finish(this->args, gate.first_row + r, gate.output,
+           silu_mul_of(value_of<Weights>(gate, r), value_of<Weights>(rest.of[1], r)));
+  }
+};
+
+template <typename Linear>
+inline void finish_all(const Linear& linear, Finish& rest) {
+  while (rest.next < kTileRows) linear.finish_row(rest);
+}
 
 inline void zero_sums() {
   _tile_zero(0);
@@ -188,8 +225,8 @@ void stream_panels(const PlaneLinear<Weights>& linear, int64_t panel, int64_t st
   for (int64_t pair = 0; pair < linear.pairs; ++pair, x += TileRows::kPairBytes) {
     const auto beside = [&] {
       if (pair + 1 < linear.pairs) unpack(pair + 1);
-      finish_row<Weights>(linear.args, rest);
-      finish_row<Weights>(linear.args, rest);
+      linear.finish_row(rest);
+      linear.finish_row(rest);
     };
     memory_fence();
     if constexpr (kPanels == 2)
@@ -197,7 +234,7 @@ void stream_panels(const PlaneLinear<Weights>& linear, int64_t panel, int64_t st
     else
       multiply_groups(x, x + linear.layout.group_bytes(), tiles[pair % 2][0], beside);
   }
-  finish_all<Weights>(linear.args, rest);
+  finish_all(linear, rest);
   store_sums(sums);
   memory_fence();
   for (int i = 0; i < 2; ++i)
@@ -222,14 +259,13 @@ void stream_rows(const PlaneLinear<Weights>& linear, Share outputs) {
     const int64_t step = begin + i + half < end ? half : linear.panels;
     stream(linear, begin + i, step, sums[i % 2], rest);
   }
-  finish_all<Weights>(linear.args, rest);
+  finish_all(linear, rest);
 }
 
 // The strip of panels from `panel` on × groups of rows × a stretch of the inputs, whose last part
 // goes to y. `sums` of the groups.
-template <typename Weights>
-void tile_strip(const PlaneLinear<Weights>& linear, int64_t panel, Share groups, Share stretch,
-                GroupSums* sums) {
+template <typename Linear>
+void tile_strip(const Linear& linear, int64_t panel, Share groups, Share stretch, GroupSums* sums) {
   alignas(64) PairTiles strip[kStripPairs][kStripPanels];
   Finish rest;  // of the group before
   const int64_t length = part_of(stretch.end - stretch.begin, kStripPairs);
@@ -237,7 +273,7 @@ void tile_strip(const PlaneLinear<Weights>& linear, int64_t panel, Share groups,
     const Share part = take(begin, length, stretch.end);
     for (int p = 0; p < kStripPanels; ++p)
       for (int64_t i = 0; i < part.end - part.begin; ++i)
-        unpack_pair<Weights>(linear.pair(panel + p, begin + i), strip[i][p]);
+        unpack_pair<typename Linear::Format>(linear.strip_pair(panel, p, begin + i), strip[i][p]);
     memory_fence();
     for (int64_t g = groups.begin; g < groups.end; ++g) {
       // Those of a single part stay in two places.
@@ -249,35 +285,35 @@ void tile_strip(const PlaneLinear<Weights>& linear, int64_t panel, Share groups,
       const std::byte* x = linear.group(g) + part.begin * TileRows::kPairBytes;
       for (int64_t i = 0; i < part.end - part.begin; ++i, x += TileRows::kPairBytes)
         multiply_panels(x, strip[i], [&] {
-          finish_row<Weights>(linear.args, rest);
-          finish_row<Weights>(linear.args, rest);
+          linear.finish_row(rest);
+          linear.finish_row(rest);
         });
       store_sums(to);
       memory_fence();
       if (part.end < linear.pairs) continue;
-      finish_all<Weights>(linear.args, rest);
-      for (int p = 0; p < kStripPanels; ++p) rest.of[p] = linear.finished(to.of[p], g, panel + p);
+      finish_all(linear, rest);
+      for (int p = 0; p < kStripPanels; ++p)
+        rest.of[p] = linear.strip_finished(to.of[p], g, panel, p);
       rest.next = 0;
     }
   }
-  finish_all<Weights>(linear.args, rest);
+  finish_all(linear, rest);
 }
 
-template <typename Weights>
-void tile_rows(const PlaneLinear<Weights>& linear, Share outputs) {
+template <typename Linear>
+void tile_rows(const Linear& linear, Share outputs) {
+  constexpr int64_t kOutputs = Linear::kStripOutputs;
   const int64_t groups = linear.layout.groups();
   GroupSums sums[kStripsAtOnce][kGroupsAtOnce];
   const int64_t length = part_of(linear.pairs, kStretchPairs);
   for (int64_t g = 0; g < groups; g += kGroupsAtOnce) {
     const Share some_groups = take(g, kGroupsAtOnce, groups);
-    for (int64_t first = outputs.begin; first < outputs.end;
-         first += kStripsAtOnce * kStripOutputs) {
-      const Share some = take(first, kStripsAtOnce * kStripOutputs, outputs.end);
+    for (int64_t first = outputs.begin; first < outputs.end; first += kStripsAtOnce * kOutputs) {
+      const Share some = take(first, kStripsAtOnce * kOutputs, outputs.end);
       for (int64_t at = 0; at < linear.pairs; at += length)
-        for (int64_t output = some.begin; output < some.end; output += kStripOutputs)
-          tile_strip<Weights>(
-              linear, output / kPanel, some_groups, take(at, length, linear.pairs),
-              sums[linear.pairs > kStretchPairs ? (output - first) / kStripOutputs : 0]);
+        for (int64_t output = some.begin; output < some.end; output += kOutputs)
+          tile_strip(linear, output / kPanel, some_groups, take(at, length, linear.pairs),
+                     sums[linear.pairs > kStretchPairs ? (output - first) / kOutputs : 0]);
     }
   }
 }
@@ -290,9 +326,23 @@ void linear_tiles(const LinearArgs& args, int thread, int threads) {
   const PlaneLinear<Weights> linear{args};
   _tile_loadconfig(&config);
   if (linear.layout.groups() <= 2)
-    stream_rows(linear, share_of(args.weights.outputs, kStripOutputs, thread, threads));
+    stream_rows(linear, share_of(args.weights.outputs, linear.kStripOutputs, thread, threads));
   else
-    tile_rows(linear, share_of(args, kStripOutputs, thread, threads));
+    tile_rows(linear, share_of(args, linear.kStripOutputs, thread, threads));
+  _tile_release();
+}
+
+// silu(gate) · up of more than two groups of rows.
+template <typename Weights>
+void gated_tiles(const GatedArgs& args, int thread, int threads) {
+  const auto linear_args = [&](const PackedWeights& weights) {
+    return LinearArgs{
+        .weights = weights, .x_packed = args.x_packed, .rows = args.rows, .y = args.y};
+  };
+  const LinearArgs gate = linear_args(args.gate), up = linear_args(args.up);
+  static constexpr TileConfig kConfig(kTileRows, 2);
+  _tile_loadconfig(&kConfig);
+  tile_rows(GatedPlanes<Weights>(gate, up), share_of(args.gate.outputs, kPanel, thread, threads));
   _tile_release();
 }
 
