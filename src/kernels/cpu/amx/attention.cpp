@@ -75,19 +75,20 @@ struct Bf16Kernel {
 
   template <int kPages, Ahead kAhead>
   static void visit(const Visit<Bf16Kernel>& v) {
-    constexpr int32_t kTokens = kPages * kPageTokens;
+    constexpr int kVectors = kPages * 2;
     alignas(64) float scores[kTileRows][kBlockTokens];
     alignas(64) Weights weights;
     multiply_keys<kPages, kAhead>(v, scores);
     memory_fence();
     for (int32_t r = 0; r < v.tile.count; ++r) {
-      const float shrink = weigh(scores[r], kTokens, v.tile.positions[r] + 1 - v.from,
-                                 v.state.max[r], v.state.sums[r]);
-      for (int p = 0; p < kPages; ++p) {
-        const float* s = scores[r] + p * kPageTokens;
-        _mm512_store_si512(weights[p][r],
-                           (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(s + 16), _mm512_load_ps(s)));
-      }
+      __m512 row[kVectors];
+#pragma GCC unroll 4
+      for (int i = 0; i < kVectors; ++i) row[i] = _mm512_load_ps(scores[r] + i * 16);
+      const float shrink =
+          weigh_vectors(row, v.tile.positions[r] + 1 - v.from, v.state.max[r], v.state.sums[r]);
+#pragma GCC unroll 2
+      for (int p = 0; p < kPages; ++p)
+        _mm512_store_si512(weights[p][r], (__m512i)_mm512_cvtne2ps_pbh(row[2 * p + 1], row[2 * p]));
       if (shrink == 1) continue;
       for (int32_t d = 0; d < v.head_dim; d += 16) {
         float* at = v.state.values + r * v.head_dim + d;

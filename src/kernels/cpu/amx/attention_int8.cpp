@@ -104,7 +104,7 @@ struct Int8Kernel {
 
   template <int kPages, Ahead kAhead>
   static void visit(const Visit<Int8Kernel>& v) {
-    constexpr int32_t kTokens = kPages * kPageTokens;
+    constexpr int kVectors = kPages * 2;
     const int32_t count = v.tile.count;
     alignas(64) int32_t key_sums[kTileRows][kBlockTokens];
     alignas(64) int32_t value_sums[kTileRows * kHeadDimMax];
@@ -113,17 +113,18 @@ struct Int8Kernel {
     multiply_keys<kPages, kAhead>(v, key_sums);
     memory_fence();
     for (int32_t r = 0; r < count; ++r) {
-      alignas(64) float scores[kBlockTokens];
+      __m512 scores[kVectors];
       const __m512 unit = _mm512_set1_ps(v.tile.units[r]);
 #pragma GCC unroll 4
-      for (int32_t t = 0; t < kTokens; t += 16) {
+      for (int i = 0; i < kVectors; ++i) {
+        const int32_t t = i * 16;
         const __m512 scale =
             _mm512_loadu_ps(v.block.pages.key_scales[t / kPageTokens] + t % kPageTokens);
         const __m512 sum = whole_of(key_sums[r] + t, key_sums[count + r] + t);
-        _mm512_store_ps(scores + t, _mm512_mul_ps(_mm512_mul_ps(sum, unit), scale));
+        scores[i] = _mm512_mul_ps(_mm512_mul_ps(sum, unit), scale);
       }
       shrinks[r] =
-          weigh(scores, kTokens, v.tile.positions[r] + 1 - v.from, v.state.max[r], v.state.sums[r]);
+          weigh_vectors(scores, v.tile.positions[r] + 1 - v.from, v.state.max[r], v.state.sums[r]);
       units[r] = store_weights<kPages>(v, r, scores, codes);
     }
     memory_fence();
@@ -225,9 +226,9 @@ struct Int8Kernel {
   // Weights of the first `valid` positions times their values' scales, as codes in query r's rows.
   // Returns their unit.
   template <int kPages>
-  static inline float store_weights(const Visit<Int8Kernel>& v, int32_t r, const float* weights,
-                                    Weights& codes) {
-    constexpr int kVectors = kPages * kPageTokens / 16;
+  static inline float store_weights(const Visit<Int8Kernel>& v, int32_t r,
+                                    const __m512 (&weights)[kPages * 2], Weights& codes) {
+    constexpr int kVectors = kPages * 2;
     const int32_t valid = v.tile.positions[r] + 1 - v.from;
     __m512 scaled[kVectors], largest = _mm512_setzero_ps();
     __mmask16 bad = 0;
@@ -236,8 +237,7 @@ struct Int8Kernel {
       const int32_t left = valid - i * 16;
       const auto used = static_cast<__mmask16>(left <= 0 ? 0 : left < 16 ? (1 << left) - 1 : -1);
       const float* scales = v.block.pages.value_scales[i / 2] + i % 2 * 16;
-      scaled[i] =
-          _mm512_maskz_mul_ps(used, _mm512_load_ps(weights + i * 16), _mm512_loadu_ps(scales));
+      scaled[i] = _mm512_maskz_mul_ps(used, weights[i], _mm512_loadu_ps(scales));
       largest = _mm512_max_ps(largest, scaled[i]);
       bad |= not_finite(scaled[i]);
     }
