@@ -1,11 +1,11 @@
 // Linear layers of 4-bit weights on int8 planes (planes_layout.h): exact integers up to the last
-// step, so few rows on the vector unit and many on tiles (plane_tiles.h) give the same bits.
+// step, so few rows on the vector unit and many on tiles (plane_tiles.inc) give the same bits.
 //
 // Arithmetic: weights are unpacked to planes in 50 cycles for a block of 16 outputs. Few rows: a
 // block is 8 VPDPBUSD per plane, whose dots fit 16 bits, so that VPDPWSSD multiplies them with s,
 // and Σ plane with t, in one.
 #include "kernels/cpu/amx/amx.h"
-#include "kernels/cpu/amx/plane_tiles.h"
+#include "kernels/cpu/amx/plane_tiles.inc"
 #include "kernels/cpu/amx/planes_layout.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that they are written in.
@@ -167,7 +167,7 @@ inline __m512i plane_bytes(__m512i codes, const PlaneDigits& digits) {
   return _mm512_xor_si512(both, _mm512_set1_epi16(0x80));
 }
 
-// How plane_tiles.h reads the weights.
+// How plane_tiles.inc reads the weights.
 template <bool kMinima>
 struct Weights4 {
   static constexpr PlaneWeights kLayout{kMinima};

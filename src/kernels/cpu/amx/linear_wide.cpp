@@ -1,13 +1,13 @@
 // Linear layers of 5-, 6- and 8-bit weights and of 4-bit floats on int8 planes (wide_layout.h):
 // exact integers up to the last step, so few rows on the vector unit and many on tiles
-// (plane_tiles.h) give the same bits.
+// (plane_tiles.inc) give the same bits.
 //
 // Arithmetic: codes are multiplied to 16 bits, 6 operations for 64 weights, and for tiles cut into
 // two planes, 5 more. Few rows: four VPDPBUSD a row on the 16 bits as they lie, over the whole row
 // without a scale between; a core has time for 23 operations while memory delivers 64 weights of 8
 // bits, for 18 with 6 bits.
 #include "kernels/cpu/amx/amx.h"
-#include "kernels/cpu/amx/plane_tiles.h"
+#include "kernels/cpu/amx/plane_tiles.inc"
 #include "kernels/cpu/amx/wide_layout.h"
 #include "kernels/cpu/avx512/vector.h"
 // After the vector that they are written in.
@@ -62,7 +62,8 @@ inline Words words_of(__m512i codes, __m512i scale, __m512i middle) {
           _mm512_add_epi16(_mm512_mulhrs_epi16(odd, scale), middle)};
 }
 
-// How plane_tiles.h reads the weights: w + 128 has the high plane and, its sign inverted, the low.
+// How plane_tiles.inc reads the weights: w + 128 has the high plane and, its sign inverted, the
+// low.
 template <WideFormat kFormat>
 struct TileWeights : WideWeights<kFormat> {
   static constexpr int32_t kBase = kWideBase;
