@@ -91,6 +91,12 @@ class Device {
   virtual void linear(const DeviceLinearArgs& args) = 0;
   virtual void turn(const DeviceTurnArgs& args) = 0;
   virtual void attention(const DeviceAttentionArgs& args) = 0;
+  // turn(), then attention() of what it turned; q_out is not defined afterwards.
+  virtual void turn_and_attend(const DeviceTurnArgs& turn_args,
+                               const DeviceAttentionArgs& attention_args) {
+    turn(turn_args);
+    attention(attention_args);
+  }
   virtual void latent_attention(const DeviceLatentArgs& args) = 0;
   virtual void route(const DeviceRouteArgs& args) = 0;
   virtual void experts(const DeviceExpertArgs& args) = 0;

@@ -16,7 +16,8 @@ using core::DType;
 constexpr int64_t kBlock = 32;
 constexpr int64_t kPartAlignment = 16;
 
-// Of a block of Q8_0, Q4_0 or Q4_1: f16 values in front, codes behind.
+// Of a block on the device; of Q8_0, Q4_0 and Q4_1 in the file too: f16 values in front, codes
+// behind.
 struct BlockParts {
   int64_t scale_bytes = 0;
   int64_t code_bytes = 0;
@@ -29,6 +30,8 @@ BlockParts parts_of(DType type) {
       return {2, 16};
     case DType::kQ4_1:
       return {4, 16};
+    case DType::kQ6_K:
+      return {4, 24};
     default:
       return {};
   }
@@ -70,6 +73,39 @@ void join_runs(const DevicePackArgs& args, core::Range rows) {
   }
 }
 
+// A run of 32 of Q6_K: scales of its halves, and codes with their upper bits apart.
+void split_codes(const DevicePackArgs& args, core::Range rows) {
+  constexpr int64_t kSuperBlock = 256, kSuperBytes = 210;
+  std::byte* high = args.packed + args.outputs * args.inputs / 2;
+  std::byte* scales = args.packed + device_scales_at(DType::kQ6_K, args.outputs, args.inputs);
+  const int64_t supers = args.inputs / kSuperBlock;
+  for (int64_t s = rows.begin * supers; s < rows.end * supers; ++s) {
+    const auto* super = reinterpret_cast<const uint8_t*>(args.weights + s * kSuperBytes);
+    const float factor = load_f16(super + 208);
+    for (int run = 0; run < 8; ++run) {
+      const uint8_t* low_bits = super + run / 4 * 64 + run % 2 * 32;
+      const uint8_t* high_bits = super + 128 + run / 4 * 32;
+      const auto code = [&](int i) {
+        return (low_bits[i] >> (run % 4 / 2 * 4) & 15) | (high_bits[i] >> (run % 4 * 2) & 3) << 4;
+      };
+      const int64_t block = s * 8 + run;
+      for (int half = 0; half < 2; ++half)
+        store_u16(scales + block * 4 + half * 2,
+                  f16_of_float(factor * static_cast<float>(
+                                            static_cast<int8_t>(super[192 + run * 2 + half]))));
+      for (int i = 0; i < 16; ++i)
+        args.packed[block * 16 + i] =
+            static_cast<std::byte>((code(i) & 15) | (code(i + 16) & 15) << 4);
+      for (int j = 0; j < 8; ++j) {
+        const int first = j / 4 * 16 + j % 4;
+        int bits = 0;
+        for (int i = 0; i < 4; ++i) bits |= code(first + i * 4) >> 4 << (2 * i);
+        high[block * 8 + j] = static_cast<std::byte>(bits);
+      }
+    }
+  }
+}
+
 void round_to_bf16(const DevicePackArgs& args, core::Range rows) {
   std::vector<float> values(static_cast<size_t>(args.inputs));
   const int64_t row_bytes = core::bytes_of(args.type, args.inputs);
@@ -83,8 +119,9 @@ void round_to_bf16(const DevicePackArgs& args, core::Range rows) {
 
 }  // namespace
 
-DType device_weight_type(DType type) {
+DType device_weight_type(DType type, DeviceUse use) {
   if (type == DType::kQ4_K) return DType::kQ4_1;
+  if (type == DType::kQ6_K && use == DeviceUse::kStack) return DType::kBF16;
   return parts_of(type).code_bytes > 0 ? type : DType::kBF16;
 }
 
@@ -97,8 +134,8 @@ int64_t device_scales_at(DType device_type, int64_t outputs, int64_t inputs) {
                         kPartAlignment);
 }
 
-int64_t device_weight_bytes(DType type, int64_t outputs, int64_t inputs) {
-  const DType kept = device_weight_type(type);
+int64_t device_weight_bytes(DType type, int64_t outputs, int64_t inputs, DeviceUse use) {
+  const DType kept = device_weight_type(type, use);
   const BlockParts parts = parts_of(kept);
   if (parts.code_bytes == 0) return outputs * core::bytes_of(kept, inputs);
   return device_scales_at(kept, outputs, inputs) + outputs * inputs / kBlock * parts.scale_bytes;
@@ -106,16 +143,19 @@ int64_t device_weight_bytes(DType type, int64_t outputs, int64_t inputs) {
 
 void pack_for_device(const DevicePackArgs& args, int thread, int threads) {
   const core::Range rows = core::split(args.outputs, 1, thread, threads);
+  const DType kept = device_weight_type(args.type, args.use);
   if (device_reads_file_blocks(args.type)) {
     const int64_t row_bytes = core::bytes_of(args.type, args.inputs);
     std::memcpy(args.packed + rows.begin * row_bytes, args.weights + rows.begin * row_bytes,
                 static_cast<size_t>((rows.end - rows.begin) * row_bytes));
-  } else if (parts_of(args.type).code_bytes > 0) {
-    split_blocks(args, rows);
+  } else if (kept == DType::kBF16) {
+    round_to_bf16(args, rows);
   } else if (args.type == DType::kQ4_K) {
     join_runs(args, rows);
+  } else if (args.type == DType::kQ6_K) {
+    split_codes(args, rows);
   } else {
-    round_to_bf16(args, rows);
+    split_blocks(args, rows);
   }
 }
 

@@ -13,13 +13,21 @@ namespace sluice::kernels {
 //   Q8_0   codes (outputs, inputs) int8, behind them scales (outputs, inputs / 32) f16
 //   Q4_0   codes (outputs, inputs / 2), a block's 16 bytes as in the file; scales as Q8_0
 //   Q4_1   codes as Q4_0; behind them (outputs, inputs / 32, 2) f16: scale, minimum
+//   Q6_K   low four bits as Q4_0; behind them, 8 bytes a block, the upper two: byte j of each half
+//          has those of its codes j, j + 4, j + 8, j + 12 from the lowest bit on; behind these
+//          (outputs, inputs / 32, 2) f16: the halves' scales
 // Q4_K becomes Q4_1, each run of 32 a block with its scale and minimum in f16: 5 bits a weight
 // instead of 4.5, and no scales to unpack in the inner loop. All others become BF16, rounded to
-// nearest.
-core::DType device_weight_type(core::DType type);
+// nearest; so does Q6_K in a stack, which is read by other kernels.
+enum class DeviceUse : uint8_t {
+  kProduct,  // of Device::linear()
+  kStack,    // matrices of experts, or of the heads of latent attention
+};
+core::DType device_weight_type(core::DType type, DeviceUse use = DeviceUse::kProduct);
 
 // Bytes of a matrix in its device_weight_type(); parts begin on a multiple of 16.
-int64_t device_weight_bytes(core::DType type, int64_t outputs, int64_t inputs);
+int64_t device_weight_bytes(core::DType type, int64_t outputs, int64_t inputs,
+                            DeviceUse use = DeviceUse::kProduct);
 
 // Whether a matrix in the file's blocks is already what the device reads.
 bool device_reads_file_blocks(core::DType type);
@@ -30,11 +38,12 @@ struct DevicePackArgs {
   int64_t inputs = 0;                  // a multiple of 8
   const std::byte* weights = nullptr;  // (outputs, inputs) in the file's blocks
   std::byte* packed = nullptr;         // device_weight_bytes(type, outputs, inputs)
+  DeviceUse use = DeviceUse::kProduct;
 };
 // The share of one thread, as the ops of ops.h.
 void pack_for_device(const DevicePackArgs& args, int thread, int threads);
 
-// Where the scales of Q8_0, Q4_0 and Q4_1 begin.
+// Where the scales of Q8_0, Q4_0, Q4_1 and Q6_K begin.
 int64_t device_scales_at(core::DType device_type, int64_t outputs, int64_t inputs);
 
 // The type of the device's embedding table: the file's where embed() reads it, otherwise F32.

@@ -235,25 +235,26 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
                   .rows = shape.rows,
                   .products = {{{layer.q, q_}, {layer.k, k_}, {layer.v, v_}}},
                   .product_count = 3});
-  device_.turn({.rows = rows,
-                .kv = kv,
-                .q = {.x = q_, .bias = layer.q_bias, .norm = layer.q_norm, .heads = spec_.heads},
-                .k = {.x = k_, .bias = layer.k_bias, .norm = layer.k_norm, .heads = spec_.kv_heads},
-                .v = v_,
-                .v_bias = layer.v_bias,
-                .epsilon = spec_.norm_epsilon,
-                .rope = rope(),
-                .q_out = q_turned_});
-  device_.attention({.rows = rows,
-                     .kv = kv,
-                     .heads = spec_.heads,
-                     .scale = spec_.attention_scale,
-                     .q = q_turned_,
-                     .out = attended_,
-                     .single_rows = on_device_.single_rows,
-                     .singles = shape.singles,
-                     .tiles = on_device_.tiles,
-                     .tile_count = shape.tiles});
+  device_.turn_and_attend(
+      {.rows = rows,
+       .kv = kv,
+       .q = {.x = q_, .bias = layer.q_bias, .norm = layer.q_norm, .heads = spec_.heads},
+       .k = {.x = k_, .bias = layer.k_bias, .norm = layer.k_norm, .heads = spec_.kv_heads},
+       .v = v_,
+       .v_bias = layer.v_bias,
+       .epsilon = spec_.norm_epsilon,
+       .rope = rope(),
+       .q_out = q_turned_},
+      {.rows = rows,
+       .kv = kv,
+       .heads = spec_.heads,
+       .scale = spec_.attention_scale,
+       .q = q_turned_,
+       .out = attended_,
+       .single_rows = on_device_.single_rows,
+       .singles = shape.singles,
+       .tiles = on_device_.tiles,
+       .tile_count = shape.tiles});
   attention_output(layer, shape.rows);
 }
 

@@ -19,6 +19,7 @@ struct PlannedMatrix {
   double token_share = 1;
   Widen widen = Widen::kNo;
   std::optional<int32_t> experts_of{};  // the layer, of routed experts
+  kernels::DeviceUse use = kernels::DeviceUse::kProduct;
 };
 
 struct PlannedVector {
@@ -102,7 +103,8 @@ class Planner {
               .stored = stored->part(i * shape.rows, shape.rows),
               .matrix = &list[static_cast<size_t>(i)],
               .token_share = share,
-              .experts_of = experts_of},
+              .experts_of = experts_of,
+              .use = kernels::DeviceUse::kStack},
              row.widen);
       return;
     }
@@ -113,7 +115,8 @@ class Planner {
               .stored = std::move(*stored),
               .matrix = &list[static_cast<size_t>(i)],
               .token_share = share,
-              .experts_of = experts_of},
+              .experts_of = experts_of,
+              .use = kernels::DeviceUse::kStack},
              row.widen);
     }
   }
@@ -152,7 +155,11 @@ class Planner {
       StoredMatrix part =
           lie == Lie::kHeadKeys ? stored->part(first, keys) : stored->part(first + keys, values);
       if (lie == Lie::kHeadKeys) part.order = Order::kTransposed;
-      plan({joined, std::move(part), &(*list)[static_cast<size_t>(head)]}, Widen::kNo);
+      plan({.tensor = joined,
+            .stored = std::move(part),
+            .matrix = &(*list)[static_cast<size_t>(head)],
+            .use = kernels::DeviceUse::kStack},
+           Widen::kNo);
     }
   }
 
@@ -340,7 +347,7 @@ class DeviceUpload {
     const int64_t outputs = p.stored.outputs(), inputs = p.stored.inputs();
     const int64_t bytes = keeps_floats(p)
                               ? outputs * core::bytes_of(core::DType::kF32, inputs)
-                              : kernels::device_weight_bytes(p.stored.type, outputs, inputs);
+                              : kernels::device_weight_bytes(p.stored.type, outputs, inputs, p.use);
     return core::round_up(bytes, kAlignment);
   }
   static int64_t table_bytes(const core::TensorView& table) {
@@ -372,15 +379,16 @@ class DeviceUpload {
     const kernels::DevicePackArgs args{.type = p.stored.type,
                                        .outputs = p.stored.outputs(),
                                        .inputs = p.stored.inputs(),
-                                       .weights = blocks_of(p.stored, loader_.pool, &blocks_)};
+                                       .weights = blocks_of(p.stored, loader_.pool, &blocks_),
+                                       .use = p.use};
     *p.matrix = {{args.type, args.outputs, args.inputs, to_}};
     to_ += packed_bytes(p);
     std::byte* const to = const_cast<std::byte*>(p.matrix->data);
     if (keeps_floats(p))
       return loader_.device->upload(to, args.weights,
                                     args.outputs * core::bytes_of(args.type, args.inputs));
-    p.matrix->type = kernels::device_weight_type(args.type);
-    const int64_t bytes = kernels::device_weight_bytes(args.type, args.outputs, args.inputs);
+    p.matrix->type = kernels::device_weight_type(args.type, p.use);
+    const int64_t bytes = kernels::device_weight_bytes(args.type, args.outputs, args.inputs, p.use);
     const std::byte* from = args.weights;
     if (!kernels::device_reads_file_blocks(args.type)) {
       packed_.resize(static_cast<size_t>(bytes));

@@ -200,8 +200,30 @@ StepNumbers numbers_of(const AttentionShape& shape, bool earlier) {
   return numbers;
 }
 
-// The rotated queries, then what attention gives, as floats.
-std::vector<float> run_attention(Device& device, const AttentionShape& shape, uint64_t seed) {
+enum class Ops : uint8_t { kApart, kTogether };
+
+// Keys and values of the rows of a step, from an arena.
+std::vector<float> stored_rows(const std::vector<uint16_t>& arena, const KvLayer& kv,
+                               const StepNumbers& numbers) {
+  std::vector<float> rows;
+  for (size_t row = 0; row < numbers.positions.size(); ++row) {
+    const int32_t position = numbers.positions[row];
+    const int64_t page =
+        numbers.pages[static_cast<size_t>(numbers.tables[row] + position / kPageTokens)];
+    for (int64_t head = 0; head < 2 * kv.kv_heads; ++head) {
+      const int64_t at =
+          ((page * 2 * kv.kv_heads + head) * kPageTokens + position % kPageTokens) * kv.head_dim;
+      for (int64_t d = 0; d < kv.head_dim; ++d)
+        rows.push_back(float_of_f16(arena[static_cast<size_t>(at + d)]));
+    }
+  }
+  return rows;
+}
+
+// What attention gives, as floats, and the rotated queries, or what was stored, where both ops are
+// one.
+std::vector<float> run_attention(Device& device, const AttentionShape& shape, uint64_t seed,
+                                 Ops ops = Ops::kApart) {
   core::Rng rng(seed);
   KvLayer kv{.format = KvFormat::kF16, .kv_heads = shape.kv_heads, .head_dim = shape.dim};
   const int64_t pages = std::ssize(numbers_of(shape, false).pages);
@@ -234,32 +256,39 @@ std::vector<float> run_attention(Device& device, const AttentionShape& shape, ui
         device, std::vector<uint16_t>(static_cast<size_t>(rows * q_columns), 0x7e00)),
         out(device, std::vector<uint16_t>(static_cast<size_t>(rows * q_columns), 0x7fc0));
     const DeviceRows device_rows{rows, positions.data(), tables.data(), page_ids.data()};
-    device.turn({.rows = device_rows,
-                 .kv = kv,
-                 .q = {q.data(), if_any(q_bias), if_any(q_norm), shape.heads},
-                 .k = {k.data(), if_any(k_bias), if_any(k_norm), shape.kv_heads},
-                 .v = v.data(),
-                 .v_bias = if_any(v_bias),
-                 .epsilon = 1e-6f,
-                 .rope = {frequencies_on.data(), 1.25f, shape.rope_dims, shape.layout},
-                 .q_out = turned.data()});
+    const DeviceTurnArgs turn{.rows = device_rows,
+                              .kv = kv,
+                              .q = {q.data(), if_any(q_bias), if_any(q_norm), shape.heads},
+                              .k = {k.data(), if_any(k_bias), if_any(k_norm), shape.kv_heads},
+                              .v = v.data(),
+                              .v_bias = if_any(v_bias),
+                              .epsilon = 1e-6f,
+                              .rope = {frequencies_on.data(), 1.25f, shape.rope_dims, shape.layout},
+                              .q_out = turned.data()};
+    const DeviceAttentionArgs attention{.rows = device_rows,
+                                        .kv = kv,
+                                        .heads = shape.heads,
+                                        .scale = 0.1f,
+                                        .q = turned.data(),
+                                        .out = out.data(),
+                                        .single_rows = singles.data(),
+                                        .singles = static_cast<int32_t>(numbers.singles.size()),
+                                        .tiles = tiles.data(),
+                                        .tile_count = static_cast<int32_t>(numbers.tiles.size())};
+    const bool together = !earlier && ops == Ops::kTogether;
+    if (together) {
+      device.turn_and_attend(turn, attention);
+    } else {
+      device.turn(turn);
+      if (!earlier) device.attention(attention);
+    }
+    device.wait();
     if (!earlier) {
-      device.attention({.rows = device_rows,
-                        .kv = kv,
-                        .heads = shape.heads,
-                        .scale = 0.1f,
-                        .q = turned.data(),
-                        .out = out.data(),
-                        .single_rows = singles.data(),
-                        .singles = static_cast<int32_t>(numbers.singles.size()),
-                        .tiles = tiles.data(),
-                        .tile_count = static_cast<int32_t>(numbers.tiles.size())});
-      device.wait();
-      result = floats_of(turned.values(), float_of_f16);
+      result = together ? stored_rows(arena.values(), kv, numbers)
+                        : floats_of(turned.values(), float_of_f16);
       const auto attended = floats_of(out.values(), float_of_bf16);
       result.insert(result.end(), attended.begin(), attended.end());
     }
-    device.wait();
   }
   return result;
 }
@@ -300,12 +329,48 @@ TEST_F(CudaOps, AttentionAgreesWithReference) {
   }
 }
 
+TEST_F(CudaOps, TurnAndAttendAgreesWithReference) {
+  const std::vector<AttentionShape> shapes = {
+      {.heads = 8,
+       .kv_heads = 2,
+       .dim = 128,
+       .rope_dims = 128,
+       .sequences = {{0, 1}, {31, 1}, {32, 1}, {63, 1}, {64, 1}, {127, 1}, {128, 1}, {5000, 1}}},
+      {.heads = 9,
+       .kv_heads = 3,
+       .dim = 64,
+       .rope_dims = 64,
+       .layout = RopeLayout::kAdjacentPairs,
+       .norms_and_biases = true,
+       .sequences = {{200, 1}}},
+      {.heads = 4,
+       .kv_heads = 4,
+       .dim = 16,
+       .rope_dims = 8,
+       .norms_and_biases = true,
+       .sequences = {{0, 1}, {10, 1}, {65, 1}}},
+      {.heads = 40, .kv_heads = 2, .dim = 80, .rope_dims = 80, .sequences = {{90, 1}, {640, 1}}},
+      {.heads = 4, .kv_heads = 2, .dim = 256, .rope_dims = 64, .sequences = {{300, 1}}},
+      // One that is alone among rows of a prompt.
+      {.heads = 4, .kv_heads = 2, .dim = 64, .rope_dims = 64, .sequences = {{9, 1}, {3, 40}}}};
+  uint64_t seed = 177;
+  for (const AttentionShape& shape : shapes) {
+    ++seed;
+    EXPECT_LT(relative_error(run_attention(cuda(), shape, seed, Ops::kTogether),
+                             run_attention(reference(), shape, seed, Ops::kTogether)),
+              0.004)
+        << shape.heads << " heads of " << shape.dim << ", seed " << seed;
+  }
+}
+
 // The counters by which the parts of a long sequence are joined are as before after each step.
 TEST_F(CudaOps, AttentionGivesTheSameAgain) {
   const AttentionShape shape{
       .heads = 8, .kv_heads = 2, .dim = 64, .rope_dims = 64, .sequences = {{4000, 1}, {100, 1}}};
   const auto first = run_attention(cuda(), shape, 3);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(run_attention(cuda(), shape, 3), first);
+  const auto together = run_attention(cuda(), shape, 3, Ops::kTogether);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(run_attention(cuda(), shape, 3, Ops::kTogether), together);
 }
 
 // ---- Rows ---------------------------------------------------------------------------------------
@@ -336,10 +401,10 @@ TEST_F(CudaOps, EmbedDecodesEveryTable) {
 
 TEST_F(CudaOps, ArgmaxTakesTheSmallestOfEquals) {
   core::Rng rng(12);
-  for (const int64_t columns : {1, 33, 1024, 49152}) {
+  for (const int64_t columns : {1, 33, 1024, 49152, 128256}) {
     constexpr int64_t kRows = 5;
     auto logits = normals(rng, kRows * columns);
-    if (columns > 40) logits[7] = logits[31] = 100;
+    if (columns > 40) logits[7] = logits[31] = logits[static_cast<size_t>(columns - 1)] = 100;
     const OnDevice<float> on(cuda(), logits);
     const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(kRows, -1));
     cuda().argmax(on.data(), kRows, columns, ids.data());

@@ -28,7 +28,12 @@ std::vector<std::byte> packed_of(core::Rng& rng, core::DType type, int64_t outpu
                                  int64_t inputs) {
   const auto blocks = random_blocks(rng, type, outputs * inputs);
   std::vector<std::byte> packed(static_cast<size_t>(device_weight_bytes(type, outputs, inputs)));
-  pack_for_device({type, outputs, inputs, blocks.data(), packed.data()}, 0, 1);
+  pack_for_device({.type = type,
+                   .outputs = outputs,
+                   .inputs = inputs,
+                   .weights = blocks.data(),
+                   .packed = packed.data()},
+                  0, 1);
   return packed;
 }
 

@@ -17,7 +17,7 @@ using core::DType;
 double limit_of(DType type) {
   if (type == DType::kBF16 || type == DType::kQ8_0 || type == DType::kQ4_0 || type == DType::kQ4_1)
     return 1e-6;
-  return type == DType::kQ4_K ? 5e-4 : 0.003;
+  return type == DType::kQ4_K || type == DType::kQ6_K ? 5e-4 : 0.003;
 }
 
 // One-hot inputs of bf16: the product is the matrix.
@@ -52,7 +52,8 @@ TEST(DeviceWeights, BytesAreThoseOfTheFileOrLittleMore) {
   EXPECT_EQ(device_weight_bytes(DType::kQ8_0, 10, 64), 10 * 2 * 34);
   EXPECT_EQ(device_weight_bytes(DType::kQ4_0, 10, 64), 10 * 2 * 18);
   EXPECT_EQ(device_weight_bytes(DType::kQ4_K, 10, 256), 10 * 8 * 20);
-  EXPECT_EQ(device_weight_bytes(DType::kQ6_K, 10, 256), 10 * 256 * 2);
+  EXPECT_EQ(device_weight_bytes(DType::kQ6_K, 10, 256), 10 * 8 * 28);
+  EXPECT_EQ(device_weight_bytes(DType::kQ6_K, 10, 256, DeviceUse::kStack), 10 * 256 * 2);
 }
 
 }  // namespace

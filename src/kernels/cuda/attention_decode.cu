@@ -3,7 +3,10 @@
 // read once for all of them. A block has a part of the sequence's tiles; its four warps take 16
 // tokens each of a tile and join at the end. Of several parts the block that ends last joins all:
 // no second kernel. Reference: kernels/ref/ref_device.cpp.
+#include <type_traits>
+
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/turn_head.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
@@ -11,50 +14,60 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kQueries = 16;
-constexpr int kSplitsMax = 32;
+constexpr int kSplitsMax = 16;
+constexpr int kPartTilesMin = 2;     // joining parts costs more than another tile
 constexpr int kBlocksWanted = 1024;  // on the card, counting those that find nothing to do
 
 // What a block leaves for the join: sums (kQueries, kDim), largest and total (kQueries).
 template <int kDim>
 constexpr int kPartFloats = kQueries*(kDim + 2);
 
-// The warps' rows in shared memory, joined; thread t owns columns t, t + kThreads, … of all
-// queries.
+// What the warps have of the first `heads` queries, in shared memory: (kWarps, kPartFloats).
 template <int kDim>
-__device__ void join_warps(QueryRows<kDim>& rows, float* joined) {
+__device__ const float* share_rows(QueryRows<kDim>& rows, int heads) {
   extern __shared__ uint4 shared[];
-  auto* parts = reinterpret_cast<float*>(shared);  // (kWarps, kPartFloats)
+  auto* parts = reinterpret_cast<float*>(shared);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float* mine = parts + warp * kPartFloats<kDim>;
   rows.join_totals();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int i = lane / 4 + half * 8;
+    if (i >= heads) continue;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
-      mine[i * kDim + n * 8 + lane % 4 * 2] = rows.out[n][half * 2];
-      mine[i * kDim + n * 8 + lane % 4 * 2 + 1] = rows.out[n][half * 2 + 1];
-    }
+    for (int n = 0; n < kDim / 8; ++n)
+      *reinterpret_cast<float2*>(mine + i * kDim + n * 8 + lane % 4 * 2) = {
+          rows.out[n][half * 2], rows.out[n][half * 2 + 1]};
     if (lane % 4 == 0) {
       mine[kQueries * kDim + i] = rows.largest[half];
       mine[kQueries * (kDim + 1) + i] = rows.total[half];
     }
   }
   __syncthreads();
-  for (int at = threadIdx.x; at < kQueries * (kDim + 2); at += kThreads) {
-    const int i = at < kQueries * kDim ? at / kDim : at % kQueries;
-    float most = -INFINITY;
-    for (int w = 0; w < kWarps; ++w)
-      most = fmaxf(most, parts[w * kPartFloats<kDim> + kQueries * kDim + i]);
-    float sum = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      const float* part = parts + w * kPartFloats<kDim>;
-      const float weight = most == -INFINITY ? 0 : exp2f(part[kQueries * kDim + i] - most);
-      sum += weight * part[at];
-    }
-    const bool is_largest = at >= kQueries * kDim && at < kQueries * (kDim + 1);
-    joined[at] = is_largest ? most : sum;
+  return parts;
+}
+
+// A column of a query, of `parts` parts, (parts, kPartFloats).
+struct JoinedColumn {
+  float sum = 0;
+  float total = 0;
+  float largest = -INFINITY;
+};
+template <int kDim, float (*kLoad)(const float*)>
+__device__ __forceinline__ JoinedColumn join_column(const float* from, int parts, int i,
+                                                    int column) {
+  JoinedColumn joined;
+  for (int p = 0; p < parts; ++p)
+    joined.largest =
+        fmaxf(joined.largest, kLoad(from + p * kPartFloats<kDim> + kQueries * kDim + i));
+  for (int p = 0; p < parts; ++p) {
+    const float* part = from + p * kPartFloats<kDim>;
+    const float largest = kLoad(part + kQueries * kDim + i);
+    const float weight = largest == -INFINITY ? 0 : exp2f(largest - joined.largest);
+    joined.sum += weight * kLoad(part + i * kDim + column);
+    joined.total += weight * kLoad(part + kQueries * (kDim + 1) + i);
   }
+  return joined;
 }
 
 struct DecodePlace {
@@ -72,7 +85,7 @@ __device__ float of_this_block(const float* at) {
   return *at;
 }
 
-// Joins `parts` parts, (parts, kPartFloats), into the row's output.
+// Joins `parts` parts into the row's output.
 template <int kDim, float (*kLoad)(const float*)>
 __device__ void write_out(const DeviceAttentionArgs& args, const DecodePlace& place,
                           const float* from, int parts) {
@@ -82,107 +95,182 @@ __device__ void write_out(const DeviceAttentionArgs& args, const DecodePlace& pl
   for (int at = threadIdx.x; at < place.heads * kDim; at += kThreads) {
     const int i = at / kDim, column = at % kDim;
     if (column >= dim) continue;
-    float most = -INFINITY;
-    for (int p = 0; p < parts; ++p)
-      most = fmaxf(most, kLoad(from + p * kPartFloats<kDim> + kQueries * kDim + i));
-    float sum = 0, total = 0;
-    for (int p = 0; p < parts; ++p) {
-      const float* part = from + p * kPartFloats<kDim>;
-      const float weight = exp2f(kLoad(part + kQueries * kDim + i) - most);
-      sum += weight * kLoad(part + at);
-      total += weight * kLoad(part + kQueries * (kDim + 1) + i);
-    }
-    out[i * dim + column] = __float2bfloat16(sum / total);
+    const JoinedColumn joined = join_column<kDim, kLoad>(from, parts, i, column);
+    out[i * dim + column] = __float2bfloat16(joined.sum / joined.total);
   }
 }
 
+// Joins the warps' rows into the part of this block, in global memory.
 template <int kDim>
+__device__ void write_part(const float* from, int heads, float* part) {
+  for (int at = threadIdx.x; at < heads * kDim; at += kThreads) {
+    const int i = at / kDim, column = at % kDim;
+    const JoinedColumn joined = join_column<kDim, of_this_block>(from, kWarps, i, column);
+    __stcg(part + at, joined.sum);
+    if (column > 0) continue;
+    __stcg(part + kQueries * kDim + i, joined.largest);
+    __stcg(part + kQueries * (kDim + 1) + i, joined.total);
+  }
+}
+
+struct DecodeArgs {
+  DeviceAttentionArgs attention;
+  DeviceTurnArgs turn;  // of kTurns
+  AttentionScratch scratch;
+};
+
+// Which tiles of a row's sequence a block has, of the parts that all blocks of the row make.
+struct DecodeTiles {
+  int begin = 0;
+  int end = 0;
+  int parts = 0;
+};
+__device__ __forceinline__ DecodeTiles tiles_of(int tokens) {
+  const int tiles = (tokens + kTileTokens - 1) / kTileTokens;
+  const int per_part = max(kPartTilesMin, static_cast<int>((tiles + gridDim.x - 1) / gridDim.x));
+  const int begin = blockIdx.x * per_part;
+  return {begin, min(tiles, begin + per_part), (tiles + per_part - 1) / per_part};
+}
+
+// What turn() does, for the heads of one block: queries stay in shared memory, and so do the key
+// and value of the row, which the block of the last tile also stores.
+template <int kDim>
+struct TurnedRow {
+  float2 rotation[kDim / 2];
+  alignas(16) __half queries[kQueries][kDim];
+  alignas(16) __half fresh[2][kDim];  // key, value
+  float values[kWarps][kDim];
+
+  __device__ void rotate(const DeviceTurnArgs& args, int32_t position) {
+    for (int i = threadIdx.x; i < args.rope.dims / 2; i += kThreads)
+      rotation[i] = rotation_of(args, position, i);
+    __syncthreads();
+  }
+  __device__ void turn(const DeviceTurnArgs& args, const DecodePlace& place, bool has_last) {
+    const int warp = threadIdx.x / 32;
+    const auto rotated = [this](int pair) { return rotation[pair]; };
+    // Key and value first: the last warps have fewer queries.
+    if (has_last && warp == kWarps - 1)
+      turn_head(args, args.k, {place.row, place.kv_head, fresh[0]}, values[warp], rotated);
+    if (has_last && warp == kWarps - 2) value_head(args, {place.row, place.kv_head, fresh[1]});
+    for (int i = warp; i < place.heads; i += kWarps)
+      turn_head(args, args.q, {place.row, place.first_head + i, queries[i]}, values[warp], rotated);
+    __syncthreads();
+    if (!has_last || place.first_head % (args.q.heads / args.kv.kv_heads) != 0) return;
+    __half* keys = key_place(args, place.row, place.kv_head);
+    const int dim = args.kv.head_dim;
+    const int64_t to_values = int64_t{args.kv.kv_heads} * kPageTokens * dim;
+    for (int d = threadIdx.x; d < 2 * dim; d += kThreads)
+      keys[d / dim * to_values + d % dim] = fresh[d / dim][d % dim];
+  }
+  // To its place in the tile, which was copied without it.
+  __device__ void put(std::byte* tile, int token, int dim) const {
+    for (int i = threadIdx.x; i < 2 * (dim / 8); i += kThreads) {
+      const int side = i / (dim / 8), chunk = i % (dim / 8);
+      *reinterpret_cast<uint4*>(tile + side * kTileTokens * kDim * 2 +
+                                tile_offset<kDim>(token, chunk)) =
+          *reinterpret_cast<const uint4*>(&fresh[side][chunk * 8]);
+    }
+    __syncthreads();
+  }
+};
+
+// kTurns: with turn() before it. Keys of earlier steps are on their way before the op before has
+// ended.
+template <int kDim, bool kTurns>
 __global__ void __launch_bounds__(kThreads)
-    decode_kernel(DeviceAttentionArgs args, AttentionScratch scratch) {
+    decode_kernel(const __grid_constant__ DecodeArgs all_args) {
   extern __shared__ uint4 shared[];
   __shared__ bool is_last;
-  wait_for_previous();
+  __shared__ std::conditional_t<kTurns, TurnedRow<kDim>, int> turned;
   let_next_start();
+  const DeviceAttentionArgs& args = all_args.attention;
+  const AttentionScratch& scratch = all_args.scratch;
   const int group = args.heads / args.kv.kv_heads;
   const int shares = (group + kQueries - 1) / kQueries;  // of a kv head's queries
   DecodePlace place;
   place.row = args.single_rows[blockIdx.z];
-  if (args.rows.tables[place.row] < 0) return;
+  const int tokens = args.rows.positions[place.row] + 1, dim = args.kv.head_dim;
+  const DecodeTiles tiles = tiles_of(tokens);
+  if (args.rows.tables[place.row] < 0 || tiles.begin >= tiles.end) return wait_for_previous();
   place.kv_head = blockIdx.y / shares;
   const int first = blockIdx.y % shares * kQueries;
   place.first_head = place.kv_head * group + first;
   place.heads = min(kQueries, group - first);
 
-  const int tokens = args.rows.positions[place.row] + 1, dim = args.kv.head_dim;
-  const int tiles = (tokens + kTileTokens - 1) / kTileTokens;
-  const int per_split = (tiles + gridDim.x - 1) / gridDim.x;
-  const int parts = (tiles + per_split - 1) / per_split;
-  const int begin = blockIdx.x * per_split, end = min(tiles, begin + per_split);
-  if (begin >= tiles) return;
-
-  const KeySource source = key_source(args, place.row, place.kv_head, tokens);
+  const KeySource source = key_source(args, place.row, place.kv_head, kTurns ? tokens - 1 : tokens);
+  const uint32_t stages = shared_address(shared);
+  const bool has_last = tiles.end * kTileTokens >= tokens;
+  if constexpr (!kTurns) wait_for_previous();
+  start_tile<kDim, kThreads>(source, tiles.begin * kTileTokens, stages);
+  end_copies();
+  if constexpr (kTurns) {
+    turned.rotate(all_args.turn, tokens - 1);
+    wait_for_previous();
+    turned.turn(all_args.turn, place, has_last);
+  }
   QueryRows<kDim> rows;
   rows.load(
       [&](int i) -> const __half* {
         if (i >= place.heads) return nullptr;
+        if constexpr (kTurns) return turned.queries[i];
         return reinterpret_cast<const __half*>(args.q) +
                (int64_t{place.row} * args.heads + place.first_head + i) * dim;
       },
       dim);
   const int limits[2] = {tokens, tokens};
-  const uint32_t stages = shared_address(shared);
   const int own = threadIdx.x / 32 * (kTileTokens / kWarps);
-  start_tile<kDim, kThreads>(source, begin * kTileTokens, stages);
-  end_copies();
-  for (int t = begin; t < end; ++t) {
-    if (t + 1 < end)
+  for (int t = tiles.begin; t < tiles.end; ++t) {
+    const int stage = (t - tiles.begin) % 2 * kTileBytes<kDim>;
+    if (t + 1 < tiles.end)
       start_tile<kDim, kThreads>(source, (t + 1) * kTileTokens,
-                                 stages + (t + 1 - begin) % 2 * kTileBytes<kDim>);
+                                 stages + (t + 1 - tiles.begin) % 2 * kTileBytes<kDim>);
     end_copies();
     wait_copies<1>();
     __syncthreads();
-    rows.template attend<kTileTokens / kWarps>(stages + (t - begin) % 2 * kTileBytes<kDim>, own,
-                                               t * kTileTokens + own, limits, args.scale * kLog2E);
+    if constexpr (kTurns) {
+      if (has_last && t + 1 == tiles.end)
+        turned.put(reinterpret_cast<std::byte*>(shared) + stage, tokens - 1 - t * kTileTokens, dim);
+    }
+    rows.template attend<kTileTokens / kWarps>(stages + stage, own, t * kTileTokens + own, limits,
+                                               args.scale * kLog2E);
     __syncthreads();
   }
 
   const int64_t sequence = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
-  auto* joined = reinterpret_cast<float*>(shared) + kWarps * kPartFloats<kDim>;
-  join_warps(rows, joined);
-  __syncthreads();
-  if (parts == 1) return write_out<kDim, of_this_block>(args, place, joined, 1);
+  const float* of_warps = share_rows(rows, place.heads);
+  if (tiles.parts == 1) return write_out<kDim, of_this_block>(args, place, of_warps, kWarps);
 
   float* all = scratch.parts + sequence * gridDim.x * kPartFloats<kDim>;
-  for (int at = threadIdx.x; at < kPartFloats<kDim>; at += kThreads)
-    __stcg(all + blockIdx.x * kPartFloats<kDim> + at, joined[at]);
+  write_part<kDim>(of_warps, place.heads, all + blockIdx.x * kPartFloats<kDim>);
   __threadfence();
   __syncthreads();
   // The counter is zero again when the last one came.
   if (threadIdx.x == 0)
-    is_last = atomicInc(scratch.counters + sequence, static_cast<unsigned>(parts - 1)) ==
-              static_cast<unsigned>(parts - 1);
+    is_last = atomicInc(scratch.counters + sequence, static_cast<unsigned>(tiles.parts - 1)) ==
+              static_cast<unsigned>(tiles.parts - 1);
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  write_out<kDim, of_other_block>(args, place, all, parts);
+  write_out<kDim, of_other_block>(args, place, all, tiles.parts);
 }
 
-template <int kDim>
-void launch_decode(const DeviceAttentionArgs& args, const AttentionScratch& scratch,
-                   cudaStream_t stream) {
+template <int kDim, bool kTurns>
+void launch_decode(const DecodeArgs& args, cudaStream_t stream) {
   constexpr size_t kTiles = 2 * kTileBytes<kDim>;
-  constexpr size_t kJoin = (kWarps + 1) * kPartFloats<kDim> * sizeof(float);
+  constexpr size_t kJoin = kWarps * kPartFloats<kDim> * sizeof(float);
   constexpr size_t kShared = kTiles > kJoin ? kTiles : kJoin;
-  allow_shared(decode_kernel<kDim>, kShared);
-  const int group = args.heads / args.kv.kv_heads;
-  const int columns = args.kv.kv_heads * ((group + kQueries - 1) / kQueries);
-  const int blocks = columns * args.singles;
+  allow_shared(decode_kernel<kDim, kTurns>, kShared);
+  const DeviceAttentionArgs& attention = args.attention;
+  const int group = attention.heads / attention.kv.kv_heads;
+  const int columns = attention.kv.kv_heads * ((group + kQueries - 1) / kQueries);
+  const int blocks = columns * attention.singles;
   const int splits = blocks >= kBlocksWanted ? 1 : (kBlocksWanted + blocks - 1) / blocks;
-  launch("attention_decode", decode_kernel<kDim>,
+  launch("attention_decode", decode_kernel<kDim, kTurns>,
          {dim3(static_cast<unsigned>(splits < kSplitsMax ? splits : kSplitsMax),
-               static_cast<unsigned>(columns), static_cast<unsigned>(args.singles)),
+               static_cast<unsigned>(columns), static_cast<unsigned>(attention.singles)),
           kThreads, kShared, stream},
-         args, scratch);
+         args);
 }
 
 // Blocks that leave parts are fewer than twice those wanted.
@@ -198,15 +286,25 @@ int64_t attention_scratch_bytes(int32_t head_dim) {
   return kAttentionPartsMax * kQueries * (padded_dim(head_dim) + 2) * int64_t{sizeof(float)};
 }
 
+template <bool kTurns>
+void launch_dim(const DecodeArgs& args, cudaStream_t stream) {
+  if (args.attention.kv.head_dim <= 64)
+    launch_decode<64, kTurns>(args, stream);
+  else if (args.attention.kv.head_dim <= 128)
+    launch_decode<128, kTurns>(args, stream);
+  else
+    launch_decode<256, kTurns>(args, stream);
+}
+
 void attend_singles(const DeviceAttentionArgs& args, const AttentionScratch& scratch,
                     cudaStream_t stream) {
   if (args.singles == 0) return;
-  if (args.kv.head_dim <= 64)
-    launch_decode<64>(args, scratch, stream);
-  else if (args.kv.head_dim <= 128)
-    launch_decode<128>(args, scratch, stream);
-  else
-    launch_decode<256>(args, scratch, stream);
+  launch_dim<false>({args, {}, scratch}, stream);
+}
+
+void turn_and_attend_singles(const DeviceTurnArgs& turn, const DeviceAttentionArgs& args,
+                             const AttentionScratch& scratch, cudaStream_t stream) {
+  launch_dim<true>({args, turn, scratch}, stream);
 }
 
 }  // namespace sluice::kernels::cuda

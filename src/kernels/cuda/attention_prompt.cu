@@ -13,8 +13,8 @@ constexpr int kThreads = 32 * kWarps;
 template <int kDim>
 __global__ void __launch_bounds__(kThreads, 1) prompt_kernel(DeviceAttentionArgs args) {
   extern __shared__ uint4 shared[];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const PromptTile tile = args.tiles[blockIdx.y];
   const int head = blockIdx.x, dim = args.kv.head_dim;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;

@@ -89,6 +89,10 @@ class CudaDevice final : public Device {
     cuda::attend_prompts(args, stream_);
     cuda::attend_singles(args, attention_, stream_);
   }
+  void turn_and_attend(const DeviceTurnArgs& turn, const DeviceAttentionArgs& args) override {
+    if (args.tile_count == 0) return cuda::turn_and_attend_singles(turn, args, attention_, stream_);
+    Device::turn_and_attend(turn, args);
+  }
   void latent_attention(const DeviceLatentArgs& args) override {
     cuda::turn_latent(args, latent_, stream_);
     cuda::multiply_k_b(args, latent_, stream_);
@@ -105,7 +109,7 @@ class CudaDevice final : public Device {
     cuda::add(to, from, count, stream_);
   }
   void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
-    cuda::argmax(logits, rows, columns, ids, stream_);
+    cuda::argmax({logits, rows, columns, ids}, argmax_, stream_);
   }
 
  private:
@@ -139,6 +143,7 @@ class CudaDevice final : public Device {
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
   cuda::AttentionScratch attention_;
+  cuda::ArgmaxScratch argmax_;
   std::byte* workspace_ = nullptr;
   uint16_t* normed_ = nullptr;   // bf16 (rows, inputs)
   uint16_t* gate_ = nullptr;     // bf16 (rows, outputs)
@@ -203,6 +208,8 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
   const int64_t choices = rows * limits.experts_used;
   place(attention_.parts, cuda::attention_scratch_bytes(limits.head_dim) / int64_t{sizeof(float)});
   place(attention_.counters, cuda::kAttentionPartsMax);
+  place(argmax_.best, cuda::kArgmaxRowsMax);
+  place(argmax_.counters, cuda::kArgmaxRowsMax);
   place(workspace_, cuda::CublasLt::kWorkspaceBytes);
   place(normed_, rows * limits.inputs_max);
   place(gate_, rows * limits.outputs_max);
@@ -230,8 +237,11 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   place_scratch(limits, nullptr);
   scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
   place_scratch(limits, scratch_.data());
+  // Zero between ops too.
   check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
         "counters");
+  check(cudaMemset(argmax_.best, 0, cuda::kArgmaxRowsMax * sizeof(*argmax_.best)), "counters");
+  check(cudaMemset(argmax_.counters, 0, cuda::kArgmaxRowsMax * sizeof(uint32_t)), "counters");
   return {};
 }
 
@@ -289,15 +299,18 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
     x = normed_;
   }
   const bool activates = args.result == DeviceResult::kSiluMul;
-  const bool few = args.rows <= cuda::kRowsByBlocksMax;
   const auto type_of = [&](size_t p) { return args.products[p].weights.type; };
-  if (activates && few && type_of(0) == type_of(1) && type_of(0) != core::DType::kBF16)
+  const auto few = [&](size_t p) {
+    return args.rows <= cuda::kRowsByBlocksMax && type_of(p) != core::DType::kBF16 &&
+           type_of(p) != core::DType::kQ6_K;
+  };
+  if (activates && few(0) && type_of(0) == type_of(1))
     return cuda::rows_by_blocks(args, x, stream_);
   uint16_t* const activations[] = {gate_, up_};
   for (int32_t p = 0; p < args.product_count; ++p) {
     const DeviceProduct& product = args.products[static_cast<size_t>(p)];
     const PackedWeights& w = product.weights;
-    if (!activates && few && w.type != core::DType::kBF16) {
+    if (!activates && few(static_cast<size_t>(p))) {
       DeviceLinearArgs one = args;
       one.products[0] = product;
       one.product_count = 1;

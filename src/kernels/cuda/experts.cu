@@ -40,8 +40,8 @@ __device__ uint64_t sum_before(uint64_t value) {
 // One block. An expert's places are in no order: nothing depends on it.
 __global__ void plan_kernel(PlanArgs args, ExpertPlan plan) {
   __shared__ int next[kExpertsMax];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int expert = threadIdx.x;
   next[expert] = 0;
   __syncthreads();
@@ -79,8 +79,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     experts_kernel(const __grid_constant__ GroupedArgs args, const ExpertRows of) {
   extern __shared__ uint4 shared[];
   __shared__ int32_t rows[Shape::kTokens];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   if (static_cast<int32_t>(blockIdx.y) >= *of.plan.tile_count) return;
   const ExpertTile tile = of.plan.tiles[blockIdx.y];
   for (int i = threadIdx.x; i < tile.count; i += Shape::kThreads)
@@ -139,8 +139,8 @@ struct SumArgs {
 
 // A thread has eight columns of a row.
 __global__ void sum_kernel(SumArgs args) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.y;
   const int64_t column = (int64_t{blockIdx.x} * kSumThreads + threadIdx.x) * 8;
   const int32_t* places = args.places + row * args.used;
@@ -163,8 +163,8 @@ __global__ void sum_kernel(SumArgs args) {
 }
 
 __global__ void add_kernel(float4* to, const float4* from, int64_t vectors) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t i = int64_t{blockIdx.x} * kSumThreads + threadIdx.x;
   if (i >= vectors) return;
   const float4 a = to[i], b = from[i];

@@ -213,8 +213,8 @@ __device__ Split split_of(int tokens, int index, int splits) {
 __global__ void __launch_bounds__(kThreads, 1)
     latent_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch) {
   extern __shared__ uint4 shared[];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   LatentPlace place;
   place.row = blockIdx.z;
   if (args.rows.tables[place.row] < 0) return;
@@ -274,8 +274,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 // Blocks: heads, rows.
 __global__ void join_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
                             int splits) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.y;
   const int head = blockIdx.x;
   if (args.rows.tables[row] < 0) return;

@@ -13,8 +13,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     heads_kernel(const __grid_constant__ GroupedArgs args, int tokens) {
   extern __shared__ uint4 shared[];
   __shared__ int32_t rows[Shape::kTokens];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int heads = gridDim.y, head = blockIdx.y, first = blockIdx.z * Shape::kTokens;
   const int count = min(Shape::kTokens, tokens - first);
   for (int i = threadIdx.x; i < count; i += Shape::kThreads) rows[i] = (first + i) * heads + head;

@@ -54,8 +54,8 @@ __device__ void store_key(const DeviceLatentArgs& args, int64_t row) {
 }
 
 __global__ void turn_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t unit = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   const int64_t row = unit / (args.heads + 1);
   const int head = static_cast<int>(unit % (args.heads + 1));

@@ -1,9 +1,10 @@
 // How kernels of this folder are started, and what they do first.
 //
 // Every kernel is launched as a programmatic dependent of the one before it: its blocks may start
-// while that one still runs. So each kernel calls wait_for_previous() before it touches anything
-// that ops write, and may read weights before; then let_next_start(). (CUDA programming guide,
-// "Programmatic Dependent Launch".)
+// while that one still runs. So each kernel calls let_next_start(), best at once, and
+// wait_for_previous() before it touches anything that ops write; it may read weights before, and a
+// step's numbers, which a copy brings. Every block waits, even where it has nothing to do: the op
+// after next relies on it. (CUDA programming guide, "Programmatic Dependent Launch".)
 #pragma once
 
 #include <cuda_bf16.h>
@@ -79,6 +80,14 @@ __device__ __forceinline__ uint4 load_weights(const void* from) {
   return v;
 }
 
+// Into the second cache: the line of `at`, and `bytes` (a multiple of 16) from a multiple of 16 on.
+__device__ __forceinline__ void prefetch_line(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+__device__ __forceinline__ void prefetch_bytes(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 __device__ __forceinline__ float warp_sum(float value) {
   for (int offset = 16; offset > 0; offset /= 2)
     value += __shfl_xor_sync(0xffffffffu, value, offset);
@@ -92,9 +101,8 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
   __syncthreads();
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
-  float sum = 0;
-  for (int w = 0; w < warps; ++w) sum += scratch[w];
-  return sum;
+  const int lane = threadIdx.x % 32;
+  return warp_sum(lane < warps ? scratch[lane] : 0);
 }
 
 __device__ __forceinline__ float2 floats_of_bf16(uint32_t pair) {

@@ -7,45 +7,49 @@ namespace {
 
 struct Bf16Weights {
   using Chunk = uint4;
-  static constexpr int kUnroll = 8;  // 243 tok/s of llama3-8b; 4 with 4 blocks: 227
-  static constexpr int kBlocks = 2;
-  static __host__ __device__ int chunks(int64_t inputs) { return static_cast<int>(inputs / 8); }
-  static __device__ __forceinline__ Chunk load(const NarrowMatrix& m, int64_t inputs,
-                                               int64_t output, int chunk) {
-    return load_weights(m.data + (output * inputs + chunk * 8) * 2);
-  }
+  static constexpr int kChunkInputs = 8;
+  static constexpr int kUnroll = 8;
+  const std::byte* from;
+  __device__ __forceinline__ Bf16Weights(const NarrowMatrix& m, int64_t inputs, int64_t output,
+                                         int chunk)
+      : from(m.data + output * (inputs * 2) + chunk * 16) {}
+  __device__ __forceinline__ Chunk load(int on) const { return load_weights(from + on * 16); }
 
-  // (kRows, inputs) bf16.
+  // (kRows, padded inputs) bf16.
   template <int kRows>
   struct Input {
-    static int64_t shared_bytes(int64_t inputs) { return kRows * inputs * 2; }
+    static int64_t shared_bytes(int64_t inputs) { return kRows * padded_inputs(inputs) * 2; }
 
     uint4* x;
     int chunks;
     __device__ Input(uint4* shared, int64_t inputs)
-        : x(shared), chunks(static_cast<int>(inputs / 8)) {}
+        : x(shared), chunks(static_cast<int>(padded_inputs(inputs) / 8)) {}
 
-    __device__ __forceinline__ void store(const NarrowArgs& args, int row, float factor) {
-      auto* out = reinterpret_cast<uint2*>(x + row * chunks);
-      for (int64_t i = threadIdx.x * 4; i < args.inputs; i += kNarrowThreads * 4) {
-        const float4 v = input_at(args, row, i, factor);
-        out[i / 4] = {bf16_pair(v.x, v.y), bf16_pair(v.z, v.w)};
-      }
+    __device__ __forceinline__ void take(int row, const NarrowInputs& inputs) {
+      const auto& v = inputs.values;
+      x[row * chunks + inputs.at / 8] = {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3]),
+                                         bf16_pair(v[4], v[5]), bf16_pair(v[6], v[7])};
     }
 
-    __device__ __forceinline__ void dot(int chunk, const Chunk& weights,
-                                        float (&sums)[kRows]) const {
-      const float2 w[4] = {floats_of_bf16(weights.x), floats_of_bf16(weights.y),
-                           floats_of_bf16(weights.z), floats_of_bf16(weights.w)};
+    struct Part {
+      const uint4* x;
+      int chunks;
+      __device__ __forceinline__ Part(const Input& input, int chunk)
+          : x(input.x + chunk), chunks(input.chunks) {}
+      __device__ __forceinline__ void dot(int on, const Chunk& weights,
+                                          float (&sums)[kRows]) const {
+        const float2 w[4] = {floats_of_bf16(weights.x), floats_of_bf16(weights.y),
+                             floats_of_bf16(weights.z), floats_of_bf16(weights.w)};
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        const uint4 packed = x[r * chunks + chunk];
-        const float2 v[4] = {floats_of_bf16(packed.x), floats_of_bf16(packed.y),
-                             floats_of_bf16(packed.z), floats_of_bf16(packed.w)};
+        for (int r = 0; r < kRows; ++r) {
+          const uint4 packed = x[r * chunks + on];
+          const float2 v[4] = {floats_of_bf16(packed.x), floats_of_bf16(packed.y),
+                               floats_of_bf16(packed.z), floats_of_bf16(packed.w)};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sums[r] = fmaf(w[i].x, v[i].x, fmaf(w[i].y, v[i].y, sums[r]));
+          for (int i = 0; i < 4; ++i) sums[r] = fmaf(w[i].x, v[i].x, fmaf(w[i].y, v[i].y, sums[r]));
+        }
       }
-    }
+    };
   };
 };
 

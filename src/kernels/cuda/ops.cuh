@@ -16,7 +16,18 @@ void check(cudaError_t error, const char* what);
 // rows.cu
 void embed(const EmbedArgs& args, cudaStream_t stream);
 void turn(const DeviceTurnArgs& args, cudaStream_t stream);
-void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids, cudaStream_t stream);
+struct ArgmaxArgs {
+  const float* logits = nullptr;  // (rows, columns)
+  int64_t rows = 0;               // at most kArgmaxRowsMax
+  int64_t columns = 0;
+  int32_t* ids = nullptr;  // (rows)
+};
+struct ArgmaxScratch {
+  unsigned long long* best = nullptr;  // (kArgmaxRowsMax), zero
+  uint32_t* counters = nullptr;        // (kArgmaxRowsMax), zero
+};
+inline constexpr int64_t kArgmaxRowsMax = 256;
+void argmax(const ArgmaxArgs& args, const ArgmaxScratch& scratch, cudaStream_t stream);
 
 struct NormArgs {
   const float* x = nullptr;       // (rows, columns)
@@ -56,6 +67,10 @@ inline constexpr int64_t kAttentionPartsMax = 2304;
 int64_t attention_scratch_bytes(int32_t head_dim);
 void attend_singles(const DeviceAttentionArgs& args, const AttentionScratch& scratch,
                     cudaStream_t stream);
+// turn() and attend_singles() as one kernel, where no row belongs to a prompt; q_out is not
+// written.
+void turn_and_attend_singles(const DeviceTurnArgs& turn, const DeviceAttentionArgs& args,
+                             const AttentionScratch& scratch, cudaStream_t stream);
 void attend_prompts(const DeviceAttentionArgs& args, cudaStream_t stream);
 
 // roof.cu

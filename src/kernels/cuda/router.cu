@@ -29,8 +29,8 @@ constexpr int kFewRows = 4;
 template <int kRows>
 __global__ void score_few_kernel(ScoreArgs args) {
   __shared__ float scratch[32];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const auto* router =
       reinterpret_cast<const float4*>(args.router + int64_t{blockIdx.x} * args.inputs);
   const auto* norm = reinterpret_cast<const float4*>(args.norm);
@@ -61,8 +61,8 @@ constexpr int kOfThread = 4;
 // A thread has 4 rows × 4 experts of a tile; blocks along z share the inputs.
 __global__ void __launch_bounds__(kThreads) score_tile_kernel(ScoreArgs args) {
   __shared__ float rows[kInputs][kTile + 4], experts[kInputs][kTile + 4];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t first_row = int64_t{blockIdx.x} * kTile;
   const int first_expert = blockIdx.y * kTile;
   const int64_t of_split = (args.inputs / kInputs + gridDim.z) / gridDim.z * kInputs;
@@ -245,8 +245,8 @@ __device__ void take_best(const DeviceRouteArgs& args, int64_t row, RowScores& s
 __global__ void __launch_bounds__(kThreads)
     choose_kernel(const __grid_constant__ DeviceRouteArgs args, const float* scores, int splits) {
   __shared__ RowScores s;
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const float factor = norm_row(args, row, s.scratch);
   if (args.tables != nullptr && args.tables[row] < 0) {

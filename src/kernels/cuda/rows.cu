@@ -1,10 +1,12 @@
 // Row-wise ops: embedding, norm, silu, rotation with the store of keys and values, argmax.
 // Bound by latency where rows are few, by memory where they are many: each value is read and
 // written once. Reference: kernels/ref/ref_device.cpp.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/turn_head.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
@@ -30,8 +32,8 @@ __device__ float table_value(core::DType type, const std::byte* row, int64_t col
 }
 
 __global__ void embed_kernel(EmbedArgs args, int64_t row_bytes) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const std::byte* from = args.table + args.ids[row] * row_bytes;
   for (int64_t c = threadIdx.x; c < args.columns; c += blockDim.x)
@@ -43,8 +45,8 @@ __global__ void embed_kernel(EmbedArgs args, int64_t row_bytes) {
 // A block a row; the row passes through registers' neighbour, the first cache, twice.
 __global__ void norm_kernel(NormArgs args) {
   __shared__ float scratch[32];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const auto* x = reinterpret_cast<const float4*>(args.x + blockIdx.x * args.columns);
   const auto* weight = reinterpret_cast<const float4*>(args.weight);
   auto* out = reinterpret_cast<uint2*>(args.out + blockIdx.x * args.columns);
@@ -74,8 +76,8 @@ __device__ uint32_t silu_mul_pair(uint32_t gate, uint32_t up) {
 }
 
 __global__ void silu_mul_kernel(const uint4* gate, const uint4* up, int64_t count, uint4* out) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= count) return;
   const uint4 g = gate[i], u = up[i];
@@ -84,8 +86,8 @@ __global__ void silu_mul_kernel(const uint4* gate, const uint4* up, int64_t coun
 }
 
 __global__ void add_bias_kernel(float* y, const float* bias, int64_t columns) {
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   for (int64_t c = threadIdx.x; c < columns; c += blockDim.x)
     y[blockIdx.x * columns + c] += bias[c];
 }
@@ -94,61 +96,11 @@ __global__ void add_bias_kernel(float* y, const float* bias, int64_t columns) {
 
 constexpr int kTurnWarps = 8;
 
-struct TurnPlace {
-  int64_t row = 0;
-  int32_t head = 0;  // of its side
-  __half* out = nullptr;
-};
-
-// One head of one row: bias, norm, rotation, to f16. A warp; `values` is its shared row.
-__device__ void turn_head(const DeviceTurnArgs& args, const DeviceHeads& side,
-                          const TurnPlace& place, float* values) {
-  const int lane = threadIdx.x % 32, dim = args.kv.head_dim;
-  const float* x = side.x + (place.row * side.heads + place.head) * dim;
-  float squares = 0;
-  for (int d = lane; d < dim; d += 32) {
-    float value = x[d];
-    if (side.bias != nullptr) value += side.bias[place.head * dim + d];
-    values[d] = value;
-    squares += value * value;
-  }
-  float factor = 1;
-  if (side.norm != nullptr)
-    factor = rsqrtf(warp_sum(squares) / static_cast<float>(dim) + args.epsilon);
-  __syncwarp();
-  const auto normed = [&](int d) {
-    return side.norm != nullptr ? values[d] * factor * side.norm[d] : values[d];
-  };
-  const int pairs = args.rope.dims / 2;
-  const float position = static_cast<float>(args.rows.positions[place.row]);
-  for (int i = lane; i < pairs; i += 32) {
-    float sine, cosine;
-    sincosf(position * args.rope.frequencies[i], &sine, &cosine);
-    sine *= args.rope.magnitude;
-    cosine *= args.rope.magnitude;
-    const bool adjacent = args.rope.layout == RopeLayout::kAdjacentPairs;
-    const int first = adjacent ? 2 * i : i, second = adjacent ? 2 * i + 1 : i + pairs;
-    const float a = normed(first), b = normed(second);
-    place.out[first] = __float2half(a * cosine - b * sine);
-    place.out[second] = __float2half(a * sine + b * cosine);
-  }
-  for (int d = args.rope.dims + lane; d < dim; d += 32) place.out[d] = __float2half(normed(d));
-}
-
-__device__ __half* key_place(const DeviceTurnArgs& args, int64_t row, int32_t head) {
-  const int64_t dim = args.kv.head_dim;
-  const int32_t position = args.rows.positions[row];
-  const int64_t page = args.rows.pages[args.rows.tables[row] + position / kPageTokens];
-  const int64_t heads = args.kv.kv_heads;
-  return reinterpret_cast<__half*>(args.kv.base) +
-         ((page * 2 * heads + head) * kPageTokens + position % kPageTokens) * dim;
-}
-
 // A warp for each head of q, k and v of each row.
 __global__ void turn_kernel(DeviceTurnArgs args) {
   __shared__ float shared[kTurnWarps][kHeadDimMax];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   const int dim = args.kv.head_dim, kv_heads = args.kv.kv_heads;
   const int per_row = args.q.heads + 2 * kv_heads;
   const int64_t unit = int64_t{blockIdx.x} * kTurnWarps + threadIdx.x / 32;
@@ -156,67 +108,72 @@ __global__ void turn_kernel(DeviceTurnArgs args) {
   const int head = static_cast<int>(unit % per_row);
   if (row >= args.rows.rows) return;
   float* values = shared[threadIdx.x / 32];
+  const auto rotation = [&](int pair) { return rotation_of(args, args.rows.positions[row], pair); };
   if (head < args.q.heads) {
     auto* out = reinterpret_cast<__half*>(args.q_out) + (row * args.q.heads + head) * dim;
-    turn_head(args, args.q, {row, head, out}, values);
+    turn_head(args, args.q, {row, head, out}, values, rotation);
     return;
   }
   if (args.rows.tables[row] < 0) return;
   const int kv_head = (head - args.q.heads) % kv_heads;
   __half* keys = key_place(args, row, kv_head);
   if (head < args.q.heads + kv_heads) {
-    turn_head(args, args.k, {row, kv_head, keys}, values);
+    turn_head(args, args.k, {row, kv_head, keys}, values, rotation);
     return;
   }
   __half* out = keys + int64_t{kv_heads} * kPageTokens * dim;
-  const float* v = args.v + (row * kv_heads + kv_head) * dim;
-  for (int d = threadIdx.x % 32; d < dim; d += 32)
-    out[d] = __float2half(v[d] + (args.v_bias != nullptr ? args.v_bias[kv_head * dim + d] : 0.0f));
+  value_head(args, {row, kv_head, out});
 }
 
 // ---- Argmax -------------------------------------------------------------------------------------
 
-constexpr int kArgmaxThreads = 1024;
-constexpr int kArgmaxLoads = 16;  // on their way together
+constexpr int kArgmaxThreads = 512;
+constexpr int kArgmaxLoads = 8;    // on their way together
+constexpr int kArgmaxBlocks = 32;  // of a row
 
-struct Best {
-  float value = -INFINITY;
-  int32_t id = INT32_MAX;
-};
-__device__ Best better(Best a, Best b) {
-  const bool second = b.value > a.value || (b.value == a.value && b.id < a.id);
-  return second ? b : a;
+// Larger for larger values, of equals for the smaller index; 0 for what is no number.
+__device__ uint64_t argmax_key(float value, int64_t index) {
+  if (isnan(value)) return 0;
+  const uint32_t bits = __float_as_uint(value + 0.0f);  // -0 is 0
+  const uint32_t order = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return uint64_t{order} << 32 | (0xffffffffu - static_cast<uint32_t>(index));
 }
 
-__global__ void argmax_kernel(const float* logits, int64_t columns, int32_t* ids) {
-  __shared__ Best of_warp[32];
-  wait_for_previous();
+// The block of a row that ends last writes the row's id, and leaves the scratch zero.
+__global__ void argmax_kernel(const float* logits, int64_t columns, ArgmaxScratch scratch,
+                              int32_t* ids) {
+  __shared__ unsigned long long of_block;
   let_next_start();
-  const float* row = logits + blockIdx.x * columns;
-  Best best;
-  for (int64_t first = threadIdx.x; first < columns; first += kArgmaxThreads * kArgmaxLoads) {
+  if (threadIdx.x == 0) of_block = 0;
+  __syncthreads();
+  wait_for_previous();
+  const float* row = logits + blockIdx.y * columns;
+  const int64_t step = int64_t{gridDim.x} * kArgmaxThreads;
+  unsigned long long best = 0;
+  for (int64_t first = int64_t{blockIdx.x} * kArgmaxThreads + threadIdx.x; first < columns;
+       first += step * kArgmaxLoads) {
     float values[kArgmaxLoads];
 #pragma unroll
     for (int i = 0; i < kArgmaxLoads; ++i) {
-      const int64_t c = first + i * kArgmaxThreads;
-      values[i] = c < columns ? row[c] : -INFINITY;
+      const int64_t c = first + i * step;
+      values[i] = c < columns ? row[c] : NAN;
     }
 #pragma unroll
     for (int i = 0; i < kArgmaxLoads; ++i)
-      best = better(best, {values[i], static_cast<int32_t>(first + i * kArgmaxThreads)});
+      best = max(best, static_cast<unsigned long long>(argmax_key(values[i], first + i * step)));
   }
-  const auto reduce = [&best] {
-    for (int offset = 16; offset > 0; offset /= 2)
-      best = better(best, {__shfl_xor_sync(0xffffffffu, best.value, offset),
-                           __shfl_xor_sync(0xffffffffu, best.id, offset)});
-  };
-  reduce();
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = best;
+  for (int offset = 16; offset > 0; offset /= 2)
+    best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));
+  if (threadIdx.x % 32 == 0) atomicMax(&of_block, best);
   __syncthreads();
-  if (threadIdx.x >= 32) return;
-  best = of_warp[threadIdx.x];
-  reduce();
-  if (threadIdx.x == 0) ids[blockIdx.x] = best.id == INT32_MAX ? 0 : best.id;
+  if (threadIdx.x != 0) return;
+  unsigned long long* of_row = scratch.best + blockIdx.y;
+  atomicMax(of_row, of_block);
+  __threadfence();
+  if (atomicInc(scratch.counters + blockIdx.y, gridDim.x - 1) != gridDim.x - 1) return;
+  __threadfence();
+  const unsigned long long key = atomicExch(of_row, 0ull);
+  ids[blockIdx.y] = key == 0 ? 0 : static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key));
 }
 
 dim3 blocks_of(int64_t count) {
@@ -255,9 +212,13 @@ void turn(const DeviceTurnArgs& args, cudaStream_t stream) {
          {blocks_of(div_ceil(units, int64_t{kTurnWarps})), 32 * kTurnWarps, 0, stream}, args);
 }
 
-void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids, cudaStream_t stream) {
-  launch("argmax", argmax_kernel, {blocks_of(rows), kArgmaxThreads, 0, stream}, logits, columns,
-         ids);
+void argmax(const ArgmaxArgs& args, const ArgmaxScratch& scratch, cudaStream_t stream) {
+  const int64_t wanted = div_ceil(args.columns, int64_t{kArgmaxThreads} * kArgmaxLoads);
+  const int64_t blocks = args.rows >= kArgmaxBlocks ? 1 : std::min(wanted, int64_t{kArgmaxBlocks});
+  launch("argmax", argmax_kernel,
+         {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(args.rows)), kArgmaxThreads, 0,
+          stream},
+         args.logits, args.columns, scratch, args.ids);
 }
 
 }  // namespace sluice::kernels::cuda

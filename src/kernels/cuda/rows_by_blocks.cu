@@ -18,8 +18,8 @@ __global__ void __launch_bounds__(Shape::kThreads)
     rows_kernel(const __grid_constant__ GroupedArgs args, int32_t count) {
   extern __shared__ uint4 shared[];
   __shared__ int32_t rows[Shape::kTokens];
-  wait_for_previous();
   let_next_start();
+  wait_for_previous();
   if (threadIdx.x < Shape::kTokens) rows[threadIdx.x] = static_cast<int32_t>(threadIdx.x);
   __syncthreads();
   Grouped<Shape, kResult>(args, {0, count, 0}, shared).run(rows);

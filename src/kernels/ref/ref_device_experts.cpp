@@ -44,6 +44,22 @@ std::vector<float> expert(const DeviceExpertArgs& args, int32_t id, const std::v
 
 }  // namespace
 
+namespace {
+
+// Block `b` of a Q6_K matrix as device_weights.h has it.
+void decode_split_codes(const PackedWeights& w, const std::byte* scales, int64_t b, float* out) {
+  const auto* low = reinterpret_cast<const uint8_t*>(w.data) + b * 16;
+  const auto* high = reinterpret_cast<const uint8_t*>(w.data) + w.outputs * w.inputs / 2 + b * 8;
+  for (int i = 0; i < 32; ++i) {
+    const int half = i / 16, upper = high[half * 4 + i % 4] >> (i % 16 / 4 * 2) & 3;
+    const int code = (low[i % 16] >> (half * 4) & 15) | upper << 4;
+    out[i] = load_f16(reinterpret_cast<const uint8_t*>(scales) + b * 4 + half * 2) *
+             static_cast<float>(code - 32);
+  }
+}
+
+}  // namespace
+
 void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
   constexpr int64_t kBlock = 32;
   if (core::info(w.type).block_values == 1) {
@@ -52,6 +68,11 @@ void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
   }
   const int64_t blocks = w.inputs / kBlock;
   const std::byte* scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
+  if (w.type == core::DType::kQ6_K) {
+    for (int64_t b = row * blocks; b < (row + 1) * blocks; ++b, out += kBlock)
+      decode_split_codes(w, scales, b, out);
+    return;
+  }
   const auto block_bytes = static_cast<size_t>(core::info(w.type).block_bytes);
   const size_t scale_bytes = w.type == core::DType::kQ4_1 ? 4 : 2;
   const size_t code_bytes = block_bytes - scale_bytes;
