@@ -3,7 +3,7 @@
 configuration, its targets and exceptions name every module that is quantised and no other, and it
 unpacks the values that folder_values.py (numpy) reads. Needs torch and compressed-tensors:
 
-    venv/bin/python tools/peers/compressed_tensors_values.py --sluice build/release/bin/sluice FOLDER
+    VENV/bin/python tools/peers/compressed_tensors_values.py --sluice build/release/bin/sluice DIR
 """
 
 import argparse
