@@ -1,5 +1,5 @@
-"""Quotas of the calendar: what was used before kill -9 counts, also where the store is away when the
-gateway comes back, and a new one counts what the store does not have yet."""
+"""Quotas of the calendar: what was used before kill -9 counts, also where the store is away when
+the gateway comes back, and a new one counts what the store does not have yet."""
 
 import http.server
 import json
@@ -137,9 +137,8 @@ class QuotaTest(unittest.TestCase):
             for _ in range(5):
                 self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
             before = gateway.log().count("is in force")
-            gateway.write_config(
-                self.config.replace('secret = "free"',
-                                    'secret = "free"\nlimits = { tokens_per_day = 1000 }'))  # fmt: skip
+            limited = 'secret = "free"\nlimits = { tokens_per_day = 1000 }'
+            gateway.write_config(self.config.replace('secret = "free"', limited))
             gateway.reload()
             deadline = time.monotonic() + DEADLINE_S
             while gateway.log().count("is in force") == before:
