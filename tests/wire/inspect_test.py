@@ -106,7 +106,7 @@ class Inspect(unittest.TestCase):
 
     def test_exit_codes(self):
         for verb in ("logits", "generate", "perplexity", "bench"):
-            self.refused(0, "Example: ", verb, "--help")
+            self.refused(0, "Example", verb, "--help")
             self.refused(2, "", verb)
             self.refused(2, "", verb, MODEL, "--no-such-option")
         self.refused(1, "no-such-file.gguf", "bench", "no-such-file.gguf")
