@@ -26,7 +26,7 @@ start_plain_proxy() {
 # process is $gateway. It has made its first key when it listens.
 start_gateway() {
   sed -e "s|@PORT@|$1|" -e "s|@ADMIN_PORT@|$(($1 + 1))|" -e "s|@BACKEND@|$2|" \
-    -e "s|@DATA@|$work/data|" "$here/gateway.toml" > "$work/gateway.toml"
+    -e "s|@DATA@|$work/data|" -e "s|@SPIN@|${SPIN_US:-0}|" "$here/gateway.toml" > "$work/gateway.toml"
   taskset -c 0 "$bin/sluice" gateway --config "$work/gateway.toml" > "$work/gateway.log" 2>&1 &
   gateway=$!
   until grep -qs 'listening on' "$work/gateway.log"; do

@@ -14,7 +14,7 @@
 
 namespace sluice::net {
 
-EventLoop::Impl::Impl() {
+EventLoop::Impl::Impl(int64_t spin) : spin_ns(spin) {
   const int descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   ASSERT(descriptor >= 0, "eventfd: error {}", errno);
   wake = std::make_unique<ReadWatch>(poller, descriptor, [this] { on_woken(); });
@@ -40,8 +40,20 @@ void EventLoop::Impl::run() {
     run_posted();
     if (std::exchange(stopping, false)) return;
     expire_timers();
-    poller.dispatch(sleep_ns());
+    wait_for_sockets();
   }
+}
+
+void EventLoop::Impl::wait_for_sockets() {
+  if (spin_ns > 0) {
+    const core::SystemClock clock;
+    int64_t until_ns = clock.now_ns() + spin_ns;
+    if (!timers.empty()) until_ns = std::min(until_ns, timers.begin()->first);
+    do {
+      if (has_posted || poller.dispatch(0)) return;
+    } while (clock.now_ns() < until_ns);
+  }
+  poller.dispatch(sleep_ns());
 }
 
 void EventLoop::Impl::post(Task task) {
@@ -106,7 +118,7 @@ void EventLoop::Impl::on_signals() {
   signal_watch->wait();
 }
 
-EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
+EventLoop::EventLoop(int64_t spin_ns) : impl_(std::make_unique<Impl>(spin_ns)) {}
 EventLoop::~EventLoop() {
   ASSERT(owned_by_caller(), "the loop is destroyed while another thread runs it");
   impl_->drop_tasks();

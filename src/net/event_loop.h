@@ -13,7 +13,9 @@ namespace sluice::net {
 // exceptions, post() and stop(), are marked. A loop outlives what was made on it.
 class EventLoop {
  public:
-  EventLoop();
+  // A turn that finds nothing to do looks again for `spin_ns` before its thread sleeps: the host of
+  // a virtual machine takes tens of microseconds to wake a core, longer than many answers take.
+  explicit EventLoop(int64_t spin_ns = 0);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;

@@ -30,7 +30,7 @@ SocketPoller::~SocketPoller() {
   ::close(epoll_);
 }
 
-void SocketPoller::dispatch(int64_t sleep_ns) {
+bool SocketPoller::dispatch(int64_t sleep_ns) {
   // Rounded up: a timer's time shall have come.
   const int64_t sleep_ms =
       sleep_ns < 0 ? -1 : std::min<int64_t>(INT_MAX, (sleep_ns + 999'999) / 1'000'000);
@@ -40,10 +40,12 @@ void SocketPoller::dispatch(int64_t sleep_ns) {
     answer(&answers_);
   }
   fetch(epoll_, crowded_ ? 0 : static_cast<int>(sleep_ms), &events_);
-  crowded_ = events_.count == kEventsMax;
+  const int ready = events_.count;
+  crowded_ = ready == kEventsMax;
   answer(&events_);
   let_holders_send();
   in_turn_ = false;
+  return ready > 0;
 }
 
 void SocketPoller::fetch(int epoll, int sleep_ms, Events* events) {

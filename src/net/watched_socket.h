@@ -37,8 +37,8 @@ class SocketPoller {
   SocketPoller& operator=(const SocketPoller&) = delete;
 
   // Waits until a socket is ready, at most `sleep_ns` (−1: for ever). Then a turn: calls the users
-  // of those that are, then those that hold output back.
-  void dispatch(int64_t sleep_ns);
+  // of those that are, then those that hold output back. False: none was ready.
+  bool dispatch(int64_t sleep_ns);
 
  private:
   friend class WatchedSocket;

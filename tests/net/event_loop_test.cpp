@@ -54,6 +54,21 @@ TEST(EventLoop, TakesTasksOfManyThreads) {
   EXPECT_EQ(count, kThreads * kTasks);
 }
 
+// It would spin for an hour.
+TEST(EventLoop, HearsTimersAndOtherThreadsWhileItSpins) {
+  EventLoop loop(INT64_C(3'600'000'000'000));
+  Timer timer(loop);
+  std::thread other;
+  bool expired = false;
+  timer.start(1'000'000, [&] {
+    expired = true;
+    other = std::thread([&] { loop.stop(); });
+  });
+  loop.run();
+  other.join();
+  EXPECT_TRUE(expired);
+}
+
 TEST(EventLoop, RunsAgainAfterStop) {
   EventLoop loop;
   loop.stop();

@@ -358,8 +358,6 @@ void run_tests(const Options& options, const OpenedModel& opened, Roofs* roofs,
 }
 
 core::Result<void> bench(const Options& options) {
-  if (options.model.model.empty() == options.synth.name.empty())
-    return core::invalid("expected a MODEL or --synth GEOMETRY, not both");
   const int64_t tokens = options.depth + std::max(options.prompt, options.generate);
   const int32_t streams_max =
       *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
@@ -399,7 +397,12 @@ int run_bench_model(int argc, char** argv) {
   add_model_options(app, &options.model);
   app.get_option("MODEL")->required(false);
   app.add_option("--synth", options.synth.name,
-                 "instead of MODEL, random weights made in memory: one of " + geometry_names());
+                 "instead of MODEL, random weights made in memory: one of " + geometry_names())
+      ->excludes("MODEL");
+  app.callback([&] {
+    if (options.model.model.empty() && options.synth.name.empty())
+      throw CLI::RequiredError("MODEL or --synth GEOMETRY");
+  });
   add_shape_options(app, &options.synth);
   add_weight_type_options(app, &options.weights);
   app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")

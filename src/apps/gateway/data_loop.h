@@ -22,6 +22,7 @@ namespace sluice::apps {
 struct FrontOptions {
   net::ServerLimits http_limits = {.connections_max = 20'000};  // of each data loop
   gateway::EdgeLimits edge = {};
+  int64_t spin_ns = 0;              // of each loop: net::EventLoop
   std::string guest_key = {};       // gateway::GatewayOptions
   std::string default_model = {};   // the same
   std::string allowed_origin = {};  // the same

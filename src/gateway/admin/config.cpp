@@ -18,6 +18,7 @@ using contract::Value;
 
 constexpr int32_t kThreadsMax = 256;
 constexpr int32_t kResponseTimeoutMaxS = 86'400;
+constexpr int64_t kSpinMaxUs = 1'000;
 constexpr std::string_view kSnapshotLists[] = {"tenants",  "projects", "keys",  "pools",
                                                "replicas", "models",   "prices"};
 constexpr std::string_view kSections[] = {"gateway",   "tls",     "admin",
@@ -144,6 +145,7 @@ class ConfigReader {
       config().listen.push_back({.host = "127.0.0.1", .port = 8080});
     }
     section.integer("threads", 1, kThreadsMax, &config().threads);
+    section.integer("spin_us", 0, kSpinMaxUs, &config().spin_us);
     section.integer("response_timeout_s", 1, kResponseTimeoutMaxS, &config().response_timeout_s);
     section.text("data_folder", &config().data_folder);
     if (config().data_folder.empty())

@@ -37,6 +37,7 @@ struct HashKeySource {
 struct GatewayConfig {
   std::vector<ListenAddress> listen;
   int32_t threads = 1;
+  int32_t spin_us = 0;               // that a data loop looks again before it sleeps
   int32_t response_timeout_s = 600;  // of an upstream, until the first token
   std::string data_folder;
   std::string store;             // "sqlite:PATH" or "postgresql://…"; "": SQLite in data_folder
