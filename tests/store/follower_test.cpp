@@ -25,7 +25,7 @@ namespace {
 
 using testing::IsEmpty;
 
-constexpr int64_t kPatienceNs = 60'000'000'000;
+constexpr int64_t kPatienceNs = 300'000'000'000;
 
 class FollowerTest : public OnEachStore {
  protected:
