@@ -6,11 +6,9 @@ unpacks the values that folder_values.py (numpy) reads. Needs torch and compress
     VENV/bin/python tools/peers/compressed_tensors_values.py --sluice build/release/bin/sluice DIR
 """
 
-import argparse
 import json
 import pathlib
 import sys
-import tempfile
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
@@ -18,7 +16,7 @@ from compressed_tensors.quantization import QuantizationConfig
 from compressed_tensors.utils.match import is_match
 from safetensors.torch import load_file
 
-from folder_values import run, weights_of
+from folder_values import compare_recipes, weights_of
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from safetensors_file import read_folder  # noqa: E402
@@ -51,12 +49,13 @@ def scheme_of(config: QuantizationConfig, module: str):
     return found[0] if found else None
 
 
-def differences(folder: pathlib.Path) -> list[str]:
+def differences(_sluice, folder: pathlib.Path, _scratch) -> list[str]:
     config = QuantizationConfig.model_validate(
         json.loads((folder / "config.json").read_text())["quantization_config"])  # fmt: skip
     expected = weights_of(read_folder(folder))
     wrong = []
-    for module, parameters in modules_of(folder).items():
+    modules = modules_of(folder)
+    for module, parameters in modules.items():
         scheme = scheme_of(config, module)
         is_quantised = "weight_scale" in parameters
         if is_quantised != (scheme is not None):
@@ -69,25 +68,10 @@ def differences(folder: pathlib.Path) -> list[str]:
         theirs = compressor.decompress(parameters, scheme)["weight"].float().numpy()
         if (theirs != expected[module + ".weight"]).any():
             wrong.append(f"{module}: other values")
+    if not any("weight_scale" in parameters for parameters in modules.values()):
+        wrong.append("no module is quantised")
     return wrong
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sluice", required=True)
-    parser.add_argument("folder", type=pathlib.Path)
-    arguments = parser.parse_args()
-    all_wrong = []
-    for recipe in RECIPES:
-        with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name) / "folder"
-            run(arguments.sluice, "quantize", arguments.folder, folder, *recipe)
-            wrong = differences(folder)
-            modules = sum("weight_scale" in m for m in modules_of(folder).values())
-        print(f"{' '.join(recipe)}: {modules} modules, {'DIFFERENT' if wrong else 'same values'}")
-        all_wrong += wrong
-    sys.exit("\n".join(all_wrong) or 0)
-
-
 if __name__ == "__main__":
-    main()
+    compare_recipes(RECIPES, differences)

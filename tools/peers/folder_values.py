@@ -72,7 +72,8 @@ def in_gguf(weights: dict, config: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def differences(sluice: str, folder: pathlib.Path, file: pathlib.Path) -> list[str]:
+def differences(sluice: str, folder: pathlib.Path, scratch: pathlib.Path) -> list[str]:
+    file = scratch / "f32.gguf"
     config = json.loads((folder / "config.json").read_text())
     expected = in_gguf(weights_of(read_folder(folder)), config)
     run(sluice, "quantize", folder, file, "--type", "F32")
@@ -89,21 +90,22 @@ def run(*command) -> None:
     subprocess.check_call([str(part) for part in command], stdout=subprocess.DEVNULL)
 
 
-def main() -> None:
+def compare_recipes(recipes, differences) -> None:
+    """Quantises FOLDER by each recipe; differences(sluice, folder, scratch) lists what is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sluice", required=True)
     parser.add_argument("folder", type=pathlib.Path)
     arguments = parser.parse_args()
     all_wrong = []
-    for recipe in RECIPES:
+    for recipe in recipes:
         with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name) / "folder"
-            run(arguments.sluice, "quantize", arguments.folder, folder, *recipe)
-            wrong = differences(arguments.sluice, folder, pathlib.Path(name) / "f32.gguf")
+            scratch = pathlib.Path(name)
+            run(arguments.sluice, "quantize", arguments.folder, scratch / "folder", *recipe)
+            wrong = differences(arguments.sluice, scratch / "folder", scratch)
         print(f"{' '.join(recipe)}: {'DIFFERENT' if wrong else 'same values'}")
         all_wrong += wrong
     sys.exit("\n".join(all_wrong) or 0)
 
 
 if __name__ == "__main__":
-    main()
+    compare_recipes(RECIPES, differences)
