@@ -1,5 +1,6 @@
 #include "gateway/admin/snapshot_keeper.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -7,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "contract/snapshot_json.h"
+#include "gateway/admin/admin_api.h"
 #include "gateway/admin/snapshot_objects.h"
 #include "memory_records.h"
 #include "tests/contract/random_snapshot.h"
@@ -66,6 +68,26 @@ TEST_F(KeeperTest, AChangeIsRecordedPublishedAndOnDiskWhenApplyReturns) {
   EXPECT_EQ((*file)->snapshot, keeper.snapshot());
   const auto mode = std::filesystem::status(path()).permissions();
   EXPECT_EQ(mode, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+TEST_F(KeeperTest, WhatTheFirstKeyNeedsIsRecordedObjectByObject) {
+  SnapshotKeeper keeper(options(), {});
+  KeyHasher hasher({{"h", std::string(32, 'k')}});
+  const auto random = [](std::span<uint8_t> bytes) { std::ranges::fill(bytes, uint8_t{7}); };
+  ASSERT_TRUE(make_first_admin_key(keeper, clock_, hasher, random).ok());
+  ASSERT_EQ(records_.changes.size(), 3u);
+  const std::string key = "key/" + keeper.snapshot().keys[0].id;
+  const std::pair<std::string, std::string> wanted[] = {{"tenants.create", "tenant/admin"},
+                                                        {"projects.create", "project/admin"},
+                                                        {"keys.create", key}};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(records_.changes[i].actor, "command-line");
+    EXPECT_EQ(records_.changes[i].action, wanted[i].first);
+    EXPECT_EQ(records_.changes[i].object, wanted[i].second);
+    EXPECT_NE(records_.changes[i].hash_after, "");
+  }
+  EXPECT_EQ(*make_first_admin_key(keeper, clock_, hasher, random), "") << "there is one";
+  EXPECT_EQ(records_.changes.size(), 3u);
 }
 
 TEST_F(KeeperTest, WhatChangesNothingIsNoGeneration) {

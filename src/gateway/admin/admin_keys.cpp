@@ -58,19 +58,32 @@ int64_t unix_s(const core::Clock& clock) {
   return clock.unix_ns() / 1'000'000'000;
 }
 
+// By who starts the gateway. Nothing where there is one of this id.
+template <typename List, typename Object>
+core::Result<void, ChangeError> add_at_start(SnapshotKeeper& keeper, ObjectKind kind,
+                                             List contract::Snapshot::*list, const Object& object) {
+  constexpr contract::Actor kStarter = {
+      .kind = contract::Actor::Kind::kCommandLine, .id = "command-line", .tenant = ""};
+  if (find_object(keeper.snapshot().*list, object.id) != nullptr) return {};
+  if (!contract::authorize(kStarter, contract::Action::kCreate, kind, ""))
+    return ChangeError{ChangeError::Code::kInvalid,
+                       fmt::format("the command line may not create a {}", kind_name(kind))};
+  return keeper.apply({std::string(kStarter.id), fmt::format("{}.create", collection_name(kind)),
+                       kind, object.id,
+                       [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
+                         (snapshot->*list).push_back(object);
+                         return {};
+                       }});
+}
+
 // The key, and its project and the tenant of the same id where they are missing.
 core::Result<void, ChangeError> add_first(SnapshotKeeper& keeper, std::string_view tenant_name,
                                           const contract::Key& key) {
-  return keeper.apply({"command-line", "keys.create", ObjectKind::kKey, key.id,
-                       [&](contract::Snapshot* snapshot) -> core::Result<void, ChangeError> {
-                         if (find_object(snapshot->tenants, key.project) == nullptr)
-                           snapshot->tenants.push_back(
-                               {.id = key.project, .name = std::string(tenant_name)});
-                         if (find_object(snapshot->projects, key.project) == nullptr)
-                           snapshot->projects.push_back({.id = key.project, .tenant = key.project});
-                         snapshot->keys.push_back(key);
-                         return {};
-                       }});
+  const contract::Tenant tenant = {.id = key.project, .name = std::string(tenant_name)};
+  const contract::Project project = {.id = key.project, .tenant = key.project};
+  TRY(add_at_start(keeper, ObjectKind::kTenant, &contract::Snapshot::tenants, tenant));
+  TRY(add_at_start(keeper, ObjectKind::kProject, &contract::Snapshot::projects, project));
+  return add_at_start(keeper, ObjectKind::kKey, &contract::Snapshot::keys, key);
 }
 
 // {"key":{…},"secret":"sk-sluice-…"}

@@ -72,7 +72,7 @@ constexpr Route kRoutes[] = {
     {Method::kGet, "balances", Action::kRead, ObjectKind::kBalance, list_balances},
     {Method::kGet, "balances/{id}", Action::kRead, ObjectKind::kBalance, get_balance},
     {Method::kPost, "balances/{id}/top-ups", Action::kTopUp, ObjectKind::kBalance, create_top_up},
-    {Method::kPost, "balances/{id}/adjustments", Action::kTopUp, ObjectKind::kBalance,
+    {Method::kPost, "balances/{id}/adjustments", Action::kUpdate, ObjectKind::kBalance,
      create_adjustment},
 
     {Method::kGet, "usage", Action::kRead, ObjectKind::kUsage, list_usage},

@@ -8,6 +8,7 @@
 namespace sluice::gateway {
 namespace {
 
+using contract::Action;
 using contract::ObjectKind;
 using contract::Snapshot;
 
@@ -44,6 +45,13 @@ contract::Problems changed_prices(const Snapshot& before, const Snapshot& after)
   return problems;
 }
 
+constexpr contract::Actor kConfigFile = {
+    .kind = contract::Actor::Kind::kConfigFile, .id = "config-file", .tenant = ""};
+
+constexpr std::string_view verb_of(Action action) {
+  return action == Action::kCreate ? "create" : action == Action::kUpdate ? "update" : "delete";
+}
+
 // Merges what the configuration file says into one list of the snapshot.
 class FileMerge {
  public:
@@ -64,11 +72,18 @@ class FileMerge {
   struct Touched {
     ObjectKind kind;
     std::string id;
-    std::string_view verb;
+    Action action;
   };
   std::vector<Touched> touched;
 
  private:
+  void touch(ObjectKind kind, std::string id, Action action) {
+    if (!contract::authorize(kConfigFile, action, kind, ""))
+      problems.push_back({object_name(kind, id),
+                          fmt::format("a configuration file may not {} this", verb_of(action))});
+    touched.push_back({kind, std::move(id), action});
+  }
+
   template <typename List>
   void merge(ObjectKind kind, const List& wanted, List* list) {
     List merged;
@@ -77,7 +92,7 @@ class FileMerge {
       const bool was_owned = owned_before_.contains(object_name(kind, id));
       const auto* said = find_object(wanted, id);
       if (was_owned && said == nullptr) {
-        touched.push_back({kind, id, "delete"});
+        touch(kind, id, Action::kDelete);
         continue;
       }
       if (!was_owned && said != nullptr)
@@ -87,7 +102,7 @@ class FileMerge {
       if (was_owned) {
         auto replacement = *said;
         keep_revoked(object, &replacement);
-        if (!(replacement == object)) touched.push_back({kind, id, "update"});
+        if (!(replacement == object)) touch(kind, id, Action::kUpdate);
         object = std::move(replacement);
       }
       merged.push_back(std::move(object));
@@ -96,7 +111,7 @@ class FileMerge {
       const std::string id = id_of(object);
       owned.insert(object_name(kind, id));
       if (find_object(merged, id) != nullptr) continue;
-      touched.push_back({kind, id, "create"});
+      touch(kind, id, Action::kCreate);
       merged.push_back(object);
     }
     *list = std::move(merged);
@@ -226,11 +241,11 @@ core::Result<void, ChangeError> SnapshotKeeper::apply_file(const Snapshot& from_
   if (!merge.problems.empty()) return invalid(std::move(merge.problems));
   if (merge.touched.empty() && merge.owned == file_owned_) return {};
   edited.file_owned = std::move(merge.owned);
-  for (const auto& [kind, id, verb] : merge.touched) {
+  for (const auto& [kind, id, action] : merge.touched) {
     edited.kinds.insert(kind);
     edited.records.push_back(
-        {.actor = "config-file",
-         .action = fmt::format("{}.{}", collection_name(kind), verb),
+        {.actor = std::string(kConfigFile.id),
+         .action = fmt::format("{}.{}", collection_name(kind), verb_of(action)),
          .object = object_name(kind, id),
          .hash_before = hash_or_nothing(object_json(snapshot(), kind, id)),
          .hash_after = hash_or_nothing(object_json(edited.snapshot, kind, id))});
