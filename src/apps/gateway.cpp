@@ -82,6 +82,7 @@ core::Result<int> serve(const Options& options, Configuration read) {
   const core::Logger log;
   FrontOptions front;
   front.edge.response_timeout_ns = read.config.response_timeout_s * INT64_C(1'000'000'000);
+  front.edge.request_max_ns = read.config.request_timeout_s * INT64_C(1'000'000'000);
   front.spin_ns = read.config.spin_us * INT64_C(1'000);
   const auto process = TRY(GatewayProcess::make({.config = std::move(read.config),
                                                  .secrets = std::move(read.secrets),

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kReadBytes = 64 << 10;
 constexpr int kReadsPerEvent = 16;  // then the other connections have their turn
-constexpr int64_t kTrustedIdleNs = 500'000;
+constexpr int64_t kTrustedIdleNs = 2'000'000;
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 
 #include "contract/record_codec.h"
 #include "store/journal_reader.h"
+#include "store/reports.h"
 #include "store/usage_totals.h"
 
 namespace sluice::store {
@@ -14,7 +15,8 @@ namespace {
 
 using Uses = std::map<std::pair<QuotaHolder, std::string>, CalendarUse>;
 
-void add(const contract::UsageEvent& event, int64_t today, Uses* uses) {
+// `times`: 1, or -1 to take it away.
+void add(const contract::UsageEvent& event, int64_t times, int64_t today, Uses* uses) {
   const int64_t day = day_of(event.started_unix_ns);
   if (day > today || day < first_day_of_month(today)) return;
   UsageTotals totals;
@@ -28,17 +30,20 @@ void add(const contract::UsageEvent& event, int64_t today, Uses* uses) {
     CalendarUse& use = (*uses)[{holder, id}];
     use.holder = holder;
     use.id = id;
-    use.month_tokens += totals.tokens();
-    use.month_money = use.month_money + totals.amount;
+    const int64_t tokens = times * totals.tokens();
+    const contract::NanoMoney money = {times * totals.amount.nano};
+    use.month_tokens += tokens;
+    use.month_money = use.month_money + money;
     if (day != today) continue;
-    use.day_tokens += totals.tokens();
-    use.day_money = use.day_money + totals.amount;
+    use.day_tokens += tokens;
+    use.day_money = use.day_money + money;
   }
 }
 
 // Of what is behind `sequence`; the last record. nullopt: there are more than kTailRecordsMax.
 core::Result<std::optional<uint64_t>> add_tail(const JournalCopier::Source& journal,
-                                               uint64_t sequence, int64_t today, Uses* uses) {
+                                               uint64_t sequence, const TailQuery& query,
+                                               Uses* uses) {
   const auto reader = TRY(JournalReader::open(journal.folder, sequence));
   for (int64_t count = 0; count < kTailRecordsMax; ++count) {
     const auto next = TRY(reader->next());
@@ -46,7 +51,8 @@ core::Result<std::optional<uint64_t>> add_tail(const JournalCopier::Source& jour
     sequence = next->sequence;
     if (next->kind != contract::RecordKind::kUsage) continue;
     const auto record = TRY(contract::decode(next->kind, next->version, next->bytes));
-    add(std::get<contract::UsageEvent>(record), today, uses);
+    const auto& event = std::get<contract::UsageEvent>(record);
+    if (!query.except.contains(event.id)) add(event, 1, day_of(query.unix_ns), uses);
   }
   return std::optional<uint64_t>();
 }
@@ -54,19 +60,22 @@ core::Result<std::optional<uint64_t>> add_tail(const JournalCopier::Source& jour
 }  // namespace
 
 core::Result<std::optional<std::vector<CalendarUse>>> calendar_use_with_tail(
-    Store* store, const JournalCopier::Source& journal, uint64_t last_sequence, int64_t unix_ns) {
+    Store* store, const JournalCopier::Source& journal, const TailQuery& query) {
   Uses uses;
   uint64_t applied_sequence = 0;
   {
     const auto one_state = TRY(Transaction::begin_read(store->database()));
     applied_sequence = TRY(store->applied_sequence(journal.gateway));
-    for (CalendarUse& use : TRY(store->calendar_use(unix_ns))) {
+    for (CalendarUse& use : TRY(store->calendar_use(query.unix_ns))) {
       auto name = std::pair(use.holder, use.id);
       uses.emplace(std::move(name), std::move(use));
     }
+    const std::vector<contract::RequestId> except(query.except.begin(), query.except.end());
+    for (const contract::UsageEvent& event : TRY(events_of(store->database(), except)))
+      add(event, -1, day_of(query.unix_ns), &uses);
   }
-  const auto read = TRY(add_tail(journal, applied_sequence, day_of(unix_ns), &uses));
-  if (!read || *read < last_sequence) return std::optional<std::vector<CalendarUse>>();
+  const auto read = TRY(add_tail(journal, applied_sequence, query, &uses));
+  if (!read || *read < query.last_sequence) return std::optional<std::vector<CalendarUse>>();
   std::vector<CalendarUse> out;
   for (auto& [name, use] : uses) out.push_back(std::move(use));
   return std::optional(std::move(out));

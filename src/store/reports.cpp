@@ -81,18 +81,34 @@ core::Result<std::vector<UsageRow>> usage(Database* database, const UsageQuery& 
 
 core::Result<std::optional<contract::UsageEvent>> event_of(Database* database,
                                                            contract::RequestId id) {
+  std::vector<contract::UsageEvent> found = TRY(events_of(database, {&id, 1}));
+  if (found.empty()) return std::optional<contract::UsageEvent>();
+  return std::optional(std::move(found.front()));
+}
+
+core::Result<std::vector<contract::UsageEvent>> events_of(
+    Database* database, std::span<const contract::RequestId> ids) {
+  std::vector<contract::UsageEvent> found;
+  if (ids.empty()) return found;
+  const contract::RequestId first = ids.front();
   int64_t start = 0;
   TRY(database->query(
       "SELECT number FROM starts WHERE gateway = $1 AND start = $2",
-      {static_cast<int64_t>(id.gateway), static_cast<int64_t>(contract::start_of(id))},
+      {static_cast<int64_t>(first.gateway), static_cast<int64_t>(contract::start_of(first))},
       [&](const Row& row) { start = row.number(0); }));
-  std::optional<contract::UsageEvent> found;
   if (start == 0) return found;
   constexpr uint64_t kCountMask = (uint64_t{1} << contract::kRequestCountBits) - 1;
-  const int64_t request =
-      start << contract::kRequestCountBits | static_cast<int64_t>(id.sequence & kCountMask);
-  TRY(for_each_event(database, "WHERE events.request = $1", {request},
-                     [&](const contract::UsageEvent& event) { found = event; }));
+  constexpr size_t kAskedAtOnce = 1000;
+  for (; !ids.empty(); ids = ids.subspan(std::min(ids.size(), kAskedAtOnce))) {
+    std::string numbers;
+    for (const contract::RequestId id : ids.first(std::min(ids.size(), kAskedAtOnce))) {
+      if (!numbers.empty()) numbers += ',';
+      numbers += std::to_string(start << contract::kRequestCountBits |
+                                static_cast<int64_t>(id.sequence & kCountMask));
+    }
+    TRY(for_each_event(database, fmt::format("WHERE events.request IN ({})", numbers), {},
+                       [&](const contract::UsageEvent& event) { found.push_back(event); }));
+  }
   return found;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,9 @@ core::Result<std::vector<UsageRow>> usage(Database* database, const UsageQuery& 
 // With its lines; nullopt: there is no such event.
 core::Result<std::optional<contract::UsageEvent>> event_of(Database* database,
                                                            contract::RequestId id);
+// Of those that have one. All of one start of a gateway.
+core::Result<std::vector<contract::UsageEvent>> events_of(Database* database,
+                                                          std::span<const contract::RequestId> ids);
 
 // "2026-11-22" and the number of the day.
 std::string day_text(int64_t day);

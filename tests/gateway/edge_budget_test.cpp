@@ -84,5 +84,28 @@ TEST_F(EdgeBudget, who_can_pay_for_neither_is_told_so) {
   EXPECT_THAT(response.body, HasSubstr("insufficient_quota"));
 }
 
+// A nano-unit for a microsecond. As long as a request may run is reserved, what it took is billed.
+TEST(EdgeComputePrice, takes_the_replicas_time) {
+  constexpr int64_t kLongestUs = 60'000'000;
+  AnsweringUpstream own;
+  contract::Snapshot snapshot = edge_snapshot({own.port()});
+  auto& rates = snapshot.prices[0].rates;
+  rates = {};
+  rates[static_cast<size_t>(contract::Unit::kComputeMicrosecond)] = {1'000'000};
+  snapshot.tenants[0].limits.money_per_day = {kLongestUs + 50'000'000};
+  Edge edge(snapshot, {.request_max_ns = kLongestUs * 1000});
+  EXPECT_EQ(edge.post(kBody).status, 200);
+  const contract::UsageEvent event = edge.records().events(1)[0];
+  const int64_t took_us = quantity(event, contract::Unit::kComputeMicrosecond);
+  EXPECT_GT(took_us, 0);
+  EXPECT_LE(took_us, event.total_ns / 1000);
+  EXPECT_EQ(event.reserved.nano, kLongestUs);
+  EXPECT_EQ(ledger::total_amount(event.lines).nano, took_us);
+  edge.records().expect_balanced();
+  snapshot.tenants[0].limits.money_per_day = {kLongestUs - 1};
+  edge.update(snapshot);
+  EXPECT_EQ(edge.post(kBody).status, 429);
+}
+
 }  // namespace
 }  // namespace sluice::gateway

@@ -173,6 +173,22 @@ TEST(EdgeProxy, AnErrorWithStatus200IsNoAnswer) {
   EXPECT_EQ(asked, 1);
 }
 
+TEST(EdgeProxy, AnErrorWithStatus200IsTriedElsewhere) {
+  std::atomic<int> asked = 0;
+  ServerThread bad([&](const Request&, Responder responder) {
+    ++asked;
+    send_json(responder, 200, R"({"error":{"message":"lost"}})");
+  });
+  ServerThread good(
+      [](const Request&, Responder responder) { send_json(responder, 200, kAnswer); });
+  Edge edge(edge_snapshot({bad.port(), good.port()}));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(edge.post(kBody).status, 200);
+  EXPECT_GT(asked, 0);
+  for (const contract::UsageEvent& event : edge.records().events(8))
+    EXPECT_EQ(event.outcome, Outcome::kComplete);
+  edge.records().expect_balanced();
+}
+
 TEST(EdgeProxy, AFailureBeforeTheFirstByteIsTriedElsewhere) {
   std::atomic<int> failed = 0;
   ServerThread bad([&](const Request&, Responder responder) {

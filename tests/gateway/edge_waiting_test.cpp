@@ -256,5 +256,23 @@ TEST_F(EdgeWaiting, WaitingEndsAtTheDeadlineAndWithTheClient) {
   edge_->records().expect_balanced();
 }
 
+// Behind one that may wait on, it is not asked about again: its deadline ends it all the same.
+TEST_F(EdgeWaiting, WhoStandsBehindOthersGoesAtItsDeadlineToo) {
+  make_edge(narrow_snapshot({upstream_.port()}));
+  send(body_of("first"));
+  EXPECT_EQ(upstream_.next(), "first");
+  send(body_of("patient"));
+  expect_waiting(1);
+  net::RawClient& late = send(body_of("late", R"(,"sluice":{"priority":-2,"deadline_ms":200})"));
+  expect_waiting(2);
+  EXPECT_TRUE(late.read_until("\r\n").starts_with("HTTP/1.1 503"));
+  expect_waiting(1);
+  upstream_.answer(0);
+  EXPECT_EQ(upstream_.next(), "patient");
+  upstream_.answer(1);
+  edge_->records().events(3);
+  edge_->records().expect_balanced();
+}
+
 }  // namespace
 }  // namespace sluice::gateway

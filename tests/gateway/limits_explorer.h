@@ -153,7 +153,7 @@ class ExploredWord {
   size_t cell_;
 };
 
-// Like std::atomic, but an access is no step: for what no thread changes.
+// Like std::atomic, but an access is no step: for what is set before the threads begin.
 template <typename T>
 class ConstantWord {
  public:
@@ -162,6 +162,7 @@ class ConstantWord {
   T load(Order...) const {
     return value_;
   }
+  void store(T value) { value_ = value; }
 
  private:
   T value_;

@@ -341,6 +341,65 @@ TEST(LimitsSet, AWithheldQuotaWaitsForTheRecords) {
   EXPECT_TRUE(world.reserve(tokens(110, 0)).ok());
 }
 
+TEST(LimitsSet, WhatRunsCountsInLimitsThatBegin) {
+  World world;
+  world.key() = {.tokens_per_minute = 1'000};
+  world.apply();
+  const Demand demand = {
+      .input_tokens = 100, .output_tokens_likely = 50, .output_tokens_max = 200, .money_max = {70}};
+  const int64_t reserved_unix_ns = world.clock.unix_ns();
+  auto runs = world.reserve(demand);
+  auto refunded = world.reserve(demand);
+  world.clock.advance_ns(kDayNs);
+  world.snapshot.tenants[0].prepaid = true;
+  world.key() = {.tokens_per_minute = 1'000, .concurrent_streams = 3, .tokens_per_month = 1'000};
+  world.model() = {.tokens_per_day = 10, .money_per_month = NanoMoney{500}};
+  const auto uncounted = world.apply();
+  ASSERT_EQ(uncounted.size(), 4u);
+  world.table.withhold(uncounted);
+  EXPECT_TRUE(runs->join(world.sets, demand, reserved_unix_ns));
+  EXPECT_TRUE(refunded->join(world.sets, demand, reserved_unix_ns));
+  EXPECT_FALSE(runs->join(world.sets, demand, reserved_unix_ns)) << "once";
+  EXPECT_EQ(world.reserve(tokens(1, 0)).error().kind, LimitRefusal::Kind::kNotKnownYet);
+  for (const LimitName& name : uncounted)
+    world.table.restore(
+        {{name, world.clock.unix_ns(), name.dimension == Dimension::kBalance ? 300 : 30}});
+  EXPECT_EQ(world.table.balance("acme"), NanoMoney{300 - 2 * 70});
+  // Of the month; yesterday's tokens are not today's. (The one per minute asks for 0.)
+  const auto month_fits = [&](int64_t input) {
+    return world.reserve({.input_tokens = input}).ok();
+  };
+  world.model() = {.money_per_month = NanoMoney{500}};
+  world.apply();
+  EXPECT_TRUE(month_fits(1'000 - 30 - 2 * 300));
+  EXPECT_FALSE(month_fits(1'000 - 30 - 2 * 300 + 1));
+  auto third = world.reserve({});
+  EXPECT_TRUE(third.ok());
+  EXPECT_FALSE(world.reserve({}).ok()) << "two streams were open before the limit";
+  third->refund();
+  runs->settle({.input_tokens = 90, .output_tokens = 20, .money = {60}});
+  refunded->refund();
+  EXPECT_EQ(world.table.balance("acme"), NanoMoney{300 - 60});
+  EXPECT_TRUE(month_fits(1'000 - 30 - 110));
+  EXPECT_FALSE(month_fits(1'000 - 30 - 110 + 1));
+  EXPECT_TRUE(world.reserve({.money_max = {240}}).ok());
+  EXPECT_EQ(world.reserve({.money_max = {241}}).error().dimension, Dimension::kBalance);
+}
+
+// What joins before a balance is known counts in it when it is.
+TEST(LimitsSet, ABalanceBeginsWithWhatWasAddedBefore) {
+  World world;
+  world.apply();
+  const Demand demand = {.money_max = {70}};
+  auto runs = world.reserve(demand);
+  world.snapshot.tenants[0].prepaid = true;
+  const auto uncounted = world.apply();
+  EXPECT_TRUE(runs->join(world.sets, demand, world.clock.unix_ns()));
+  runs->settle({.money = {20}});
+  world.table.restore({{uncounted[0], 0, 100}});
+  EXPECT_EQ(world.table.balance("acme"), NanoMoney{80});
+}
+
 TEST(LimitsSet, AsksWithoutTaking) {
   World world;
   world.key() = {.requests_per_minute = 1, .tokens_per_minute = 100, .tokens_per_day = 100};

@@ -116,6 +116,22 @@ TEST(routing_table, says_whether_the_target_was_met) {
   }
 }
 
+TEST(routing_table, measures_the_time_of_who_is_sold_by_it) {
+  contract::Snapshot snapshot = snapshot_of(1, 0);
+  const auto compute_us = [&] {
+    const auto table = table_of(snapshot);
+    RouteAnswer first = table->route(request_of(*table), {.now_ns = kSecond});
+    RouteAnswer second = table->route(request_of(*table), {.now_ns = 2 * kSecond});
+    second.flight.end(1, UpstreamOutcome::kComplete, 4 * kSecond);
+    first.flight.end(0, UpstreamOutcome::kClientGone, 5 * kSecond);
+    return std::pair(first.flight.compute_us(), second.flight.compute_us());
+  };
+  EXPECT_EQ(compute_us(), std::pair(int64_t{0}, int64_t{0}));
+  snapshot.prices[0].pool = "own";
+  snapshot.prices[0].rates[static_cast<size_t>(contract::Unit::kComputeMicrosecond)] = {1};
+  EXPECT_EQ(compute_us(), std::pair(int64_t{3'000'000}, int64_t{1'000'000}));
+}
+
 TEST(routing_table, spreads_by_load_and_stays_with_a_prefix) {
   const auto table = table_of(snapshot_of(2, 0));
   RouteRequest request = request_of(*table);

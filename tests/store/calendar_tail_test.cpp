@@ -1,6 +1,7 @@
 #include "store/calendar_tail.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 #include "tests/store/record_stream.h"
@@ -26,7 +27,9 @@ TEST_P(CalendarTailTest, WhatOnlyTheJournalHasCountsToo) {
   const JournalCopier::Source source = {.folder = journal_folder(), .gateway = journal->gateway()};
   const auto store = Store::open(address(), OpenFor::kService).value();
   const auto with_tail = [&] {
-    return calendar_use_with_tail(store.get(), source, journal->last_sequence(), unix_ns).value();
+    return calendar_use_with_tail(store.get(), source,
+                                  {.last_sequence = journal->last_sequence(), .unix_ns = unix_ns})
+        .value();
   };
   ASSERT_TRUE(journal->flush().ok());
   const auto of_nothing_applied = with_tail();
@@ -41,8 +44,58 @@ TEST_P(CalendarTailTest, WhatOnlyTheJournalHasCountsToo) {
   EXPECT_EQ(of_some_applied, all);
   EXPECT_EQ(with_tail(), all);
   EXPECT_FALSE(
-      calendar_use_with_tail(store.get(), source, journal->last_sequence() + 1, unix_ns).value())
+      calendar_use_with_tail(store.get(), source,
+                             {.last_sequence = journal->last_sequence() + 1, .unix_ns = unix_ns})
+          .value())
       << "that record is not there yet";
+}
+
+// Requests that somebody else counts are left out, wherever their events stand.
+TEST_P(CalendarTailTest, LeavesOutWhatSomebodyElseCounts) {
+  const auto journal = open_journal(1 << 20);
+  RecordStream stream({.seed = 22, .gateway = journal->gateway(), .start = journal->start()});
+  TailQuery query = {.except = {}};
+  std::map<std::string, UsageTotals> left_out;
+  for (int i = 0; i < 6000; ++i) {
+    const contract::Record record = stream.next();
+    ASSERT_TRUE(std::visit([&](const auto& each) { return journal->append(each); }, record));
+    const auto* event = std::get_if<contract::UsageEvent>(&record);
+    if (event == nullptr) continue;
+    query.unix_ns = std::max(query.unix_ns, event->started_unix_ns);
+    if (event->id.sequence % 3 != 0 || !query.except.insert(event->id).second) continue;
+    left_out[event->tenant].add(*event);
+  }
+  query.last_sequence = journal->last_sequence();
+  ASSERT_GT(query.except.size(), 1000U) << "more than are asked for at once";
+  const JournalCopier::Source source = {.folder = journal_folder(), .gateway = journal->gateway()};
+  const auto store = Store::open(address(), OpenFor::kService).value();
+  ASSERT_TRUE(journal->flush().ok());
+  const auto of_tenants = [&](const TailQuery& asked) {
+    std::map<std::string, CalendarUse> uses;
+    const std::vector<CalendarUse> found =
+        calendar_use_with_tail(store.get(), source, asked).value().value();
+    for (const CalendarUse& use : found)
+      if (use.holder == QuotaHolder::kTenant) uses[use.id] = use;
+    return uses;
+  };
+  const TailQuery everything = {.last_sequence = query.last_sequence, .unix_ns = query.unix_ns};
+  const auto expect_left_out = [&] {
+    const auto with = of_tenants(everything);
+    auto without = of_tenants(query);
+    ASSERT_FALSE(with.empty());
+    for (const auto& [tenant, use] : with) {
+      EXPECT_EQ(without[tenant].month_tokens, use.month_tokens - left_out[tenant].tokens());
+      EXPECT_EQ(without[tenant].month_money.nano,
+                use.month_money.nano - left_out[tenant].amount.nano);
+      EXPECT_LT(without[tenant].day_tokens, use.day_tokens);
+    }
+  };
+  expect_left_out();
+  const auto copier = JournalCopier::open(address(), source).value();
+  ASSERT_TRUE(copier->copy(2500).ok());
+  expect_left_out();
+  ASSERT_TRUE(copier->copy(10'000).ok());
+  expect_left_out();
 }
 
 }  // namespace

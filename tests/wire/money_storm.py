@@ -92,6 +92,7 @@ side = "sale"
 input_per_million = "0.012345678"
 cached_input_per_million = "0.002345679"
 output_per_million = "0.043210987"
+compute_per_second = "0.000000111"
 [[prices]]
 version = 2
 side = "sale"
@@ -219,7 +220,7 @@ class Storm:
             config += text.replace("[replicas.speed]", SECRETS_OF_ENGINES + "[replicas.speed]")
         if "real" in self.engines:
             config += '[[models]]\nid = "real"\ncontext_tokens = 2048\nmax_tokens_default = 4\n'
-        lines = (f'threads = 2\nresponse_timeout_s = 5\n'
+        lines = (f'threads = 2\nresponse_timeout_s = 5\nrequest_timeout_s = 60\n'
                  f'access_log_file = "{self.folder}/access"\n{self.store_line}')  # fmt: skip
         return RunningGateway(config, str(self.folder), lines)
 

@@ -1,5 +1,6 @@
-"""Quotas of the calendar: what was used before kill -9 counts, also where the store is away when
-the gateway comes back, and a new one counts what the store does not have yet."""
+"""Quotas of the calendar and prepaid balances: what was used before kill -9 counts, also where the
+store is away when the gateway comes back; a new one counts what the store does not have yet, and
+what runs when it begins."""
 
 import http.server
 import json
@@ -15,6 +16,7 @@ from running_gateway import RunningGateway
 
 DEADLINE_S = 30
 USED = 40  # tokens of each answer
+PROMPT_MOST = 69  # tokens that the prompt "x" may have: bytes of text ("user", "x"), and 64
 CONFIG = """
 [secrets]
 quota = {{ file = "{{folder}}/quota" }}
@@ -47,11 +49,27 @@ url = "http://127.0.0.1:{port}/v1"
 """
 
 
+PRICES = """
+[[prices]]
+version = 1
+side = "sale"
+input_per_million = "0.001"
+output_per_million = "0.001"
+"""
+
+
 class FixedAnswer(http.server.BaseHTTPRequestHandler):
+    """Holds a prompt with "hold" in it until `go_on`."""
+
     protocol_version = "HTTP/1.1"
+    holds = threading.Event()
+    go_on = threading.Event()
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"hold" in asked:
+            self.holds.set()
+            self.go_on.wait(DEADLINE_S)
         body = json.dumps({
             "id": "c", "object": "chat.completion", "created": 1, "model": "m",
             "choices": [{"index": 0, "finish_reason": "stop",
@@ -83,9 +101,11 @@ class QuotaTest(unittest.TestCase):
         self.upstream.server_close()
         self.temporary.cleanup()
 
-    def ask(self, gateway: RunningGateway, name: str, output_tokens: int) -> tuple[int, bytes]:
+    def ask(
+        self, gateway: RunningGateway, name: str, output_tokens: int, text: str = "x"
+    ) -> tuple[int, bytes]:
         """Reserves the most that the prompt may have and `output_tokens`; USED tokens are used."""
-        body = {"model": "m", "messages": [{"role": "user", "content": "x"}],
+        body = {"model": "m", "messages": [{"role": "user", "content": text}],
                 "max_tokens": output_tokens}  # fmt: skip
         port = int(gateway.url.rsplit(":", 1)[1])
         head = f"Authorization: Bearer sk-{name}-0123456789"
@@ -100,6 +120,21 @@ class QuotaTest(unittest.TestCase):
             self.assertEqual(answer[0], 503)
             assert time.monotonic() < deadline, "what was used becomes known"
         return answer
+
+    def take_over(self, gateway: RunningGateway, config: str) -> None:
+        before = gateway.log().count("is in force")
+        gateway.write_config(config)
+        gateway.reload()
+        deadline = time.monotonic() + DEADLINE_S
+        while gateway.log().count("is in force") == before:
+            assert time.monotonic() < deadline, "the new configuration is taken over"
+            gateway.admin("GET", "keys")
+
+    def expect_left(self, gateway: RunningGateway, tokens: int) -> None:
+        """Of the quota of "free"; takes USED of it."""
+        status, answer = self.ask_until_known(gateway, tokens - PROMPT_MOST + 1, "free")
+        self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
+        self.assertEqual(self.ask(gateway, "free", tokens - PROMPT_MOST)[0], 200)
 
     def start(self) -> RunningGateway:
         return RunningGateway(self.config, str(self.folder))
@@ -136,19 +171,49 @@ class QuotaTest(unittest.TestCase):
             other.execute("BEGIN IMMEDIATE")  # the store takes nothing meanwhile
             for _ in range(5):
                 self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
-            before = gateway.log().count("is in force")
             limited = 'secret = "free"\nlimits = { tokens_per_day = 1000 }'
-            gateway.write_config(self.config.replace('secret = "free"', limited))
-            gateway.reload()
-            deadline = time.monotonic() + DEADLINE_S
-            while gateway.log().count("is in force") == before:
-                assert time.monotonic() < deadline, "the new configuration is taken over"
-                gateway.admin("GET", "keys")
-            status, answer = self.ask_until_known(gateway, 1000 - 5 * USED + 1, "free")
-            self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
-            self.assertEqual(self.ask(gateway, "free", 1000 - 5 * USED - 80)[0], 200)
+            self.take_over(gateway, self.config.replace('secret = "free"', limited))
+            self.expect_left(gateway, 1000 - 5 * USED)
             other.execute("ROLLBACK")
             other.close()
+
+    def hold_one(self, gateway: RunningGateway, output_tokens: int) -> threading.Thread:
+        for event in (FixedAnswer.holds, FixedAnswer.go_on):
+            event.clear()
+        held = threading.Thread(target=self.ask, args=(gateway, "free", output_tokens, "hold"))
+        held.start()
+        self.assertTrue(FixedAnswer.holds.wait(DEADLINE_S))
+        return held
+
+    def let_go(self, held: threading.Thread) -> None:
+        FixedAnswer.go_on.set()
+        held.join(DEADLINE_S)
+
+    def test_a_new_quota_counts_what_runs(self):
+        with self.start() as gateway:
+            self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
+            held = self.hold_one(gateway, 400)
+            limited = 'secret = "free"\nlimits = { tokens_per_day = 1000 }'
+            self.take_over(gateway, self.config.replace('secret = "free"', limited))
+            reserved = PROMPT_MOST + len("hold") - 1 + 400
+            self.expect_left(gateway, 1000 - USED - reserved)
+            self.let_go(held)
+            self.expect_left(gateway, 1000 - 3 * USED)
+
+    def test_a_balance_that_begins_counts_what_runs(self):
+        """A token costs a nano-unit."""
+        with self.start() as gateway:
+            self.take_over(gateway, self.config + PRICES)
+            paid = {"id": "first", "amount": "0.000001", "reason": "test"}
+            self.assertEqual(gateway.admin("POST", "balances/acme/top-ups", paid)[0], 201)
+            self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
+            held = self.hold_one(gateway, 400)
+            prepaid = self.config.replace('id = "acme"', 'id = "acme"\nprepaid = true')
+            self.take_over(gateway, prepaid + PRICES)
+            reserved = PROMPT_MOST + len("hold") - 1 + 400
+            self.expect_left(gateway, 1000 - USED - reserved)
+            self.let_go(held)
+            self.expect_left(gateway, 1000 - 3 * USED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <filesystem>
 
-#include "apps/gateway/restore_limits.h"
 #include "apps/gateway/store_usage_source.h"
 #include "apps/model/serve_options.h"
 #include "apps/process/resident_bytes.h"
@@ -19,7 +18,6 @@ namespace {
 constexpr int64_t kLastRecordsNs = 2'000'000'000;  // at the end
 constexpr int64_t kCatchUpNs = 10'000'000'000;     // at the start, for what the store has missed
 constexpr int64_t kProofIntervalNs = 60'000'000'000;
-constexpr int64_t kLimitsCurrentNs = 50'000'000;  // after a change, for the admin loop
 
 std::string url_of(const gateway::ListenAddress& address, uint16_t port, bool tls) {
   const bool ipv6 = address.host.find(':') != std::string::npos;
@@ -97,6 +95,13 @@ core::Result<void> GatewayProcess::open_records() {
   follower_ = std::make_unique<store::Follower>(
       store::Follower::Options{.address = store_address_, .journal_folder = journal_folder},
       journal_.get(), &clock_, &log_);
+  restorer_ =
+      std::make_unique<LimitRestorer>(LimitRestorer::Sources{.clock = clock_,
+                                                             .store = store_address_,
+                                                             .journal_source = journal_source_,
+                                                             .journal = *journal_,
+                                                             .follower = *follower_,
+                                                             .limits = *limits_});
   if (!follower_->wait_until_swept(kCatchUpNs))
     log_.warning(
         "the store {} does not have all records yet: who has a quota of the day or month waits "
@@ -160,7 +165,7 @@ core::Result<void> GatewayProcess::make_admin() {
            [this](const contract::BalanceChange& change) { on_balance_change(change); },
        .on_tick =
            [this] {
-             restore_unknown();
+             restorer_->run();
              free_retired();
              start_proof();
            },
@@ -176,62 +181,27 @@ core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() 
   return std::optional(std::move(snapshot));
 }
 
-// What calendar limits and balances begin with is in the records: at the start those that earlier
-// starts have left, later all that there are by now. Who has such a limit is told to come again
-// until the store has them, or of a quota the store and the journal can say together.
-void GatewayProcess::restore(const std::vector<gateway::LimitName>& uncounted) {
-  if (uncounted.empty()) return;
-  limits_->withhold(uncounted);
-  const bool at_start = table_ == nullptr;
-  const uint64_t last = at_start ? journal_->recovery().last_sequence : journal_->last_sequence();
-  for (const gateway::LimitName& name : uncounted) unknown_limits_[name] = last;
-  if (!at_start && journal_->flush().ok()) follower_->wait_until_applied(last, kLimitsCurrentNs);
-  restore_unknown();
-}
-
-void GatewayProcess::restore_unknown() {
-  const store::FollowerStatus status = follower_->status();
-  if (unknown_limits_.empty() || !status.swept || !status.store_open) return;
-  std::vector<gateway::LimitName> names;
-  std::vector<gateway::LimitName> ahead;  // of the store: quotas
-  uint64_t last_ahead = 0;
-  for (const auto& [name, last] : unknown_limits_) {
-    if (last <= status.applied_sequence) {
-      names.push_back(name);
-    } else if (name.dimension != gateway::Dimension::kBalance) {
-      ahead.push_back(name);
-      last_ahead = std::max(last_ahead, last);
-    }
-  }
-  if (names.empty() && ahead.empty()) return;
-  auto store = store::Store::open(store_address_, store::OpenFor::kReports);
-  if (!store.ok()) return;  // the follower's log says what the store's trouble is
-  const int64_t unix_ns = clock_.unix_ns();
-  if (!names.empty() && restore_limits(store->get(), limits_.get(), names, unix_ns).ok())
-    for (const gateway::LimitName& name : names) unknown_limits_.erase(name);
-  if (ahead.empty()) return;
-  const auto restored =
-      restore_quotas(store->get(), {.source = journal_source_, .last_sequence = last_ahead},
-                     limits_.get(), ahead, unix_ns);
-  if (restored.ok() && *restored)
-    for (const gateway::LimitName& name : ahead) unknown_limits_.erase(name);
-}
-
-// What is paid to a balance that is not known yet is in the records from which it will begin.
 void GatewayProcess::on_balance_change(const contract::BalanceChange& change) {
   limits_->top_up(change.tenant, change.amount);
-  const auto unknown = unknown_limits_.find(
-      {gateway::LimitObject::kTenant, change.tenant, gateway::Dimension::kBalance});
-  if (unknown != unknown_limits_.end()) unknown->second = journal_->last_sequence();
+  restorer_->after_balance_change(change.tenant);
 }
 
 void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
-  restore(limits_->apply({directory, &directory->snapshot()}));
+  const std::vector<gateway::LimitName> uncounted =
+      limits_->apply({directory, &directory->snapshot()});
+  limits_->withhold(uncounted);
   texts_.update(directory->snapshot());
+  const bool at_start = table_ == nullptr;
   auto next = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
   retired_.push_back(std::exchange(table_, std::move(next)));
-  for (const auto& loop : loops_) loop->update(table_);
+  const auto joined = std::make_shared<JoinedRequests>(loops_.size());
+  for (const auto& loop : loops_)
+    loop->update(table_, [joined](const auto& requests) { joined->add(requests); });
   watch_->update(table_);
+  if (at_start)
+    restorer_->begin_at_start(uncounted);
+  else
+    restorer_->begin(uncounted, joined);
 }
 
 // Who lets the last reference to a table go frees what may be tens of thousands of keys: the admin

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "apps/gateway/admin_plane.h"
 #include "apps/gateway/data_loop.h"
+#include "apps/gateway/restore_limits.h"
 #include "apps/gateway/watch_loop.h"
 #include "gateway/admin/query_worker.h"
 #include "gateway/limits/limit_table.h"
@@ -61,8 +61,6 @@ class GatewayProcess {
   core::Result<std::optional<contract::Snapshot>> last_of_store() const;
   // On the admin loop.
   void on_directory(std::shared_ptr<const gateway::Directory> directory);
-  void restore(const std::vector<gateway::LimitName>& uncounted);
-  void restore_unknown();
   void on_balance_change(const contract::BalanceChange& change);
   void free_retired();
   void start_proof();
@@ -91,10 +89,9 @@ class GatewayProcess {
   std::vector<std::string> urls_;
   std::shared_ptr<const gateway::RoutingTable> table_;  // of the admin loop
   std::vector<std::shared_ptr<const gateway::RoutingTable>>
-      retired_;  // in use by loops, or just so
-  // Of the admin loop: for the store to say, once it has this record.
-  std::map<gateway::LimitName, uint64_t> unknown_limits_;
-  int64_t proof_at_ns_ = 0;  // of the admin loop: the next
+      retired_;                              // in use by loops, or just so
+  std::unique_ptr<LimitRestorer> restorer_;  // of the admin loop
+  int64_t proof_at_ns_ = 0;                  // of the admin loop: the next
   std::atomic<int64_t> proofs_ = 0;
   std::atomic<int64_t> proof_faults_ = 0;        // of the last
   std::unique_ptr<store::Store> archive_store_;  // of the archive's thread

@@ -1,28 +1,88 @@
-// What limits start from: used tokens and money of the running day and month, and balances, as the
-// store has them, and where it lags behind a gateway that runs, the store and the journal.
+// What quotas and balances start from: used tokens and money of the running day and month, and
+// balances, as the store has them, and where it lags behind a gateway that runs, the store and the
+// journal. Who has such a limit is told to come again until they have been read.
 #pragma once
 
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/result.h"
 #include "gateway/limits/limit_table.h"
+#include "store/follower.h"
+#include "store/journal.h"
 #include "store/journal_copier.h"
 #include "store/store.h"
 
 namespace sluice::apps {
 
-// `names`: what LimitTable::apply() did not count before.
-core::Result<void> restore_limits(store::Store* store, gateway::LimitTable* limits,
-                                  const std::vector<gateway::LimitName>& names, int64_t unix_ns);
+// The requests that ran when limits began and count in them, by what each data loop says.
+class JoinedRequests {
+ public:
+  explicit JoinedRequests(size_t loops) : missing_(loops) {}
 
-// Calendar quotas that began at the journal's record `last_sequence`. False: it is too early to say
-// (store::calendar_use_with_tail).
-struct RunningJournal {
-  store::JournalCopier::Source source;
-  uint64_t last_sequence = 0;
+  // By a data loop: from here on, what it begins is held by the new limits.
+  void add(const std::vector<contract::RequestId>& joined);
+  // Have all loops spoken? Waits for it.
+  bool wait(int64_t timeout_ns);
+  // When they have.
+  std::set<contract::RequestId> take() { return std::move(ids_); }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  size_t missing_;
+  std::set<contract::RequestId> ids_;
 };
-core::Result<bool> restore_quotas(store::Store* store, const RunningJournal& journal,
-                                  gateway::LimitTable* limits,
-                                  const std::vector<gateway::LimitName>& names, int64_t unix_ns);
+
+// One thread's: the admin loop.
+class LimitRestorer {
+ public:
+  struct Sources {
+    const core::Clock& clock;
+    store::StoreAddress store;
+    store::JournalCopier::Source journal_source;
+    store::Journal& journal;
+    store::Follower& follower;
+    gateway::LimitTable& limits;
+  };
+  explicit LimitRestorer(Sources sources) : sources_(std::move(sources)) {}
+
+  // `names`: withheld limits, that begin with what earlier starts have left.
+  void begin_at_start(const std::vector<gateway::LimitName>& names);
+  // That begin while requests run: with what all others than `joined` have used. Waits a moment,
+  // so that they mostly are known when it returns.
+  void begin(const std::vector<gateway::LimitName>& names, std::shared_ptr<JoinedRequests> joined);
+  // Tries again with those that are not known yet.
+  void run();
+  // What was paid to a balance that is not known yet is in the records from which it will begin.
+  void after_balance_change(std::string_view tenant);
+
+ private:
+  // Limits that began together.
+  struct Group {
+    std::vector<gateway::LimitName> quotas;
+    std::vector<gateway::LimitName> balances;
+    std::shared_ptr<JoinedRequests> joined;     // null: all loops have spoken, or none runs
+    std::set<contract::RequestId> except = {};  // requests that the limits count themselves
+    uint64_t last_sequence = 0;                 // the records up to it must be known
+  };
+  static Group group_of(const std::vector<gateway::LimitName>& names);
+  bool hear_loops(Group* group, int64_t timeout_ns);
+  bool restore(Group* group);
+  core::Result<void> restore_quotas(store::Store* store, Group* group);
+  core::Result<void> restore_balances(store::Store* store, Group* group);
+  void restore_known(const std::map<gateway::LimitName, int64_t>& known,
+                     std::vector<gateway::LimitName>* names);
+
+  const Sources sources_;
+  std::vector<Group> groups_;
+};
 
 }  // namespace sluice::apps

@@ -17,7 +17,7 @@ using contract::Problems;
 using contract::Value;
 
 constexpr int32_t kThreadsMax = 256;
-constexpr int32_t kResponseTimeoutMaxS = 86'400;
+constexpr int32_t kTimeoutMaxS = 86'400;
 constexpr int64_t kSpinMaxUs = 1'000;
 constexpr std::string_view kSnapshotLists[] = {"tenants",  "projects", "keys",  "pools",
                                                "replicas", "models",   "prices"};
@@ -146,7 +146,8 @@ class ConfigReader {
     }
     section.integer("threads", 1, kThreadsMax, &config().threads);
     section.integer("spin_us", 0, kSpinMaxUs, &config().spin_us);
-    section.integer("response_timeout_s", 1, kResponseTimeoutMaxS, &config().response_timeout_s);
+    section.integer("response_timeout_s", 1, kTimeoutMaxS, &config().response_timeout_s);
+    section.integer("request_timeout_s", 1, kTimeoutMaxS, &config().request_timeout_s);
     section.text("data_folder", &config().data_folder);
     if (config().data_folder.empty())
       section.add("data_folder", "must name a folder: journal, snapshot and database lie there");

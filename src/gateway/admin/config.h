@@ -39,6 +39,7 @@ struct GatewayConfig {
   int32_t threads = 1;
   int32_t spin_us = 0;               // that a data loop looks again before it sleeps
   int32_t response_timeout_s = 600;  // of an upstream, until the first token
+  int32_t request_timeout_s = 3600;  // from a request's arrival to its last byte
   std::string data_folder;
   std::string store;             // "sqlite:PATH" or "postgresql://…"; "": SQLite in data_folder
   std::string certificate_file;  // "": no TLS

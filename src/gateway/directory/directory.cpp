@@ -4,7 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "contract/block_hash.h"
 #include "core/assert.h"
+#include "core/hex.h"
 
 namespace sluice::gateway {
 namespace {
@@ -36,6 +38,11 @@ int particularity(const contract::Price& price) {
 bool matches(const contract::Price& price, const ModelEntry& model, const PoolEntry& pool) {
   return (price.model.empty() || price.model == model.model->id) &&
          (price.pool.empty() || price.pool == pool.pool->id);
+}
+
+bool has_compute_rate(const contract::Price* price) {
+  return price->rates[static_cast<size_t>(contract::Unit::kComputeMicrosecond)].nano_per_million >
+         0;
 }
 
 }  // namespace
@@ -81,7 +88,11 @@ std::shared_ptr<const Directory> Directory::compile(contract::Snapshot snapshot,
 void Directory::compile_people() {
   tenants_.reserve(snapshot_.tenants.size());
   for (const contract::Tenant& tenant : snapshot_.tenants) {
-    tenants_.push_back({&tenant, static_cast<int32_t>(tenants_.size())});
+    TenantEntry& entry = tenants_.emplace_back();
+    entry.tenant = &tenant;
+    entry.index = static_cast<int32_t>(tenants_.size() - 1);
+    core::append_hex(contract::model_namespace(tenant.id, 0), &entry.cache_salt);
+    entry.salt_number = contract::salt_number(entry.cache_salt);
     tenant_by_id_.emplace(tenant.id, &tenants_.back());
   }
   projects_.reserve(snapshot_.projects.size());
@@ -165,6 +176,13 @@ void Directory::compile_prices() {
                   });
       }
   price_begin_.push_back(static_cast<uint32_t>(price_rows_.size()));
+  for (ReplicaEntry& replica : replicas_)
+    for (const PriceSide side : {PriceSide::kSale, PriceSide::kCost}) {
+      const size_t list = price_list(*replica.model, *replica.pool, side);
+      replica.is_sold_by_time |=
+          std::any_of(price_rows_.begin() + price_begin_[list],
+                      price_rows_.begin() + price_begin_[list + 1], has_compute_rate);
+    }
 }
 
 size_t Directory::price_list(const ModelEntry& model, const PoolEntry& pool,
@@ -218,15 +236,15 @@ const PoolEntry* Directory::find_pool(std::string_view id) const {
   return find(pool_by_id_, id);
 }
 
-contract::NanoMoney amount_at_most(const contract::Price* price, int64_t prompt_tokens,
-                                   int64_t output_tokens) {
+contract::NanoMoney amount_at_most(const contract::Price* price, const MostUse& use) {
   using contract::Unit;
   if (price == nullptr) return {};
   const auto rate = [&](Unit unit) { return price->rates[static_cast<size_t>(unit)]; };
-  return contract::amount_of(prompt_tokens,
+  return contract::amount_of(use.prompt_tokens,
                              std::max(rate(Unit::kPromptToken), rate(Unit::kCachedPromptToken))) +
-         contract::amount_of(output_tokens,
-                             std::max(rate(Unit::kOutputToken), rate(Unit::kReasoningToken)));
+         contract::amount_of(use.output_tokens,
+                             std::max(rate(Unit::kOutputToken), rate(Unit::kReasoningToken))) +
+         contract::amount_of(use.compute_us, rate(Unit::kComputeMicrosecond));
 }
 
 }  // namespace sluice::gateway

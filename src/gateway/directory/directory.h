@@ -28,7 +28,8 @@ struct ReplicaEntry {
   const contract::Replica* replica = nullptr;
   const PoolEntry* pool = nullptr;
   const ModelEntry* model = nullptr;
-  int32_t index = 0;  // of Directory::replicas()
+  int32_t index = 0;             // of Directory::replicas()
+  bool is_sold_by_time = false;  // a price of it has a rate for compute
 };
 
 struct ModelEntry {
@@ -42,6 +43,10 @@ struct ModelEntry {
 struct TenantEntry {
   const contract::Tenant* tenant = nullptr;
   int32_t index = 0;
+  // What engines keep its prefixes apart with: no tenant sees another's cache, by timing or by
+  // cached_tokens.
+  std::string cache_salt = {};
+  uint64_t salt_number = 0;  // contract::salt_number(cache_salt)
 };
 
 struct ProjectEntry {
@@ -149,9 +154,14 @@ class Directory {
   std::vector<uint32_t> price_begin_;
 };
 
-// What so many tokens may come to at most at a price (null: nothing), whatever of the prompt is
-// cached and of the output reasoning.
-contract::NanoMoney amount_at_most(const contract::Price* price, int64_t prompt_tokens,
-                                   int64_t output_tokens);
+// What a request uses at most.
+struct MostUse {
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;
+  int64_t compute_us = 0;
+};
+// What that may come to at a price (null: nothing), whatever of the prompt is cached and of the
+// output reasoning.
+contract::NanoMoney amount_at_most(const contract::Price* price, const MostUse& use);
 
 }  // namespace sluice::gateway

@@ -41,7 +41,7 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
                                                                         exchange.gateway.now_ns())
                                      : 0,
       .session = exchange.asked.wishes ? std::string_view(exchange.asked.wishes->session) : "",
-      .cache_salt = exchange.cache_salt,
+      .cache_salt = exchange.key->tenant().cache_salt,
       .resume_ids = exchange.emitted_ids,
       .token_ids = exchange.asked.stream};
   const api::TextContinuation continuation = {
@@ -108,8 +108,7 @@ void upstream_failed(Exchange& exchange, UpstreamOutcome outcome, std::string_vi
   Gateway& gateway = exchange.gateway;
   const bool begun = exchange.begun;
   if (begun && is_finished(exchange)) return finish_stream(exchange);
-  if (exchange.flight.in_flight())
-    exchange.flight.end(exchange.attempt().output_tokens, outcome, gateway.now_ns());
+  if (exchange.flight.in_flight()) exchange.end_flight(outcome, gateway.now_ns());
   exchange.call = {};
   exchange.collected.clear();
   const int tries = static_cast<int>(exchange.attempts.size());
@@ -166,7 +165,7 @@ void pass_refusal(Exchange& exchange, std::string_view body) {
   if (outcome != UpstreamOutcome::kRefused)
     return upstream_failed(exchange, outcome,
                            fmt::format("the model's replica answers with status {}", status));
-  exchange.flight.end(0, outcome, gateway.now_ns());
+  exchange.end_flight(outcome, gateway.now_ns());
   // Its no to us is not a no to our client.
   if (status == 401 || status == 403 || status == 404 || exchange.head_sent)
     return end_with_error(
@@ -191,14 +190,14 @@ void add_receipt(const Exchange& exchange, HeaderList* headers) {
   headers->add("x-sluice-receipt-key", receipt.key_id);
 }
 
-void pass_whole(Exchange& exchange, std::string_view body) {
+// False: it is no answer, and nothing has happened.
+template <typename Headers>
+bool pass_whole(Exchange& exchange, const Headers& upstream, std::string_view body) {
   Gateway& gateway = exchange.gateway;
   std::vector<int32_t> ids;
   const api::RelayedAnswer answer = api::read_relayed_answer(body, &ids);
   exchange.attempt().usage = answer.usage;
-  if (!answer.has_choices && !answer.has_output)
-    return upstream_failed(exchange, UpstreamOutcome::kServerError,
-                           "the model's replica answers without an answer");
+  if (!answer.has_choices && !answer.has_output) return false;
   exchange.finish_reason = answer.finish_reason;
   exchange.attempt().output_tokens = answer.usage ? answer.usage->completion_tokens
                                                   : std::min(tokens_of_bytes(answer.text_bytes),
@@ -207,15 +206,18 @@ void pass_whole(Exchange& exchange, std::string_view body) {
   exchange.first_token_ns = exchange.last_token_ns = now_ns;
   exchange.flight.first_token(now_ns);
   if (!gateway.end(exchange, answer.usage ? Outcome::kComplete : Outcome::kCompleteUsageMissing,
-                   exchange.upstream_status))
-    return exchange.responder.send(
+                   exchange.upstream_status)) {
+    exchange.responder.send(
         error_response(api::overloaded("the answer could not be recorded", 5), ""));
+    return true;
+  }
   HeaderList& headers = gateway.header_list();
-  for (const net::OwnedHeader& header : exchange.upstream_headers)
+  for (const auto& header : upstream)
     if (passes_back(header.name)) headers.add(header.name, header.value);
   run_start(exchange, &headers);
   add_receipt(exchange, &headers);
   exchange.responder.send(exchange.upstream_status, headers.view(), body);
+  return true;
 }
 
 // ---- streams ------------------------------------------------------------------------------------
@@ -390,7 +392,8 @@ Forward send_upstream(Exchange& exchange) {
   HeaderList& headers = gateway.header_list();
   for (const net::OwnedHeader& header : exchange.forwarded) headers.add(header.name, header.value);
   headers.add("x-request-id", to_text(exchange.id));
-  headers.add("traceparent", to_text(exchange.span.self));
+  headers.add_text("traceparent",
+                   [&](std::string* text) { append_text(exchange.span.self, text); });
   if (!exchange.trace_state.empty()) headers.add("tracestate", exchange.trace_state);
   if (!upstream->authorization.empty()) headers.add("authorization", upstream->authorization);
   if (!upstream->engine_key.empty()) headers.add("x-sluice-key", upstream->engine_key);
@@ -485,10 +488,14 @@ void Exchange::on_head(const net::ResponseHead& head) {
 }
 
 void Exchange::on_whole(const net::ResponseHead& head, std::string_view whole_body) {
-  on_head(head);
   if (state == State::kEnded) return;
+  if (is_success(head.status) && !head_sent &&
+      !is_event_stream(head.header("content-type").value_or(""))) {
+    upstream_status = head.status;
+    if (pass_whole(*this, head.headers, whole_body)) return;
+  }
+  on_head(head);
   if (is_events) return on_body(whole_body);
-  if (is_success(head.status) && !head_sent) return pass_whole(*this, whole_body);
   collected = whole_body;  // on_end() comes next, and then another replica may be asked
 }
 
@@ -523,7 +530,11 @@ void Exchange::on_end(net::CallEnd end, std::string_view message) {
     return upstream_failed(*this, outcome_of(end, *this), message);
   if (!is_success(upstream_status)) return pass_refusal(*this, std::exchange(collected, {}));
   if (is_events && is_finished(*this)) return finish_stream(*this);
-  if (!is_events && !head_sent) return pass_whole(*this, std::exchange(collected, {}));
+  if (!is_events && !head_sent) {
+    if (pass_whole(*this, upstream_headers, std::exchange(collected, {}))) return;
+    return upstream_failed(*this, UpstreamOutcome::kServerError,
+                           "the model's replica answers without an answer");
+  }
   upstream_failed(*this, outcome_of(end, *this), "the answer ended before it was complete");
 }
 

@@ -30,7 +30,9 @@ std::optional<Amounts> amounts(const Exchange& exchange, const Demand& demand,
       if (std::exchange(pool, replica->pool) == replica->pool) continue;
       const contract::Price* price = exchange.table->directory().price(
           model, *replica->pool, contract::PriceSide::kSale, exchange.arrived_unix_ns / kSecondNs);
-      const NanoMoney here = amount_at_most(price, demand.input_tokens, demand.output_tokens_max);
+      const NanoMoney here = amount_at_most(price, {.prompt_tokens = demand.input_tokens,
+                                                    .output_tokens = demand.output_tokens_max,
+                                                    .compute_us = compute_us_max(exchange)});
       if (bound && here >= *bound) continue;
       const Amounts before = found.value_or(Amounts{here, here});
       found = {std::max(before.most, here), std::min(before.least, here)};
@@ -58,6 +60,10 @@ int64_t output_tokens_max(const Exchange& exchange) {
                                                                      : kOutputTokensUnknown);
   if (context_tokens > 0) each = std::min(each, context_tokens);
   return each * exchange.asked.choices * exchange.asked.prompts;
+}
+
+int64_t compute_us_max(const Exchange& exchange) {
+  return exchange.gateway.options().edge.request_max_ns / 1000;
 }
 
 PromptSize prompt_size(const Exchange& exchange) {

@@ -10,6 +10,8 @@
 namespace sluice::gateway {
 
 int64_t output_tokens_max(const Exchange& exchange);
+// Of the replicas' time: it may run so long, alone.
+int64_t compute_us_max(const Exchange& exchange);
 
 PromptSize prompt_size(const Exchange& exchange);
 TokenRange prompt_range(const Exchange& exchange);  // counted, or estimated

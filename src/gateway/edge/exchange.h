@@ -38,6 +38,7 @@ struct Attempt {
   ledger::AttemptEnd end = ledger::AttemptEnd::kWithRequest;
   std::optional<api::RelayedUsage> usage = std::nullopt;  // as it said
   int64_t output_tokens = 0;  // that reached the client, as far as can be counted
+  int64_t compute_us = 0;     // of the replica's time, where a price asks for it
 };
 
 struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange> {
@@ -103,7 +104,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   std::vector<uint64_t> chain;  // of the prompt's leading blocks
   int64_t block_tokens = kByteBlockTokens;
   uint64_t session = 0;
-  std::string cache_salt;
+  bool route_prepared = false;  // what stands above is known
   std::vector<std::string> tried;
   contract::ValveDecision decision = contract::ValveDecision::kNone;
   Flight flight;
@@ -131,6 +132,8 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   int64_t finished = 0;  // of its choices: nothing but usage comes behind the last one's
   int resumes = 0;
 
+  // Its flight, and what it took of the replica. Whether the target was met.
+  bool end_flight(UpstreamOutcome outcome, int64_t now_ns);
   Attempt& attempt() { return attempts.back(); }
   const Attempt& attempt() const { return attempts.back(); }
   int64_t output_tokens() const {

@@ -264,12 +264,10 @@ void settle_limits(Exchange& exchange, const contract::UsageEvent& event) {
 
 void prepare_route(Exchange& exchange) {
   RouteFacts& facts = exchange.facts;
-  // No tenant sees another's cache, by timing or by cached_tokens.
-  const uint64_t salt = contract::model_namespace(exchange.key->tenant().tenant->id, 0);
-  core::append_hex(salt, &exchange.cache_salt);
+  exchange.route_prepared = true;
   const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
   const uint64_t name_space =
-      contract::combine_namespace(geometry.name_space, contract::salt_number(exchange.cache_salt));
+      contract::combine_namespace(geometry.name_space, exchange.key->tenant().salt_number);
   const bool by_pages = geometry.kind == PrefixGeometry::Kind::kTokens &&
                         exchange.gateway.prompts().append_pages(exchange, geometry, name_space);
   if (!by_pages && geometry.kind != PrefixGeometry::Kind::kNone) {
@@ -286,7 +284,8 @@ void prepare_route(Exchange& exchange) {
   facts.tokens = {.prompt_tokens = exchange.prompt_tokens.value_or(exchange.prompt_tokens_guess),
                   .output_tokens = std::max<int64_t>(1, exchange.demand.output_tokens_likely),
                   .output_tokens_max = std::max<int64_t>(1, exchange.demand.output_tokens_max),
-                  .prompt_tokens_max = exchange.demand.input_tokens};
+                  .prompt_tokens_max = exchange.demand.input_tokens,
+                  .compute_us_max = compute_us_max(exchange)};
 }
 
 Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
@@ -344,7 +343,7 @@ Forward choose_route(Exchange& exchange) {
     const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
     if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
   }
-  if (exchange.cache_salt.empty()) prepare_route(exchange);
+  if (!exchange.route_prepared) prepare_route(exchange);
   if (exchange.resumes > 0) exclude_from_resuming(&exchange);
   RouteAnswer answer = exchange.table->route({.model = exchange.model,
                                               .facts = exchange.facts,

@@ -38,6 +38,12 @@ std::shared_ptr<PromptEstimate> Estimates::prompts_of(std::string_view model) {
   return prompts_.emplace(model, std::make_shared<PromptEstimate>()).first->second;
 }
 
+bool Exchange::end_flight(UpstreamOutcome outcome, int64_t now_ns) {
+  const bool met = flight.end(attempt().output_tokens, outcome, now_ns);
+  attempt().compute_us = flight.compute_us();
+  return met;
+}
+
 void* ExchangePool::take(size_t bytes) {
   if (bytes != block_bytes_ || free_.empty())
     return std::make_unique_for_overwrite<std::byte[]>(bytes).release();
@@ -73,7 +79,7 @@ Gateway::~Gateway() {
 
 // ---- what holds ---------------------------------------------------------------------------------
 
-void Gateway::update(std::shared_ptr<const RoutingTable> table) {
+std::vector<contract::RequestId> Gateway::update(std::shared_ptr<const RoutingTable> table) {
   ASSERT(options_.loop.owned_by_caller(), "update() from a foreign thread");
   const Directory& directory = table->directory();
   upstreams_.update(*table);
@@ -87,7 +93,23 @@ void Gateway::update(std::shared_ptr<const RoutingTable> table) {
   }
   table_ = table;
   end_revoked(*table);
+  std::vector<contract::RequestId> joined = join_limits(directory);
   wake_waiting();
+  return joined;
+}
+
+std::vector<contract::RequestId> Gateway::join_limits(const Directory& directory) {
+  std::vector<contract::RequestId> joined;
+  for (const auto& exchange : exchanges_) {
+    if (!exchange->limits.held()) continue;
+    const KeyEntry* key = directory.key_by_id(exchange->key->key->id);
+    const ModelEntry* model = directory.find_model(exchange->model->model->id);
+    if (key == nullptr || model == nullptr) continue;
+    if (exchange->limits.join(limit_sets(*key, *model), exchange->demand,
+                              exchange->arrived_unix_ns))
+      joined.push_back(exchange->id);
+  }
+  return joined;
 }
 
 void Gateway::end_revoked(const RoutingTable& table) {
@@ -255,8 +277,7 @@ bool Gateway::end(Exchange& exchange, contract::Outcome outcome, int status) {
   if (exchange.flight.in_flight()) {
     const bool complete = outcome == contract::Outcome::kComplete ||
                           outcome == contract::Outcome::kCompleteUsageMissing;
-    met = exchange.flight.end(exchange.attempt().output_tokens,
-                              complete ? UpstreamOutcome::kComplete : UpstreamOutcome::kClientGone,
+    met = exchange.end_flight(complete ? UpstreamOutcome::kComplete : UpstreamOutcome::kClientGone,
                               now);
   }
   forget(exchange);

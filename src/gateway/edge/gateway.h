@@ -48,8 +48,9 @@ class Gateway {
   net::Response refusal(int status, std::string_view message);
 
   // What holds from now on. Streams of keys that it revokes end here. Requests that have begun keep
-  // the directory they began with.
-  void update(std::shared_ptr<const RoutingTable> table);
+  // the directory they began with, but count in limits that are new (LimitReservation::join).
+  // Returns those that the records must leave out when they say what was used of these.
+  std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table);
 
   // Readiness says no from now on, what waits is refused; what runs is answered.
   void drain();
@@ -122,6 +123,7 @@ class Gateway {
   void wake_waiting();
   void leave_queue(Exchange& exchange);
   void end_revoked(const RoutingTable& table);
+  std::vector<contract::RequestId> join_limits(const Directory& directory);
   void forget(Exchange& exchange);
   std::shared_ptr<Exchange> find(uint64_t handle) const;  // null: it has ended
 

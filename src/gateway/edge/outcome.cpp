@@ -1,9 +1,15 @@
 #include "gateway/edge/outcome.h"
 
 #include <algorithm>
+#include <array>
+#include <memory_resource>
+#include <vector>
 
 namespace sluice::gateway {
 namespace {
+
+// Of a few attempts; of more, the rest is allocated.
+constexpr size_t kRoomBytes = 2048;
 
 using contract::PriceSide;
 using contract::Unit;
@@ -53,6 +59,9 @@ ledger::Attempt billed(const Exchange& exchange, const Attempt& attempt, int64_t
   if (attempt.usage) out.usage = stated(*attempt.usage, by_text ? 0 : resumed_tokens);
   quantity(&out.counted, Unit::kPromptToken) = prompt_tokens(exchange) + resumed_tokens;
   quantity(&out.counted, Unit::kOutputToken) = attempt.output_tokens;
+  const int64_t compute_us = std::min(attempt.compute_us, exchange.facts.tokens.compute_us_max);
+  quantity(&out.counted, Unit::kComputeMicrosecond) = compute_us;
+  if (out.usage) quantity(&*out.usage, Unit::kComputeMicrosecond) = compute_us;
   return out;
 }
 
@@ -80,7 +89,10 @@ void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageE
   event->reserved = exchange.recorded ? exchange.demand.money_max : contract::NanoMoney{};
   event->lines.clear();
   if (exchange.attempts.empty()) return;
-  std::vector<ledger::Attempt> attempts;
+  std::array<std::byte, kRoomBytes> room;
+  std::pmr::monotonic_buffer_resource memory(room.data(), room.size());
+  std::pmr::vector<ledger::Attempt> attempts(&memory);
+  attempts.reserve(exchange.attempts.size());
   int64_t said_before = 0;
   for (const Attempt& attempt : exchange.attempts) {
     attempts.push_back(billed(exchange, attempt, said_before));

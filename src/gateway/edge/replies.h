@@ -23,6 +23,13 @@ class HeaderList {
   // `name` lives as long as the list is used.
   void add(std::string_view name, std::string_view value);
   void add(std::string_view name, int64_t value);
+  // The value is what append_value(&text) appends.
+  template <typename AppendValue>
+  void add_text(std::string_view name, AppendValue append_value) {
+    const size_t begin = values_.size();
+    append_value(&values_);
+    fields_.push_back({name, begin, values_.size() - begin});
+  }
   std::span<const net::Header> view();  // until the next add()
 
  private:

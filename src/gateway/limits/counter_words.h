@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <limits>
 
 #include "core/assert.h"
 #include "gateway/limits/rate_word.h"
@@ -135,6 +134,7 @@ class OpenWord {
     }
     return false;
   }
+  void add() { open_.fetch_add(1); }  // one that is open already, whether it fits or not
   void release() {
     const int64_t before = open_.fetch_sub(1);
     ASSERT(before > 0, "a stream ended and {} were open", before);
@@ -145,33 +145,36 @@ class OpenWord {
   typename Words::template Atomic<int64_t> open_ = 0;
 };
 
-// What is left of a balance. Until it is known nothing that costs something passes, and what is
-// added is dropped: the records, from which it begins, have it too. Never reserved below zero; more
-// use than was reserved may bring it there.
+// What is left of a balance. Until it is known nothing that costs something passes; it then begins
+// with what the records say and what was added before. Never reserved below zero; more use than was
+// reserved may bring it there.
 template <typename Words = AtomicWords>
 class BalanceWord {
  public:
-  bool known() const { return left_.load() != kUnknown; }
-  void begin(int64_t left) { left_.store(std::clamp(left, -kAmountMax, kAmountMax)); }
-  int64_t left() const { return std::max(left_.load(), -kAmountMax); }
-  bool fits(int64_t cost) const { return cost == 0 || cost <= left_.load(); }
+  bool known() const { return known_.load(); }
+  // Once, by the thread that changes the limit.
+  void begin(int64_t left) {
+    internal::add_saturating(left_, left);
+    known_.store(true);
+  }
+  int64_t left() const { return left_.load(); }
+  bool fits(int64_t cost) const { return cost == 0 || (known() && cost <= left_.load()); }
 
   bool reserve(int64_t cost) {
     ASSERT(cost >= 0, "a cost of {}", cost);
     if (cost == 0) return true;
+    if (!known()) return false;
     int64_t left = left_.load();
     while (cost <= left) {
       if (left_.compare_exchange_weak(left, left - cost)) return true;
     }
     return false;
   }
-  void add(int64_t amount) {
-    if (known()) internal::add_saturating(left_, amount);
-  }
+  void add(int64_t amount) { internal::add_saturating(left_, amount); }
 
  private:
-  static constexpr int64_t kUnknown = std::numeric_limits<int64_t>::min();
-  typename Words::template Atomic<int64_t> left_ = kUnknown;
+  typename Words::template Parameter<bool> known_ = false;
+  typename Words::template Atomic<int64_t> left_ = 0;
 };
 
 }  // namespace sluice::gateway

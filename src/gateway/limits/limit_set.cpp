@@ -13,10 +13,13 @@ int limits_in(const LimitSets& sets) {
   return static_cast<int>(sets.key->states().size() + sets.model->states().size());
 }
 
-LimitState& state_at(const LimitSets& sets, int index) {
+const std::shared_ptr<LimitState>& shared_state_at(const LimitSets& sets, int index) {
   const auto& of_key = sets.key->states();
   const auto place = static_cast<size_t>(index);
-  return place < of_key.size() ? *of_key[place] : *sets.model->states()[place - of_key.size()];
+  return place < of_key.size() ? of_key[place] : sets.model->states()[place - of_key.size()];
+}
+LimitState& state_at(const LimitSets& sets, int index) {
+  return *shared_state_at(sets, index);
 }
 
 bool is_quota(Dimension dimension) {
@@ -130,6 +133,7 @@ LimitReservation& LimitReservation::operator=(LimitReservation&& other) noexcept
   output_tokens_booked_ = other.output_tokens_booked_;
   taken_count_ = other.taken_count_;
   std::copy_n(other.taken_.begin(), taken_count_, taken_.begin());
+  joined_ = std::move(other.joined_);
   other.let_go();
   return *this;
 }
@@ -137,6 +141,35 @@ LimitReservation& LimitReservation::operator=(LimitReservation&& other) noexcept
 void LimitReservation::let_go() {
   sets_ = {};
   taken_count_ = 0;
+  joined_.clear();
+}
+
+template <typename Visit>
+void LimitReservation::for_each_taken(Visit visit) {
+  for (int i = 0; i < taken_count_; ++i) visit(state_at(sets_, i), taken_[static_cast<size_t>(i)]);
+  for (const JoinedLimit& joined : joined_) visit(*joined.state, joined.taken);
+}
+
+bool LimitReservation::holds(const LimitState& state) const {
+  for (int i = 0; i < taken_count_; ++i)
+    if (&state_at(sets_, i) == &state) return true;
+  return std::ranges::any_of(
+      joined_, [&](const JoinedLimit& joined) { return joined.state.get() == &state; });
+}
+
+bool LimitReservation::join(const LimitSets& now, const Demand& demand, int64_t reserved_unix_ns) {
+  if (!held()) return false;
+  bool unknown = false;
+  for (int i = 0; i < limits_in(now); ++i) {
+    const std::shared_ptr<LimitState>& state = shared_state_at(now, i);
+    if (holds(*state)) continue;
+    LimitTaken taken;
+    if (!gateway::join(*state, cost_of(state->name.dimension, demand), reserved_unix_ns, taken))
+      continue;
+    joined_.push_back({state, taken});
+    unknown |= !is_known(*state);
+  }
+  return unknown;
 }
 
 void LimitReservation::book_output(int64_t output_tokens) {
@@ -155,25 +188,22 @@ void LimitReservation::settle(const Usage& usage) {
   if (!held()) return;
   const Instant instant = instant_of(sets_);
   const int64_t outgrown = output_tokens_booked_ - output_tokens_reserved_;
-  for (int i = 0; i < taken_count_; ++i) {
-    LimitState& state = state_at(sets_, i);
-    const LimitTaken& taken = taken_[static_cast<size_t>(i)];
+  for_each_taken([&](LimitState& state, const LimitTaken& taken) {
     const bool outgrew = counts_output_per_minute(state.name.dimension);
     finish(state, taken,
            {.booked = taken.cost + (outgrew ? outgrown : 0),
             .used = cost_of(state.name.dimension, usage)},
            instant);
-  }
+  });
   let_go();
 }
 
 void LimitReservation::refund() {
   if (!held()) return;
   const Instant instant = instant_of(sets_);
-  for (int i = 0; i < taken_count_; ++i) {
-    const LimitTaken& taken = taken_[static_cast<size_t>(i)];
-    finish(state_at(sets_, i), taken, {.booked = taken.cost, .used = 0}, instant);
-  }
+  for_each_taken([&](LimitState& state, const LimitTaken& taken) {
+    finish(state, taken, {.booked = taken.cost, .used = 0}, instant);
+  });
   let_go();
 }
 

@@ -106,6 +106,12 @@ struct LimitTaken {
   RatePlace place() const { return {.cost = cost, .start = start, .flowed = at}; }
 };
 
+// Of a limit that began while the request ran.
+struct JoinedLimit {
+  std::shared_ptr<LimitState> state;
+  LimitTaken taken;
+};
+
 // What one request holds. Settled or given back exactly once: the destructor gives back what is
 // still held. Move-only; owned by one thread at a time.
 class LimitReservation {
@@ -122,6 +128,11 @@ class LimitReservation {
   void outgrow(int64_t output_tokens) {
     if (output_tokens > output_tokens_booked_) book_output(output_tokens);
   }
+  // `now` holds from here on. The limits in it that were not there when this was reserved, at
+  // `reserved_unix_ns`, count it too, whether it fits or not; only those per minute do not. True:
+  // the records have still to say what else was used of one of them, and must leave this request
+  // out.
+  bool join(const LimitSets& now, const Demand& demand, int64_t reserved_unix_ns);
   // The end of a request that was sent: what it did not need goes back, what it needed beyond the
   // reservation is booked. The request itself stays counted, its stream is over.
   void settle(const Usage& usage);
@@ -132,6 +143,10 @@ class LimitReservation {
   friend core::Result<LimitReservation, LimitRefusal> reserve(const LimitSets& sets,
                                                               const Demand& demand);
   void book_output(int64_t output_tokens);
+  bool holds(const LimitState& state) const;
+  // Calls visit(state, taken) for each.
+  template <typename Visit>
+  void for_each_taken(Visit visit);
   void let_go();
 
   LimitSets sets_;
@@ -139,6 +154,7 @@ class LimitReservation {
   int64_t output_tokens_booked_ = 0;  // with what it outgrew
   int taken_count_ = 0;  // of the first so many limits: the key's set, then the model's
   std::array<LimitTaken, LimitSets::kLimitsMax> taken_;  // the first taken_count_ are written
+  std::vector<JoinedLimit> joined_;
 };
 
 core::Result<LimitReservation, LimitRefusal> reserve(const LimitSets& sets, const Demand& demand);

@@ -158,6 +158,27 @@ bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& t
   return std::get<CalendarWord<>>(state.word).reserve(cost, taken.at);
 }
 
+bool join(LimitState& state, int64_t cost, int64_t reserved_unix_ns, LimitTaken& taken) {
+  taken = {.cost = cost, .start = 0, .at = 0};
+  if (auto* open = std::get_if<OpenWord<>>(&state.word)) {
+    open->add();
+  } else if (auto* balance = std::get_if<BalanceWord<>>(&state.word)) {
+    balance->add(-cost);
+  } else if (auto* calendar = std::get_if<CalendarWord<>>(&state.word)) {
+    taken.at = period_of(*calendar_of(state.name.dimension), reserved_unix_ns);
+    calendar->add(cost, taken.at);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool is_known(const LimitState& state) {
+  if (const auto* balance = std::get_if<BalanceWord<>>(&state.word)) return balance->known();
+  const auto* calendar = std::get_if<CalendarWord<>>(&state.word);
+  return calendar == nullptr || calendar->known();
+}
+
 void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
             const Instant& instant) {
   if (auto* rate = std::get_if<RateWord<>>(&state.word)) {

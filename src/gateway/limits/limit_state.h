@@ -63,6 +63,12 @@ LimitAnswer ask(const LimitState& state, int64_t cost, const Instant& instant);
 
 // Takes `cost`; false: it does not fit.
 bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& taken);
+// The same of a limit that begins while the request runs: what the request reserved at
+// `reserved_unix_ns` is taken whether it fits or not. False: nothing is, the limit is one per
+// minute, and to it that lies in the past.
+bool join(LimitState& state, int64_t cost, int64_t reserved_unix_ns, LimitTaken& taken);
+// False: what was used, or is left, has not been read yet.
+bool is_known(const LimitState& state);
 // The end of what was taken: `booked` so far, `used` in truth.
 struct LimitEnd {
   int64_t booked = 0;

@@ -193,7 +193,8 @@ void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
 bool LimitTable::top_up(std::string_view tenant, NanoMoney amount) {
   const auto state = find({LimitObject::kTenant, std::string(tenant), Dimension::kBalance});
   if (state == nullptr) return false;
-  std::get<BalanceWord<>>(state->word).add(amount.nano);
+  auto& balance = std::get<BalanceWord<>>(state->word);
+  if (balance.known()) balance.add(amount.nano);
   return true;
 }
 

@@ -56,11 +56,12 @@ class LimitTable {
   // they hold for is told to come again. Before the sets of that apply() are resolved.
   void withhold(const std::vector<LimitName>& names);
 
-  // Adds what the records held at apply() to what was counted since; a balance begins with what it
-  // is now. Names that hold no such limit are passed over.
+  // Adds what the records hold, without the requests that were counted since, to what was. Once
+  // for each name; those that hold no such limit are passed over.
   void restore(const std::vector<RecordedAmount>& amounts);
 
-  // A prepaid tenant's balance, by a top-up or an adjustment (negative). False: not prepaid.
+  // A prepaid tenant's balance, by a top-up or an adjustment (negative). Where the balance is not
+  // known yet, nothing: the records from which it begins have it. False: not prepaid.
   bool top_up(std::string_view tenant, contract::NanoMoney amount);
   // What is left of it, without what is reserved; nullopt: not prepaid, or not known yet.
   std::optional<contract::NanoMoney> balance(std::string_view tenant) const;

@@ -127,13 +127,18 @@ std::optional<TraceContext> parse_traceparent(std::string_view header) {
 }
 
 std::string to_text(const TraceContext& context) {
-  std::string text = "00-";
-  text.reserve(55);
-  core::append_hex(context.trace_id, &text);
-  text.push_back('-');
-  core::append_hex(context.span_id, &text);
-  text.append(context.sampled ? "-01" : "-00");
+  std::string text;
+  text.reserve(kHeaderBytes);
+  append_text(context, &text);
   return text;
+}
+
+void append_text(const TraceContext& context, std::string* out) {
+  out->append("00-");
+  core::append_hex(context.trace_id, out);
+  out->push_back('-');
+  core::append_hex(context.span_id, out);
+  out->append(context.sampled ? "-01" : "-00");
 }
 
 Span begin_span(const std::optional<TraceContext>& caller, uint64_t random_high,

@@ -23,6 +23,7 @@ struct TraceContext {
 std::optional<TraceContext> parse_traceparent(std::string_view header);
 // "00-…-…-01"
 std::string to_text(const TraceContext& context);
+void append_text(const TraceContext& context, std::string* out);
 
 // The gateway's own part of a request. `random`: two numbers by chance, for ids that are new.
 struct Span {

@@ -65,6 +65,7 @@ struct TokenEstimate {
   int64_t output_tokens = 1;      // expected
   int64_t output_tokens_max = 1;  // at most; money is reserved for these
   int64_t prompt_tokens_max = 0;  // the same
+  int64_t compute_us_max = 0;     // the same
 };
 
 inline constexpr int64_t kNewsNever = int64_t{1} << 60;

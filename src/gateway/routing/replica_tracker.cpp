@@ -75,6 +75,8 @@ SentRequest ReplicaTracker::begin(const Sending& sending, int64_t now_ns) {
     sent.learn = SentRequest::Learn::kAnew;
   queued_prompt_tokens_.fetch_add(sent.missing_tokens, kRelaxed);
   output_tokens_left_.fetch_add(sent.output_tokens, kRelaxed);
+  sent.is_sold_by_time = sending.is_sold_by_time;
+  if (sent.is_sold_by_time) sent.share_before_ns = compute_.begin(now_ns);
   return sent;
 }
 
@@ -107,6 +109,8 @@ void ReplicaTracker::end(SentRequest* request, int64_t output_tokens, UpstreamOu
     queued_prompt_tokens_.fetch_sub(request->missing_tokens, kRelaxed);
   output_tokens_.fetch_add(std::max<int64_t>(output_tokens - request->tokens_seen, 0), kRelaxed);
   running_.leave(request->place);
+  if (request->is_sold_by_time)
+    request->compute_ns = compute_.end(now_ns) - request->share_before_ns;
   if (outcome == UpstreamOutcome::kComplete) learn(*request, output_tokens, now_ns);
   output_tokens_left_.fetch_sub(request->tokens_left(), kRelaxed);
   streams_.fetch_sub(1, kRelaxed);

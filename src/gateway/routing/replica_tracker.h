@@ -11,6 +11,7 @@
 
 #include "contract/snapshot.h"
 #include "gateway/limits/output_estimate.h"
+#include "gateway/routing/compute_shares.h"
 #include "gateway/routing/health.h"
 #include "gateway/routing/latency_model.h"
 #include "gateway/routing/pace_model.h"
@@ -36,6 +37,7 @@ struct Sending {
   int64_t cached_tokens = 0;       // of the prompt, expected to be in its prefix cache
   Latency raw = {};                // predicted, without the learnt ratios
   contract::TargetPart tpot = {};  // that it shall meet
+  bool is_sold_by_time = false;
 };
 
 // One request at one replica, for the tracker's books. Made when it is sent.
@@ -52,6 +54,9 @@ struct SentRequest {
   int64_t tokens_seen = 0;
   int64_t tokens_before = 0;         // of all streams of the replica, until its first token
   int64_t prompt_tokens_before = 0;  // the same
+  bool is_sold_by_time = false;
+  int64_t share_before_ns = 0;  // of one that is: ComputeShares
+  int64_t compute_ns = 0;       // when it has ended: what it had
   enum class Learn : uint8_t { kFurther, kAnew } learn = Learn::kFurther;
 
   int64_t tokens_left() const { return std::max<int64_t>(output_tokens - tokens_seen, 0); }
@@ -111,6 +116,7 @@ class ReplicaTracker {
   PaceModel pace_;
   OutputHistogram lengths_;  // of complete answers
   RunningStreams running_;
+  ComputeShares compute_;
   LogRatio ttft_ratio_;
   LogRatio tpot_ratio_;
   LogRatio total_ratio_;

@@ -35,6 +35,9 @@ bool same_replica(const ReplicaEntry& before, const ReplicaEntry& now) {
 // twice, weights of 4 to 8 give the same speed, and 8 finds more in the caches.
 constexpr double kDisplacedEach = 8.0;
 
+// Of what a decision among a few replicas writes down; of more, the rest is allocated.
+constexpr size_t kDecisionBytes = 4096;
+
 // A pace that is worse than predicted by this has changed; less is chance.
 constexpr double kSlower = 1.3;
 
@@ -156,25 +159,23 @@ std::shared_ptr<const RoutingTable> RoutingTable::make(std::shared_ptr<const Dir
 
 // ---- deciding -----------------------------------------------------------------------------------
 
-std::vector<Candidate> RoutingTable::candidates(const RouteRequest& request, const Moment& moment,
-                                                std::vector<const RoutedReplica*>* replicas) const {
-  std::vector<Candidate> found;
+void RoutingTable::add_candidates(const RouteRequest& request, const Moment& moment,
+                                  std::pmr::vector<Candidate>* candidates,
+                                  std::pmr::vector<const RoutedReplica*>* replicas) const {
   for (const ReplicaEntry* entry : request.model->replicas) {
     const RoutedReplica& routed = replicas_[static_cast<size_t>(entry->index)];
     const contract::Replica& spec = *entry->replica;
     if (!may_serve(spec.state) || !may_serve(routed.tracker->state())) continue;
     if (std::ranges::find(request.tried, spec.id) != request.tried.end()) continue;
-    Candidate candidate;
+    Candidate& candidate = candidates->emplace_back();
     candidate.pool = entry->pool->pool;
     candidate.view = routed.tracker->view(moment.now_ns);
     if (spec.state != ReplicaState::kReady) {
       const int64_t ready_in_ns = spec.ready_at_unix_ns - moment.unix_s * 1'000'000'000;
       candidate.view.ready_in_ns = std::max({candidate.view.ready_in_ns, ready_in_ns, int64_t{1}});
     }
-    found.push_back(candidate);
     replicas->push_back(&routed);
   }
-  return found;
 }
 
 void RoutingTable::mark_out(Replicas replicas, int64_t now_ns,
@@ -253,13 +254,20 @@ void RoutingTable::add_prices(const RouteRequest& request, const Moment& moment,
     }
     candidate.cost =
         price_of_tokens(cost, tokens.prompt_tokens, candidate.cached_tokens, tokens.output_tokens);
-    candidate.sale = amount_at_most(sale, tokens.prompt_tokens_max, tokens.output_tokens_max);
+    candidate.sale = amount_at_most(sale, {.prompt_tokens = tokens.prompt_tokens_max,
+                                           .output_tokens = tokens.output_tokens_max,
+                                           .compute_us = tokens.compute_us_max});
   }
 }
 
 RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& moment) const {
-  std::vector<const RoutedReplica*> replicas;
-  std::vector<Candidate> found = candidates(request, moment, &replicas);
+  std::array<std::byte, kDecisionBytes> room;
+  std::pmr::monotonic_buffer_resource memory(room.data(), room.size());
+  std::pmr::vector<const RoutedReplica*> replicas(&memory);
+  std::pmr::vector<Candidate> found(&memory);
+  replicas.reserve(request.model->replicas.size());
+  found.reserve(request.model->replicas.size());
+  add_candidates(request, moment, &found, &replicas);
   mark_out(replicas, moment.now_ns, found);
   add_cached_tokens(request, moment.now_ns, replicas, found);
   add_forecasts(request, moment.now_ns, replicas, found);
@@ -286,7 +294,8 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
       {.tokens = facts.tokens,
        .cached_tokens = candidate.cached_tokens,
        .raw = predict_raw(candidate.view, facts.tokens, candidate.cached_tokens),
-       .tpot = facts.target.tpot},
+       .tpot = facts.target.tpot,
+       .is_sold_by_time = flight.replica_->entry->is_sold_by_time},
       moment.now_ns);
   prefixes_->guess(flight.replica_->slot, request.chain, moment.now_ns);
   if (request.session != 0)
@@ -348,13 +357,14 @@ int64_t RoutingTable::context_tokens(const ModelEntry& model) const {
 
 void RoutingTable::sweep(int64_t now_ns) const {
   std::vector<double> ttfts;
-  std::vector<const RoutedReplica*> replicas;
   for (const ModelEntry& model : directory_->models()) {
     if (ValveState& valve = state_of(model).valve; valve.view().open) {
       RouteRequest anything;
       anything.model = &model;
-      const Moment now = {.now_ns = now_ns, .unix_s = 0, .random = 0};
-      valve.on_saturation(local_saturation(candidates(anything, now, &replicas)), now_ns);
+      std::pmr::vector<Candidate> found;
+      std::pmr::vector<const RoutedReplica*> replicas;
+      add_candidates(anything, {.now_ns = now_ns, .unix_s = 0, .random = 0}, &found, &replicas);
+      valve.on_saturation(local_saturation(found), now_ns);
     }
     for (size_t begin = 0, end = 0; begin < model.replicas.size(); begin = end) {
       ttfts.clear();

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <memory_resource>
 #include <optional>
 #include <span>
 #include <string>
@@ -62,6 +63,8 @@ class Flight {
   int64_t stall_deadline_ns(int64_t first_token_max_ns) const;
   // The learning's end of it. Returns whether the target was met; true where nothing was promised.
   bool end(int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns);
+  // Of one that has ended, where a price asks for it: its part of the replica's time.
+  int64_t compute_us() const { return sent_.compute_ns / 1000; }
 
  private:
   friend class RoutingTable;
@@ -147,8 +150,11 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
   ModelState& state_of(const ModelEntry& model) const {
     return *models_[static_cast<size_t>(model.index)];
   }
-  std::vector<Candidate> candidates(const RouteRequest& request, const Moment& moment,
-                                    std::vector<const RoutedReplica*>* replicas) const;
+  // Those that may serve it, in `candidates` and side by side with these in `replicas`, both empty
+  // before.
+  void add_candidates(const RouteRequest& request, const Moment& moment,
+                      std::pmr::vector<Candidate>* candidates,
+                      std::pmr::vector<const RoutedReplica*>* replicas) const;
   using Replicas = std::span<const RoutedReplica* const>;
   void mark_out(Replicas replicas, int64_t now_ns, std::span<Candidate> candidates) const;
   void add_cached_tokens(const RouteRequest& request, int64_t now_ns, Replicas replicas,

@@ -1,8 +1,10 @@
 #include "gateway/routing/valve.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
+#include <memory_resource>
 #include <utility>
 #include <vector>
 
@@ -13,6 +15,8 @@ using contract::Place;
 using contract::Policy;
 using contract::ValveDecision;
 
+// Of what a decision among a few replicas writes down; of more, the rest is allocated.
+constexpr size_t kRoomBytes = 2048;
 constexpr int64_t kAskAgainLeastNs = 10'000'000;
 // Who misses with this chance may still be in time. More than a half: while little is known of the
 // lengths of answers, what a request asks for at most counts as what is expected.
@@ -36,9 +40,9 @@ Latency predict_from_arrival(const Candidate& candidate, const RouteFacts& facts
   return predicted;
 }
 
-std::vector<Rated> rate(const ValveInput& input) {
+std::pmr::vector<Rated> rate(const ValveInput& input, std::pmr::memory_resource* memory) {
   const RouteFacts& facts = *input.facts;
-  std::vector<Rated> rated;
+  std::pmr::vector<Rated> rated(memory);
   rated.reserve(input.candidates.size());
   for (size_t i = 0; i < input.candidates.size(); ++i) {
     const Candidate& candidate = input.candidates[i];
@@ -57,8 +61,8 @@ std::vector<Rated> rate(const ValveInput& input) {
 }
 
 template <typename Predicate>
-std::vector<int32_t> select(std::span<const Rated> rated, Predicate predicate) {
-  std::vector<int32_t> chosen;
+std::pmr::vector<int32_t> select(const std::pmr::vector<Rated>& rated, Predicate predicate) {
+  std::pmr::vector<int32_t> chosen(rated.get_allocator());
   for (const Rated& one : rated)
     if (one.room && one.affordable && predicate(one)) chosen.push_back(one.index);
   return chosen;
@@ -80,7 +84,11 @@ int32_t cheapest(const ValveInput& input, std::span<const int32_t> chosen) {
 class Decision {
  public:
   explicit Decision(const ValveInput& input)
-      : input_(input), facts_(*input.facts), rated_(rate(input)) {
+      : input_(input),
+        facts_(*input.facts),
+        rated_(rate(input, &memory_)),
+        near_(&memory_),
+        far_(&memory_) {
     statistic_ = strictest_statistic(facts_.target);
     const double allowed = input.valve.miss_allowed[static_cast<size_t>(statistic_)];
     near_ = select(rated_, [&](const Rated& one) { return one.local && one.miss <= allowed; });
@@ -101,7 +109,7 @@ class Decision {
 
  private:
   std::optional<ValveAnswer> by_policy() const {
-    std::vector<int32_t> chosen = near_;
+    std::pmr::vector<int32_t> chosen(near_, near_.get_allocator());
     chosen.insert(chosen.end(), far_.begin(), far_.end());
     if (chosen.empty()) return std::nullopt;
     const int32_t index =
@@ -224,9 +232,11 @@ class Decision {
 
   const ValveInput& input_;
   const RouteFacts& facts_;
-  std::vector<Rated> rated_;
-  std::vector<int32_t> near_;  // local, with room, within what the valve allows
-  std::vector<int32_t> far_;   // remote, with room, in time, affordable
+  std::array<std::byte, kRoomBytes> room_;
+  std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
+  std::pmr::vector<Rated> rated_;
+  std::pmr::vector<int32_t> near_;  // local, with room, within what the valve allows
+  std::pmr::vector<int32_t> far_;   // remote, with room, in time, affordable
   contract::Statistic statistic_;
 };
 
@@ -257,11 +267,11 @@ int32_t least_cost(const ValveInput& input, std::span<const int32_t> chosen) {
   const auto count = static_cast<uint64_t>(chosen.size());
   const uint64_t first = (input.random >> 32) % count;
   const uint64_t second = (first + 1 + (input.random & 0xffffffff) % (count - 1)) % count;
-  const int32_t drawn[] = {chosen[first], chosen[second],
-                           *std::ranges::max_element(chosen, {}, [&](int32_t index) {
-                             return candidate(index).cached_tokens;
-                           })};
-  return *std::ranges::min_element(drawn, {}, cost_ns);
+  const int32_t home = *std::ranges::max_element(
+      chosen, {}, [&](int32_t index) { return candidate(index).cached_tokens; });
+  const int32_t drawn[] = {chosen[first], chosen[second], home};
+  const size_t looked_at = candidate(home).cached_tokens > 0 ? 3 : 2;
+  return *std::ranges::min_element(std::span(drawn).first(looked_at), {}, cost_ns);
 }
 
 ValveAnswer decide(const ValveInput& input) {

@@ -102,7 +102,8 @@ bool may_go(const RouteFacts& facts, const contract::Pool& pool);
 
 // The index of the candidate with the least predicted total among `chosen` (not empty): cost in
 // milliseconds, cached prefix and load in one. Where no replica has told of its load for kStaleNs,
-// among two drawn at random and the one with most of the prefix, so that gateways do not herd.
+// among two drawn at random and the one with most of the prefix, if any has some of it, so that
+// gateways do not herd.
 inline constexpr int64_t kStaleNs = 200'000'000;
 int32_t least_cost(const ValveInput& input, std::span<const int32_t> chosen);
 
