@@ -40,21 +40,23 @@ void add(const contract::UsageEvent& event, int64_t times, int64_t today, Uses* 
   }
 }
 
-// Of what is behind `sequence`; the last record. nullopt: there are more than kTailRecordsMax.
-core::Result<std::optional<uint64_t>> add_tail(const JournalCopier::Source& journal,
-                                               uint64_t sequence, const TailQuery& query,
-                                               Uses* uses) {
+// Of what is behind `sequence`, up to the last that must be known. False: it is not durable yet, or
+// behind more than kTailRecordsMax others.
+core::Result<bool> add_tail(const JournalCopier::Source& journal, uint64_t sequence,
+                            const TailQuery& query, Uses* uses) {
+  if (sequence >= query.last_sequence) return true;
   const auto reader = TRY(JournalReader::open(journal.folder, sequence));
   for (int64_t count = 0; count < kTailRecordsMax; ++count) {
     const auto next = TRY(reader->next());
-    if (!next) return std::optional(sequence);
-    sequence = next->sequence;
-    if (next->kind != contract::RecordKind::kUsage) continue;
-    const auto record = TRY(contract::decode(next->kind, next->version, next->bytes));
-    const auto& event = std::get<contract::UsageEvent>(record);
-    if (!query.except.contains(event.id)) add(event, 1, day_of(query.unix_ns), uses);
+    if (!next) return false;
+    if (next->kind == contract::RecordKind::kUsage) {
+      const auto record = TRY(contract::decode(next->kind, next->version, next->bytes));
+      const auto& event = std::get<contract::UsageEvent>(record);
+      if (!query.except.contains(event.id)) add(event, 1, day_of(query.unix_ns), uses);
+    }
+    if (next->sequence >= query.last_sequence) return true;
   }
-  return std::optional<uint64_t>();
+  return false;
 }
 
 }  // namespace
@@ -74,8 +76,8 @@ core::Result<std::optional<std::vector<CalendarUse>>> calendar_use_with_tail(
     for (const contract::UsageEvent& event : TRY(events_of(store->database(), except)))
       add(event, -1, day_of(query.unix_ns), &uses);
   }
-  const auto read = TRY(add_tail(journal, applied_sequence, query, &uses));
-  if (!read || *read < query.last_sequence) return std::optional<std::vector<CalendarUse>>();
+  if (!TRY(add_tail(journal, applied_sequence, query, &uses)))
+    return std::optional<std::vector<CalendarUse>>();
   std::vector<CalendarUse> out;
   for (auto& [name, use] : uses) out.push_back(std::move(use));
   return std::optional(std::move(out));

@@ -22,8 +22,8 @@ struct TailQuery {
   std::set<contract::RequestId> except = {};  // somebody else counts them; of the running start
 };
 
-// With all that is durable in the journal. nullopt: not yet, the record `last_sequence` is not
-// durable, or the store is further behind than kTailRecordsMax.
+// nullopt: not yet, the record `last_sequence` is not durable, or the store is further behind than
+// kTailRecordsMax.
 core::Result<std::optional<std::vector<CalendarUse>>> calendar_use_with_tail(
     Store* store, const JournalCopier::Source& journal, const TailQuery& query);
 
