@@ -5,8 +5,9 @@ seeds and with its parameters changed (docs/valve.md has the figures).
 
 Each line: the share of requests in time, the valve's cost as a multiple of the oracle's, and what
 it is above the oracle's in percent of all remote, over the seeds: least, median, most. --perturb
-repeats it with arrivals, the local engines' speed and their places 30 % less and 30 % more, while
-the gateway is told what it was told before.
+repeats it with arrivals, the local engines' speed and their places less and more by the --factors,
+while the gateway is told what it was told before, and with the second cost of the file (the dearer
+remote, or the price that changes) multiplied by them.
 """
 import argparse
 import json
@@ -34,17 +35,21 @@ def changed(text, seed, change, factor):
     """The scenario with another seed, two arms, and one kind of parameter times factor. Remote
     engines, which have no places to speak of, stay as they are."""
     lines = []
-    heading, local = "", True
+    heading, local, costs = "", True, 0
     for line in text.splitlines():
         if match := re.match(r"\[+([\w.]+)\]+", line):
             heading = match[1]
+            costs += heading == "costs"
+        if change == "second price" and heading == "costs" and costs == 2:
+            if match := re.match(r'(prompt|output) = "([\d.]+)"$', line):
+                line = f'{match[1]} = "{float(match[2]) * factor:.4f}"'
         if match := re.match(r'pool = "(\w+)"', line):
             local = match[1] in ("own", "appliance")
         if match := re.match(r"(\w+) = ([\d.]+)$", line):
             key, value = match[1], match[2]
             if key == "seed":
                 line = f"seed = {seed}"
-            elif change and (local or heading == "cases.traffic"):
+            elif change in KEYS and (local or heading == "cases.traffic"):
                 where, keys = KEYS[change]
                 if re.fullmatch(where, heading) and key in keys:
                     product = float(value) * factor
@@ -93,11 +98,13 @@ def main():
     parser.add_argument("scenarios", nargs="+", help="names in deploy/scenarios/")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--perturb", action="store_true")
+    parser.add_argument("--factors", type=float, nargs="+", default=[0.7, 1.3])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     changes = [(None, 1.0)]
     if options.perturb:
-        changes += [(change, factor) for change in KEYS for factor in (0.7, 1.3)]
+        changes += [(change, factor) for change in [*KEYS, "second price"]
+                    for factor in options.factors]
     for name in options.scenarios:
         text = (ROOT / f"deploy/scenarios/{name}.toml").read_text()
         for change, factor in changes:

@@ -361,12 +361,19 @@ class BodyReader {
       return wrong_type("sluice.target", "an object");
     for (const dom::key_value_pair field : object) {
       const std::string path = fmt::format("sluice.target.{}", field.key);
-      std::optional<int64_t>* part = field.key == "ttft_ms"    ? &wishes->ttft_ns
-                                     : field.key == "tpot_ms"  ? &wishes->tpot_ns
-                                     : field.key == "total_ms" ? &wishes->total_ns
-                                                               : nullptr;
-      if (part == nullptr) return fail(invalid_field(path, fmt::format("'{}' is not known", path)));
-      if (!read_milliseconds(path, field.value, part)) return false;
+      const size_t name_end = std::min(field.key.rfind('_'), field.key.size());
+      const std::string_view name = field.key.substr(0, name_end);
+      const std::string_view what = field.key.substr(name_end);
+      WishedPart* part = name == "ttft"    ? &wishes->ttft
+                         : name == "tpot"  ? &wishes->tpot
+                         : name == "total" ? &wishes->total
+                                           : nullptr;
+      if (part == nullptr || (what != "_ms" && what != "_statistic"))
+        return fail(invalid_field(path, fmt::format("'{}' is not known", path)));
+      const bool read = what == "_ms"
+                            ? read_milliseconds(path, field.value, &part->limit_ns)
+                            : read_text_wish(path, field.value, &part->statistic.emplace());
+      if (!read) return false;
     }
     return true;
   }

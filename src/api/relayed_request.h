@@ -23,11 +23,16 @@ struct ByteRange {
   bool found() const { return end != 0; }
 };
 
+struct WishedPart {
+  std::optional<int64_t> limit_ns;
+  std::optional<std::string> statistic;  // "p99" …: the gateway knows the names
+};
+
 // What a client may ask of the gateway in its object "sluice" (docs/api.md). Times in nanoseconds.
 struct RelayedWishes {
-  std::optional<int64_t> ttft_ns;
-  std::optional<int64_t> tpot_ns;
-  std::optional<int64_t> total_ns;
+  WishedPart ttft;  // parts of its target
+  WishedPart tpot;
+  WishedPart total;
   std::optional<int64_t> deadline_ns;  // from its arrival; then it is refused
   std::optional<int32_t> priority;
   std::optional<std::string> policy;      // "local_only" …: the gateway knows the names

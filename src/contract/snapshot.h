@@ -104,6 +104,14 @@ struct Key {
 
 enum class Place : uint8_t { kLocal, kRemote };
 
+// What a pool takes at once over all its replicas and models, beside what each replica takes: a
+// rented account's quota, a card that several engines share. nullopt: no bound of its own.
+struct PoolCapacity {
+  std::optional<int64_t> streams_max = {};
+  std::optional<int64_t> tokens_per_minute = {};  // input and output together
+  bool operator==(const PoolCapacity&) const = default;
+};
+
 struct Pool {
   std::string id = {};
   Place place = Place::kLocal;
@@ -111,6 +119,7 @@ struct Pool {
   std::vector<DataClass> data_classes = {DataClass::kPublic, DataClass::kInternal,
                                          DataClass::kPrivate};  // a remote never has kPrivate
   int64_t round_trip_ns = 0;                                    // added to what its replicas need
+  PoolCapacity capacity = {};
   bool operator==(const Pool&) const = default;
 };
 

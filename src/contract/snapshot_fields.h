@@ -115,6 +115,12 @@ void fields(V& visit, T& object) {
   visit.value("revoked", object.revoked);
 }
 
+template <typename V, Is<PoolCapacity> T>
+void fields(V& visit, T& object) {
+  visit.value("streams_max", object.streams_max);
+  visit.value("tokens_per_minute", object.tokens_per_minute);
+}
+
 template <typename V, Is<Pool> T>
 void fields(V& visit, T& object) {
   visit.value("id", object.id);
@@ -122,6 +128,7 @@ void fields(V& visit, T& object) {
   visit.value("owner", object.owner);
   visit.value("data_classes", object.data_classes);
   visit.milliseconds("round_trip_ms", object.round_trip_ns);
+  visit.value("capacity", object.capacity);
 }
 
 template <typename V, Is<Speed> T>

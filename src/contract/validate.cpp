@@ -225,6 +225,12 @@ class Validator {
     if (!pool.owner.empty() && !is_id(pool.owner))
       add(path / "owner", "'{}' is no id: {}", pool.owner, kIdRule);
     check_not_negative(path / "round_trip_ms", pool.round_trip_ns);
+    for (const auto& [name, most] :
+         {std::pair("capacity.streams_max", pool.capacity.streams_max),
+          std::pair("capacity.tokens_per_minute", pool.capacity.tokens_per_minute)})
+      if (most && *most < 1)
+        add(path / name, "{} is less than 1; a pool without a bound of its own leaves it out",
+            *most);
   }
 
   void check(const Path& path, const Replica& replica) {

@@ -54,7 +54,7 @@ std::optional<int32_t> cheapest_remote(const World& world, const Request& reques
                                        Predicate predicate) {
   std::optional<contract::NanoMoney> least;
   const auto usable = [&](int32_t i) {
-    return !world.is_local(i) && world.has_room(i) && predicate(i);
+    return !world.is_local(i) && world.has_room(i, request) && predicate(i);
   };
   for (int32_t i = 0; i < static_cast<int32_t>(world.engines.size()); ++i)
     if (usable(i))
@@ -85,8 +85,9 @@ class Overflow final : public Chooser {
   explicit Overflow(World* world) : world_(*world) {}
   Choice choose(int64_t request) override {
     const int32_t local = *local_of(world_);
-    if (world_.has_room(local)) return {.replica = local};
-    const auto remote = cheapest_remote(world_, world_.requests[static_cast<size_t>(request)], any);
+    const Request& asked = world_.requests[static_cast<size_t>(request)];
+    if (world_.has_room(local, asked)) return {.replica = local};
+    const auto remote = cheapest_remote(world_, asked, any);
     if (remote) return {.replica = *remote};
     return ask_again_soon(world_);
   }
@@ -116,12 +117,14 @@ class Oracle final : public Chooser {
 
   Choice choose(int64_t request) override {
     const auto meets = [&](int32_t i) { return all_meet(i, request); };
-    const auto local = fewest_sequences(
-        world_, [&](int32_t i) { return world_.is_local(i) && world_.has_room(i) && meets(i); });
-    if (local) return {.replica = *local};
     const Request& asked = world_.requests[static_cast<size_t>(request)];
+    const auto local = fewest_sequences(world_, [&](int32_t i) {
+      return world_.is_local(i) && world_.has_room(i, asked) && meets(i);
+    });
+    if (local) return {.replica = *local};
     if (const auto remote = cheapest_remote(world_, asked, meets)) return {.replica = *remote};
-    if (const int32_t late = *local_of(world_); world_.has_room(late)) return {.replica = late};
+    if (const int32_t late = *local_of(world_); world_.has_room(late, asked))
+      return {.replica = late};
     if (const auto remote = cheapest_remote(world_, asked, any)) return {.replica = *remote};
     return ask_again_soon(world_);
   }

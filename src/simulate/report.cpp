@@ -105,20 +105,20 @@ core::Result<std::vector<Figures>> simulate(const Scenario& scenario) {
 
 std::string to_table(const Scenario& scenario, const std::vector<Figures>& figures) {
   std::string text = fmt::format(
-      "{}, seed {}\n\n{:<18} {:<16} {:>8} {:>7} {:>7} {:>9} {:>9} {:>9} "
+      "{}, seed {}\n\n{:<18} {:<16} {:>8} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9} "
       "{:>9} {:>7} {:>10} {:>8} {:>6}\n",
-      scenario.name, scenario.seed, "case", "arm", "requests", "refused", "met %", "TTFT p99",
-      "TPOT ms", "total s", "p99 s", "remote", "cost", "preempt", "q");
+      scenario.name, scenario.seed, "case", "arm", "requests", "limited", "refused", "met %",
+      "TTFT p99", "TPOT ms", "total s", "p99 s", "remote", "cost", "preempt", "q");
   std::string_view before;
   for (const Figures& f : figures) {
     if (!before.empty() && before != f.case_name) text += "\n";
     before = f.case_name;
     text += fmt::format(
-        "{:<18} {:<16} {:>8} {:>7} {:>7.2f} {:>9.2f} {:>9.1f} {:>9.1f} {:>9.1f} "
+        "{:<18} {:<16} {:>8} {:>7} {:>7} {:>7.2f} {:>9.2f} {:>9.1f} {:>9.1f} {:>9.1f} "
         "{:>6.1f}% {:>10.4f} {:>8} {:>6}\n",
-        f.case_name, to_text(f.arm), f.requests, f.refused, 100.0 * f.met_share, f.ttft_s.p99,
-        1e3 * f.tpot_s.mean, f.total_s.mean, f.total_s.p99, 100.0 * f.remote_share, f.cost,
-        f.preemptions, f.arm == Arm::kValve ? fmt::format("{:.3f}", f.q_last) : "");
+        f.case_name, to_text(f.arm), f.requests, f.limited, f.refused, 100.0 * f.met_share,
+        f.ttft_s.p99, 1e3 * f.tpot_s.mean, f.total_s.mean, f.total_s.p99, 100.0 * f.remote_share,
+        f.cost, f.preemptions, f.arm == Arm::kValve ? fmt::format("{:.3f}", f.q_last) : "");
   }
   return text;
 }

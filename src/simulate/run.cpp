@@ -77,6 +77,7 @@ class Run {
   core::Result<void> ask_waiting();
   void ask_again(int64_t at_ns);
   bool send(int64_t request, int32_t replica);
+  bool submit(int64_t request, int32_t replica);
   void follow_steps(int64_t engine);
   void step(int64_t engine);
   core::Result<void> end(int64_t request);
@@ -117,6 +118,8 @@ World Run::make_world(const Scenario& scenario, const Case& which, Arm arm) {
     price.valid_from_unix_s += world.clock.unix_ns() / kSecond;
   world.scenario = &scenario;
   world.directory = gateway::Directory::compile(std::move(snapshot), {});
+  for (const gateway::PoolEntry& entry : world.directory->pools())
+    world.gates.push_back(std::make_unique<gateway::PoolGate>(entry.pool->capacity));
   world.model = &world.directory->models().front();
   world.target = world.model->model->defaults.target.value_or(contract::Target{});
   return world;
@@ -216,13 +219,25 @@ void Run::ask_again(int64_t at_ns) {
   push({.at_ns = at_ns, .kind = Event::Kind::kAskAgain});
 }
 
+// False: 429, of its pool's owner or of its engine.
+bool Run::submit(int64_t index, int32_t replica) {
+  Request& request = world_.requests[static_cast<size_t>(index)];
+  gateway::PoolGate& gate = world_.gate(replica);
+  const int64_t now_ns = world_.clock.now_ns();
+  const auto pass = gate.enter({.tokens = request.tokens(), .stay_ns = 0}, now_ns);
+  if (!pass) return false;
+  request.pass = *pass;
+  ModelledEngine& engine = world_.engines[static_cast<size_t>(replica)];
+  if (engine.submit({index, request.prompt_tokens, request.output_tokens}, now_ns)) return true;
+  gate.leave(request.pass, 0, now_ns);
+  return false;
+}
+
 // False: its engine is busy, and the chooser has no other.
 bool Run::send(int64_t index, int32_t replica) {
   Request& request = world_.requests[static_cast<size_t>(index)];
   for (int tries = 0; tries < gateway::kTriesMax; ++tries) {
-    ModelledEngine& engine = world_.engines[static_cast<size_t>(replica)];
-    if (engine.submit({index, request.prompt_tokens, request.output_tokens},
-                      world_.clock.now_ns())) {
+    if (submit(index, replica)) {
       request.replica = replica;
       request.sent_ns = world_.clock.now_ns();
       follow_steps(replica);
@@ -272,6 +287,7 @@ void Run::next_of_writer(int64_t index, int64_t at_ns) {
 core::Result<void> Run::end(int64_t index) {
   const Request& request = world_.requests[static_cast<size_t>(index)];
   chooser_->ended(index);
+  world_.gate(request.replica).leave(request.pass, request.tokens(), world_.clock.now_ns());
   Outcome outcome;
   outcome.answered = true;
   outcome.remote = !world_.is_local(request.replica);

@@ -70,6 +70,11 @@ class Table {
       return problem(key, fmt::format("is no integer of {} or more", least));
     *out = *node->value<int64_t>();
   }
+  void read(std::string_view key, int64_t least, std::optional<int64_t>* out) {
+    int64_t value = 0;
+    read(key, least, &value);
+    if (value != 0) *out = value;
+  }
   void read(std::string_view key, std::string* out) {
     const toml::node* const node = find(key);
     if (!node) return;
@@ -191,6 +196,17 @@ void read_speed(Table* table, contract::Speed* speed) {
   table->read("streams_max", int64_t{1}, &speed->streams_max);
 }
 
+void read_capacity(Table* table, contract::PoolCapacity* capacity) {
+  table->read("streams_max", int64_t{1}, &capacity->streams_max);
+  table->read("tokens_per_minute", int64_t{1}, &capacity->tokens_per_minute);
+}
+
+void read_limits(Table* table, contract::Limits* limits) {
+  table->read("requests_per_minute", int64_t{1}, &limits->requests_per_minute);
+  table->read("tokens_per_minute", int64_t{1}, &limits->tokens_per_minute);
+  table->read("concurrent_streams", int64_t{1}, &limits->concurrent_streams);
+}
+
 void read_pool(Table* table, contract::Pool* pool) {
   double round_trip_ms = 0.0;
   table->read("id", &pool->id);
@@ -198,6 +214,7 @@ void read_pool(Table* table, contract::Pool* pool) {
   table->read("owner", &pool->owner);
   table->read("round_trip_ms", 0.0, &round_trip_ms);
   pool->round_trip_ns = static_cast<int64_t>(round_trip_ms * 1e6);
+  table->one("capacity", [&](Table* one) { read_capacity(one, &pool->capacity); });
   if (pool->place == contract::Place::kRemote)
     pool->data_classes = {contract::DataClass::kPublic, contract::DataClass::kInternal};
 }
@@ -251,6 +268,7 @@ void read_scenario(Table* table, const ReadFile& read_file, Scenario* scenario) 
   model.defaults.policy = policy;
   model.defaults.target.emplace();
   table->one("target", [&](Table* one) { read_target(one, &*model.defaults.target); });
+  table->one("limits", [&](Table* one) { read_limits(one, &key.limits); });
   std::vector<std::string> arms;
   table->read("arms", &arms);
   for (const std::string& text : arms)

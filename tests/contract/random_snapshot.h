@@ -82,6 +82,8 @@ class RandomSnapshot {
     pool.place = coin() ? Place::kLocal : Place::kRemote;
     if (coin()) pool.owner = "supplier";
     if (pool.place == Place::kRemote) pool.data_classes = {DataClass::kPublic};
+    if (coin()) pool.capacity.streams_max = 1 + random_.below(1000);
+    if (coin()) pool.capacity.tokens_per_minute = 1 + random_.below(1'000'000);
     return pool;
   }
   Model model(int64_t i, const Snapshot& s) {

@@ -27,7 +27,10 @@ TEST(SnapshotJson, TimesAndMoneyAreReadable) {
   Pool pool{.id = "far", .place = Place::kRemote, .data_classes = {DataClass::kPublic}};
   pool.round_trip_ns = 30'500'000;
   EXPECT_EQ(to_json(pool), R"({"id":"far","place":"remote","owner":"","data_classes":["public"],)"
-                           R"("round_trip_ms":30.5})");
+                           R"("round_trip_ms":30.5,"capacity":{}})");
+  pool.capacity = {.streams_max = 48, .tokens_per_minute = 100'000};
+  EXPECT_THAT(to_json(pool),
+              HasSubstr(R"("capacity":{"streams_max":48,"tokens_per_minute":100000})"));
   Price price{.version = 2, .model = "m"};
   price.rates[0].nano_per_million = 150'000'000;
   EXPECT_THAT(to_json(price), HasSubstr(R"("input_per_million":"0.15")"));

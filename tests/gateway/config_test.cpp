@@ -30,7 +30,10 @@ TEST(Config, TheDocumentedExampleIsGood) {
   EXPECT_EQ(snapshot.tenants[0].limits.money_per_month, contract::NanoMoney{500'000'000'000});
   EXPECT_EQ(snapshot.keys[0].expires_unix_s, 1'830'211'200) << "2027-12-31T00:00:00Z";
   EXPECT_EQ(snapshot.keys[0].defaults.target->ttft.limit_ns, 800'000'000);
+  EXPECT_EQ(snapshot.pools[0].capacity, contract::PoolCapacity{});
   EXPECT_EQ(snapshot.pools[1].round_trip_ns, 35'000'000);
+  EXPECT_EQ(snapshot.pools[1].capacity.streams_max, 100);
+  EXPECT_EQ(snapshot.pools[1].capacity.tokens_per_minute, 500'000);
   EXPECT_EQ(snapshot.prices[0].rates[1].nano_per_million, 20'000'000);
   EXPECT_EQ(snapshot.prices[0].rates[3], snapshot.prices[0].rates[2]);
 }

@@ -1,4 +1,7 @@
 // What is left of a tenant's money decides where its requests may go.
+#include <optional>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,7 +27,7 @@ class AnsweringUpstream {
 class EdgeBudget : public testing::Test {
  protected:
   // r0 is our own and slow to begin with, r1 rented, a hundred times as dear, and in time.
-  void make_edge(contract::NanoMoney money_per_day) {
+  contract::Snapshot money_snapshot(contract::NanoMoney money_per_day) {
     contract::Snapshot snapshot = edge_snapshot({own_.port(), rented_.port()});
     contract::Pool rented;
     rented.id = "rented";
@@ -47,7 +50,10 @@ class EdgeBudget : public testing::Test {
     dear.rates[static_cast<size_t>(contract::Unit::kOutputToken)] = {kRentedOutput};
     snapshot.prices.push_back(dear);
     snapshot.tenants[0].limits.money_per_day = money_per_day;
-    edge_ = std::make_unique<Edge>(std::move(snapshot));
+    return snapshot;
+  }
+  void make_edge(contract::NanoMoney money_per_day) {
+    edge_ = std::make_unique<Edge>(money_snapshot(money_per_day));
   }
   std::string replica_of(const net::Response& response) {
     return header_of(response, "x-sluice-replica");
@@ -82,6 +88,28 @@ TEST_F(EdgeBudget, who_can_pay_for_neither_is_told_so) {
   const net::Response response = edge_->post(kBody);
   EXPECT_EQ(response.status, 429);
   EXPECT_THAT(response.body, HasSubstr("insufficient_quota"));
+  EXPECT_EQ(header_of(response, "retry-after-ms"), "") << "no time helps";
+}
+
+// Our own place is taken, by eight tokens at one a second; the rented one costs too much.
+TEST_F(EdgeBudget, who_can_pay_for_a_place_that_is_taken_hears_when_it_is_free) {
+  contract::Snapshot snapshot = money_snapshot({7'999});
+  snapshot.replicas[0].speed.streams_max = 1;
+  std::optional<net::Responder> held;
+  net::ServerThread holding(
+      [&](const net::Request&, net::Responder responder) { held = std::move(responder); });
+  snapshot.replicas[0].url = fmt::format("http://127.0.0.1:{}/v1", holding.port());
+  edge_ = std::make_unique<Edge>(std::move(snapshot));
+  net::RawClient holder(edge_->port());
+  holder.send(post_text(kBody));
+  while (edge_->table().replicas()[0].tracker->streams() == 0) std::this_thread::yield();
+  const net::Response response =
+      edge_->post(R"({"model":"m","messages":[{"role":"user","content":"hello"}],"max_tokens":8,)"
+                  R"("sluice":{"deadline_ms":1}})");
+  EXPECT_EQ(response.status, 429);
+  EXPECT_THAT(response.body, HasSubstr("insufficient_quota"));
+  EXPECT_EQ(header_of(response, "retry-after-ms"), "8000") << response.body;
+  edge_.reset();
 }
 
 // A nano-unit for a microsecond. As long as a request may run is reserved, what it took is billed.

@@ -236,6 +236,30 @@ TEST_F(EdgeWaiting, ARefusalSaysWhenAPlaceIsFree) {
   edge_->records().events(2);
 }
 
+// Who waits behind another is asked about at its deadline, and told then when a place will be free:
+// eight tokens at forty a second are ahead of it.
+TEST_F(EdgeWaiting, WhoWaitsBehindAnotherHearsAtItsDeadlineWhenToComeAgain) {
+  contract::Snapshot snapshot = narrow_snapshot({upstream_.port()});
+  snapshot.replicas[0].speed.decode_tokens_per_s = 40.0;
+  snapshot.replicas[0].speed.decode_tokens_per_s_max = 40.0;
+  make_edge(std::move(snapshot));
+  send(body_of("first"));
+  EXPECT_EQ(upstream_.next(), "first");
+  send(body_of("patient"));
+  expect_waiting(1);
+  net::RawClient& late = send(body_of("late", R"(,"sluice":{"priority":-2,"deadline_ms":250})"));
+  expect_waiting(2);
+  const std::string refused = late.read_until("\r\n\r\n");
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(refused, HasSubstr("retry-after-ms: 200\r\n"));
+  expect_waiting(1);
+  upstream_.answer(0);
+  EXPECT_EQ(upstream_.next(), "patient");
+  upstream_.answer(1);
+  edge_->records().events(3);
+  edge_->records().expect_balanced();
+}
+
 TEST_F(EdgeWaiting, WaitingEndsAtTheDeadlineAndWithTheClient) {
   make_edge(narrow_snapshot({upstream_.port()}), {.waiting_max = 2});
   send(body_of("first"));

@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 using testing::Contains;
 using testing::HasSubstr;
+using testing::Not;
 
 contract::UsageEvent event() {
   contract::UsageEvent e;
@@ -47,12 +48,14 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
   second.count(dear);
   second.limits_refused[static_cast<size_t>(Dimension::kTokensPerDay)].add();
   const LoopMetrics* loops[] = {&first, &second};
-  const std::string text =
-      metrics_text({.loops = loops,
-                    .valves = {{.model = "m", .open = true, .saturation = 0.75}},
-                    .ledger_lag_records = 12,
-                    .ledger_faults = 2,
-                    .journal_bytes = 1 << 26});
+  const std::string text = metrics_text(
+      {.loops = loops,
+       .pools = {{.pool = "own", .streams = 3},
+                 {.pool = "rented", .streams = 7, .streams_max = 48, .tokens_remaining = 9000}},
+       .valves = {{.model = "m", .open = true, .saturation = 0.75, .q = {0.5, 0.5, 0.98}}},
+       .ledger_lag_records = 12,
+       .ledger_faults = 2,
+       .journal_bytes = 1 << 26});
   for (const char* line : {
            R"(sluice_gateway_requests_total{model="m\"x",outcome="complete"} 3)",
            R"(sluice_gateway_usage_total{model="m\"x",unit="output_token"} 21)",
@@ -67,10 +70,16 @@ TEST(Metrics, SumsOverLoopsWhatTheirEventsSay) {
            "sluice_gateway_ledger_lag_records 12",
            "sluice_gateway_ledger_faults 2",
            "sluice_gateway_journal_bytes 67108864",
+           R"(sluice_gateway_pool_streams{pool="own"} 3)",
+           R"(sluice_gateway_pool_streams{pool="rented"} 7)",
+           R"(sluice_gateway_pool_streams_max{pool="rented"} 48)",
+           R"(sluice_gateway_pool_tokens_remaining{pool="rented"} 9000)",
            R"(sluice_gateway_valve_open{model="m"} 1)",
            R"(sluice_gateway_valve_saturation{model="m"} 0.75)",
+           R"(sluice_gateway_valve_q{model="m",statistic="p99"} 0.98)",
        })
     EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
+  EXPECT_THAT(text, Not(HasSubstr(R"(sluice_gateway_pool_streams_max{pool="own"})")));
 }
 
 TEST(Metrics, AScrapeBesideACountingLoopSeesWholeNumbers) {
@@ -113,7 +122,10 @@ TEST(Dashboard, NamesOnlyMetricsThatAreExported) {
   metrics.count(event());
   const LoopMetrics* loops[] = {&metrics};
   const std::string text =
-      metrics_text({.loops = loops, .replicas = {{.replica = "r"}}, .valves = {{.model = "m"}}});
+      metrics_text({.loops = loops,
+                    .replicas = {{.replica = "r"}},
+                    .pools = {{.pool = "p", .streams_max = 1, .tokens_remaining = 1}},
+                    .valves = {{.model = "m"}}});
   std::set<std::string> exported;
   const std::regex sample(R"(^([a-z_]+)[ {])", std::regex::multiline);
   for (std::sregex_iterator it(text.begin(), text.end(), sample), end; it != end; ++it)

@@ -83,6 +83,75 @@ TEST(burst, is_the_published_case_and_the_valve_keeps_the_target) {
   EXPECT_LE(burst.of("100-limited", Arm::kValve).total_s.p99, 76.0);
 }
 
+// The published case's remote, bounded by its pool in place of its replica: the same 48 streams.
+TEST(capacity, of_a_pool_bounds_every_arm_like_that_of_its_replica) {
+  Scenario scenario = shipped("burst");
+  std::erase_if(scenario.cases, [](const Case& one) { return one.name != "100-limited"; });
+  scenario.cases[0].traffic[0].to_s = 600;
+  scenario.arms = {Arm::kOverflow, Arm::kAllRemote, Arm::kValve, Arm::kOracle};
+  const auto by_replica = simulate(scenario);
+  ASSERT_EQ(scenario.snapshot.replicas[2].id, "limited-0");
+  scenario.snapshot.replicas[2].speed.streams_max = 64;
+  scenario.engines[2].busy_at = 0;
+  const auto unbounded = simulate(scenario);
+  ASSERT_EQ(scenario.snapshot.pools[2].id, "limited");
+  scenario.snapshot.pools[2].capacity.streams_max = 48;
+  const auto by_pool = simulate(scenario);
+  ASSERT_TRUE(by_replica.ok() && unbounded.ok() && by_pool.ok());
+  for (size_t i = 0; i < scenario.arms.size(); ++i) {
+    SCOPED_TRACE(to_text(scenario.arms[i]));
+    EXPECT_NEAR(by_pool.value()[i].cost, by_replica.value()[i].cost,
+                0.03 * by_replica.value()[i].cost);
+    EXPECT_NEAR(by_pool.value()[i].total_s.mean, by_replica.value()[i].total_s.mean, 2.0);
+    if (scenario.arms[i] == Arm::kOverflow) continue;  // 40 overflow: all find a place
+    EXPECT_GT(unbounded.value()[i].cost, 1.1 * by_pool.value()[i].cost);
+  }
+}
+
+// So many tokens a minute from the cheaper remote, and the rest from the dearer one.
+TEST(capacity, of_tokens_a_minute_is_used_and_not_passed) {
+  Scenario scenario = shipped("price");
+  scenario.arms = {Arm::kValve};
+  scenario.cases[0].traffic[0].to_s = 600;  // before the price changes
+  constexpr int64_t kPerMinute = 30'000;
+  scenario.snapshot.pools[1].capacity.tokens_per_minute = kPerMinute;
+  const auto figures = simulate(scenario);
+  ASSERT_TRUE(figures.ok());
+  const Figures& valve = figures.value()[0];
+  EXPECT_GE(valve.met_share, 0.99);
+  EXPECT_EQ(valve.refused, 0);
+  const auto unbounded = [&] {
+    scenario.snapshot.pools[1].capacity = {};
+    return simulate(scenario).value()[0];
+  }();
+  EXPECT_GT(valve.cost, 1.05 * unbounded.cost) << "a part comes from the dearer one";
+  // At the cheap price all that the minutes hold, and what was saved up before.
+  const double dear = 1.5 * unbounded.cost;
+  EXPECT_LT(valve.cost, dear);
+}
+
+// The limits' own code stands before every arm: what a key may not have, no arm computes.
+TEST(limits, hold_in_every_arm) {
+  const auto limited = [](const contract::Limits& limits) {
+    Scenario scenario = shipped("surge");
+    scenario.arms = {Arm::kAllRemote, Arm::kValve};
+    scenario.cases[0].traffic[0].to_s = scenario.cases[0].traffic[2].to_s = 720;
+    scenario.snapshot.keys[0].limits = limits;
+    const auto figures = simulate(scenario);
+    EXPECT_TRUE(figures.ok());
+    return figures.value();
+  };
+  for (const Figures& arm : limited({})) EXPECT_EQ(arm.limited, 0);
+  for (const Figures& arm : limited({.requests_per_minute = 120})) {
+    EXPECT_GT(arm.limited, 100) << "7.5 a second come in the surge";
+    EXPECT_LE(arm.requests, 12 * 120 + 120) << "twelve minutes, and what was saved up";
+  }
+  for (const Figures& arm : limited({.concurrent_streams = 1})) {
+    EXPECT_LT(static_cast<double>(arm.requests) * arm.total_s.mean, 720.0 + arm.total_s.p99);
+    EXPECT_GT(arm.limited, 100);
+  }
+}
+
 TEST(surge, five_times_as_much_within_ten_seconds) {
   const Shown surge("surge");
   const Figures& valve = surge.of("surge", Arm::kValve);
@@ -118,7 +187,7 @@ TEST(price, the_valve_follows_a_price_from_its_second_on) {
 TEST(unseen, seeds_and_engines_keep_the_target_at_the_oracles_cost) {
   for (const char* name : {"surge", "price", "degrade"}) {
     for (const auto& [seed, more_arrivals, slower] :
-         {std::tuple{1, 1.0, 1.0}, {2, 1.3, 1.0}, {3, 1.0, 1.3}, {4, 1.0, 0.85}}) {
+         {std::tuple{1, 1.0, 1.0}, {2, 1.3, 1.0}, {3, 1.0, 1.3}, {4, 1.0, 0.85}, {5, 0.9, 1.0}}) {
       Scenario scenario = shipped(name);
       scenario.seed = static_cast<uint64_t>(seed);
       scenario.arms = {Arm::kValve, Arm::kOracle};
@@ -137,6 +206,28 @@ TEST(unseen, seeds_and_engines_keep_the_target_at_the_oracles_cost) {
       EXPECT_LE(figures.value()[0].cost, kCostMax * figures.value()[1].cost);
     }
   }
+}
+
+// A mean or a median is kept where it is meant, at less than what 99 of 100 cost.
+TEST(statistics, of_a_target_are_kept_each_in_its_own_sense) {
+  Scenario scenario = shipped("surge");
+  scenario.arms = {Arm::kValve};
+  const auto with = [&](contract::Statistic statistic) {
+    contract::Target& target = *scenario.snapshot.models[0].defaults.target;
+    target.ttft.statistic = target.tpot.statistic = statistic;
+    return simulate(scenario).value()[0];
+  };
+  const Figures mean = with(contract::Statistic::kMean);
+  const Figures median = with(contract::Statistic::kP50);
+  const Figures p99 = with(contract::Statistic::kP99);
+  EXPECT_LE(mean.ttft_s.mean, 2.0);
+  EXPECT_LE(mean.tpot_s.mean, 0.06);
+  EXPECT_LE(median.ttft_s.p50, 2.0);
+  EXPECT_LE(median.tpot_s.p50, 0.06);
+  EXPECT_GE(p99.met_share, 0.99);
+  EXPECT_LT(mean.met_share, 0.99) << "more is not asked for";
+  EXPECT_LT(mean.cost, 0.98 * p99.cost);
+  EXPECT_LT(median.cost, 0.98 * p99.cost);
 }
 
 TEST(day, ten_to_one) {

@@ -137,6 +137,9 @@ class Fleet:
     def kill(self, at: int) -> None:
         self.engines[at].process.kill()
 
+    def drain(self, at: int) -> None:
+        self.engines[at].process.terminate()
+
     def _config(self) -> str:
         pools = "".join(f'[[pools]]\nid = "{pool.name}"\n{pool.entries}\n' for pool in self.pools)
         return (

@@ -34,6 +34,9 @@ secret = "client"
 [[pools]]
 id = "here"
 place = "local"
+[pools.capacity]
+streams_max = 64
+tokens_per_minute = 10_000_000
 [[models]]
 id = "m"
 max_tokens_default = 16
@@ -151,6 +154,10 @@ class Seen(unittest.TestCase):
         self.assertGreater(int(samples["sluice_gateway_journal_bytes"]), 0)
         self.assertEqual(samples["sluice_gateway_added_seconds_count"], str(REQUESTS))
         self.assertEqual(samples['sluice_gateway_valve_saturation{model="m"}'], "0")
+        self.assertEqual(samples['sluice_gateway_pool_streams{pool="here"}'], "0")
+        self.assertEqual(samples['sluice_gateway_pool_streams_max{pool="here"}'], "64")
+        remaining = int(samples['sluice_gateway_pool_tokens_remaining{pool="here"}'])
+        self.assertTrue(0 < remaining <= 10_000_000, remaining)
         for gauge in ("running", "streaming", "waiting"):
             self.assertEqual(samples[f"sluice_gateway_requests_{gauge}"], "0")
 

@@ -275,10 +275,22 @@ std::string GatewayProcess::metrics_text() const {
                               .requests_running = replica.tracker->streams(),
                               .queued_tokens = view.queued_prompt_tokens});
   }
+  for (const gateway::RoutedPool& routed : table_->pools()) {
+    const contract::Pool& pool = *routed.entry->pool;
+    gateway::PoolGauge gauge = {.pool = pool.id,
+                                .streams = routed.gate->streams(),
+                                .streams_max = pool.capacity.streams_max};
+    if (pool.capacity.tokens_per_minute)
+      gauge.tokens_remaining = routed.gate->tokens_remaining(now_ns);
+    input.pools.push_back(std::move(gauge));
+  }
   for (const gateway::ModelEntry& model : table_->directory().models()) {
     const gateway::ValveView valve = table_->valve_of(model);
-    input.valves.push_back(
-        {.model = model.model->id, .open = valve.open, .saturation = valve.saturation});
+    gateway::ValveGauge gauge = {
+        .model = model.model->id, .open = valve.open, .saturation = valve.saturation};
+    for (size_t i = 0; i < gauge.q.size(); ++i)
+      gauge.q[i] = valve.q(static_cast<contract::Statistic>(i));
+    input.valves.push_back(std::move(gauge));
   }
   return gateway::metrics_text(input);
 }

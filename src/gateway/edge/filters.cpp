@@ -88,6 +88,11 @@ constexpr std::pair<std::string_view, contract::Policy> kPolicies[] = {
     {"cheapest", contract::Policy::kCheapest},
     {"fastest", contract::Policy::kFastest},
 };
+constexpr std::pair<std::string_view, contract::Statistic> kStatisticWords[] = {
+    {"mean", contract::Statistic::kMean},
+    {"p50", contract::Statistic::kP50},
+    {"p99", contract::Statistic::kP99},
+};
 constexpr std::pair<std::string_view, contract::DataClass> kDataClasses[] = {
     {"public", contract::DataClass::kPublic},
     {"internal", contract::DataClass::kInternal},
@@ -106,12 +111,17 @@ std::optional<Value> named(const std::pair<std::string_view, Value> (&table)[n],
 // private, and it does not push itself forward.
 std::optional<api::Error> apply_wishes(const api::RelayedWishes& wishes, Exchange* exchange) {
   RouteFacts& facts = exchange->facts;
-  const auto part = [](const std::optional<int64_t>& wished, contract::TargetPart* own) {
-    if (wished) own->limit_ns = *wished;
-  };
-  part(wishes.ttft_ns, &facts.target.ttft);
-  part(wishes.tpot_ns, &facts.target.tpot);
-  part(wishes.total_ns, &facts.target.total);
+  for (const auto& [wished, own] :
+       {std::pair(&wishes.ttft, &facts.target.ttft), std::pair(&wishes.tpot, &facts.target.tpot),
+        std::pair(&wishes.total, &facts.target.total)}) {
+    if (wished->limit_ns) own->limit_ns = *wished->limit_ns;
+    if (!wished->statistic) continue;
+    const auto statistic = named(kStatisticWords, *wished->statistic);
+    if (!statistic)
+      return api::invalid_field("sluice.target",
+                                "a statistic of 'sluice.target' must be mean, p50 or p99");
+    own->statistic = *statistic;
+  }
   if (wishes.policy) {
     const auto policy = named(kPolicies, *wishes.policy);
     if (!policy)
@@ -291,7 +301,11 @@ void prepare_route(Exchange& exchange) {
 Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
   exchange.decision = contract::ValveDecision::kRefused;
   std::vector<net::OwnedHeader> headers;
-  if (valve.refusal != Refusal::kForbidden && valve.refusal != Refusal::kBudget)
+  // Where the budget is the reason, time helps only if there is compute that it pays for.
+  const bool helped_by_time = valve.refusal == Refusal::kBudget
+                                  ? valve.retry_after_ns > 0
+                                  : valve.refusal != Refusal::kForbidden;
+  if (helped_by_time)
     add_retry_after(valve.retry_after_ns > 0 ? valve.retry_after_ns : kSecondNs, &headers);
   switch (valve.refusal) {
     case Refusal::kForbidden:
@@ -299,8 +313,10 @@ Forward refuse_by_valve(Exchange& exchange, const ValveAnswer& valve) {
                                   "no replica of this model may take this request: its policy or "
                                   "the class of its data forbid it"));
     case Refusal::kBudget:
-      return refuse(exchange, api::insufficient_quota(
-                                  "only replicas that cost more than is left could answer"));
+      return refuse(
+          exchange,
+          api::insufficient_quota("only replicas that cost more than is left could answer"),
+          headers);
     case Refusal::kNone:
     case Refusal::kNoReplica:
     case Refusal::kSaturated:
@@ -328,6 +344,7 @@ void renew_table(Exchange* exchange) {
 
 // No replica is left, but the one that has just gone may be replaced.
 bool may_wait_for_replacement(const Exchange& exchange, int64_t now_ns) {
+  if (now_ns > exchange.facts.deadline_ns) return false;
   const int64_t wait_ns = exchange.gateway.options().edge.replacement_wait_ns;
   if (exchange.attempts.empty()) return now_ns - exchange.arrived_ns < wait_ns;
   return exchange.failure != UpstreamOutcome::kBusy && now_ns - exchange.failed_ns < wait_ns;

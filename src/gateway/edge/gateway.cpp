@@ -348,15 +348,17 @@ void Gateway::wake_waiting() {
       const std::shared_ptr<Exchange> exchange = find(next->handle);
       ASSERT(exchange != nullptr, "request {} waits and has ended", next->handle);
       std::string model = next->model;
-      options_.metrics.waiting.add(-1);
-      exchange->state = Exchange::State::kFiltering;
-      run_forward(*exchange);
-      if (exchange->state == Exchange::State::kWaiting)
-        busy.push_back(std::move(model));
-      else
-        leave_queue(*exchange);
+      route_again(*exchange);
+      if (exchange->state == Exchange::State::kWaiting) busy.push_back(std::move(model));
     }
   });
+}
+
+void Gateway::route_again(Exchange& exchange) {
+  options_.metrics.waiting.add(-1);
+  exchange.state = Exchange::State::kFiltering;
+  run_forward(exchange);
+  if (exchange.state != Exchange::State::kWaiting) leave_queue(exchange);
 }
 
 void Gateway::leave_queue(Exchange& exchange) {
@@ -384,7 +386,7 @@ void Gateway::tick_one(Exchange& exchange, int64_t now) {
   if (exchange.state != Exchange::State::kWaiting) return;
   if (now > exchange.facts.deadline_ns) {
     if (!exchange.attempts.empty()) return give_up(exchange);
-    return refuse(exchange, api::overloaded("no replica was free in time", 1));
+    return route_again(exchange);  // the last time: it may not wait any more
   }
   if (exchange.asked.stream && now - exchange.last_write_ns > limits.heartbeat_ns) {
     exchange.last_write_ns = now;

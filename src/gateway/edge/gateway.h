@@ -121,6 +121,7 @@ class Gateway {
   void tick_one(Exchange& exchange, int64_t now_ns);
   void start_tick();
   void wake_waiting();
+  void route_again(Exchange& exchange);  // that waits
   void leave_queue(Exchange& exchange);
   void end_revoked(const RoutingTable& table);
   std::vector<contract::RequestId> join_limits(const Directory& directory);

@@ -228,6 +228,19 @@ void write_places(Writer* out, const MetricsInput& input) {
            [](const auto& gauge) { return gauge.requests_running; });
   replicas("sluice_gateway_upstream_queued_tokens", "Prompt tokens that wait at the replica.",
            [](const auto& gauge) { return gauge.queued_tokens; });
+  out->family("sluice_gateway_pool_streams", "gauge", "Requests of this gateway in the pool.");
+  for (const PoolGauge& pool : input.pools)
+    out->sample("sluice_gateway_pool_streams", {{"pool", pool.pool}}, pool.streams);
+  const auto bounds = [&](std::string_view name, std::string_view help, auto PoolGauge::*value) {
+    out->family(name, "gauge", help);
+    for (const PoolGauge& pool : input.pools)
+      if (pool.*value) out->sample(name, {{"pool", pool.pool}}, *(pool.*value));
+  };
+  bounds("sluice_gateway_pool_streams_max", "What the pool takes at once, where it has a bound.",
+         &PoolGauge::streams_max);
+  bounds("sluice_gateway_pool_tokens_remaining",
+         "Tokens that the pool takes now of those of a minute, where it has a bound.",
+         &PoolGauge::tokens_remaining);
   out->family("sluice_gateway_valve_open", "gauge", "1: remotes take what local pools cannot.");
   for (const ValveGauge& valve : input.valves)
     out->sample("sluice_gateway_valve_open", {{"model", valve.model}}, valve.open ? 1 : 0);
@@ -235,6 +248,12 @@ void write_places(Writer* out, const MetricsInput& input) {
               "Of the local pools at the last decision: 1 opens the valve, 0.7 closes it.");
   for (const ValveGauge& valve : input.valves)
     out->sample("sluice_gateway_valve_saturation", {{"model", valve.model}}, valve.saturation);
+  out->family("sluice_gateway_valve_q", "gauge",
+              "Local compute takes a request if it is in time with this chance; corrected online.");
+  for (const ValveGauge& valve : input.valves)
+    for (size_t i = 0; i < kStatistics; ++i)
+      out->sample("sluice_gateway_valve_q",
+                  {{"model", valve.model}, {"statistic", kStatisticNames[i]}}, valve.q[i]);
 }
 
 void write_rest(Writer* out, const MetricsInput& input) {

@@ -1,12 +1,15 @@
 // GET /metrics of the gateway: Prometheus text, sums over the loops and what others know.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "gateway/metrics/counters.h"
+#include "gateway/routing/valve.h"
 #include "net/http_server.h"
 
 namespace sluice::gateway {
@@ -20,16 +23,25 @@ struct ReplicaGauge {
   int64_t queued_tokens = 0;
 };
 
+struct PoolGauge {
+  std::string pool = {};
+  int64_t streams = 0;
+  std::optional<int64_t> streams_max = {};       // of its capacity; nullopt: no bound
+  std::optional<int64_t> tokens_remaining = {};  // of its minute; nullopt: no bound
+};
+
 struct ValveGauge {
   std::string model = {};
   bool open = false;        // remotes take what local pools cannot
   double saturation = 0.0;  // of its local pools, at the last decision; 1: no place is free
+  std::array<double, kStatistics> q = {};  // by contract::Statistic
 };
 
 // Gathered on the thread that answers the scrape.
 struct MetricsInput {
   std::span<const LoopMetrics* const> loops;
   std::vector<ReplicaGauge> replicas = {};
+  std::vector<PoolGauge> pools = {};
   std::vector<ValveGauge> valves = {};
   net::ServerStats http = {};  // summed over the loops' servers
   int64_t snapshot_generation = 0;

@@ -11,6 +11,7 @@ namespace sluice::gateway {
 inline constexpr std::string_view kDecisionNames[kValveDecisions] = {
     "none",          "local",           "local_forced", "remote_target", "remote_saturated",
     "remote_policy", "remote_no_local", "waited",       "refused"};
+inline constexpr std::string_view kStatisticNames[] = {"mean", "p50", "p99"};
 inline constexpr std::string_view kEventKindNames[] = {"chat_completion", "completion",
                                                        "embedding"};
 inline constexpr std::string_view kAuthLabels[kAuthRefusals] = {"no_key",  "unknown_key", "revoked",

@@ -18,6 +18,11 @@ double knot_streams(int knot) {
   return static_cast<double>(int64_t{1} << knot);
 }
 
+double own_saturation(const ReplicaView& view) {
+  const double places = static_cast<double>(view.streams) / static_cast<double>(view.streams_max);
+  return std::max(places, view.kv_share / 0.8);
+}
+
 }  // namespace
 
 // ---- LogRatio -----------------------------------------------------------------------------------
@@ -127,14 +132,15 @@ double TpotSurface::at_ns(double streams) const {
 
 int64_t place_wait_ns(const ReplicaView& view) {
   int64_t behind = view.streams - view.streams_max + 1;
-  if (view.streams > 0 && saturation(view) >= 1.0) behind = std::max<int64_t>(behind, 1);
-  if (behind <= 0) return view.ready_in_ns;
+  if (view.streams > 0 && own_saturation(view) >= 1.0) behind = std::max<int64_t>(behind, 1);
+  if (behind <= 0) return std::max(view.ready_in_ns, view.pool_wait_ns);
   // What streams have left is anything between nothing and twice its mean, so that the ends of n of
   // them are n + 1 equal times apart.
   const double left = static_cast<double>(std::max<int64_t>(view.output_tokens_left, 1)) /
                       static_cast<double>(view.streams);
   const double place_ns = 2.0 * left * view.tpot_full_ns / static_cast<double>(view.streams + 1);
-  return view.ready_in_ns + static_cast<int64_t>(static_cast<double>(behind) * place_ns);
+  return std::max(view.ready_in_ns + static_cast<int64_t>(static_cast<double>(behind) * place_ns),
+                  view.pool_wait_ns);
 }
 
 Latency predict_raw(const ReplicaView& view, const TokenEstimate& tokens, int64_t cached_tokens) {
@@ -161,8 +167,7 @@ Latency predict(const ReplicaView& view, const TokenEstimate& tokens, int64_t ca
 }
 
 double saturation(const ReplicaView& view) {
-  const double places = static_cast<double>(view.streams) / static_cast<double>(view.streams_max);
-  return std::max(places, view.kv_share / 0.8);
+  return std::max(own_saturation(view), view.pool_share);
 }
 
 double normal_share(double z) {

@@ -84,6 +84,8 @@ struct ReplicaView {
   double kv_share = 0.0;              // of its KV in use; 0 where it does not say
   double cache_share = 0.0;           // the same with what its prefix cache keeps
   int64_t news_age_ns = kNewsNever;   // since its own account of its load was heard
+  double pool_share = 0.0;            // of its pool's capacity in use; 1: no room for this request
+  int64_t pool_wait_ns = 0;           // until there is
   LogRatio::Value ttft;
   LogRatio::Value tpot;
   LogRatio::Value total;
@@ -104,11 +106,11 @@ Latency predict_raw(const ReplicaView& view, const TokenEstimate& tokens, int64_
 // With them.
 Latency predict(const ReplicaView& view, const TokenEstimate& tokens, int64_t cached_tokens);
 
-// How long until it is ready and one of its places is free.
+// How long until it is ready, one of its places is free, and its pool takes one more.
 int64_t place_wait_ns(const ReplicaView& view);
 
-// How full a replica is: the larger of streams ÷ streams_max and KV ÷ 0.8. At 1.0 it gets no more:
-// what is beyond would wait in its queue, or make it preempt.
+// How full a replica is: the largest of streams ÷ streams_max, KV ÷ 0.8 and its pool's share. At
+// 1.0 it gets no more: what is beyond would wait in its queue, make it preempt, or be turned away.
 double saturation(const ReplicaView& view);
 
 // P(actual ≤ limit) of a part predicted at `predicted_ns` with ln-spread sqrt(variance).

@@ -59,6 +59,17 @@ void add_displaced_tokens(std::span<Candidate> candidates) {
   }
 }
 
+// Of the estimate, what counts against a pool's tokens per minute.
+int64_t tokens_of(const TokenEstimate& tokens) {
+  return tokens.prompt_tokens + tokens.output_tokens;
+}
+
+// Turned away at the door, an answer takes nothing of its pool's tokens.
+bool took_nothing(UpstreamOutcome outcome) {
+  return outcome == UpstreamOutcome::kBusy || outcome == UpstreamOutcome::kConnectError ||
+         outcome == UpstreamOutcome::kRefused;
+}
+
 contract::NanoMoney price_of_tokens(const contract::Price* price, int64_t prompt_tokens,
                                     int64_t cached_tokens, int64_t output_tokens) {
   if (!price) return {};
@@ -75,6 +86,9 @@ contract::NanoMoney price_of_tokens(const contract::Price* price, int64_t prompt
 void Flight::swap(Flight& other) noexcept {
   std::swap(table_, other.table_);
   std::swap(replica_, other.replica_);
+  std::swap(gate_, other.gate_);
+  std::swap(pass_, other.pass_);
+  std::swap(prompt_tokens_, other.prompt_tokens_);
   std::swap(valve_, other.valve_);
   std::swap(sent_, other.sent_);
   std::swap(target_, other.target_);
@@ -107,6 +121,7 @@ int64_t Flight::stall_deadline_ns(int64_t first_token_max_ns) const {
 
 bool Flight::end(int64_t output_tokens, UpstreamOutcome outcome, int64_t now_ns) {
   replica_->tracker->end(&sent_, output_tokens, outcome, now_ns);
+  gate_->leave(pass_, took_nothing(outcome) ? 0 : prompt_tokens_ + output_tokens, now_ns);
   Latency actual;
   actual.total_ns = static_cast<double>(now_ns - arrived_ns_);
   actual.ttft_ns = sent_.first_token_ns == 0
@@ -147,6 +162,16 @@ std::shared_ptr<const RoutingTable> RoutingTable::make(std::shared_ptr<const Dir
           std::make_shared<ReplicaTracker>(*entry.replica, entry.pool->pool->round_trip_ns);
     table->replicas_.push_back(std::move(routed));
   }
+  for (const PoolEntry& entry : directory->pools()) {
+    const contract::PoolCapacity& capacity = entry.pool->capacity;
+    const PoolEntry* const old = before ? before->directory_->find_pool(entry.pool->id) : nullptr;
+    if (old) {
+      table->pools_.push_back({&entry, before->pools_[static_cast<size_t>(old->index)].gate});
+      table->pools_.back().gate->change(capacity);
+    } else {
+      table->pools_.push_back({&entry, std::make_shared<PoolGate>(capacity)});
+    }
+  }
   for (const ModelEntry& entry : directory->models()) {
     const ModelEntry* const old =
         before ? before->directory_->find_model(entry.model->id) : nullptr;
@@ -170,6 +195,10 @@ void RoutingTable::add_candidates(const RouteRequest& request, const Moment& mom
     Candidate& candidate = candidates->emplace_back();
     candidate.pool = entry->pool->pool;
     candidate.view = routed.tracker->view(moment.now_ns);
+    const PoolGate::Room room =
+        gate_of(routed)->room(tokens_of(request.facts.tokens), moment.now_ns);
+    candidate.view.pool_share = room.share;
+    candidate.view.pool_wait_ns = room.wait_ns;
     if (spec.state != ReplicaState::kReady) {
       const int64_t ready_in_ns = spec.ready_at_unix_ns - moment.unix_s * 1'000'000'000;
       candidate.view.ready_in_ns = std::max({candidate.view.ready_in_ns, ready_in_ns, int64_t{1}});
@@ -260,6 +289,32 @@ void RoutingTable::add_prices(const RouteRequest& request, const Moment& moment,
   }
 }
 
+ValveAnswer RoutingTable::decide_and_enter(const ValveInput& input, Replicas replicas,
+                                           std::span<Candidate> candidates,
+                                           PoolGate::Pass* pass) const {
+  const int64_t tokens = tokens_of(input.facts->tokens);
+  while (true) {
+    const ValveAnswer answer = decide(input);
+    if (answer.kind != ValveAnswer::Kind::kSend) return answer;
+    const auto chosen = static_cast<size_t>(answer.candidate);
+    PoolGate& gate = *gate_of(*replicas[chosen]);
+    const int64_t stay_ns =
+        static_cast<int64_t>(answer.predicted.total_ns) - input.facts->waited_ns;
+    const auto entered = gate.enter({.tokens = tokens, .stay_ns = stay_ns}, input.now_ns);
+    if (entered) {
+      *pass = *entered;
+      return answer;
+    }
+    // Another thread has taken the last place since it was looked at.
+    const int64_t wait_ns = std::max<int64_t>(gate.room(tokens, input.now_ns).wait_ns, 1);
+    for (Candidate& candidate : candidates) {
+      if (candidate.pool != candidates[chosen].pool) continue;
+      candidate.view.pool_share = 1.0;
+      candidate.view.pool_wait_ns = wait_ns;
+    }
+  }
+}
+
 RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& moment) const {
   std::array<std::byte, kDecisionBytes> room;
   std::pmr::monotonic_buffer_resource memory(room.data(), room.size());
@@ -278,7 +333,9 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
   RouteFacts facts = request.facts;
   facts.waited_ns = moment.now_ns - request.arrived_ns;
   RouteAnswer answer;
-  answer.valve = decide({&facts, found, model.valve.view(), moment.now_ns, moment.random});
+  PoolGate::Pass pass;
+  answer.valve = decide_and_enter({&facts, found, model.valve.view(), moment.now_ns, moment.random},
+                                  replicas, found, &pass);
   if (answer.valve.kind != ValveAnswer::Kind::kSend) return answer;
 
   const auto chosen = static_cast<size_t>(answer.valve.candidate);
@@ -286,6 +343,9 @@ RouteAnswer RoutingTable::route(const RouteRequest& request, const Moment& momen
   Flight& flight = answer.flight;
   flight.table_ = shared_from_this();
   flight.replica_ = replicas[chosen];
+  flight.gate_ = gate_of(*flight.replica_);
+  flight.pass_ = pass;
+  flight.prompt_tokens_ = facts.tokens.prompt_tokens;
   flight.valve_ = &model.valve;
   flight.target_ = facts.target;
   flight.chance_ = answer.valve.local;

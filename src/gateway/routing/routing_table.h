@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "gateway/directory/directory.h"
+#include "gateway/routing/pool_gate.h"
 #include "gateway/routing/prefix_index.h"
 #include "gateway/routing/replica_tracker.h"
 #include "gateway/routing/valve.h"
@@ -40,6 +41,12 @@ struct RoutedReplica {
   const ReplicaEntry* entry = nullptr;  // of the table's directory
   std::shared_ptr<ReplicaTracker> tracker;
   ReplicaSlot slot;
+};
+
+// A pool in one table.
+struct RoutedPool {
+  const PoolEntry* entry = nullptr;  // of the table's directory
+  std::shared_ptr<PoolGate> gate;
 };
 
 class RoutingTable;
@@ -72,6 +79,9 @@ class Flight {
 
   std::shared_ptr<const RoutingTable> table_;
   const RoutedReplica* replica_ = nullptr;  // null: not in flight
+  PoolGate* gate_ = nullptr;
+  PoolGate::Pass pass_;
+  int64_t prompt_tokens_ = 0;
   ValveState* valve_ = nullptr;
   SentRequest sent_;
   contract::Target target_;
@@ -130,6 +140,7 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
 
   // ---- the loop that watches replicas
   std::span<const RoutedReplica> replicas() const { return replicas_; }  // by ReplicaEntry::index
+  std::span<const RoutedPool> pools() const { return pools_; }           // by PoolEntry::index
   // An engine's greeting: what its pages are keyed with.
   void on_geometry(const ReplicaEntry& replica, const PrefixGeometry& geometry) const;
   void on_context(const ReplicaEntry& replica, int64_t context_tokens) const;
@@ -155,6 +166,9 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
   void add_candidates(const RouteRequest& request, const Moment& moment,
                       std::pmr::vector<Candidate>* candidates,
                       std::pmr::vector<const RoutedReplica*>* replicas) const;
+  PoolGate* gate_of(const RoutedReplica& replica) const {
+    return pools_[static_cast<size_t>(replica.entry->pool->index)].gate.get();
+  }
   using Replicas = std::span<const RoutedReplica* const>;
   void mark_out(Replicas replicas, int64_t now_ns, std::span<Candidate> candidates) const;
   void add_cached_tokens(const RouteRequest& request, int64_t now_ns, Replicas replicas,
@@ -163,10 +177,14 @@ class RoutingTable : public std::enable_shared_from_this<RoutingTable> {
                      std::span<Candidate> candidates) const;
   void add_prices(const RouteRequest& request, const Moment& moment, Replicas replicas,
                   std::span<Candidate> candidates) const;
+  // Decides, and takes the place in the chosen one's pool.
+  ValveAnswer decide_and_enter(const ValveInput& input, Replicas replicas,
+                               std::span<Candidate> candidates, PoolGate::Pass* pass) const;
 
   std::shared_ptr<const Directory> directory_;
   std::shared_ptr<PrefixIndex> prefixes_;
   std::vector<RoutedReplica> replicas_;              // by ReplicaEntry::index
+  std::vector<RoutedPool> pools_;                    // by PoolEntry::index
   std::vector<std::shared_ptr<ModelState>> models_;  // by ModelEntry::index
 };
 

@@ -13,6 +13,12 @@ constexpr double kStep = 1.0;
 constexpr double kAllowedMin = 0.01;
 // 1 − q, whatever was allowed; from there on local is hopeless, and going elsewhere says nothing.
 constexpr double kMissShareMax = 0.99;
+// Of what the goal allows, so much is missed here: the rest is for those that went elsewhere, which
+// what is allowed here cannot help.
+constexpr double kOwnPart = 0.4;
+// 1 − q, as far as answers take it that were far from missing: after a quiet night a burst must not
+// meet a valve that takes anything.
+constexpr double kEasyMissShare = 0.08;
 constexpr double kFirstRise = 8.0;  // so much faster before the first miss; then ÷ 2, ÷ 3 …
 
 }  // namespace
@@ -20,7 +26,8 @@ constexpr double kFirstRise = 8.0;  // so much faster before the first miss; the
 void ValveState::on_outcome(const LocalChance& chance, Met met) {
   const auto statistic = static_cast<size_t>(chance.statistic);
   const double share = miss_share_allowed(chance.statistic, 0.0F);
-  if (chance.miss * share >= kMissShareMax && chance.went == LocalChance::Went::kElsewhere) return;
+  const bool hopeless = chance.miss * share >= kMissShareMax;
+  if (chance.went == LocalChance::Went::kElsewhere && (hopeless || met == Met::kNo)) return;
   std::atomic<int64_t>& missed = missed_[statistic];
   const int64_t misses = missed.load(kRelaxed) + (met == Met::kNo ? 1 : 0);
   if (met == Met::kNo) missed.store(misses, kRelaxed);
@@ -29,9 +36,10 @@ void ValveState::on_outcome(const LocalChance& chance, Met met) {
   double before = allowed.load(kRelaxed);
   double after;
   do {
-    // Half of what the goal allows, so that the share met ends up above it.
-    const double marginal = std::min(1.0, chance.miss / std::exp(before));
-    const double step = met == Met::kYes ? rise * 0.5 * share * marginal : -kStep * (1.0 - share);
+    const bool counts_in_full = std::exp(before) < std::max(1.0, kEasyMissShare / share);
+    const double marginal = counts_in_full ? 1.0 : std::min(1.0, chance.miss / std::exp(before));
+    const double step =
+        met == Met::kYes ? rise * kOwnPart * share * marginal : -kStep * (1.0 - share);
     const double most = std::max(1.0, kMissShareMax / share);
     after = std::clamp(before + step, std::log(kAllowedMin), std::log(most));
   } while (!allowed.compare_exchange_weak(before, after, kRelaxed));

@@ -20,9 +20,10 @@ class ValveState {
   static constexpr int64_t kCloseHeldNs = 10'000'000'000;
 
   // A request with a target ended. A miss makes the valve stricter, an answer in time looser, in
-  // the proportion in which the share of misses comes to rest at half of what the statistic allows
-  // (adaptive conformal inference, Gibbs and Candès 2021, on a logarithmic scale). Only decisions
-  // near the edge count: a run of easy requests changes nothing. At first it
+  // the proportion in which the share of misses comes to rest at two fifths of what the statistic
+  // allows (adaptive conformal inference, Gibbs and Candès 2021, on a logarithmic scale). A miss of
+  // who went elsewhere says nothing of local compute. Easy answers take 1 − q as far as 8 %,
+  // beyond only decisions near the edge count: a quiet night shall not open it for all. At first it
   // feels its way in larger steps: a hundred answers say little about one in a hundred.
   void on_outcome(const LocalChance& chance, Met met);
 
