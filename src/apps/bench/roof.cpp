@@ -87,6 +87,14 @@ kernels::Roof device_roof(kernels::Device& device) {
           .bf16_tflops = measured.bf16_tflops};
 }
 
+Roofs measure_roofs(model::Model& model, RoofSource source) {
+  Roofs roofs;
+  if (model.device() != nullptr) roofs.device = device_roof(*model.device());
+  if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
+    roofs.host = machine_roof(model.pool(), source);
+  return roofs;
+}
+
 double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {
   const core::DType type = model.weights().layers.front().gate.type;
   return core::info(type).block_values > 1 ? roof.int8_tops : roof.bf16_tflops;

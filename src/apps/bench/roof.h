@@ -21,6 +21,14 @@ kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
 // Of a device, measured anew: wide products of quantised weights run in bf16 there.
 kernels::Roof device_roof(kernels::Device& device);
 
+// What can be reached here: by the processor, and by the model's device where it has one.
+struct Roofs {
+  kernels::Roof host;
+  kernels::Roof device;
+};
+// Of what the model's steps use: a device, the processor, or both.
+Roofs measure_roofs(model::Model& model, RoofSource source);
+
 // The limit of the model's products, 10^12 operations per second: the int8 units' for quantised
 // weights, those of bf16 for floats.
 double roof_tera_ops(const kernels::Roof& roof, const model::Model& model);
