@@ -320,7 +320,7 @@ int run_bench_model(int argc, char** argv) {
   CLI::App app{
       "Speed of a model with random ids, beside this machine's measured limits: prefill (pp) in\n"
       "operations, decode (tg) in bytes of the file's tensors and of KV at --depth.\n"
-      "Also: sluice bench op --help, sluice bench serve --help.",
+      "Also: sluice bench report --help, sluice bench op --help, sluice bench serve --help.",
       "sluice bench"};
   add_benched_model_options(app, &options.benched);
   app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
