@@ -24,7 +24,7 @@ def output_of(*command):
 
 
 def commit_of_tree():
-    """HEAD, "-dirty" where a tracked file differs from it: lines added to a history do not count."""
+    """HEAD, "-dirty" where a tracked file differs: lines added to a history do not count."""
     head = output_of("git", "describe", "--always").strip()
     changes = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".",
                         ":(exclude)bench/history")  # fmt: skip

@@ -1,5 +1,5 @@
 """`sluice bench report` at size 1: every field, numbers that agree with each other, both forms made
-from the same data, and the load over HTTP."""
+from the same data, and the load over HTTP. `bench --prompt-file`: drafts beside none."""
 
 import json
 import pathlib
@@ -18,8 +18,8 @@ TOP = {"title", "date", "version", "command", "machine", "model", "load", "rows"
 MACHINE = {"cpu", "cores", "threads", "features", "memory_bytes", "system", "limits_from",
            "read_gb_s", "int8_tops", "bf16_tflops", "f32_tflops", "device"}  # fmt: skip
 MODEL = {"name", "architecture", "weights", "synthetic", "digest", "layers", "experts",
-         "experts_used", "parameters", "file_bytes", "weight_bytes", "kv_bytes_per_token", "kernels",
-         "placement", "load_s"}  # fmt: skip
+         "experts_used", "parameters", "file_bytes", "weight_bytes", "kv_bytes_per_token",
+         "kernels", "placement", "load_s"}  # fmt: skip
 ROW = {"n_streams", "ttft_cold_ms", "ttft_cached_ms", "cached_tokens", "tpot_ms",
        "generated_tokens", "wall_s", "output_tok_s", "prefill_s", "prefill_tok_s",
        "prefill_roof_share", "decode"}  # fmt: skip
@@ -152,6 +152,59 @@ class BenchReport(unittest.TestCase):
         done = self.run_bench("no-such-file.gguf")
         self.assertEqual(done.returncode, 1)
         self.assertIn("no-such-file.gguf", done.stderr)
+
+
+class BenchDrafts(unittest.TestCase):
+    """A text that repeats itself, so that its own words are good drafts."""
+
+    def setUp(self):
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".txt")
+        self.addCleanup(self.file.close)
+        self.file.write("The quick brown fox jumps over the lazy dog. " * 12)
+        self.file.flush()
+
+    def run_bench(self, *arguments: str):
+        command = [binary(), "bench", model(), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S,
+                              check=False)  # fmt: skip
+
+    def rows(self, *arguments: str) -> list:
+        done = self.run_bench("--prompt-file", self.file.name, "-n", "40", "-r", "2", *arguments,
+                              "-o", "json")  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_drafts_are_counted_and_change_no_answer(self):
+        for row in self.rows("--speculation", "ngram", "--streams", "1,3"):
+            drafts = row["drafts"]["ngram"]
+            self.assertTrue(0 < drafts["accepted"] <= drafts["drafted"], drafts)
+            self.assertEqual(row["drafts"]["mtp"], {"drafted": 0, "accepted": 0})
+            self.assertEqual(row["tokens"], 2 * 40 * row["n_streams"])
+            self.assertLess(row["steps"], 2 * 40 + 10)
+            self.assertIs(row["same_answers"], True)
+            for name in ("median_ts", "median_ts_off", "ratio"):
+                self.assertGreater(row[name], 0)
+            self.assertEqual(len(row["samples_ts"]), 2)
+
+    def test_without_speculation_nothing_is_drafted(self):
+        (row,) = self.rows("--speculation", "off")
+        for drafts in row["drafts"].values():
+            self.assertEqual(drafts, {"drafted": 0, "accepted": 0})
+        self.assertGreaterEqual(row["steps"], row["tokens"])
+
+    def test_what_cannot_be_is_refused(self):
+        text = ["--prompt-file", self.file.name]
+        for code, arguments, message in (
+            (2, ["--speculation", "ngram"], "--prompt-file"),
+            (2, [*text, "-p", "8"], "--prompt-file"),
+            (2, [*text, "--depth", "8"], "--prompt-file"),
+            (2, [*text, "--speculation", "magic"], "ngram"),
+            (1, [*text, "--speculation", "mtp"], "no draft layer"),
+            (1, [*text, "-n", "1"], "--n-gen"),
+        ):
+            done = self.run_bench(*arguments)
+            self.assertEqual(done.returncode, code, arguments)
+            self.assertIn(message, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

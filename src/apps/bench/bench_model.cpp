@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/bench/bench_drafts.h"
 #include "apps/bench/benched_model.h"
 #include "apps/bench/kinds.h"
 #include "apps/bench/roof.h"
@@ -32,6 +33,8 @@ struct Options {
   int32_t step_tokens = 512;
   bool recalibrate = false;
   bool profile = false;
+  std::string prompt_file;  // empty: random ids
+  SpeculationOptions speculation;
   std::string output = "text";
 };
 
@@ -313,6 +316,17 @@ core::Result<void> bench(const Options& options) {
   return {};
 }
 
+DraftBenchOptions drafts_of(const Options& options) {
+  return {.model = options.benched.model,
+          .prompt_file = options.prompt_file,
+          .speculation = options.speculation,
+          .answer_tokens = options.generate,
+          .stream_counts = options.stream_counts,
+          .repeats = options.repeats,
+          .step_tokens = options.step_tokens,
+          .output = options.output};
+}
+
 }  // namespace
 
 int run_bench_model(int argc, char** argv) {
@@ -323,12 +337,14 @@ int run_bench_model(int argc, char** argv) {
       "Also: sluice bench report --help, sluice bench op --help, sluice bench serve --help.",
       "sluice bench"};
   add_benched_model_options(app, &options.benched);
-  app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
-      ->check(CLI::Range(0, 1 << 20));
+  auto* prompt =
+      app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
+          ->check(CLI::Range(0, 1 << 20));
   app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
       ->check(CLI::Range(0, 1 << 20));
-  app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
-      ->check(CLI::Range(0, 1 << 20));
+  auto* depth =
+      app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
+          ->check(CLI::Range(0, 1 << 20));
   app.add_option("--streams", options.stream_counts,
                  "sequences at the same time; several numbers: one after the other")
       ->delimiter(',')
@@ -338,14 +354,24 @@ int run_bench_model(int argc, char** argv) {
       ->check(CLI::Range(1, 1000));
   app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
       ->check(CLI::Range(1, 8192));
-  app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
-  app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  auto* recalibrate =
+      app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
+  auto* profile =
+      app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  auto* text = app.add_option("--prompt-file", options.prompt_file,
+                              "a text instead of random ids: the answer to it, with drafts and "
+                              "without in turn")
+                   ->check(CLI::ExistingFile);
+  for (CLI::Option* other : {prompt, depth, recalibrate, profile}) text->excludes(other);
+  text->excludes("--synth");
+  add_speculation_option(app, &options.speculation)->needs(text);
   add_output_option(app, &options.output);
   app.footer(
       "Examples: sluice bench model.gguf -p 512 -n 128 -r 3\n"
+      "          sluice bench model.gguf --prompt-file question.txt --speculation ngram\n"
       "          sluice bench --synth deepseek-v3 --layers 7 --device cuda --place experts=cpu");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  const auto done = bench(options);
+  const auto done = options.prompt_file.empty() ? bench(options) : bench_drafts(drafts_of(options));
   return done.ok() ? 0 : report("bench", done.error());
 }
 

@@ -14,9 +14,9 @@
 namespace sluice::apps {
 
 struct Load {
-  std::vector<std::vector<int32_t>> prompts;  // of each stream
-  int64_t answer_tokens = 0;                  // of each; end tokens do not end it
-  float temperature = 0;                      // stream n has seed n
+  std::vector<std::vector<int32_t>> prompts{};  // of each stream
+  int64_t answer_tokens = 0;                    // of each; end tokens do not end it
+  float temperature = 0;                        // stream n has seed n
 };
 
 struct LoadTimes {
