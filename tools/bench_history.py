@@ -23,6 +23,14 @@ def output_of(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
+def commit_of_tree():
+    """HEAD, "-dirty" where a tracked file differs: lines added to a history do not count."""
+    head = output_of("git", "describe", "--always").strip()
+    changes = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".",
+                        ":(exclude)bench/history")  # fmt: skip
+    return head + ("-dirty" if changes else "")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,13 +44,13 @@ def main():
     parser.add_argument("--kv-type", default="auto")
     parser.add_argument("--binary", default="build/release/bin/sluice")
     parser.add_argument("--file", default="bench/history/cpu.jsonl")
-    parser.add_argument("--commit", help="of the binary; git describe if not given")
+    parser.add_argument("--commit", help="of the binary; the tree's if not given")
     args = parser.parse_args()
 
     options = ["-p", args.p, "-n", args.n, "-d", args.d, "--streams", args.streams, "-r", args.r]
     options += ["--kv-type", args.kv_type] if args.kv_type != "auto" else []
     rows = json.loads(output_of(args.binary, "bench", args.model, *options, "-o", "json"))
-    commit = args.commit or output_of("git", "describe", "--always", "--dirty").strip()
+    commit = args.commit or commit_of_tree()
     command = " ".join(["sluice bench", pathlib.Path(args.model).name, *options])
     history = ROOT / args.file
     history.parent.mkdir(parents=True, exist_ok=True)

@@ -256,6 +256,20 @@ bool is_geometry(const std::string& name) {
   return plan::find_geometry(name).ok();
 }
 
+// Shapes and formats are a file's own; only a file on this machine is timed.
+void check_used(const CLI::App& app, const Options& options) {
+  const auto refuse = [&](std::initializer_list<const char*> names, const char* reason) {
+    for (const char* name : names)
+      if (app.count(name) > 0) throw CLI::ValidationError(name, reason);
+  };
+  if (!is_geometry(options.model.model))
+    refuse({"--layers", "--dense-layers", "--vocab", "--type", "--experts"},
+           "a file has its own; this is for the shapes that have a name");
+  if (is_geometry(options.model.model) || options.traffic.names_a_machine())
+    refuse({"--exact", "--kernels", "--n-prompt"},
+           "nothing is timed here; this is for a file on this machine");
+}
+
 }  // namespace
 
 int run_plan(int argc, char** argv) {
@@ -269,7 +283,8 @@ int run_plan(int argc, char** argv) {
           "file on\n"
           "this machine a few layers with random weights are timed besides; no tensor is read.",
       "sluice plan"};
-  add_model_options(app, &options.model);
+  add_processor_options(app, &options.model);
+  app.callback([&] { check_used(app, options); });
   app.add_option("--context", options.context, "tokens of KV to count; the model's if not given")
       ->check(CLI::Range(1, 1 << 24));
   app.add_option("-p,--n-prompt", options.prompt, "tokens of the prefill step")

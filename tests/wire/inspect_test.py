@@ -113,6 +113,26 @@ class Inspect(unittest.TestCase):
         self.refused(1, "abacus", "bench", MODEL, "--kernels", "abacus")
         self.refused(2, "", "generate", MODEL, "--ids", "-", "--greedy", "--temperature", "2")
 
+    def test_options_that_would_do_nothing_are_wrong_usage(self):
+        for option in ("--layers", "--dense-layers", "--vocab", "--seed", "--router-skew"):
+            self.refused(2, option, "bench", MODEL, option, "32")
+        for option in ("--type", "--experts", "--output-matrix"):
+            self.refused(2, option, "bench", MODEL, option, "Q8_0")
+        self.refused(2, "--synth", "bench", MODEL, "--synth", "llama3-8b")
+        for verb in ("bench", "generate", "serve"):
+            self.refused(2, "--place", verb, MODEL, "--place", "experts=cpu")
+        for option in ("--layers", "--dense-layers", "--vocab"):
+            self.refused(2, option, "plan", MODEL, option, "64")
+        for option in ("--type", "--experts"):
+            self.refused(2, option, "plan", MODEL, option, "INT4")
+        for arguments in (["--exact"], ["--kernels", "ref"], ["-p", "64"]):
+            for model in (["deepseek-v3"], [MODEL, "--memory-gb-s", "100"]):
+                self.refused(2, "nothing is timed", "plan", *model, *arguments)
+        for option in ("--gpus", "--gpu-gb-s", "--gpu-memory-gb", "--gpu-expert-hits"):
+            self.refused(2, option, "plan", "deepseek-v3", option, "1")
+        for option in ("--device", "--place", "--kv-type"):
+            self.refused(2, option, "plan", MODEL, option, "x")
+
     def test_a_plan_counts_what_loading_takes(self):
         plan = self.json_of("plan", MODEL, "--context", "256", "-p", "64", "-t", "1")
         bench = self.json_of("bench", MODEL, "-p", "8", "-n", "2", "-r", "1", "-t", "1")

@@ -8,11 +8,11 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/bench/bench_drafts.h"
+#include "apps/bench/benched_model.h"
 #include "apps/bench/kinds.h"
 #include "apps/bench/roof.h"
-#include "apps/model/geometry_options.h"
-#include "apps/model/model_options.h"
-#include "apps/model/synthesis_options.h"
+#include "apps/bench/step_shares.h"
 #include "core/clock.h"
 #include "core/cpu.h"
 #include "core/math.h"
@@ -23,9 +23,7 @@ namespace sluice::apps {
 namespace {
 
 struct Options {
-  ModelOptions model;
-  GeometryOptions synth;  // instead of a model, where it has a name
-  WeightTypeOptions weights;
+  BenchedModelOptions benched;
   int32_t prompt = 512;
   int32_t generate = 128;
   int32_t depth = 0;
@@ -35,6 +33,8 @@ struct Options {
   int32_t step_tokens = 512;
   bool recalibrate = false;
   bool profile = false;
+  std::string prompt_file;  // empty: random ids
+  SpeculationOptions speculation;
   std::string output = "text";
 };
 
@@ -42,41 +42,6 @@ struct Options {
 struct Test {
   int32_t prompt = 0;
   int32_t generate = 0;
-};
-
-// Where the time of a step goes, in µs of a thread, mean over threads.
-struct StepShares {
-  double whole_us = 0;
-  double linear_us = 0;
-  double attention_us = 0;
-  double rows_us = 0;
-  double waiting_us = 0;  // for other threads
-  double device_us = 0;   // for a device's part
-  double rest_us() const {
-    return whole_us - linear_us - attention_us - rows_us - waiting_us - device_us;
-  }
-};
-
-// Counts what the decode's tokens chose: an expert is read once a step, whoever chose it.
-class ExpertCount {
- public:
-  explicit ExpertCount(int32_t experts) : is_chosen_(static_cast<size_t>(experts)) {}
-
-  void see(std::span<const int32_t> ids, size_t rows) {
-    std::fill(is_chosen_.begin(), is_chosen_.end(), 0);
-    for (const int32_t id : ids) is_chosen_[static_cast<size_t>(id)] = 1;
-    distinct_ += std::count(is_chosen_.begin(), is_chosen_.end(), 1);
-    of_a_row_ += static_cast<int64_t>(ids.size() / rows);
-  }
-  // Distinct experts of a step, in those of one token.
-  double ratio() const {
-    return of_a_row_ == 0 ? 1 : static_cast<double>(distinct_) / static_cast<double>(of_a_row_);
-  }
-
- private:
-  std::vector<uint8_t> is_chosen_;
-  int64_t distinct_ = 0;
-  int64_t of_a_row_ = 0;
 };
 
 struct Speed {
@@ -133,7 +98,7 @@ class ModelBench {
     std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
     for (int32_t r = 0; r < options_.repeats; ++r)
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
-    speed.step = step_shares(test, speed);
+    speed.step = shares_of(test, speed);
     speed.expert_ratio = experts_.ratio();
     return speed;
   }
@@ -147,24 +112,13 @@ class ModelBench {
     return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
   }
 
-  StepShares step_shares(const Test& test, const Speed& speed) const {
+  StepShares shares_of(const Test& test, const Speed& speed) const {
     const double steps = static_cast<double>(test.generate) * options_.repeats;
-    StepShares shares;
-    if (!options_.profile || steps == 0) return shares;
+    if (!options_.profile || steps == 0) return {};
+    double whole_us = 0;
     for (const double tokens_per_second : speed.samples)
-      shares.whole_us += 1e6 * options_.streams / tokens_per_second / options_.repeats;
-    for (const model::StepTimes& times : profile_.threads) {
-      const auto mean_us = [&](int64_t ns) {
-        return static_cast<double>(ns) * 1e-3 / steps /
-               static_cast<double>(profile_.threads.size());
-      };
-      shares.linear_us += mean_us(times.linear_ns);
-      shares.attention_us += mean_us(times.attention_ns);
-      shares.rows_us += mean_us(times.rows_ns);
-      shares.waiting_us += mean_us(times.waiting_ns);
-      shares.device_us += mean_us(times.device_ns);
-    }
-    return shares;
+      whole_us += 1e6 * options_.streams / tokens_per_second / options_.repeats;
+    return step_shares(profile_, steps, whole_us);
   }
 
   void prefill(int32_t tokens) {
@@ -218,12 +172,6 @@ class ModelBench {
   model::StepProfile profile_;  // of decode steps
 };
 
-// What can be reached here: by the processor, and by the device where there is one.
-struct Roofs {
-  kernels::Roof host;
-  kernels::Roof device;
-};
-
 // Of a step that reads host_bytes by the processor and the others by the device.
 void add_hybrid_limit(double step_bytes, double host_bytes, const Roofs& roofs, Usage* usage,
                       const model::Model& model, double steps_per_second, int32_t streams) {
@@ -264,7 +212,7 @@ Usage usage_of(const Options& options, const model::Model& model, const Test& te
 nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opened, const Test& test,
                                 const Speed& speed, const Usage& usage) {
   const formats::Manifest& manifest = opened.checkpoint->manifest();
-  nlohmann::ordered_json row = {{"model_filename", options.model.model},
+  nlohmann::ordered_json row = {{"model_filename", options.benched.model.model},
                                 {"model_name", manifest.name},
                                 {"model_digest", manifest.digest},
                                 {"model_size", manifest.weights_bytes},
@@ -322,21 +270,6 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
       percent(step.waiting_us), percent(step.device_us), percent(step.rest_us()));
 }
 
-core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(const Options& options) {
-  if (options.synth.name.empty()) return formats::Checkpoint::open(options.model.model);
-  const plan::Geometry geometry = TRY(read_geometry(options.synth));
-  const quantize::SynthesisOptions synthesis = TRY(synthesis_options(options.weights));
-  return quantize::synthetic_checkpoint(geometry, synthesis);
-}
-
-Roofs measure_roofs(const model::Model& model, core::ThreadPool& pool, RoofSource source) {
-  Roofs roofs;
-  if (model.device() != nullptr) roofs.device = device_roof(*model.device());
-  if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
-    roofs.host = machine_roof(pool, source);
-  return roofs;
-}
-
 // Both tests with options.streams; rows for `-o json`.
 void run_tests(const Options& options, const OpenedModel& opened, Roofs* roofs,
                nlohmann::ordered_json* rows) {
@@ -347,7 +280,7 @@ void run_tests(const Options& options, const OpenedModel& opened, Roofs* roofs,
     Usage usage = usage_of(options, *opened.model, test, speed, *roofs);
     if (usage.share() > 1) {
       // No limit can be passed: it was measured while the machine had other work.
-      *roofs = measure_roofs(*opened.model, opened.model->pool(), RoofSource::kMeasure);
+      *roofs = measure_roofs(*opened.model, RoofSource::kMeasure);
       usage = usage_of(options, *opened.model, test, speed, *roofs);
     }
     if (options.output == "text")
@@ -363,11 +296,9 @@ core::Result<void> bench(const Options& options) {
       *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
   const int64_t kv_tokens = streams_max * core::round_up(tokens, kernels::kPageTokens);
   const int32_t step_tokens = std::max(options.step_tokens, streams_max);
-  auto checkpoint = TRY(open_checkpoint(options));
-  const OpenedModel opened =
-      TRY(open_model(options.model, std::move(checkpoint), step_tokens, kv_tokens));
-  Roofs roofs = measure_roofs(*opened.model, opened.model->pool(),
-                              options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
+  const OpenedModel opened = TRY(open_benched_model(options.benched, step_tokens, kv_tokens));
+  Roofs roofs =
+      measure_roofs(*opened.model, options.recalibrate ? RoofSource::kMeasure : RoofSource::kCache);
   if (options.output == "text")
     fmt::print(
         "{} · {} · {} threads · kernels {}\n{:<9} {:>6} {:>7} {:>12}   {:<8} {:>16} {:>9} "
@@ -385,6 +316,17 @@ core::Result<void> bench(const Options& options) {
   return {};
 }
 
+DraftBenchOptions drafts_of(const Options& options) {
+  return {.model = options.benched.model,
+          .prompt_file = options.prompt_file,
+          .speculation = options.speculation,
+          .answer_tokens = options.generate,
+          .stream_counts = options.stream_counts,
+          .repeats = options.repeats,
+          .step_tokens = options.step_tokens,
+          .output = options.output};
+}
+
 }  // namespace
 
 int run_bench_model(int argc, char** argv) {
@@ -392,25 +334,17 @@ int run_bench_model(int argc, char** argv) {
   CLI::App app{
       "Speed of a model with random ids, beside this machine's measured limits: prefill (pp) in\n"
       "operations, decode (tg) in bytes of the file's tensors and of KV at --depth.\n"
-      "Also: sluice bench op --help, sluice bench serve --help.",
+      "Also: sluice bench report --help, sluice bench op --help, sluice bench serve --help.",
       "sluice bench"};
-  add_model_options(app, &options.model);
-  app.get_option("MODEL")->required(false);
-  app.add_option("--synth", options.synth.name,
-                 "instead of MODEL, random weights made in memory: one of " + geometry_names())
-      ->excludes("MODEL");
-  app.callback([&] {
-    if (options.model.model.empty() && options.synth.name.empty())
-      throw CLI::RequiredError("MODEL or --synth GEOMETRY");
-  });
-  add_shape_options(app, &options.synth);
-  add_weight_type_options(app, &options.weights);
-  app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
-      ->check(CLI::Range(0, 1 << 20));
+  add_benched_model_options(app, &options.benched);
+  auto* prompt =
+      app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
+          ->check(CLI::Range(0, 1 << 20));
   app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
       ->check(CLI::Range(0, 1 << 20));
-  app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
-      ->check(CLI::Range(0, 1 << 20));
+  auto* depth =
+      app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
+          ->check(CLI::Range(0, 1 << 20));
   app.add_option("--streams", options.stream_counts,
                  "sequences at the same time; several numbers: one after the other")
       ->delimiter(',')
@@ -420,14 +354,24 @@ int run_bench_model(int argc, char** argv) {
       ->check(CLI::Range(1, 1000));
   app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
       ->check(CLI::Range(1, 8192));
-  app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
-  app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  auto* recalibrate =
+      app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
+  auto* profile =
+      app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  auto* text = app.add_option("--prompt-file", options.prompt_file,
+                              "a text instead of random ids: the answer to it, with drafts and "
+                              "without in turn")
+                   ->check(CLI::ExistingFile);
+  for (CLI::Option* other : {prompt, depth, recalibrate, profile}) text->excludes(other);
+  text->excludes("--synth");
+  add_speculation_option(app, &options.speculation)->needs(text);
   add_output_option(app, &options.output);
   app.footer(
       "Examples: sluice bench model.gguf -p 512 -n 128 -r 3\n"
+      "          sluice bench model.gguf --prompt-file question.txt --speculation ngram\n"
       "          sluice bench --synth deepseek-v3 --layers 7 --device cuda --place experts=cpu");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  const auto done = bench(options);
+  const auto done = options.prompt_file.empty() ? bench(options) : bench_drafts(drafts_of(options));
   return done.ok() ? 0 : report("bench", done.error());
 }
 

@@ -80,11 +80,18 @@ kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
   return roof;
 }
 
-kernels::Roof device_roof(kernels::Device& device) {
-  const kernels::DeviceRoof measured = device.measure_roof();
-  return {.read_gb_s = measured.read_gb_s,
-          .int8_tops = measured.bf16_tflops,
-          .bf16_tflops = measured.bf16_tflops};
+Roofs measure_roofs(model::Model& model, RoofSource source) {
+  Roofs roofs;
+  if (model.device() != nullptr) {
+    const kernels::DeviceRoof measured = model.device()->measure_roof();
+    roofs.device = {.read_gb_s = measured.read_gb_s,
+                    .int8_tops = measured.bf16_tflops,
+                    .bf16_tflops = measured.bf16_tflops};
+    roofs.link_gb_s = measured.link_gb_s;
+  }
+  if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
+    roofs.host = machine_roof(model.pool(), source);
+  return roofs;
 }
 
 double roof_tera_ops(const kernels::Roof& roof, const model::Model& model) {

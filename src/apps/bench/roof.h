@@ -18,8 +18,14 @@ std::optional<kernels::Roof> known_roof(int threads);
 // measured before; a cache that cannot be read or written is no error.
 kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
 
-// Of a device, measured anew: wide products of quantised weights run in bf16 there.
-kernels::Roof device_roof(kernels::Device& device);
+// What can be reached here: by the processor, and by the model's device where it has one.
+struct Roofs {
+  kernels::Roof host;
+  kernels::Roof device;  // wide products of quantised weights run in bf16 there
+  double link_gb_s = 0;  // pinned memory to the device
+};
+// Of what the model's steps use: a device, which is always measured anew, the processor, or both.
+Roofs measure_roofs(model::Model& model, RoofSource source);
 
 // The limit of the model's products, 10^12 operations per second: the int8 units' for quantised
 // weights, those of bf16 for floats.

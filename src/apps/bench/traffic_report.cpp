@@ -67,16 +67,19 @@ void add_traffic_options(CLI::App& app, TrafficOptions* options) {
   app.add_option("--memory-gb-s", options->memory_gb_s,
                  "speed of a machine's memory, instead of measuring this one's")
       ->check(CLI::PositiveNumber);
-  app.add_option("--gpu", options->gpu,
-                 "GPU of that machine: h100, h200, h20, a100, l40s, 4090, …");
-  app.add_option("--gpus", options->gpus, "how many")->check(CLI::Range(1, 1024));
+  auto* gpu = app.add_option("--gpu", options->gpu,
+                             "GPU of that machine: h100, h200, h20, a100, l40s, 4090, …");
+  app.add_option("--gpus", options->gpus, "how many")->check(CLI::Range(1, 1024))->needs(gpu);
   app.add_option("--gpu-memory-gb", options->gpu_memory_gb, "its memory, if not the usual")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::PositiveNumber)
+      ->needs(gpu);
   app.add_option("--gpu-gb-s", options->gpu_gb_s, "its memory's speed, if not the usual")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::PositiveNumber)
+      ->needs(gpu);
   app.add_option("--gpu-expert-hits", options->gpu_expert_hits,
                  "share of the routed reads that find their expert on the GPU")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(gpu);
 }
 
 core::Result<plan::ModelSize> size_of_checkpoint(const formats::Checkpoint& checkpoint,

@@ -12,7 +12,7 @@
 
 namespace sluice::apps {
 
-void add_model_options(CLI::App& app, ModelOptions* options) {
+void add_processor_options(CLI::App& app, ModelOptions* options) {
   app.add_option("MODEL", options->model,
                  "GGUF file, any part of a split one, or a Hugging Face folder")
       ->required();
@@ -22,18 +22,24 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
                "reference kernels with float32 activations and KV: slow, for comparison");
   app.add_option("--kernels", options->kernels,
                  "kernel table by name instead of the best for this machine");
+}
+
+void add_model_options(CLI::App& app, ModelOptions* options) {
+  add_processor_options(app, options);
   app.add_option(
          "--kv-type", options->kv_type,
          "keys and values: f16, bf16 (AMX), q8 (half the memory), or what the kernels read best")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "f16", "bf16", "q8"}));
-  app.add_option("--device", options->device,
-                 "where weights and KV lie and steps run: cpu, or cuda if there is a card")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"cpu", "cuda"}));
+  auto* device =
+      app.add_option("--device", options->device,
+                     "where weights and KV lie and steps run: cpu, or cuda if there is a card")
+          ->capture_default_str()
+          ->check(CLI::IsMember({"cpu", "cuda"}));
   app.add_option("--place", options->place,
                  "with a device, where weights lie: 'experts=cpu,rest=cuda', "
-                 "'experts[10-60]=cpu'; auto: as many experts on it as fit");
+                 "'experts[10-60]=cpu'; auto: as many experts on it as fit")
+      ->needs(device);
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
@@ -101,7 +107,11 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
       .kernels = options.kernels,
       .device = open_device(options),
       .placement = TRY(placement_of(options)),
-      .placed = [&](const std::string& line) { fmt::print(stderr, "{}\n", line); },
+      .placed =
+          [&](const std::string& line) {
+            fmt::print(stderr, "{}\n", line);
+            opened.placement = line;
+          },
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   if (load.device != nullptr && !options.place.empty())
     load.speeds = speeds_of(*load.device, load.threads);

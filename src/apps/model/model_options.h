@@ -26,12 +26,15 @@ struct ModelOptions {
   std::string place;  // as model::Placement::parse() reads it; empty: all on the device
 };
 
-// MODEL, -t/--threads, --exact, --kernels, --kv-type, --device, --place.
+// MODEL, -t/--threads, --exact, --kernels.
+void add_processor_options(CLI::App& app, ModelOptions* options);
+// Those, --kv-type, --device, --place.
 void add_model_options(CLI::App& app, ModelOptions* options);
 
 struct OpenedModel {
   std::unique_ptr<formats::Checkpoint> checkpoint;
   std::unique_ptr<model::Model> model;
+  std::string placement;  // where its weights lie, as model::describe() has it; empty: no device
 };
 
 // Loads it with a progress bar on a terminal. KV for `kv_tokens` tokens is allocated.

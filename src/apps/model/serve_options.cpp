@@ -78,7 +78,7 @@ std::vector<api::Setting> settings_of(const ServeOptions& options, const ServedM
           {"queue_max", number(limits.queue_max)},
           {"step_tokens", number(limits.step_tokens_max)},
           {"chunk_tokens", number(limits.chunk_tokens_max)},
-          {"speculation", options.served.speculation},
+          {"speculation", options.served.speculation.name},
           {"draft_layer", served.opened.model->has_drafts() ? "yes" : "no"},
           {"reasoning", served.text.thinks ? options.reasoning : "off"}};
 }

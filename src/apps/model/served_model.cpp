@@ -21,16 +21,6 @@ core::Result<std::string> read_chat_template(const ServedModelOptions& options,
   return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
 }
 
-engine::Speculation speculation_of(const std::string& name) {
-  if (name == "off") return engine::Speculation::kOff;
-  if (name == "ngram") return engine::Speculation::kNgram;
-  return name == "mtp" ? engine::Speculation::kMtp : engine::Speculation::kAuto;
-}
-
-bool uses_draft_layer(engine::Speculation speculation) {
-  return speculation == engine::Speculation::kAuto || speculation == engine::Speculation::kMtp;
-}
-
 core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options,
                                                const ServedModel& served) {
   const model::Model& model = *served.opened.model;
@@ -38,10 +28,8 @@ core::Result<engine::EngineConfig> make_config(const ServedModelOptions& options
   engine::EngineConfig config;
   config.limits = options.limits;
   config.limits.kv_pages = model.kv_pages();
-  config.speculation = speculation_of(options.speculation);
-  if (config.speculation == engine::Speculation::kMtp && !model.has_drafts())
-    return core::invalid("--speculation mtp: '{}' has no draft layer; ngram needs none",
-                         options.model.model);
+  config.speculation = options.speculation.kind();
+  TRY(check_speculation(options.speculation, model, options.model.model));
   const bool drafts = config.speculation != engine::Speculation::kOff;
   config.limits.logit_rows_max =
       std::max(config.limits.sequences_max, config.limits.logit_rows_max) +
@@ -91,11 +79,7 @@ void add_served_model_options(CLI::App& app, ServedModelOptions* options) {
                  "time per output token that prefill must leave to running requests; 0: none")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1e6));
-  app.add_option("--speculation", options->speculation,
-                 "guesses of the next tokens, verified together: from the text itself (ngram), by "
-                 "the model's draft layer (mtp), by what it has and what pays (auto), or off")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "off", "ngram", "mtp"}));
+  add_speculation_option(app, &options->speculation);
   engine::EngineLimits& limits = options->limits;
   const auto limit = [&](const char* name, int64_t* value, int64_t most, const char* help) {
     app.add_option(name, *value, help)
@@ -112,8 +96,7 @@ void add_served_model_options(CLI::App& app, ServedModelOptions* options) {
 core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   const int64_t budget = TRY(parse_byte_size(options.kv_budget));
   ModelOptions model_options = options.model;
-  if (uses_draft_layer(speculation_of(options.speculation)))
-    model_options.drafts = model::DraftLayers::kLoad;
+  model_options.drafts = options.speculation.draft_layers();
   OpenedModel opened =
       TRY(open_model(model_options, static_cast<int32_t>(options.limits.step_tokens_max), 1));
   const std::string chat_template = TRY(read_chat_template(options, opened.checkpoint->manifest()));

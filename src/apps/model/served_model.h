@@ -7,6 +7,7 @@
 #include <string>
 
 #include "apps/model/model_options.h"
+#include "apps/model/speculation_options.h"
 #include "core/result.h"
 #include "engine/engine.h"
 #include "prompt/model_text.h"
@@ -21,9 +22,9 @@ struct ServedModelOptions {
   ModelOptions model;
   std::string chat_template;  // a file, instead of the model's own
   std::string kv_budget = "2GiB";
-  int64_t context_tokens_max = 0;    // 0: as many as the model was made for and the KV budget holds
-  double tpot_target_ms = 0;         // 0: none
-  std::string speculation = "auto";  // off, ngram or mtp
+  int64_t context_tokens_max = 0;  // 0: as many as the model was made for and the KV budget holds
+  double tpot_target_ms = 0;       // 0: none
+  SpeculationOptions speculation;
   engine::EngineLimits limits;
 };
 

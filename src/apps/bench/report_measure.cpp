@@ -1,0 +1,318 @@
+#include "apps/bench/report_measure.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/core.h>
+#include <sys/utsname.h>
+
+#include "apps/bench/engine_load.h"
+#include "core/rng.h"
+#include "plan/traffic.h"
+
+namespace sluice::apps {
+namespace {
+
+// A name that `sluice synth` gives.
+constexpr std::string_view kRandomName = "random ";
+
+// What was measured with one number of streams.
+struct Measurement {
+  int32_t streams = 0;
+  std::vector<LoadTimes> cold, cached;  // by repetition
+  std::vector<DecodeSteps> decode;      // of the cold ones
+  DecodeProfile profile;
+};
+
+Spread spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {.median = values[values.size() / 2], .least = values.front(), .most = values.back()};
+}
+
+// Of all streams of all repetitions.
+template <typename Value>
+Spread spread_of(const std::vector<LoadTimes>& runs, const Value& value) {
+  std::vector<double> values;
+  for (const LoadTimes& run : runs)
+    for (const engine::FinishEvent& end : run.ends) values.push_back(value(end));
+  return spread_of(std::move(values));
+}
+
+double ttft_ms(const engine::FinishEvent& end) {
+  return static_cast<double>(end.queue_ns + end.prefill_ns) * 1e-6;
+}
+
+double tpot_ms(const engine::FinishEvent& end) {
+  return static_cast<double>(end.decode_ns) * 1e-6 / static_cast<double>(end.completion_tokens - 1);
+}
+
+std::vector<std::vector<int32_t>> random_prompts(int32_t streams, int32_t tokens, int32_t vocab) {
+  core::Rng rng(1);
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(streams));
+  for (std::vector<int32_t>& prompt : prompts)
+    for (int32_t t = 0; t < tokens; ++t) prompt.push_back(static_cast<int32_t>(rng.below(vocab)));
+  return prompts;
+}
+
+EngineLoad::Config engine_config(const ReportLoad& load, int32_t streams) {
+  return {.streams = streams,
+          .tokens_max = int64_t{load.input_tokens} + load.output_tokens,
+          .step_tokens_max = std::max(load.step_tokens, streams + 1)};
+}
+
+Measurement measure(model::Model& model, const ReportLoad& load, int32_t streams) {
+  EngineLoad engine(model, engine_config(load, streams));
+  Load whole{.prompts = random_prompts(streams, load.input_tokens, model.spec().vocab),
+             .answer_tokens = load.output_tokens,
+             .temperature = load.temperature};
+  Load first_token = whole;
+  first_token.answer_tokens = 1;
+  Load warm_up = whole;
+  for (std::vector<int32_t>& prompt : warm_up.prompts)
+    prompt.resize(std::min<size_t>(prompt.size(), 64));
+  warm_up.answer_tokens = std::min<int64_t>(load.output_tokens, 8);
+  engine.run(warm_up, PrefixCache::kForget);
+  Measurement measured;
+  measured.streams = streams;
+  for (int32_t r = 0; r < load.repeats; ++r) {
+    measured.cold.push_back(engine.run(whole, PrefixCache::kForget));
+    measured.decode.push_back(engine.decode());
+    measured.cached.push_back(engine.run(first_token, PrefixCache::kKeep));
+  }
+  measured.profile = engine.profile(whole);
+  return measured;
+}
+
+size_t median_run(const std::vector<LoadTimes>& runs) {
+  std::vector<size_t> order(runs.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return runs[a].wall_s < runs[b].wall_s; });
+  return order[order.size() / 2];
+}
+
+// Of a step whose keys and values hold `context_tokens`.
+std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs, double expert_ratio,
+                               double context_tokens) {
+  const bool has_device = model.device() != nullptr;
+  const model::Weights& weights = model.weights();
+  double bytes[2][plan::kPartCount] = {};  // on the processor, on the device
+  for (const model::MatrixSource& source : weights.sources) {
+    const bool on_device = has_device && !weights.is_on_host(*source.matrix);
+    const plan::Part part =
+        source.matrix == &weights.output ? plan::Part::kOutput : plan::part_of(source.tensor);
+    const double ratio = source.token_share < 1 ? expert_ratio : 1;
+    bytes[on_device ? 1 : 0][static_cast<int>(part)] +=
+        static_cast<double>(source.file_bytes) * source.token_share * ratio;
+  }
+  bytes[has_device ? 1 : 0][static_cast<int>(plan::Part::kVectors)] +=
+      static_cast<double>(weights.vector_file_bytes);
+  std::vector<PartRead> reads;
+  const auto add = [&](std::string_view part, bool on_device, double part_bytes) {
+    const kernels::Roof& roof = on_device ? roofs.device : roofs.host;
+    if (part_bytes > 0)
+      reads.push_back({.part = std::string(part),
+                       .place = on_device ? "device" : "processor",
+                       .bytes = part_bytes,
+                       .limit_us = part_bytes / (roof.read_gb_s * 1e3)});
+  };
+  for (int p = 0; p < plan::kPartCount; ++p)
+    for (const bool on_device : {false, true})
+      add(plan::name_of(static_cast<plan::Part>(p)), on_device, bytes[on_device ? 1 : 0][p]);
+  add("keys and values", has_device,
+      context_tokens * static_cast<double>(model.memory_plan().kv_token_bytes));
+  return reads;
+}
+
+// What is read in a part of the step: its reads that `is_in` takes.
+template <typename IsIn>
+PartTime part_time(std::string name, double us, const std::vector<PartRead>& reads,
+                   const IsIn& is_in) {
+  PartTime time{.part = std::move(name), .us = us};
+  for (const PartRead& read : reads) {
+    if (!is_in(read)) continue;
+    time.bytes += read.bytes;
+    time.limit_us += read.limit_us;
+  }
+  return time;
+}
+
+// The parts of a forward pass that clocks tell apart, then what the engine does between two.
+std::vector<PartTime> times_of(const model::Model& model, const DecodeRow& row,
+                               const StepShares& shares, const DecodeSteps& steps) {
+  const auto on_processor = [](const PartRead& read) { return read.place == "processor"; };
+  const auto on_device = [](const PartRead& read) { return read.place == "device"; };
+  const auto is_kv = [](const PartRead& read) { return read.part == "keys and values"; };
+  const auto is_weight = [&](const PartRead& read) { return !is_kv(read); };
+  const auto nothing = [](const PartRead&) { return false; };
+  std::vector<PartTime> times;
+  const auto add = [&](const char* name, double us, const auto& is_in) {
+    times.push_back(part_time(name, us, row.reads, is_in));
+  };
+  if (model.device() != nullptr && !row.is_hybrid) {
+    add("forward pass on the device", shares.whole_us, on_device);
+  } else {
+    if (row.is_hybrid) {
+      add("waiting for the device", shares.device_us, on_device);
+      add("routed experts on the processor", shares.linear_us, on_processor);
+    } else {
+      add("products with weights", shares.linear_us, is_weight);
+      add("attention", shares.attention_us, is_kv);
+    }
+    add("row-wise operations", shares.rows_us, nothing);
+    add("threads that wait for others", shares.waiting_us, nothing);
+    add("rest of the forward pass", shares.rest_us(), nothing);
+  }
+  add("sampling", steps.mean_us(steps.sampling_ns), nothing);
+  add("scheduling and events", steps.mean_us(steps.other_ns), nothing);
+  return times;
+}
+
+DecodeRow decode_row(const model::Model& model, const Measurement& measured,
+                     const DecodeSteps& steps, const Roofs& roofs) {
+  const model::Spec& spec = model.spec();
+  DecodeRow row{.steps = steps.count, .step_us = steps.step_us()};
+  row.tok_s = measured.streams * 1e6 / row.step_us;
+  row.is_hybrid = model.device() != nullptr && model.memory_plan().host_expert_file_bytes > 0;
+  const double ratio = measured.profile.expert_ratio;
+  if (spec.experts.count > 0) {
+    row.experts_per_step = ratio * spec.experts.used;
+    row.experts_expected =
+        plan::distinct_experts(spec.experts.count, spec.experts.used, measured.streams);
+  }
+  const double context =
+      static_cast<double>(steps.context_tokens) / static_cast<double>(steps.count);
+  row.reads = reads_of(model, roofs, ratio, context);
+  for (const PartRead& read : row.reads) row.limit_us += read.limit_us;
+  row.fixed_us_per_layer = (row.step_us - row.limit_us) / spec.layers;
+  row.times = times_of(model, row, measured.profile.shares, steps);
+  for (const PartTime& time : row.times) row.profiled_step_us += time.us;
+  return row;
+}
+
+ReportRow report_row(const model::Model& model, const ReportLoad& load, const Measurement& measured,
+                     const Roofs& roofs) {
+  const size_t median = median_run(measured.cold);
+  const LoadTimes& run = measured.cold[median];
+  ReportRow row{.streams = measured.streams,
+                .ttft_cold_ms = spread_of(measured.cold, ttft_ms),
+                .ttft_cached_ms = spread_of(measured.cached, ttft_ms),
+                .cached_tokens = measured.cached.front().ends.front().cached_tokens,
+                .tpot_ms = spread_of(measured.cold, tpot_ms),
+                .generated_tokens = run.answer_tokens(),
+                .wall_s = run.wall_s,
+                .prefill_s = run.prefill_s};
+  row.output_tok_s = static_cast<double>(row.generated_tokens) / row.wall_s;
+  row.prefill_tok_s = int64_t{load.input_tokens} * measured.streams / row.prefill_s;
+  const kernels::Roof& roof = model.device() != nullptr ? roofs.device : roofs.host;
+  row.prefill_roof_share =
+      model.memory_plan().token_operations * row.prefill_tok_s * 1e-12 / roof_tera_ops(roof, model);
+  row.decode = decode_row(model, measured, measured.decode[median], roofs);
+  return row;
+}
+
+std::string system_text() {
+  utsname names{};
+  uname(&names);
+  return fmt::format("{} {}", names.sysname, names.release);
+}
+
+ReportMachine machine_of(model::Model& model) {
+  ReportMachine machine{.cpu = core::detect_cpu(),
+                        .threads = model.pool().threads(),
+                        .memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE),
+                        .system = system_text()};
+  if (model.device() != nullptr) machine.device = model.device()->info();
+  return machine;
+}
+
+std::string weights_text(const BenchedModelOptions& options) {
+  if (!options.is_synthetic())
+    return "from " + std::filesystem::path(options.model.model).filename().string();
+  const WeightTypeOptions& types = options.weights;
+  return fmt::format(
+      "made at random at the shapes of {} (experts {}, rest {}, router skew {}, seed {})",
+      options.synth.name, types.experts.empty() ? "Q4_0" : types.experts, types.rest,
+      types.router_skew, types.seed);
+}
+
+ReportModel model_of(const ReportOptions& options, const OpenedModel& opened) {
+  const formats::Manifest& manifest = opened.checkpoint->manifest();
+  const model::Model& model = *opened.model;
+  const model::MemoryPlan& plan = model.memory_plan();
+  ReportModel found{
+      .name = manifest.name,
+      .architecture = manifest.architecture,
+      .digest = manifest.digest,
+      .weights = weights_text(options.benched),
+      .is_synthetic = options.benched.is_synthetic() || manifest.name.starts_with(kRandomName),
+      .layers = model.spec().layers,
+      .experts = model.spec().experts.count,
+      .experts_used = model.spec().experts.used,
+      .file_bytes = manifest.weights_bytes,
+      .weight_bytes = plan.weight_bytes,
+      .kv_token_bytes = plan.kv_token_bytes,
+      .kernels = kernels_name(model),
+      .placement = opened.placement};
+  for (const auto& [name, view] : opened.checkpoint->tensors()) found.parameters += view.values();
+  if (found.placement.empty())
+    found.placement =
+        model.device() != nullptr ? "everything on the device" : "everything on the processor";
+  return found;
+}
+
+}  // namespace
+
+core::Result<void> measure_engine(const ReportOptions& options, Report* report) {
+  const core::SystemClock clock;
+  const int64_t begin_ns = clock.now_ns();
+  const ReportLoad& load = options.load;
+  const int32_t streams_max =
+      *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
+  const EngineLoad::Config widest = engine_config(load, streams_max);
+  const OpenedModel opened =
+      TRY(open_benched_model(options.benched, static_cast<int32_t>(widest.step_tokens_max),
+                             EngineLoad::kv_tokens(widest, load.output_tokens)));
+  model::Model& model = *opened.model;
+  report->model = model_of(options, opened);
+  report->model.load_s = static_cast<double>(clock.now_ns() - begin_ns) * 1e-9;
+  report->machine = machine_of(model);
+  const bool is_known = options.roof == RoofSource::kCache && known_roof(model.pool().threads());
+  report->machine.limits_from =
+      is_known ? "measured on this machine before" : "measured for this report";
+  report->machine.roofs = measure_roofs(model, options.roof);
+
+  std::vector<Measurement> measured;
+  for (const int32_t streams : options.stream_counts) {
+    measured.push_back(measure(model, load, streams));
+    const DecodeSteps& steps = measured.back().decode.front();
+    if (steps.count == 0)
+      return core::invalid(
+          "no step in which all {} streams decoded: the first answers ended before the last prompt "
+          "was read; --n-gen {} is too few",
+          streams, load.output_tokens);
+    fmt::print(stderr, "{} streams: {:.1f} tok/s in steps that only decode\n", streams,
+               streams * 1e6 / steps.step_us());
+  }
+  const auto make_rows = [&] {
+    report->rows.clear();
+    for (const Measurement& one : measured)
+      report->rows.push_back(report_row(model, load, one, report->machine.roofs));
+  };
+  make_rows();
+  const bool is_above =
+      std::any_of(report->rows.begin(), report->rows.end(), [](const ReportRow& row) {
+        return row.decode.roof_share() > 1 || row.prefill_roof_share > 1;
+      });
+  if (is_above) {
+    // No limit can be passed: it was measured while the machine had other work.
+    report->machine.roofs = measure_roofs(model, RoofSource::kMeasure);
+    report->machine.limits_from = "measured for this report";
+    make_rows();
+  }
+  return {};
+}
+
+}  // namespace sluice::apps
