@@ -112,6 +112,7 @@ void add_served_model_options(CLI::App& app, ServedModelOptions* options) {
 core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   const int64_t budget = TRY(parse_byte_size(options.kv_budget));
   ModelOptions model_options = options.model;
+  model_options.kv_bytes = budget;
   if (uses_draft_layer(speculation_of(options.speculation)))
     model_options.drafts = model::DraftLayers::kLoad;
   OpenedModel opened =
