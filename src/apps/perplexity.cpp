@@ -14,13 +14,13 @@
 namespace sluice::apps {
 namespace {
 
-constexpr int32_t kStepTokens = 64;
-
 struct Options {
   ModelOptions model;
   std::string base;  // model to compare with; empty: none
   std::string file;
+  std::string base_place;  // empty: the model's
   int32_t context = 512;
+  int32_t step_tokens = 64;
   std::string output = "text";
 };
 
@@ -51,7 +51,7 @@ void for_windows(std::span<const int32_t> ids, int32_t context, const AddWindow&
 }
 
 core::Result<void> measure_alone(const Options& options) {
-  const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
+  const OpenedModel opened = TRY(open_model(options.model, options.step_tokens, options.context));
   const std::vector<int32_t> ids = TRY(tokenize(options.model.model, *opened.checkpoint, options));
   model::WindowLogits logits(*opened.model, options.context);
   model::PerplexitySum sum;
@@ -81,10 +81,12 @@ void print_comparison(const model::DivergenceSum& sum, const std::string& output
 }
 
 core::Result<void> compare(const Options& options) {
-  const OpenedModel opened = TRY(open_model(options.model, kStepTokens, options.context));
+  const OpenedModel opened = TRY(open_model(options.model, options.step_tokens, options.context));
   ModelOptions base_options = options.model;
   base_options.model = options.base;
-  const OpenedModel base = TRY(open_model(base_options, kStepTokens, options.context));
+  base_options.hybrid = {};
+  if (!options.base_place.empty()) base_options.place = options.base_place;
+  const OpenedModel base = TRY(open_model(base_options, options.step_tokens, options.context));
   const std::vector<int32_t> ids = TRY(tokenize(options.model.model, *opened.checkpoint, options));
   if (TRY(tokenize(options.base, *base.checkpoint, options)) != ids ||
       base.model->spec().vocab != opened.model->spec().vocab)
@@ -112,6 +114,10 @@ int run_perplexity(int argc, char** argv) {
   app.add_option("--kl-against", options.base,
                  "also compare each prediction with this model's: Kullback-Leibler divergence and\n"
                  "agreement on the likeliest token");
+  app.add_option("--base-place", options.base_place,
+                 "--place of that model, which runs without --prefer-resident and --defer-experts");
+  app.add_option("--step-tokens", options.step_tokens, "of a window at once; 1: as decode does")
+      ->check(CLI::Range(1, 64));
   add_output_option(app, &options.output);
   app.footer("Example: sluice perplexity q4.gguf -f text.txt --kl-against f16.gguf -o json");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;

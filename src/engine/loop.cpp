@@ -389,6 +389,7 @@ void Loop::process() {
   measure_drafts();
   stats_.iteration_tokens.add(static_cast<double>(size.tokens));
   ++stats_.steps;
+  stats_.residents = parts_.runner->resident_counts();
   std::erase_if(running_, [](const Owned& s) { return s->finished; });
 }
 

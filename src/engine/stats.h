@@ -7,6 +7,7 @@
 
 #include "engine/request.h"
 #include "engine/speculation.h"
+#include "model/expert_cache.h"
 
 namespace sluice::engine {
 
@@ -55,10 +56,11 @@ struct EngineStats {
   int64_t targets_met = 0;  // requests with a target that reached all of its parts
   int64_t targets_missed = 0;
   int64_t steps = 0;
-  double step_s = 0;           // of forward passes
-  double step_read_bytes = 0;  // that they had to read: weights once a step, KV
-  double step_operations = 0;  // that they had to do: products with weights
-  double step_limit_s = 0;     // the least that this takes at the machine's limits; 0: not known
+  model::ResidentCounts residents;  // of decode steps, where a device has experts of the host
+  double step_s = 0;                // of forward passes
+  double step_read_bytes = 0;       // that they had to read: weights once a step, KV
+  double step_operations = 0;       // that they had to do: products with weights
+  double step_limit_s = 0;  // the least that this takes at the machine's limits; 0: not known
   // Of late steps, as they come now; 0: not measured yet.
   double prefill_tokens_per_s = 0;  // of steps that computed prompts
   double decode_tokens_per_s = 0;   // of steps that only decoded, all sequences together

@@ -34,6 +34,7 @@ class StepRunner {
   virtual void run(const model::StepBatch& batch, float* logits) = 0;
   // As model::Model::draft(): logits (batch.sequences, logit_columns).
   virtual void draft(const model::DraftBatch& batch, float* logits) = 0;
+  virtual model::ResidentCounts resident_counts() const { return {}; }
 };
 
 class ModelRunner final : public StepRunner {
@@ -57,6 +58,7 @@ class ModelRunner final : public StepRunner {
   void draft(const model::DraftBatch& batch, float* logits) override {
     model_.draft(batch, logits);
   }
+  model::ResidentCounts resident_counts() const override { return model_.resident_counts(); }
 
  private:
   model::Model& model_;

@@ -78,6 +78,7 @@ class Device {
 
   // Beside the queue, once all that was queued before is done.
   virtual void bring(const DeviceBringArgs& args) = 0;
+  virtual bool has_brought(int32_t slot) = 0;  // the last bring() to this slot; does not wait
   // What is queued from now on follows the last bring() to this slot.
   virtual void await_brought(int32_t slot) = 0;
 

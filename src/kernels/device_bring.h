@@ -46,7 +46,7 @@ struct BroughtMatrix {
   std::byte* to = nullptr;  // device_weight_bytes(brought_type(layout), outputs, inputs)
 };
 
-inline constexpr int32_t kBringSlots = 2;
+inline constexpr int32_t kBringSlots = 3;
 
 struct DeviceBringArgs {
   std::span<const BroughtMatrix> matrices;

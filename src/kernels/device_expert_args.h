@@ -28,7 +28,9 @@ struct DeviceRouteArgs {
   const int32_t* tables = nullptr;  // of DeviceRows, or null; a row of nobody gets ids of -1
   const float* router = nullptr;    // (experts, inputs)
   const float* bias = nullptr;      // (experts) or null
-  int64_t inputs = 0;               // a multiple of 8
+  const int32_t* slots = nullptr;   // as in RouteArgs, with its preference
+  float preference = 0;
+  int64_t inputs = 0;  // a multiple of 8
   int32_t experts = 0;
   int32_t used = 0;
   RouterRule rule;
@@ -38,15 +40,16 @@ struct DeviceRouteArgs {
 };
 
 // hidden[r] += Σ_i weights[r, i] · down · bf16(silu(gate · x[r]) · (up · x[r])), summed in the
-// order of i, with the matrices of expert ids[r, i]. An expert's result is rounded to bf16. Rows
-// whose ids are -1 stay as they are. An expert's weights are read once for all of its rows, or once
-// for each 64 of them.
+// order of i, with the matrices of expert ids[r, i], or of slots[ids[r, i]]. An expert's result is
+// rounded to bf16. Choices of -1, by id or by slot, add nothing. An expert's weights are read once
+// for all of its rows, or once for each 64 of them.
 struct DeviceExpertArgs {
   const uint16_t* x = nullptr;  // bf16 (rows, inputs)
   int64_t rows = 0;
   int32_t used = 0;
   const int32_t* ids = nullptr;    // (rows, used)
   const float* weights = nullptr;  // (rows, used)
+  const int32_t* slots = nullptr;  // by id, where the stacks have some of the experts; or null
   DeviceStack gate;                // (expert ffn, inputs)
   DeviceStack up;                  // as gate, and of its type
   DeviceStack down;                // (inputs, expert ffn)

@@ -20,11 +20,14 @@ struct RouterRule {
 };
 
 // Row-wise. Experts are chosen by score + bias, best first, the smaller id of equals; their weights
-// are the scores without it.
+// are the scores without it. Those with a slot are chosen as if their score were (1 + preference)
+// times what it is.
 struct RouteArgs {
   RouterRule rule;
-  const float* logits = nullptr;  // (rows, experts)
-  const float* bias = nullptr;    // (experts) or null
+  const float* logits = nullptr;   // (rows, experts)
+  const float* bias = nullptr;     // (experts) or null
+  const int32_t* slots = nullptr;  // (experts), -1: none; or null
+  float preference = 0;
   int64_t rows = 0;
   int32_t experts = 0;
   int32_t used = 0;
@@ -32,7 +35,8 @@ struct RouteArgs {
   float* weights = nullptr;  // (rows, used)
 };
 
-// out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i.
+// out[r] += Σ_i weights[r, i] · x[places[r, i]], summed in the order of i; places of -1
+// add nothing.
 struct WeightedSumArgs {
   const float* x = nullptr;         // (any, columns)
   const int32_t* places = nullptr;  // (rows, used)

@@ -58,13 +58,19 @@ DeviceForward::DeviceForward(const Parts& parts)
       device_(parts.device),
       rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})),
       host_(parts.host),
+      hybrid_(parts.hybrid),
       host_ops_(parts.ops) {
+  for (const LayerWeights& layer : weights_.layers)
+    if (const int32_t number = number_of(layer);
+        spec_.has_experts(number) && weights_.placement.experts(number) == Place::kHost)
+      host_layers_.push_back(&layer);
   if (host_ != nullptr) plan_streaming(parts.speeds);
 }
 
 core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {
   std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
   if (const auto done = forward->allocate(); !done.ok()) return done.error();
+  if (const auto done = forward->make_residents(); !done.ok()) return done.error();
   return forward;
 }
 
@@ -344,6 +350,7 @@ void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLaye
         run_layers(shape, kv);
         output_block(0, shape.rows, wants_best);
       });
+    exchange_residents();
     device_.replay(*recording);
     answer_posts(batch);
     bring_back(0, wanted, output);
@@ -358,6 +365,7 @@ void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLaye
     bring_back(first, rows, output);
   }
   device_.wait();  // the host's numbers may change
+  see_choices(shape);
   report_routing(batch, shape);
 }
 

@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels/device.h"
+#include "model/expert_cache.h"
 #include "model/forward.h"
 #include "model/placer.h"
 #include "model/spec.h"
@@ -41,12 +43,16 @@ class DeviceForward {
     Forward* host = nullptr;            // runs the experts that the placement leaves on the host
     const kernels::Ops* ops = nullptr;  // the host's
     MachineSpeeds speeds{};
+    HybridOptions hybrid{};
   };
   static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
 
   // Room for page tables of sequences of up to `positions_max` tokens, `pages` in all.
   core::Result<void> reserve_pages(int64_t pages);
   int64_t activation_bytes() const;
+
+  // Of the choices of recorded steps in layers whose experts are on the host.
+  ResidentCounts resident_counts() const;
 
   // "prompts of 700 tokens or more take the host's experts to the device", or why none does.
   std::string streaming_text() const;
@@ -105,6 +111,8 @@ class DeviceForward {
   // device_forward_host.cpp
   int64_t place_mail(Placer placer);
   core::Result<void> open_mail();
+  size_t host_layer_of(const LayerWeights& layer) const;
+  int32_t number_of(const LayerWeights& layer) const;
   Forward::RoutedRows mailed(int64_t rows) const;
   void post_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void answer_posts(const StepBatch& batch);
@@ -116,6 +124,25 @@ class DeviceForward {
   bool is_streamed(int64_t rows) const { return streaming_.is_on && rows >= streaming_.rows_min; }
   void bring_next();
   void streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  // Stacks of gate, up and down, one behind the other.
+  struct StackRoom {
+    std::byte* base = nullptr;
+    int64_t experts = 0;
+  };
+  int64_t expert_room() const { return 2 * streaming_.in_stride + streaming_.down_stride; }
+  int64_t layer_room() const { return spec_.experts.count * expert_room(); }
+  kernels::DeviceExpertArgs experts_in(const LayerWeights& layer, const StackRoom& room) const;
+  void add_expert(const LayerWeights& layer, size_t expert, const StackRoom& room, int64_t at);
+  // device_forward_resident.cpp
+  int32_t residents_of(size_t host_layer) const;
+  bool wants_residents() const;
+  core::Result<void> make_residents();
+  const int32_t* slots_on_device(const LayerWeights& layer) const;  // null: it has no residents
+  void resident_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  void send_slots();
+  void bring_residents();
+  void exchange_residents();
+  void see_choices(const Shape& shape);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(int64_t first, int64_t rows, bool wants_best);
@@ -156,6 +183,7 @@ class DeviceForward {
 
   // Experts on the host: pinned memory that a layer's rows are handed over in.
   Forward* const host_;
+  const HybridOptions hybrid_;
   kernels::DeviceBuffer mail_storage_;
   std::vector<const LayerWeights*> host_layers_;
   struct Mail {
@@ -184,8 +212,17 @@ class DeviceForward {
     size_t next_to_use = 0;
     std::vector<kernels::BroughtMatrix> matrices;
   } streaming_;
+  // Some experts of host layers, exchanged between steps for those that are used more.
+  struct Residents {
+    std::vector<ExpertCache> caches;                           // by host layer; none: no residents
+    std::vector<StackRoom> rooms;                              // by host layer
+    std::vector<std::optional<ExpertCache::Exchange>> coming;  // by host layer: on its way
+    kernels::DeviceBuffer storage;                             // the rooms, and staging
+    kernels::DeviceBuffer slots;  // i32 (host layers, experts): ExpertCache::slots_of()
+    kernels::DeviceBuffer sent;   // the same, pinned
+  } residents_;
   const kernels::Ops* const host_ops_;
-  kernels::DeviceBuffer stream_storage_;  // kBringSlots layers, and staging
+  kernels::DeviceBuffer stream_storage_;  // two layers, and staging
   kernels::DeviceBuffer adopted_;         // the host's matrices, pinned
 
   kernels::DeviceBuffer device_numbers_, host_numbers_;

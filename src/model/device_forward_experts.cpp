@@ -33,6 +33,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                                  int64_t rows) {
   const ExpertSpec& spec = spec_.experts;
   const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
+  const bool is_host = weights_.placement.experts(number) == Place::kHost;
   device_.route({.hidden = going_on_,
                  .norm = layer.ffn_norm,
                  .epsilon = spec_.norm_epsilon,
@@ -41,6 +42,8 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                  .tables = shape.is_recorded ? on_device_.tables : nullptr,
                  .router = reinterpret_cast<const float*>(layer.router.data),
                  .bias = layer.router_bias,
+                 .slots = is_host && shape.is_recorded ? slots_on_device(layer) : nullptr,
+                 .preference = hybrid_.preference,
                  .inputs = spec_.hidden,
                  .experts = spec.count,
                  .used = spec.used,
@@ -48,7 +51,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                  .normed = normed_,
                  .ids = expert_ids_ + at,
                  .weights = expert_weights_ + at});
-  if (weights_.placement.experts(number) == Place::kHost) {
+  if (is_host) {
     if (shape.is_recorded) return post_experts(layer, at, rows);
     return is_streamed(rows) ? streamed_experts(layer, at, rows) : host_experts(layer, at, rows);
   }

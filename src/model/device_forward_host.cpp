@@ -1,6 +1,7 @@
 // Routed experts on the processor in steps of a device. Decode steps are recorded whole: a layer's
 // rows are posted by the queue and the processor answers while the queue waits, so nobody waits
 // for the stream. Other steps, prompts above all, stop at each layer.
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -25,10 +26,17 @@ core::Result<void> DeviceForward::open_mail() {
   new (mail_.box) kernels::Mailbox();
   device_.upload(reinterpret_cast<std::byte*>(turns_),
                  reinterpret_cast<const std::byte*>(&turns_posted_), sizeof turns_posted_);
-  for (int32_t layer = spec_.experts.leading_dense; layer < spec_.layers; ++layer)
-    if (weights_.placement.experts(layer) == Place::kHost)
-      host_layers_.push_back(&weights_.layers[static_cast<size_t>(layer)]);
   return {};
+}
+
+size_t DeviceForward::host_layer_of(const LayerWeights& layer) const {
+  const auto at = std::find(host_layers_.begin(), host_layers_.end(), &layer);
+  ASSERT(at != host_layers_.end(), "a layer of {} on the host", host_layers_.size());
+  return static_cast<size_t>(at - host_layers_.begin());
+}
+
+int32_t DeviceForward::number_of(const LayerWeights& layer) const {
+  return static_cast<int32_t>(&layer - weights_.layers.data());
 }
 
 Forward::RoutedRows DeviceForward::mailed(int64_t rows) const {
@@ -53,6 +61,7 @@ void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t 
                 .mailbox = mail_.box,
                 .turns = turns_});
   shared_experts(layer, rows);
+  resident_experts(layer, at, rows);
   device_.collect({.answer = mail_.out,
                    .to = going_on_,
                    .count = rows * spec_.hidden,
@@ -67,6 +76,8 @@ void DeviceForward::answer_posts(const StepBatch& batch) {
                         .rows = mailed(std::ssize(batch.token_ids)),
                         .mailbox = *mail_.box,
                         .first_turn = turns_posted_ + 1,
+                        .caches = residents_.caches,
+                        .deferred = hybrid_.deferred,
                         .device = device_,
                         .profile = batch.profile});
   turns_posted_ += static_cast<uint32_t>(host_layers_.size());

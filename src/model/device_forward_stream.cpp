@@ -10,6 +10,7 @@ namespace sluice::model {
 namespace {
 
 constexpr int64_t kAlignment = 256;
+constexpr int32_t kLayersAhead = 2;  // the first slots of bring()
 
 int64_t device_bytes(kernels::PackedLayout layout, const Matrix& matrix) {
   return core::round_up(
@@ -49,7 +50,7 @@ void DeviceForward::plan_streaming(const MachineSpeeds& speeds) {
                        .row_operations = 2.0 * static_cast<double>(gate.outputs * gate.inputs) * 3 *
                                          static_cast<double>(spec_.experts.used)};
   s.rows_min = streamed_rows_min(work, speeds);
-  if (s.rows_min > rows_max_) return;
+  if (s.rows_min > rows_max_ && !wants_residents()) return;
   // Pinning changes nothing of what is there.
   auto adopted =
       device_.adopt(const_cast<std::byte*>(weights_.matrices.data()), weights_.matrices.bytes());
@@ -73,8 +74,7 @@ std::string DeviceForward::streaming_text() const {
 bool DeviceForward::make_stream_room() {
   if (stream_storage_.bytes() > 0) return true;
   const Streaming& s = streaming_;
-  const int64_t layer_bytes = spec_.experts.count * (2 * s.in_stride + s.down_stride);
-  auto room = device_.allocate(kernels::kBringSlots * layer_bytes + 2 * s.staging_bytes,
+  auto room = device_.allocate(kLayersAhead * layer_room() + 2 * s.staging_bytes,
                                kernels::MemoryKind::kDevice);
   if (!room.ok()) {
     streaming_.rows_min = INT64_MAX;
@@ -93,64 +93,77 @@ void DeviceForward::begin_streaming(const Shape& shape) {
   if (weights_.placement.experts(spec_.layers - 1) == Place::kHost && shape.logit_rows < s.rows_min)
     s.layers.pop_back();
   s.next_to_bring = s.next_to_use = 0;
-  for (int32_t slot = 0; slot < kernels::kBringSlots; ++slot) bring_next();
+  for (int32_t slot = 0; slot < kLayersAhead; ++slot) bring_next();
 }
 
 void DeviceForward::bring_next() {
   Streaming& s = streaming_;
   if (s.next_to_bring == s.layers.size()) return;
   const LayerWeights& layer = *s.layers[s.next_to_bring];
-  const auto slot = static_cast<int32_t>(s.next_to_bring++ % kernels::kBringSlots);
-  const int64_t experts = spec_.experts.count;
-  const int64_t layer_bytes = experts * (2 * s.in_stride + s.down_stride);
-  std::byte* to = stream_storage_.data() + slot * layer_bytes;
+  const auto slot = static_cast<int32_t>(s.next_to_bring++ % kLayersAhead);
+  const StackRoom room{stream_storage_.data() + slot * layer_room(), spec_.experts.count};
   s.matrices.clear();
-  const auto add = [&](const std::vector<Matrix>& matrices, kernels::PackedLayout layout,
-                       int64_t stride) {
-    for (const Matrix& m : matrices) {
-      s.matrices.push_back({.layout = layout,
-                            .outputs = m.outputs,
-                            .inputs = m.inputs,
-                            .from = m.data,
-                            .bytes = host_ops_->packed_bytes(m.type, m.outputs, m.inputs),
-                            .to = to});
-      to += stride;
-    }
-  };
-  add(layer.expert_gate, s.in, s.in_stride);
-  add(layer.expert_up, s.in, s.in_stride);
-  add(layer.expert_down, s.down, s.down_stride);
+  for (size_t expert = 0; expert < layer.expert_gate.size(); ++expert)
+    add_expert(layer, expert, room, static_cast<int64_t>(expert));
   device_.bring({.matrices = s.matrices,
-                 .staging = stream_storage_.data() + kernels::kBringSlots * layer_bytes,
+                 .staging = stream_storage_.data() + kLayersAhead * layer_room(),
                  .staging_bytes = s.staging_bytes,
                  .slot = slot});
+}
+
+// More of streaming_.matrices: the expert as member `at` of the stacks.
+void DeviceForward::add_expert(const LayerWeights& layer, size_t expert, const StackRoom& room,
+                               int64_t at) {
+  Streaming& s = streaming_;
+  const auto add = [&](const Matrix& m, kernels::PackedLayout layout, std::byte* to) {
+    s.matrices.push_back({.layout = layout,
+                          .outputs = m.outputs,
+                          .inputs = m.inputs,
+                          .from = m.data,
+                          .bytes = host_ops_->packed_bytes(m.type, m.outputs, m.inputs),
+                          .to = to});
+  };
+  std::byte* const in = room.base + at * s.in_stride;
+  add(layer.expert_gate[expert], s.in, in);
+  add(layer.expert_up[expert], s.in, in + room.experts * s.in_stride);
+  add(layer.expert_down[expert], s.down,
+      room.base + 2 * room.experts * s.in_stride + at * s.down_stride);
+}
+
+// The matrices there; which rows they are for is the caller's.
+kernels::DeviceExpertArgs DeviceForward::experts_in(const LayerWeights& layer,
+                                                    const StackRoom& room) const {
+  const Streaming& s = streaming_;
+  const auto stack = [&](const Matrix& m, kernels::PackedLayout layout, int64_t first,
+                         int64_t stride) {
+    return kernels::DeviceStack{
+        {kernels::brought_type(layout), m.outputs, m.inputs, room.base + first},
+        stride,
+        static_cast<int32_t>(room.experts)};
+  };
+  const int64_t in_bytes = room.experts * s.in_stride;
+  kernels::DeviceExpertArgs args;
+  args.x = normed_;
+  args.used = spec_.experts.used;
+  args.gate = stack(layer.expert_gate.front(), s.in, 0, s.in_stride);
+  args.up = stack(layer.expert_up.front(), s.in, in_bytes, s.in_stride);
+  args.down = stack(layer.expert_down.front(), s.down, 2 * in_bytes, s.down_stride);
+  args.hidden = going_on_;
+  return args;
 }
 
 void DeviceForward::streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
   Streaming& s = streaming_;
   ASSERT(s.layers[s.next_to_use] == &layer, "layer {} of a step's streamed ones", s.next_to_use);
-  const auto slot = static_cast<int32_t>(s.next_to_use++ % kernels::kBringSlots);
-  const int64_t experts = spec_.experts.count;
-  const std::byte* base =
-      stream_storage_.data() + slot * experts * (2 * s.in_stride + s.down_stride);
-  const auto stack = [&](const Matrix& m, kernels::PackedLayout layout, int64_t first,
-                         int64_t stride) {
-    return kernels::DeviceStack{{kernels::brought_type(layout), m.outputs, m.inputs, base + first},
-                                stride,
-                                static_cast<int32_t>(experts)};
-  };
+  const auto slot = static_cast<int32_t>(s.next_to_use++ % kLayersAhead);
   shared_experts(layer, rows);
   device_.await_brought(slot);
-  device_.experts(
-      {.x = normed_,
-       .rows = rows,
-       .used = spec_.experts.used,
-       .ids = expert_ids_ + at,
-       .weights = expert_weights_ + at,
-       .gate = stack(layer.expert_gate.front(), s.in, 0, s.in_stride),
-       .up = stack(layer.expert_up.front(), s.in, experts * s.in_stride, s.in_stride),
-       .down = stack(layer.expert_down.front(), s.down, 2 * experts * s.in_stride, s.down_stride),
-       .hidden = going_on_});
+  kernels::DeviceExpertArgs args =
+      experts_in(layer, {stream_storage_.data() + slot * layer_room(), spec_.experts.count});
+  args.rows = rows;
+  args.ids = expert_ids_ + at;
+  args.weights = expert_weights_ + at;
+  device_.experts(args);
   bring_next();
 }
 

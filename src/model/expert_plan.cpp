@@ -16,6 +16,7 @@ void ExpertPlan::build(std::span<const int32_t> ids) {
   ASSERT(ids.size() <= places_.size(), "{} choices, at most {}", ids.size(), places_.size());
   std::fill(next_.begin(), next_.end(), 0);
   for (const int32_t id : ids) {
+    if (id == -1) continue;
     ASSERT(id >= 0 && static_cast<size_t>(id) < next_.size(), "expert {} of {}", id, next_.size());
     ++next_[static_cast<size_t>(id)];
   }
@@ -28,6 +29,10 @@ void ExpertPlan::build(std::span<const int32_t> ids) {
     first += count;
   }
   for (size_t choice = 0; choice < ids.size(); ++choice) {
+    if (ids[choice] == -1) {
+      places_[choice] = -1;
+      continue;
+    }
     const int32_t place = next_[static_cast<size_t>(ids[choice])]++;
     places_[choice] = place;
     choices_[static_cast<size_t>(place)] = static_cast<int32_t>(choice);

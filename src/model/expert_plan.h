@@ -20,8 +20,8 @@ class ExpertPlan {
   ExpertPlan() = default;
   ExpertPlan(int32_t experts, int64_t choices_max);
 
-  // ids: (rows, used), each below `experts`. Groups come by rising expert, places in the order of
-  // choices. Allocates nothing.
+  // ids: (rows, used), each below `experts`; choices of -1 are left out, their place is -1. Groups
+  // come by rising expert, places in the order of choices. Allocates nothing.
   void build(std::span<const int32_t> ids);
 
   std::span<const ExpertGroup> groups() const { return {groups_.data(), group_count_}; }

@@ -17,6 +17,7 @@
 #include "core/work_shares.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "model/expert_cache.h"
 #include "model/expert_plan.h"
 #include "model/placer.h"
 #include "model/spec.h"
@@ -75,6 +76,9 @@ class Forward {
     RoutedRows rows;                              // the same places every turn
     kernels::Mailbox& mailbox;
     uint32_t first_turn = 0;  // the first layer's
+    // The layer's cache sees what was chosen, and its experts are left out; or empty.
+    std::span<ExpertCache> caches;  // turn by turn
+    int32_t deferred = 0;     // of a row's choices, those of the least weight: in the next answer
     kernels::Device& device;  // asked now and then whether it is alive
     StepProfile* profile = nullptr;
   };
@@ -138,6 +142,8 @@ class Forward {
     float* gate = nullptr;                    // (choices by place, expert ffn)
     float* up = nullptr;                      // (choices by place, expert ffn)
     float* out = nullptr;                     // (choices by place, hidden)
+    int32_t* later_ids = nullptr;             // (rows, used): of the next answer; -1: others
+    float* carried = nullptr;                 // (rows, hidden): for the next answer
     std::array<std::byte*, kForms> packed{};  // by form
     std::array<int64_t, kForms> packed_bytes{};
     std::array<std::vector<int64_t>, kForms> in_at;    // by form and group: bytes into packed
@@ -182,9 +188,14 @@ class Forward {
   const Inputs& activate(Worker& w, const LayerWeights& layer);
   void ffn_block(Worker& w, const LayerWeights& layer);
   void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
-  void run_routed_share(Worker& w, const LayerWeights& layer, const RoutedRows& routed);
   void begin_routed(const RoutedRows& routed, StepProfile* profile);
+  void receive_rows(const Worker& w, const RoutedRows& routed);
+  // out += Σ weights · the results of the choices `ids` (-1: none), which the first thread knows.
+  void add_choices(Worker& w, const LayerWeights& layer, std::span<const int32_t> ids,
+                   const float* weights, float* out);
+  void part_choices(const RoutedTurns& turns, size_t turn);
   void answer_share(Worker w, const RoutedTurns& turns);
+  void defer_choices(Worker& w, const LayerWeights& layer);
   void add_routed(Worker& w, const float* weights, float* out);
   void routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared);
   void route_rows(Worker& w, const LayerWeights& layer, int32_t number);

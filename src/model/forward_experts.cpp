@@ -26,11 +26,13 @@ void Forward::place_experts(Placer& placer) {
   const int64_t choices = rows_max_ * experts.used;
   placer.place(&x.logits, rows_max_ * experts.count);
   placer.place(&x.ids, choices);
+  placer.place(&x.later_ids, choices);
   placer.place(&x.weights, choices);
   placer.place(&x.in, choices * spec_.hidden);
   placer.place(&x.gate, choices * experts.ffn);
   placer.place(&x.up, choices * experts.ffn);
   placer.place(&x.out, choices * spec_.hidden);
+  if (role_ == Role::kRoutedExperts) placer.place(&x.carried, rows_max_ * spec_.hidden);
   // Each expert's rows are packed apart; a form may round their number up.
   constexpr int64_t kRoundedRows = 16;
   const int64_t groups = std::min<int64_t>(choices, experts.count);

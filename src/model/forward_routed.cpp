@@ -31,18 +31,20 @@ void wait_for_post(const Forward::RoutedTurns& turns, uint32_t turn, int thread)
 
 }  // namespace
 
-// Leaves every thread's part of `out` written; the next reader waits for all of them.
-void Forward::run_routed_share(Worker& w, const LayerWeights& layer, const RoutedRows& routed) {
+void Forward::receive_rows(const Worker& w, const RoutedRows& routed) {
   const core::Range rows = core::split(w.rows, 1, w.row_thread, w.row_threads);
   for (int64_t i = rows.begin * spec_.hidden; i < rows.end * spec_.hidden; ++i)
     w.inputs->normed[i] = kernels::float_of_bf16(routed.x[i]);
-  const core::Range out = core::split(w.rows * spec_.hidden, 64, w.thread, w.threads);
-  std::fill(routed.out + out.begin, routed.out + out.end, 0.0f);
-  if (w.thread == 0) plan_groups({routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)});
+}
+
+// Leaves every thread's part of `out` written; the next reader waits for all of them.
+void Forward::add_choices(Worker& w, const LayerWeights& layer, std::span<const int32_t> ids,
+                          const float* weights, float* out) {
+  if (w.thread == 0) plan_groups(ids);
   meet(w);
   routed_products(w, layer, SharedExperts::kNone);
   meet(w);
-  add_routed(w, routed.weights, routed.out);
+  add_routed(w, weights, out);
 }
 
 void Forward::begin_routed(const RoutedRows& routed, StepProfile* profile) {
@@ -57,22 +59,74 @@ void Forward::run_routed(const LayerWeights& layer, const RoutedRows& routed) {
   begin_routed(routed, nullptr);
   pool_.run([&](int thread, int threads) {
     Worker w = worker(thread, threads);
-    run_routed_share(w, layer, routed);
+    receive_rows(w, routed);
+    const core::Range out = core::split(w.rows * spec_.hidden, 64, thread, threads);
+    std::fill(routed.out + out.begin, routed.out + out.end, 0.0f);
+    add_choices(w, layer, {routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)},
+                routed.weights, routed.out);
   });
 }
 
+// experts_.ids: what this answer has of the turn's choices; later_ids: what the next one has.
+void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
+  const int32_t used = spec_.experts.used;
+  const auto choices = static_cast<size_t>(turns.rows.rows * used);
+  const std::span<const int32_t> ids(turns.rows.ids, choices);
+  std::copy(ids.begin(), ids.end(), experts_.ids);
+  if (!turns.caches.empty()) {
+    ExpertCache& cache = turns.caches[turn];
+    cache.see(ids);
+    cache.count(ids);
+    std::transform(ids.begin(), ids.end(), experts_.ids, [&](int32_t id) {
+      return cache.slots_of()[static_cast<size_t>(id)] < 0 ? id : -1;
+    });
+  }
+  if (turns.deferred == 0) return;
+  std::copy_n(turns.rows.weights, choices, experts_.weights);
+  std::fill_n(experts_.later_ids, choices, -1);
+  if (turn + 1 == turns.layers.size()) return;
+  for (size_t choice = 0; choice < choices; ++choice) {
+    const float* row = experts_.weights + choice / used * used;
+    const float weight = experts_.weights[choice];
+    const auto lighter = std::count_if(row, row + used, [&](const float& other) {
+      return other < weight || (other == weight && &other > &experts_.weights[choice]);
+    });
+    if (lighter < turns.deferred) std::swap(experts_.ids[choice], experts_.later_ids[choice]);
+  }
+}
+
+// After the answer, while the device goes on: what the next one begins with.
+void Forward::defer_choices(Worker& w, const LayerWeights& layer) {
+  const core::Range own = core::split(w.rows * spec_.hidden, 64, w.thread, w.threads);
+  std::fill(experts_.carried + own.begin, experts_.carried + own.end, 0.0f);
+  meet(w);  // all have read the plan of the answer
+  add_choices(w, layer, {experts_.later_ids, static_cast<size_t>(w.rows * spec_.experts.used)},
+              experts_.weights, experts_.carried);
+  meet(w);  // and of this
+}
+
 void Forward::answer_share(Worker w, const RoutedTurns& turns) {
-  uint32_t turn = turns.first_turn;
-  for (const LayerWeights* layer : turns.layers) {
+  const core::Range own = core::split(w.rows * spec_.hidden, 64, w.thread, w.threads);
+  for (size_t i = 0; i < turns.layers.size(); ++i) {
+    const uint32_t turn = turns.first_turn + static_cast<uint32_t>(i);
     wait_for_post(turns, turn, w.thread);
     lap(w, &StepTimes::device_ns);
-    run_routed_share(w, *layer, turns.rows);
+    receive_rows(w, turns.rows);
+    float* const out = turns.rows.out;
+    if (turns.deferred > 0 && i > 0)
+      std::copy(experts_.carried + own.begin, experts_.carried + own.end, out + own.begin);
+    else
+      std::fill(out + own.begin, out + own.end, 0.0f);
+    if (w.thread == 0) part_choices(turns, i);
+    add_choices(w, *turns.layers[i],
+                {experts_.ids, static_cast<size_t>(w.rows * spec_.experts.used)},
+                turns.rows.weights, out);
     // The last thread answers. Nobody meets here: the next post follows the answer.
     if (experts_.threads_done.fetch_add(1, std::memory_order_acq_rel) + 1 == w.threads) {
       experts_.threads_done.store(0, std::memory_order_relaxed);
       turns.mailbox.answered.store(turn, std::memory_order_release);
     }
-    ++turn;
+    if (turns.deferred > 0 && i + 1 < turns.layers.size()) defer_choices(w, *turns.layers[i]);
   }
 }
 

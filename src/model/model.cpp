@@ -142,7 +142,8 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
                                                        .step_tokens_max = state->step_tokens_max,
                                                        .host = state->forward.get(),
                                                        .ops = &state->ops,
-                                                       .speeds = options.speeds}));
+                                                       .speeds = options.speeds,
+                                                       .hybrid = options.hybrid}));
   if (has_device && options.placed && state->forward != nullptr)
     options.placed(state->device_forward->streaming_text());
   return {};
@@ -168,6 +169,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
       .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
       .device = options.device.get(),
       .placement = options.placement,
+      .kv_bytes = options.kv_bytes,
       .speeds = options.speeds,
       .placed = options.placed,
       .progress = options.progress};
@@ -243,6 +245,10 @@ void Model::check_pages(std::span<const SequenceSpan> sequences) const {
       ASSERT(span.pages[page] >= 0 && span.pages[page] < state_->kv_pages, "page {} of {}",
              span.pages[page], state_->kv_pages);
   }
+}
+
+ResidentCounts Model::resident_counts() const {
+  return state_->device_forward ? state_->device_forward->resident_counts() : ResidentCounts();
 }
 
 void Model::forward(const StepBatch& batch, float* logits) {

@@ -12,6 +12,7 @@
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "kernels/ops.h"
+#include "model/expert_cache.h"
 #include "model/memory_plan.h"
 #include "model/placement.h"
 #include "model/spec.h"
@@ -35,6 +36,8 @@ struct LoadOptions {
   // With a device; none: as many experts on it as fit. `placed` sees one line before weights load.
   std::optional<Placement> placement = Placement();
   std::function<void(const std::string& line)> placed{};
+  int64_t kv_bytes = 0;  // of the device, which hot experts leave for allocate_kv()
+  HybridOptions hybrid{};
   MachineSpeeds speeds{};  // with a device: for what is predicted, and what prompts do by them
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
@@ -63,6 +66,9 @@ class Model {
   int64_t kv_page_bytes() const;                  // one page in all layers
   core::Result<void> allocate_kv(int64_t pages);  // an Error: a device has not so much memory
   int64_t kv_pages() const;
+
+  // Of the choices of decode steps in layers whose experts are on the host.
+  ResidentCounts resident_counts() const;
 
   // One step: appends the rows' keys and values to their pages and writes the logits of
   // `logit_rows`, (logit_rows, vocab). A row's logits are the same bits whatever the other rows and

@@ -6,10 +6,13 @@
 
 #include <fmt/format.h>
 
+#include "core/assert.h"
+
 namespace sluice::model {
 namespace {
 
-constexpr std::string_view kHost = "cpu", kDevice = "cuda", kExperts = "experts", kRest = "rest";
+constexpr std::string_view kHost = "cpu", kDevice = "cuda", kExperts = "experts", kRest = "rest",
+                           kHot = "hot", kAuto = "auto";
 
 double gb(int64_t bytes) {
   return static_cast<double>(bytes) * 1e-9;
@@ -24,19 +27,34 @@ bool read_number(std::string_view text, int32_t* out) {
   return error == std::errc() && end == text.data() + text.size() && *out >= 0;
 }
 
-// "[3-20]" or "[3]".
+bool read_share(std::string_view text, double* out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
+  return error == std::errc() && end == text.data() + text.size() && *out >= 0 && *out <= 1;
+}
+
+// "3-20" or "3".
+bool read_span(std::string_view text, Placement::Span* out) {
+  const size_t dash = text.find('-');
+  const std::string_view last = dash == std::string_view::npos ? text : text.substr(dash + 1);
+  return read_number(text.substr(0, dash), &out->first) && read_number(last, &out->last) &&
+         out->first <= out->last;
+}
+
+// "[3-20]", "[3]" or "[3-20:0-7]".
 core::Result<Placement::Rule> parse_layers(std::string_view text) {
   Placement::Rule rule;
   if (text.empty()) return rule;
   if (text.size() > 2 && text.front() == '[' && text.back() == ']') {
     const std::string_view inside = text.substr(1, text.size() - 2);
-    const size_t dash = inside.find('-');
-    const std::string_view last = dash == std::string_view::npos ? inside : inside.substr(dash + 1);
-    if (read_number(inside.substr(0, dash), &rule.first_layer) &&
-        read_number(last, &rule.last_layer) && rule.first_layer <= rule.last_layer)
+    const size_t colon = inside.find(':');
+    if (read_span(inside.substr(0, colon), &rule.layers) &&
+        (colon == std::string_view::npos || read_span(inside.substr(colon + 1), &rule.experts)))
       return rule;
   }
-  return core::invalid("placement: layers '{}', expected [FIRST-LAST], the first being 0", text);
+  return core::invalid(
+      "placement: layers '{}', expected [FIRST-LAST] or [FIRST-LAST:EXPERT-EXPERT], the first "
+      "being 0",
+      text);
 }
 
 core::Result<Place> parse_place(std::string_view text) {
@@ -56,27 +74,61 @@ core::Result<Placement> Placement::parse(std::string_view text) {
     const size_t equals = part.find('=');
     if (equals == std::string_view::npos)
       return core::invalid("placement: '{}', expected GROUP=PLACE", part);
-    const std::string_view target = part.substr(0, equals);
-    const size_t bracket = std::min(target.find('['), target.size());
-    const std::string_view group = target.substr(0, bracket);
-    Rule rule = TRY(parse_layers(target.substr(bracket)));
-    rule.place = TRY(parse_place(part.substr(equals + 1)));
-    if (group == kExperts)
-      placement.add(rule);
-    else if (group != kRest)
-      return core::invalid("placement: '{}' is no group, expected {} or {}", group, kExperts,
-                           kRest);
-    else if (rule.place == Place::kHost || bracket < target.size())
-      return core::invalid("placement: '{}', but the rest of all layers lies on {}", part, kDevice);
+    TRY(placement.parse_part(part.substr(0, equals), part.substr(equals + 1)));
   }
   return placement;
+}
+
+core::Result<void> Placement::parse_part(std::string_view target, std::string_view value) {
+  if (target == kHot) {
+    if (value == kAuto)
+      hot_share_ = -1;
+    else if (!read_share(value, &hot_share_))
+      return core::invalid("placement: {}={}, expected a share from 0 to 1 or {}", kHot, value,
+                           kAuto);
+    return {};
+  }
+  const size_t bracket = std::min(target.find('['), target.size());
+  const std::string_view group = target.substr(0, bracket);
+  Rule rule = TRY(parse_layers(target.substr(bracket)));
+  rule.place = TRY(parse_place(value));
+  if (group != kExperts && group != kRest)
+    return core::invalid("placement: '{}' is no group, expected {}, {} or {}", group, kExperts,
+                         kRest, kHot);
+  if (group == kRest) {
+    if (rule.place == Place::kHost || bracket < target.size())
+      return core::invalid("placement: '{}={}', but the rest of all layers lies on {}", target,
+                           value, kDevice);
+    return {};
+  }
+  if (!rule.experts.is_all() && rule.place == Place::kHost)
+    return core::invalid("placement: '{}={}', but single experts can only be on {} besides", target,
+                         value, kDevice);
+  add(rule);
+  return {};
 }
 
 Place Placement::experts(int32_t layer) const {
   Place place = Place::kDevice;
   for (const Rule& rule : rules_)
-    if (layer >= rule.first_layer && layer <= rule.last_layer) place = rule.place;
+    if (rule.experts.is_all() && rule.layers.has(layer)) place = rule.place;
   return place;
+}
+
+std::vector<int32_t> Placement::named_residents(int32_t layer, int32_t count) const {
+  std::vector<int32_t> named;
+  for (int32_t expert = 0; expert < count; ++expert)
+    if (std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
+          return !rule.experts.is_all() && rule.layers.has(layer) && rule.experts.has(expert);
+        }))
+      named.push_back(expert);
+  return named;
+}
+
+int32_t Placement::residents(int32_t layer, int32_t count) const {
+  ASSERT(hot_share_ >= 0, "hot experts without a share: {}", text());
+  const auto named = static_cast<int32_t>(named_residents(layer, count).size());
+  return std::min(count, named + static_cast<int32_t>(std::lround(hot_share_ * count)));
 }
 
 bool Placement::has_host_experts(int32_t layers) const {
@@ -87,29 +139,76 @@ bool Placement::has_host_experts(int32_t layers) const {
 
 std::string Placement::text() const {
   std::string text;
+  const auto add_span = [&](const Span& span) {
+    text += fmt::format("{}-{}", span.first, span.last);
+  };
   for (const Rule& rule : rules_) {
-    const bool all = rule.first_layer == 0 && rule.last_layer == INT32_MAX;
-    text += all ? fmt::format("{}={},", kExperts, name_of(rule.place))
-                : fmt::format("{}[{}-{}]={},", kExperts, rule.first_layer, rule.last_layer,
-                              name_of(rule.place));
+    text += kExperts;
+    if (!rule.layers.is_all() || !rule.experts.is_all()) {
+      text += '[';
+      add_span(rule.layers);
+      if (!rule.experts.is_all()) {
+        text += ':';
+        add_span(rule.experts);
+      }
+      text += ']';
+    }
+    text += fmt::format("={},", name_of(rule.place));
   }
+  if (has_hot_to_fit())
+    text += fmt::format("{}={},", kHot, kAuto);
+  else if (hot_share_ > 0)
+    text += fmt::format("{}={:.4g},", kHot, hot_share_);
   return text + fmt::format("{}={}", kRest, kDevice);
 }
 
 int64_t PlacementSizes::device_bytes(const Placement& placement) const {
-  int64_t bytes = rest_bytes;
+  int64_t bytes = rest_bytes + resident_bytes(placement);
   for (size_t layer = 0; layer < expert_bytes.size(); ++layer)
     if (placement.experts(static_cast<int32_t>(layer)) == Place::kDevice)
       bytes += expert_bytes[layer];
   return bytes;
 }
 
+int64_t PlacementSizes::resident_bytes(const Placement& placement) const {
+  int64_t bytes = 0;
+  for (size_t i = 0; i < expert_bytes.size(); ++i) {
+    const auto layer = static_cast<int32_t>(i);
+    if (placement.experts(layer) == Place::kHost)
+      bytes += expert_bytes[i] / experts * placement.residents(layer, experts);
+  }
+  return bytes;
+}
+
+Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int64_t kept_bytes) {
+  placement.set_hot_share(0);
+  int64_t host_bytes = 0;
+  for (size_t layer = 0; layer < sizes.expert_bytes.size(); ++layer)
+    if (placement.experts(static_cast<int32_t>(layer)) == Place::kHost)
+      host_bytes += sizes.expert_bytes[layer];
+  const int64_t left = sizes.free_bytes - kept_bytes - sizes.device_bytes(placement);
+  const bool is_limited = sizes.free_bytes > 0;
+  if (host_bytes == 0 || (is_limited && left <= 0)) return placement;
+  // Whole experts, so that the share says how many.
+  const double fitting = static_cast<double>(left) / static_cast<double>(host_bytes);
+  const double share = is_limited ? std::min(1.0, fitting) : 1;
+  placement.set_hot_share(std::floor(share * sizes.experts) / sizes.experts);
+  return placement;
+}
+
 double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
                             const MachineSpeeds& speeds) {
   double device_bytes = static_cast<double>(sizes.rest_bytes - sizes.table_bytes), host_bytes = 0;
-  for (size_t layer = 0; layer < sizes.expert_bytes.size(); ++layer)
-    (placement.experts(static_cast<int32_t>(layer)) == Place::kHost ? host_bytes : device_bytes) +=
-        sizes.used_share * static_cast<double>(sizes.expert_bytes[layer]);
+  for (size_t i = 0; i < sizes.expert_bytes.size(); ++i) {
+    const auto layer = static_cast<int32_t>(i);
+    const double bytes = sizes.used_share * static_cast<double>(sizes.expert_bytes[i]);
+    const double host_share =
+        placement.experts(layer) == Place::kDevice
+            ? 0
+            : 1 - 1.0 * placement.residents(layer, sizes.experts) / sizes.experts;
+    host_bytes += host_share * bytes;
+    device_bytes += (1 - host_share) * bytes;
+  }
   if (speeds.device_read_gb_s <= 0 || (host_bytes > 0 && speeds.host_read_gb_s <= 0)) return 0;
   double seconds = device_bytes / (speeds.device_read_gb_s * 1e9);
   if (host_bytes > 0) seconds += host_bytes / (speeds.host_read_gb_s * 1e9);
@@ -128,13 +227,19 @@ int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds) {
 std::string describe(const Placement& placement, const PlacementSizes& sizes,
                      const MachineSpeeds& speeds) {
   const int64_t on_device = sizes.device_bytes(placement);
+  const int64_t resident = sizes.resident_bytes(placement);
   int64_t all = sizes.rest_bytes;
   for (const int64_t bytes : sizes.expert_bytes) all += bytes;
-  const double predicted = predict_tokens_per_s(placement, sizes, speeds);
-  return fmt::format(
-      "{}: {:.2f} GB on the device, {:.2f} GB of experts in the host's memory{}", placement.text(),
-      gb(on_device), gb(all - on_device),
-      predicted == 0 ? "" : fmt::format("; at most {:.1f} tokens/s in one stream", predicted));
+  std::string text = fmt::format("{}: {:.2f} GB on the device", placement.text(), gb(on_device));
+  if (resident > 0) text += fmt::format(", {:.2f} GB of these experts of the host", gb(resident));
+  if (resident > 0 && sizes.free_bytes > 0)
+    text += fmt::format(", {:.2f} GB left for KV and steps", gb(sizes.free_bytes - on_device));
+  text +=
+      fmt::format(", {:.2f} GB of experts in the host's memory", gb(all + resident - on_device));
+  if (const double predicted = predict_tokens_per_s(placement, sizes, speeds); predicted > 0)
+    text += fmt::format("; at most {:.1f} tokens/s in one stream{}", predicted,
+                        resident > 0 ? " if experts are chosen alike" : "");
+  return text;
 }
 
 core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_bytes) {
@@ -143,7 +248,7 @@ core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_by
   for (int32_t first = layers; first >= 0; --first) {
     placement = Placement();
     if (first < layers)
-      placement.add({.first_layer = first, .last_layer = layers - 1, .place = Place::kHost});
+      placement.add({.layers = {first, layers - 1}, .experts = {}, .place = Place::kHost});
     if (sizes.device_bytes(placement) + kept_bytes <= sizes.free_bytes) return placement;
   }
   return core::Error{

@@ -1,5 +1,7 @@
 // Which weights lie where, as data. Routed experts may stay in the host's memory, where the
-// processor multiplies them, layer by layer; all other weights are on the device.
+// processor multiplies them, layer by layer; all other weights are on the device. Of a layer whose
+// home is the host, some experts may be on the device besides (resident ones): those that are
+// named, and a share that follows what is used.
 #pragma once
 
 #include <cstdint>
@@ -18,24 +20,47 @@ class Placement {
   Placement() = default;  // everything on the device
 
   // "experts=cpu,rest=cuda", "experts[3-20]=cpu": GROUP=PLACE or GROUP[FIRST-LAST]=PLACE, of which
-  // later ones win. Groups are `experts` and `rest`, places `cpu` and `cuda`. An Error says what
-  // was found and what is possible.
+  // later ones win. Groups are `experts` and `rest`, places `cpu` and `cuda`.
+  // "experts[3-20:0-7]=cuda": of the layers on the host, these experts on the device besides.
+  // "hot=0.25": a quarter of each layer's experts so, those that are used most; "hot=auto": as many
+  // as fit beside KV. An Error says what was found and what is possible.
   static core::Result<Placement> parse(std::string_view text);
 
-  Place experts(int32_t layer) const;
+  Place experts(int32_t layer) const;  // their home
+  // The experts, of `count`, of a layer on the host that are named for the device, ascending.
+  std::vector<int32_t> named_residents(int32_t layer, int32_t count) const;
+  // How many of them are resident: those that are named and the hot ones.
+  int32_t residents(int32_t layer, int32_t count) const;
+  bool has_hot_to_fit() const { return hot_share_ < 0; }  // "hot=auto", not yet set_hot_share()
+  void set_hot_share(double share) { hot_share_ = share; }
   bool has_host_experts(int32_t layers) const;
   // As parse() reads it.
   std::string text() const;
 
+  struct Span {
+    int32_t first = 0;
+    int32_t last = INT32_MAX;
+    bool has(int32_t i) const { return i >= first && i <= last; }
+    bool is_all() const { return first == 0 && last == INT32_MAX; }
+  };
   struct Rule {
-    int32_t first_layer = 0;
-    int32_t last_layer = INT32_MAX;
+    Span layers;
+    Span experts;  // not all: residents
     Place place = Place::kDevice;
   };
   void add(const Rule& experts) { rules_.push_back(experts); }
 
  private:
+  core::Result<void> parse_part(std::string_view group, std::string_view value);
+
   std::vector<Rule> rules_;
+  double hot_share_ = 0;  // of each host layer's experts; below 0: as many as fit
+};
+
+// What decode steps may do with experts on the host although it changes their results.
+struct HybridOptions {
+  float preference = 0;  // a router's scores of resident experts count 1 + this many times
+  int32_t deferred = 0;  // of a token's experts, those of the least weight: added a layer later
 };
 
 // What the machine does at most, 10^9 bytes and 10^12 operations per second; 0: not measured.
@@ -53,17 +78,23 @@ struct PlacementSizes {
   int64_t free_bytes = 0;
   int64_t table_bytes = 0;  // of rest_bytes the embedding, of which a token reads a row
   double used_share = 1;    // of a layer's experts, by one token
+  int32_t experts = 1;      // of a layer
 
   // On the device, without KV and what steps need.
   int64_t device_bytes(const Placement& placement) const;
+  int64_t resident_bytes(const Placement& placement) const;  // of these
 };
+
+// `placement` with its hot experts as a share: of those of the host's layers as many as fit beside
+// the others and `kept_bytes`.
+Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int64_t kept_bytes);
 
 // The experts of the last layers go to the host until the others and `kept_bytes`, for KV and
 // steps, fit on the device. An Error says what the other weights need.
 core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_bytes);
 
 // Tokens per second of one sequence without a context, if the device and then the processor each
-// read at their speed what a token needs; 0: the speeds are not known.
+// read at their speed what a token needs, experts being chosen alike; 0: the speeds are not known.
 double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
                             const MachineSpeeds& speeds);
 
@@ -76,7 +107,7 @@ struct LayerWork {
 int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds);
 
 // "experts[5-6]=cpu,rest=cuda: 12.00 GB on the device, 20.00 GB of experts in the host's memory; at
-// most 150.0 tokens/s in one stream"
+// most 150.0 tokens/s in one stream"; of residents and a device with a limit what they take of it.
 std::string describe(const Placement& placement, const PlacementSizes& sizes,
                      const MachineSpeeds& speeds);
 

@@ -311,7 +311,10 @@ class DeviceUpload {
                          .free_bytes = loader_.device->info().free_bytes};
     sizes.table_bytes = sizes.rest_bytes;
     const ExpertSpec& experts = loader_.spec.experts;
-    if (experts.count > 0) sizes.used_share = 1.0 * experts.used / experts.count;
+    if (experts.count > 0) {
+      sizes.used_share = 1.0 * experts.used / experts.count;
+      sizes.experts = experts.count;
+    }
     sizes.expert_bytes.resize(static_cast<size_t>(loader_.spec.layers));
     for (const PlannedMatrix& p : planned_)
       (p.experts_of ? sizes.expert_bytes[static_cast<size_t>(*p.experts_of)] : sizes.rest_bytes) +=
@@ -414,9 +417,10 @@ core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& 
   constexpr int64_t kKeptShare = 16;  // of the device, for KV and steps
   // A device without a limit of its own (the reference) has room for everything.
   const bool is_limited = sizes.free_bytes > 0;
-  const int64_t kept_bytes = sizes.free_bytes / kKeptShare;
+  const int64_t kept_bytes = sizes.free_bytes / kKeptShare + loader.kv_bytes;
   Placement placement = loader.placement.value_or(Placement());
   if (is_limited && !loader.placement) placement = TRY(fit_experts(sizes, kept_bytes));
+  if (placement.has_hot_to_fit()) placement = fit_hot_experts(sizes, placement, kept_bytes);
   if (is_limited) TRY(check_placement(sizes, placement, kept_bytes));
   if (loader.placed && loader.spec.experts.count > 0)
     loader.placed(describe(placement, sizes, loader.speeds));

@@ -127,6 +127,7 @@ struct WeightLoader {
   DraftLayers drafts;                         // the first, where the checkpoint has it
   kernels::Device* device = nullptr;          // where the weights go; null: the processor's memory
   const std::optional<Placement>& placement;  // with a device; none: as many experts as fit
+  int64_t kv_bytes = 0;                       // of the device, which hot experts leave
   const MachineSpeeds& speeds;                // for what is said of the placement
   const std::function<void(const std::string& line)>& placed;                    // may be empty
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty

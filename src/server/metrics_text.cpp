@@ -186,6 +186,18 @@ void write_drafts(MetricsWriter* out, const engine::EngineStats& stats) {
   out->counter("vllm:spec_decode_num_accepted_tokens_total", "The same, of every kind.", accepted);
 }
 
+// hit rate = rate(resident) / rate(choices)
+void write_residents(MetricsWriter* out, const model::ResidentCounts& residents) {
+  if (residents.choices == 0) return;
+  out->counter("sluice:expert_choices_total",
+               "Experts that tokens of decode steps chose in layers whose home is the host.",
+               residents.choices);
+  out->counter("sluice:expert_choices_resident_total", "Of these, on the device besides.",
+               residents.hits);
+  out->counter("sluice:expert_exchanges_total",
+               "Experts brought to the device for one that was used less.", residents.exchanges);
+}
+
 void write_http(MetricsWriter* out, const net::ServerStats& http) {
   out->gauge("sluice:http_connections", "Connections open.", static_cast<double>(http.connections));
   out->gauge("sluice:http_requests_running", "Requests not answered yet.",
@@ -214,6 +226,7 @@ std::string metrics_text(const MetricsInput& input) {
   for (const CounterRow& row : kCounters) out.counter(row.name, row.help, stats.*row.value);
   write_work(&out, stats);
   write_drafts(&out, stats);
+  write_residents(&out, stats.residents);
   out.family("vllm:request_success_total", "counter", "Requests ended, by reason.");
   for (size_t reason = 0; reason < stats.finished.size(); ++reason)
     out.sample("vllm:request_success_total",

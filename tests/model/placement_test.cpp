@@ -35,8 +35,28 @@ TEST(Placement, WhatIsNotUnderstoodIsNamed) {
   EXPECT_THAT(error("experts=tpu"), HasSubstr("'tpu' is no place"));
   for (const char* layers : {"[3-2]", "[a]", "[-1]", "[1-]", "[]", "[3"})
     EXPECT_THAT(error(std::string("experts") + layers + "=cpu"), HasSubstr("layers")) << layers;
+  for (const char* share : {"1.5", "-1", "", "a", "0.1x"})
+    EXPECT_THAT(error(std::string("hot=") + share), HasSubstr("expected a share")) << share;
+  EXPECT_THAT(error("experts[1:2]=cpu"), HasSubstr("can only be on cuda besides"));
+  EXPECT_THAT(error("experts[1:]=cuda"), HasSubstr("layers"));
   EXPECT_THAT(error("rest=cpu"), HasSubstr("the rest of all layers lies on cuda"));
   EXPECT_THAT(error("rest[1-2]=cuda"), HasSubstr("the rest of all layers lies on cuda"));
+}
+
+TEST(Placement, SomeExpertsOfTheHostAreOnTheDeviceBesides) {
+  const Placement placement =
+      *Placement::parse("experts=cpu,experts[2-3:4-5]=cuda,experts[3:9]=cuda,hot=0.25");
+  EXPECT_EQ(placement.experts(3), Place::kHost);
+  EXPECT_THAT(placement.named_residents(1, 16), ::testing::IsEmpty());
+  EXPECT_THAT(placement.named_residents(2, 16), ::testing::ElementsAre(4, 5));
+  EXPECT_THAT(placement.named_residents(3, 16), ::testing::ElementsAre(4, 5, 9));
+  EXPECT_EQ(placement.residents(1, 16), 4);
+  EXPECT_EQ(placement.residents(3, 16), 7);
+  EXPECT_EQ(Placement::parse("experts=cpu,hot=1,experts[0:3]=cuda")->residents(0, 16), 16);
+  EXPECT_EQ(placement.text(),
+            "experts=cpu,experts[2-3:4-5]=cuda,experts[3-3:9-9]=cuda,hot=0.25,rest=cuda");
+  EXPECT_EQ(Placement::parse(placement.text())->text(), placement.text());
+  EXPECT_EQ(Placement::parse("hot=auto")->text(), "hot=auto,rest=cuda");
 }
 
 // Ten bytes besides, a dense layer, three of 100 bytes of experts.
@@ -53,6 +73,29 @@ TEST(Placement, AsManyExpertsAsFitStayOnTheDevice) {
   EXPECT_EQ(fitting(115)->text(), "experts[2-3]=cpu,rest=cuda");
   EXPECT_EQ(fitting(15)->text(), "experts[1-3]=cpu,rest=cuda");
   EXPECT_THAT(fitting(14).error().message, HasSubstr("without routed experts the weights need"));
+}
+
+// Two layers of ten experts on the host, ten bytes each.
+TEST(Placement, HotExpertsTakeWhatIsLeft) {
+  PlacementSizes sizes = kSizes;
+  sizes.experts = 10;
+  const auto hot = [&](int64_t free_bytes, const char* text) {
+    sizes.free_bytes = free_bytes;
+    return fit_hot_experts(sizes, *Placement::parse(text), 5);
+  };
+  const char* place = "experts[2-3]=cpu,hot=auto";
+  EXPECT_EQ(hot(115, place).residents(2, 10), 0);
+  EXPECT_EQ(hot(134, place).residents(2, 10), 0);
+  EXPECT_EQ(hot(135, place).residents(2, 10), 1);
+  EXPECT_EQ(hot(1000, place).text(), "experts[2-3]=cpu,hot=1,rest=cuda");
+  EXPECT_EQ(hot(155, "experts[2-3]=cpu,experts[2:0-1]=cuda,hot=auto").residents(3, 10), 1);
+  const Placement some = hot(155, place);
+  EXPECT_EQ(sizes.resident_bytes(some), 40);
+  EXPECT_EQ(sizes.device_bytes(some), 150);
+  EXPECT_TRUE(check_placement(sizes, some, 5).ok());
+  EXPECT_FALSE(check_placement(sizes, some, 6).ok());
+  EXPECT_THAT(describe(some, sizes, {}),
+              AllOf(HasSubstr("0.00 GB of these experts of the host"), HasSubstr("hot=0.2,")));
 }
 
 TEST(Placement, WhatDoesNotFitIsSaidWithWhatWould) {

@@ -1,7 +1,8 @@
-// Prompts whose experts a device takes from the host's memory, against the same prompts with the
-// experts on the processor and on the device. The models are synthetic: tiny ones of tests/data
-// have no 4-bit experts.
+// Experts whose home is the host's memory and which a device has besides, for prompts or for good,
+// against the same with the experts on the processor and on the device. The models are synthetic:
+// tiny ones of tests/data have no 4-bit experts.
 #include <cmath>
+#include <optional>
 
 #include <gtest/gtest.h>
 
@@ -74,6 +75,105 @@ TEST(StreamedExperts, GiveWhatTheOthersGive) {
     GTEST_SKIP() << "no table of this machine has a layout that a device reads: " << streamed.said;
   EXPECT_LT(difference(streamed, on_device), 0.01);
   EXPECT_LT(difference(some_streamed, on_device), 0.01);
+}
+
+constexpr int32_t kSteps = 24;
+
+struct Decoded {
+  Answer answer;  // of all steps
+  model::ResidentCounts counts;
+};
+
+// kSteps steps of `streams` sequences, behind a prompt of 8 tokens each.
+std::optional<Decoded> decode(const char* place, const model::HybridOptions& hybrid,
+                              int32_t streams) {
+  const auto checkpoint = synthetic_checkpoint(small_experts(), {.router_skew = 1}).value();
+  Decoded decoded;
+  const auto loaded = model::Model::load(
+      *checkpoint, {.threads = 2,
+                    .step_tokens_max = 32,
+                    .device = kernels::make_reference_device(),
+                    .placement = model::Placement::parse(place).value(),
+                    .placed = [&](const std::string& line) { decoded.answer.said += line; },
+                    .hybrid = hybrid});
+  if (!loaded.ok()) return std::nullopt;
+  model::Model& model = **loaded;
+  model.allocate_kv(3 * streams).value();
+  const auto vocab = static_cast<size_t>(model.spec().vocab);
+  std::vector<float> logits(static_cast<size_t>(streams) * vocab);
+  std::vector<model::SingleSequence> sequences;
+  for (int32_t s = 0; s < streams; ++s) {
+    sequences.emplace_back(model, 3 * s, 80);
+    const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, s};
+    sequences.back().append({.ids = ids, .chunk = 32}, nullptr);
+  }
+  for (int32_t step = 0; step < kSteps; ++step) {
+    std::vector<int32_t> ids, rows;
+    std::vector<model::SequenceSpan> spans;
+    for (int32_t s = 0; s < streams; ++s) {
+      ids.push_back((step * 7 + s * 11) % 64);
+      rows.push_back(s);
+      spans.push_back(sequences[static_cast<size_t>(s)].span(s, 1));
+      sequences[static_cast<size_t>(s)].advance(1);
+    }
+    model.forward({.token_ids = ids, .sequences = spans, .logit_rows = rows}, logits.data());
+    decoded.answer.logits.insert(decoded.answer.logits.end(), logits.begin(), logits.end());
+  }
+  decoded.counts = model.resident_counts();
+  return decoded;
+}
+
+constexpr const char* kNoLayout = "no table of this machine has a layout that a device reads";
+
+// A quarter of the experts, which changes as they are used: most of the choices are theirs.
+TEST(ResidentExperts, GiveWhatTheHostGives) {
+  for (const int32_t streams : {1, 3}) {
+    const auto none = decode("experts=cpu", {}, streams),
+               some = decode("experts=cpu,hot=0.25", {}, streams),
+               all = decode("experts=cpu,hot=auto", {}, streams),
+               on_device = decode("rest=cuda", {}, streams);
+    EXPECT_EQ(none->counts.choices, 0);
+    if (!some) GTEST_SKIP() << kNoLayout;
+    EXPECT_EQ(some->counts.choices, int64_t{streams} * kSteps * 4 * 8);
+    EXPECT_GT(some->counts.hits, some->counts.choices / 3);
+    EXPECT_GT(some->counts.exchanges, 4);
+    EXPECT_LT(difference(some->answer, none->answer), 0.05);
+    EXPECT_EQ(all->counts.hits, all->counts.choices);
+    EXPECT_LT(difference(all->answer, on_device->answer), 0.01);
+  }
+}
+
+TEST(ResidentExperts, NamedOnesStay) {
+  const auto some = decode("experts=cpu,experts[2-3:4-7]=cuda", {}, 1);
+  if (!some) GTEST_SKIP() << kNoLayout;
+  EXPECT_EQ(some->counts.exchanges, 0);
+  EXPECT_GT(some->counts.hits, 0);
+  EXPECT_LT(difference(some->answer, decode("experts=cpu", {}, 1)->answer), 0.05);
+}
+
+TEST(ResidentExperts, MayBePreferred) {
+  const auto plain = decode("experts=cpu,hot=0.25", {}, 1),
+             preferred = decode("experts=cpu,hot=0.25", {.preference = 1}, 1);
+  if (!plain) GTEST_SKIP() << kNoLayout;
+  EXPECT_GT(preferred->counts.hits, plain->counts.hits);
+  EXPECT_LT(difference(preferred->answer, plain->answer), 0.5);
+}
+
+// What is deferred is added later, and all of it: more deferred, more difference.
+TEST(DeferredExperts, AreAddedALayerLater) {
+  for (const int32_t streams : {1, 3}) {
+    const Answer now = decode("experts=cpu", {}, streams)->answer;
+    const auto deferred = [&](int32_t count) {
+      return difference(decode("experts=cpu", {.deferred = count}, streams)->answer, now);
+    };
+    const double one = deferred(1), four = deferred(4);
+    EXPECT_GT(one, 0);
+    EXPECT_GT(four, one);
+    EXPECT_LT(four, 0.5);
+  }
+  // With a single layer on the host nothing is left for a later one.
+  const Answer now = decode("experts[2]=cpu", {}, 1)->answer;
+  EXPECT_EQ(decode("experts[2]=cpu", {.deferred = 3}, 1)->answer.logits, now.logits);
 }
 
 }  // namespace

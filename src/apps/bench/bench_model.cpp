@@ -47,6 +47,8 @@ struct Test {
 struct Speed {
   std::vector<double> samples;  // tokens per second, all streams together
   StepShares step;              // of the decode, where a profile was asked for
+  double resident_hits = 0;     // share of the choices whose expert the device had besides
+  int64_t exchanges = 0;        // of such experts, in all repeats
   double expert_ratio = 1;      // of the decode's steps, ExpertCount::ratio()
 
   double mean() const {
@@ -95,11 +97,17 @@ class ModelBench {
   Speed run(const Test& test) {
     Speed speed;
     (void)seconds(test);  // warms caches and the processor's clock
+    const model::ResidentCounts before = model_.resident_counts();
     std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
     for (int32_t r = 0; r < options_.repeats; ++r)
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
     speed.step = shares_of(test, speed);
     speed.expert_ratio = experts_.ratio();
+    const model::ResidentCounts after = model_.resident_counts();
+    if (after.choices > before.choices)
+      speed.resident_hits = static_cast<double>(after.hits - before.hits) /
+                            static_cast<double>(after.choices - before.choices);
+    speed.exchanges = after.exchanges - before.exchanges;
     return speed;
   }
 
@@ -200,8 +208,9 @@ Usage usage_of(const Options& options, const model::Model& model, const Test& te
     if (has_device)
       add_hybrid_limit(step_bytes + static_cast<double>(options.depth * options.streams) *
                                         static_cast<double>(plan.kv_token_bytes),
-                       speed.expert_ratio * static_cast<double>(plan.host_expert_file_bytes), roofs,
-                       &usage, model, speed.mean() / options.streams, options.streams);
+                       speed.expert_ratio * (1 - speed.resident_hits) *
+                           static_cast<double>(plan.host_expert_file_bytes),
+                       roofs, &usage, model, speed.mean() / options.streams, options.streams);
     return usage;
   }
   usage.tops = model.memory_plan().token_operations * speed.mean() * 1e-12;
@@ -231,6 +240,10 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
     row["bytes_per_token"] = usage.bytes_per_token;
     if (opened.model->spec().experts.count > 0)
       row["experts_per_step"] = speed.expert_ratio * opened.model->spec().experts.used;
+    if (speed.resident_hits > 0) {
+      row["resident_hits"] = speed.resident_hits;
+      row["resident_exchanges"] = speed.exchanges;
+    }
     row["read_gb_s"] = usage.read_gb_s;
     row["roof_gb_s"] = usage.roof;
     if (usage.limit_ts > 0) {
@@ -260,6 +273,9 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
   if (usage.limit_ts > 0)
     fmt::print("limit {:.1f} tok/s; fixed cost {:.1f} µs a layer\n", usage.limit_ts,
                usage.fixed_us_per_layer);
+  if (speed.resident_hits > 0)
+    fmt::print("{:.1f} % of the experts chosen were resident; {} exchanges\n",
+               100 * speed.resident_hits, speed.exchanges);
   const StepShares& step = speed.step;
   if (step.whole_us == 0) return;
   const auto percent = [&](double us) { return 100 * us / step.whole_us; };

@@ -36,10 +36,23 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
                      "where weights and KV lie and steps run: cpu, or cuda if there is a card")
           ->capture_default_str()
           ->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--place", options->place,
-                 "with a device, where weights lie: 'experts=cpu,rest=cuda', "
-                 "'experts[10-60]=cpu'; auto: as many experts on it as fit")
+  app.add_option(
+         "--place", options->place,
+         "with a device, where weights lie: 'experts=cpu,rest=cuda', "
+         "'experts[10-60]=cpu'; auto: as many experts on it as fit; 'experts=cpu,hot=0.25': "
+         "a quarter of the host's experts on it besides, those that are used most; "
+         "'hot=auto': as many as fit beside KV; 'experts=cpu,experts[3:0-7]=cuda': these")
       ->needs(device);
+  app.add_option("--prefer-resident", options->hybrid.preference,
+                 "in decode steps, scores of experts that are on the device besides count 1 + this "
+                 "many times; changes answers")
+      ->needs(device)
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--defer-experts", options->hybrid.deferred,
+                 "in decode steps, of each token's experts on the host those of the least weight "
+                 "that are added a layer later; changes answers")
+      ->needs(device)
+      ->check(CLI::Range(0, 64));
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
@@ -112,6 +125,8 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
             fmt::print(stderr, "{}\n", line);
             opened.placement = line;
           },
+      .kv_bytes = options.kv_bytes,
+      .hybrid = options.hybrid,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   if (load.device != nullptr && !options.place.empty())
     load.speeds = speeds_of(*load.device, load.threads);

@@ -23,12 +23,14 @@ struct ModelOptions {
   std::string kv_type = "auto";
   model::DraftLayers drafts = model::DraftLayers::kLeave;  // not an option of its own
   std::string device = "cpu";
-  std::string place;  // as model::Placement::parse() reads it; empty: all on the device
+  model::HybridOptions hybrid;
+  int64_t kv_bytes = 0;  // not an option of its own: what hot experts leave for KV
+  std::string place;     // as model::Placement::parse() reads it; empty: all on the device
 };
 
 // MODEL, -t/--threads, --exact, --kernels.
 void add_processor_options(CLI::App& app, ModelOptions* options);
-// Those, --kv-type, --device, --place.
+// Those, --kv-type, --device, --place and what it allows.
 void add_model_options(CLI::App& app, ModelOptions* options);
 
 struct OpenedModel {

@@ -96,6 +96,7 @@ void add_served_model_options(CLI::App& app, ServedModelOptions* options) {
 core::Result<ServedModel> open_served_model(const ServedModelOptions& options) {
   const int64_t budget = TRY(parse_byte_size(options.kv_budget));
   ModelOptions model_options = options.model;
+  model_options.kv_bytes = budget;
   model_options.drafts = options.speculation.draft_layers();
   OpenedModel opened =
       TRY(open_model(model_options, static_cast<int32_t>(options.limits.step_tokens_max), 1));

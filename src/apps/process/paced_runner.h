@@ -29,6 +29,7 @@ class PacedRunner final : public engine::StepRunner {
   void draft(const model::DraftBatch& batch, float* logits) override {
     runner_.draft(batch, logits);
   }
+  model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
 
  private:
   engine::StepRunner& runner_;

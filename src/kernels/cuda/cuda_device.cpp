@@ -75,6 +75,14 @@ class CudaDevice final : public Device {
     if (state != cudaErrorNotReady) check(state, "a step");
   }
   void bring(const DeviceBringArgs& args) override;
+  bool has_brought(int32_t slot) override {
+    for (const Side& side : sides_) {
+      const cudaError_t state = cudaEventQuery(side.brought[static_cast<size_t>(slot)]);
+      if (state == cudaErrorNotReady) return false;
+      check(state, "weights");
+    }
+    return true;
+  }
   void await_brought(int32_t slot) override {
     for (const Side& side : sides_)
       check(cudaStreamWaitEvent(stream_, side.brought[static_cast<size_t>(slot)]), "weights");

@@ -17,6 +17,7 @@ static_assert(kPlanThreads == kExpertsMax, "a thread has one expert");
 
 struct PlanArgs {
   const int32_t* ids = nullptr;
+  const int32_t* slots = nullptr;  // or null
   int32_t choices = 0;
   int32_t experts = 0;
   int32_t tile_rows = 0;
@@ -37,6 +38,12 @@ __device__ uint64_t sum_before(uint64_t value) {
   return sum - value;
 }
 
+// The matrices of a choice, or -1.
+__device__ __forceinline__ int32_t member_of(const PlanArgs& args, int choice) {
+  const int32_t id = args.ids[choice];
+  return args.slots == nullptr || id < 0 ? id : args.slots[id];
+}
+
 // One block. An expert's places are in no order: nothing depends on it.
 __global__ void plan_kernel(PlanArgs args, ExpertPlan plan) {
   __shared__ int next[kExpertsMax];
@@ -46,7 +53,7 @@ __global__ void plan_kernel(PlanArgs args, ExpertPlan plan) {
   next[expert] = 0;
   __syncthreads();
   for (int c = threadIdx.x; c < args.choices; c += kPlanThreads)
-    if (args.ids[c] >= 0) atomicAdd(&next[args.ids[c]], 1);
+    if (const int32_t id = member_of(args, c); id >= 0) atomicAdd(&next[id], 1);
   __syncthreads();
   const int count = next[expert], tiles = (count + args.tile_rows - 1) / args.tile_rows;
   const uint64_t before =
@@ -60,7 +67,7 @@ __global__ void plan_kernel(PlanArgs args, ExpertPlan plan) {
   next[expert] = first;
   __syncthreads();
   for (int c = threadIdx.x; c < args.choices; c += kPlanThreads) {
-    const int id = args.ids[c];
+    const int id = member_of(args, c);
     const int place = id >= 0 ? atomicAdd(&next[id], 1) : -1;
     plan.places[c] = place;
     if (place >= 0) plan.choices[place] = c;
@@ -144,10 +151,11 @@ __global__ void sum_kernel(SumArgs args) {
   const int64_t row = blockIdx.y;
   const int64_t column = (int64_t{blockIdx.x} * kSumThreads + threadIdx.x) * 8;
   const int32_t* places = args.places + row * args.used;
-  if (column >= args.columns || places[0] < 0) return;
+  if (column >= args.columns) return;
   auto* out = reinterpret_cast<float4*>(args.out + row * args.columns + column);
   float4 low = out[0], high = out[1];
   for (int i = 0; i < args.used; ++i) {
+    if (places[i] < 0) continue;
     const float weight = args.weights[row * args.used + i];
     const uint4 packed =
         *reinterpret_cast<const uint4*>(args.x + places[i] * args.columns + column);
@@ -195,10 +203,10 @@ void add(float* to, const float* from, int64_t count, cudaStream_t stream) {
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {
   const ExpertTiles tiles = tiles_of(args);
   const ExpertPlan& plan = scratch.plan;
-  launch(
-      "expert_plan", plan_kernel, {dim3(1), kPlanThreads, 0, stream},
-      PlanArgs{args.ids, static_cast<int32_t>(args.rows * args.used), args.gate.count, tiles.rows},
-      plan);
+  launch("expert_plan", plan_kernel, {dim3(1), kPlanThreads, 0, stream},
+         PlanArgs{args.ids, args.slots, static_cast<int32_t>(args.rows * args.used),
+                  args.gate.count, tiles.rows},
+         plan);
   const PackedWeights &gate = args.gate.first, &down = args.down.first;
   multiply_groups<GroupedResult::kSiluMul>(
       gate.type,

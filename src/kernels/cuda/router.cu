@@ -188,7 +188,9 @@ __device__ void score_experts(const DeviceRouteArgs& args, const float* scores, 
   }
   for (int e = threadIdx.x; e < args.experts; e += kThreads) {
     s.plain[e] = is_softmax ? s.plain[e] / total : 1 / (1 + expf(-s.plain[e]));
-    const float biased = s.plain[e] + (args.bias != nullptr ? args.bias[e] : 0.0f);
+    const bool is_favoured = args.slots != nullptr && args.slots[e] >= 0;
+    const float score = is_favoured ? s.plain[e] * (1 + args.preference) : s.plain[e];
+    const float biased = score + (args.bias != nullptr ? args.bias[e] : 0.0f);
     s.biased[e] = biased >= -INFINITY ? biased : -INFINITY;
   }
   __syncthreads();

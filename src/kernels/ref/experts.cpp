@@ -18,6 +18,9 @@ struct Scores {
   std::array<float, kExpertsMax> plain;
   std::array<float, kExpertsMax> biased;  // what the choice is by
 
+  static float favour(const RouteArgs& args, size_t expert) {
+    return args.slots != nullptr && args.slots[expert] >= 0 ? 1 + args.preference : 1;
+  }
   void compute(const RouteArgs& args, int64_t row) {
     const float* logits = args.logits + row * args.experts;
     const auto count = static_cast<size_t>(args.experts);
@@ -31,7 +34,7 @@ struct Scores {
     if (args.rule.scores == RouterScores::kSoftmax)
       for (size_t e = 0; e < count; ++e) plain[e] = static_cast<float>(double{plain[e]} / sum);
     for (size_t e = 0; e < count; ++e)
-      biased[e] = plain[e] + (args.bias == nullptr ? 0 : args.bias[e]);
+      biased[e] = plain[e] * favour(args, e) + (args.bias == nullptr ? 0 : args.bias[e]);
   }
 };
 
@@ -111,8 +114,10 @@ void weighted_sum(const WeightedSumArgs& args, int thread, int threads) {
     const int64_t row = at / args.columns, column = at % args.columns;
     const int64_t count = std::min(args.columns - column, values.end - at);
     for (int32_t i = 0; i < args.used; ++i) {
+      const int64_t place = args.places[row * args.used + i];
+      if (place < 0) continue;
       const float weight = args.weights[row * args.used + i];
-      const float* x = args.x + int64_t{args.places[row * args.used + i]} * args.columns + column;
+      const float* x = args.x + place * args.columns + column;
       for (int64_t c = 0; c < count; ++c) args.out[at + c] += weight * x[c];
     }
     at += count;

@@ -73,6 +73,7 @@ class RefDevice final : public Device {
     wait();
     for (const BroughtMatrix& matrix : args.matrices) ref::device_unpack(matrix);
   }
+  bool has_brought(int32_t) override { return true; }
   void await_brought(int32_t) override {}
   std::unique_ptr<Recording> record(std::function<void()> ops) override {
     return std::make_unique<RecordedOps>(std::move(ops));

@@ -111,6 +111,8 @@ void device_route(const DeviceRouteArgs& args) {
     route({.rule = args.rule,
            .logits = logits.data(),
            .bias = args.bias,
+           .slots = args.slots,
+           .preference = args.preference,
            .rows = 1,
            .experts = args.experts,
            .used = args.used,
@@ -126,8 +128,10 @@ void device_experts(const DeviceExpertArgs& args) {
   for (int64_t r = 0; r < args.rows; ++r) {
     std::transform(args.x + r * inputs, args.x + (r + 1) * inputs, x.begin(), float_of_bf16);
     for (int64_t choice = r * args.used; choice < (r + 1) * args.used; ++choice) {
-      if (args.ids[choice] < 0) break;
-      const std::vector<float> out = expert(args, args.ids[choice], x);
+      int32_t member = args.ids[choice];
+      if (member >= 0 && args.slots != nullptr) member = args.slots[member];
+      if (member < 0) continue;
+      const std::vector<float> out = expert(args, member, x);
       for (int64_t i = 0; i < inputs; ++i)
         args.hidden[r * inputs + i] += args.weights[choice] * out[static_cast<size_t>(i)];
     }

@@ -1,0 +1,137 @@
+// Experts of host layers that a device has besides, in recorded steps: the queue adds theirs while
+// the host has the others. The host's copy stays; between steps experts are exchanged for those
+// that are used more, one of every layer at a time, copied while steps go on.
+#include <algorithm>
+
+#include "model/device_forward.h"
+
+namespace sluice::model {
+namespace {
+
+constexpr int32_t kBringSlot = kernels::kBringSlots - 1;  // others are for prompts
+
+}  // namespace
+
+int32_t DeviceForward::residents_of(size_t host_layer) const {
+  return weights_.placement.residents(number_of(*host_layers_[host_layer]), spec_.experts.count);
+}
+
+bool DeviceForward::wants_residents() const {
+  for (size_t i = 0; i < host_layers_.size(); ++i)
+    if (residents_of(i) > 0) return true;
+  return false;
+}
+
+core::Result<void> DeviceForward::make_residents() {
+  if (!wants_residents()) return {};
+  if (adopted_.bytes() == 0) return core::unsupported("resident experts: {}", streaming_text());
+  Residents& r = residents_;
+  int64_t experts = 0;
+  for (size_t i = 0; i < host_layers_.size(); ++i) experts += residents_of(i);
+  const int64_t slot_bytes =
+      std::ssize(host_layers_) * spec_.experts.count * int64_t{sizeof(int32_t)};
+  r.storage = TRY(device_.allocate(experts * expert_room() + 2 * streaming_.staging_bytes,
+                                   kernels::MemoryKind::kDevice));
+  r.slots = TRY(device_.allocate(slot_bytes, kernels::MemoryKind::kDevice));
+  r.sent = TRY(device_.allocate(slot_bytes, kernels::MemoryKind::kPinned));
+  r.coming.resize(host_layers_.size());
+  std::byte* room = r.storage.data();
+  for (size_t i = 0; i < host_layers_.size(); ++i) {
+    const LayerWeights& layer = *host_layers_[i];
+    r.caches.emplace_back(
+        spec_.experts.count, residents_of(i),
+        weights_.placement.named_residents(number_of(layer), spec_.experts.count));
+    r.rooms.push_back({room, residents_of(i)});
+    room += residents_of(i) * expert_room();
+    const std::span<const int32_t> slots = r.caches.back().slots_of();
+    streaming_.matrices.clear();
+    for (size_t expert = 0; expert < slots.size(); ++expert)
+      if (slots[expert] >= 0) add_expert(layer, expert, r.rooms.back(), slots[expert]);
+    bring_residents();
+  }
+  send_slots();
+  device_.await_brought(kBringSlot);
+  device_.wait();
+  return {};
+}
+
+const int32_t* DeviceForward::slots_on_device(const LayerWeights& layer) const {
+  if (residents_.caches.empty()) return nullptr;
+  return reinterpret_cast<const int32_t*>(residents_.slots.data()) +
+         static_cast<int64_t>(host_layer_of(layer)) * spec_.experts.count;
+}
+
+void DeviceForward::resident_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  if (residents_.caches.empty()) return;
+  const StackRoom& room = residents_.rooms[host_layer_of(layer)];
+  if (room.experts == 0) return;
+  kernels::DeviceExpertArgs args = experts_in(layer, room);
+  args.rows = rows;
+  args.ids = expert_ids_ + at;
+  args.weights = expert_weights_ + at;
+  args.slots = slots_on_device(layer);
+  device_.experts(args);
+}
+
+void DeviceForward::send_slots() {
+  auto* to = reinterpret_cast<int32_t*>(residents_.sent.data());
+  for (const ExpertCache& cache : residents_.caches)
+    to = std::copy(cache.slots_of().begin(), cache.slots_of().end(), to);
+  device_.send(residents_.slots.data(), residents_.sent.data(), residents_.sent.bytes());
+}
+
+// streaming_.matrices.
+void DeviceForward::bring_residents() {
+  device_.bring({.matrices = streaming_.matrices,
+                 .staging = residents_.storage.data() + residents_.storage.bytes() -
+                            2 * streaming_.staging_bytes,
+                 .staging_bytes = streaming_.staging_bytes,
+                 .slot = kBringSlot});
+}
+
+// Between two steps, none under way: what has come is used from now on, and the next ones set out.
+// Those that leave are the host's before their places are written.
+void DeviceForward::exchange_residents() {
+  Residents& r = residents_;
+  if (r.caches.empty() || !device_.has_brought(kBringSlot)) return;
+  bool is_changed = false;
+  streaming_.matrices.clear();
+  for (size_t i = 0; i < r.caches.size(); ++i) {
+    if (r.coming[i]) r.caches[i].arrive(*r.coming[i]);
+    is_changed = is_changed || r.coming[i];
+    r.coming[i] = r.caches[i].next_exchange();
+    if (r.coming[i])
+      add_expert(*host_layers_[i], static_cast<size_t>(r.coming[i]->comes), r.rooms[i],
+                 r.coming[i]->slot);
+  }
+  if (is_changed || !streaming_.matrices.empty()) send_slots();
+  if (!streaming_.matrices.empty()) bring_residents();
+}
+
+// Of a step that is not recorded: what prompts choose says what their answers will choose.
+void DeviceForward::see_choices(const Shape& shape) {
+  const ExpertSpec& spec = spec_.experts;
+  for (size_t i = 0; i < residents_.caches.size(); ++i) {
+    const int32_t number = number_of(*host_layers_[i]);
+    const int64_t rows = number + 1 < spec_.layers ? shape.rows : shape.logit_rows;
+    const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
+    const int64_t choices = rows * spec.used;
+    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(expert_ids_ + at),
+                  choices * int64_t{sizeof(int32_t)});
+    device_.wait();
+    residents_.caches[i].see(
+        {reinterpret_cast<const int32_t*>(staging_.data()), static_cast<size_t>(choices)});
+  }
+}
+
+ResidentCounts DeviceForward::resident_counts() const {
+  ResidentCounts counts;
+  for (const ExpertCache& cache : residents_.caches) {
+    counts.choices += cache.counts().choices;
+    counts.hits += cache.counts().hits;
+    counts.exchanges += cache.counts().exchanges;
+  }
+  return counts;
+}
+
+}  // namespace sluice::model
