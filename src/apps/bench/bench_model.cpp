@@ -323,7 +323,7 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
 }
 
 core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(const Options& options) {
-  if (options.synth.name.empty()) return formats::Checkpoint::open(options.model.model);
+  if (options.synth.name.empty()) return model::open_checkpoint(options.model.model);
   const plan::Geometry geometry = TRY(read_geometry(options.synth));
   const quantize::SynthesisOptions synthesis = TRY(synthesis_options(options.weights));
   return quantize::synthetic_checkpoint(geometry, synthesis);
