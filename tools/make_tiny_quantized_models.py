@@ -119,7 +119,8 @@ def gptq_experts(name: str, values: np.ndarray) -> tuple[Stored, np.ndarray]:
     if "_exps." not in name:
         return gptq(values, 1, by_size(values))
     shared = name if "_exps.2." in name else name.replace("ffn_up", "ffn_gate")
-    return gptq(values, 1, np.random.default_rng(list(shared.encode())).permutation(values.shape[1]))
+    rng = np.random.default_rng(list(shared.encode()))
+    return gptq(values, 1, rng.permutation(values.shape[1]))
 
 
 def mxfp4(values: np.ndarray) -> tuple[Stored, np.ndarray]:
