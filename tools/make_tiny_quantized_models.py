@@ -34,6 +34,7 @@ from make_tiny_models import SEED, Rope
 DENSE = Case("", arch="qwen3", layers=1, hidden=128, ffn=128, head_dim=32, tokens=24,
              rope=Rope(32, 1e6), adjacent=False, **NO_EXPERTS)  # fmt: skip
 MIXED = Case("", layers=2, joined=True, margin=0.02, tokens=10)
+ORDERED = dataclasses.replace(MIXED, hidden=64, expert_ffn=64, query_rank=64, rank=64)
 Stored = dict[str, tuple[str, np.ndarray]]
 
 
@@ -92,12 +93,14 @@ def awq(values: np.ndarray) -> tuple[Stored, np.ndarray]:
     return tensors, decoded(codes, middle, scales, np.arange(values.shape[1]) // 128)
 
 
-def gptq(values: np.ndarray, less_by: int, act_order: bool) -> tuple[Stored, np.ndarray]:
-    inputs = values.shape[1]
-    order = np.arange(inputs)
-    group = 32 if act_order else 128
-    if act_order:
-        order = np.argsort(-np.abs(values).sum(axis=0), kind="stable")
+def by_size(values: np.ndarray) -> np.ndarray:
+    return np.argsort(-np.abs(values).sum(axis=0), kind="stable")
+
+
+def gptq(values: np.ndarray, less_by: int, order: np.ndarray | None) -> tuple[Stored, np.ndarray]:
+    group = 128 if order is None else 32
+    if order is None:
+        order = np.arange(values.shape[1])
     codes, middle, scales = grouped(values[:, order], group, True)
     back = np.argsort(order)
     codes, group_of_input = codes[:, back], back // group
@@ -109,6 +112,15 @@ def gptq(values: np.ndarray, less_by: int, act_order: bool) -> tuple[Stored, np.
         "bias": ("F16", np.zeros(values.shape[0], np.float16)),
     }
     return tensors, decoded(codes, middle, scales, group_of_input)
+
+
+def gptq_experts(name: str, values: np.ndarray) -> tuple[Stored, np.ndarray]:
+    """Gate and up of an expert share their inputs, and so their order; expert 2's do not."""
+    if "_exps." not in name:
+        return gptq(values, 1, by_size(values))
+    shared = name if "_exps.2." in name else name.replace("ffn_up", "ffn_gate")
+    rng = np.random.default_rng(list(shared.encode()))
+    return gptq(values, 1, rng.permutation(values.shape[1]))
 
 
 def mxfp4(values: np.ndarray) -> tuple[Stored, np.ndarray]:
@@ -165,13 +177,14 @@ MODELS = (
         group_0=LINEAR | {"weights": weights(4, "group", symmetric=False, group_size=128)})),
     ("awq", DENSE, lambda _, v: awq(v),
      {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}),
-    ("gptq", DENSE, lambda _, v: gptq(v, 1, False), GPTQ | {"group_size": 128, "desc_act": False}),
-    ("gptq-act-order", DENSE, lambda _, v: gptq(v, 0, True),
+    ("gptq", DENSE, lambda _, v: gptq(v, 1, None), GPTQ | {"group_size": 128, "desc_act": False}),
+    ("gptq-act-order", DENSE, lambda _, v: gptq(v, 0, by_size(v)),
      GPTQ | {"group_size": 32, "desc_act": True, "checkpoint_format": "gptq_v2"}),
     ("mxfp4", DENSE, lambda _, v: mxfp4(v), compressed(
         "mxfp4-pack-quantized",
         group_0=LINEAR | {"weights": weights(4, "group", "float", group_size=32)})),
     ("mixed", MIXED, mixed, compressed("mixed-precision", **MIXED_GROUPS)),
+    ("gptq-experts", ORDERED, gptq_experts, GPTQ | {"group_size": 32, "desc_act": True}),
 )  # fmt: skip
 
 

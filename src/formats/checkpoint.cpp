@@ -45,15 +45,23 @@ std::optional<PartName> parse_part_name(std::string_view path) {
   return PartName{std::string(path.substr(0, path.size() - kPattern.size())), *part, *parts};
 }
 
-core::Result<GgufFile> read_file(const std::string& path) {
-  auto file = read_gguf(TRY(map_file(path)));
-  if (!file.ok()) return file.error().within(fmt::format("'{}'", path));
-  return file;
+std::optional<GgufFile> read_file(const std::string& path, Problems* problems) {
+  Problems of_file;
+  auto source = map_file(path);
+  auto file = source.ok() ? read_gguf(std::move(*source), &of_file)
+                          : core::Result<GgufFile>(source.error());
+  const std::string where = fmt::format("'{}'", path);
+  problems->add_all(of_file, where);
+  if (file.ok()) return std::move(*file);
+  // What the system says names the file.
+  problems->add("{}", source.ok() ? file.error().within(where).message : file.error().message);
+  return std::nullopt;
 }
 
 // What each part says of itself must be where it was found.
 void check_split(const std::vector<GgufFile>& files, const std::vector<std::string>& names,
                  Problems* problems) {
+  if (files.size() == 1 && !files.front().metadata.has("split.count")) return;
   int64_t tensors = 0;
   for (const GgufFile& f : files) tensors += static_cast<int64_t>(f.tensors.size());
   for (size_t i = 0; i < files.size(); ++i) {
@@ -136,19 +144,65 @@ core::Result<Manifest> make_manifest(const Metadata& metadata, std::span<const D
 }  // namespace
 
 core::Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& model) {
-  if (std::filesystem::is_directory(model)) {
-    HuggingFaceFolder folder = TRY(read_hugging_face_folder(model));
-    return of_folder(std::move(folder));
+  Remains remains = salvage(model);
+  if (!remains.problems.empty()) return remains.error();
+  return std::move(remains.checkpoint);
+}
+
+Checkpoint::Remains Checkpoint::salvage(const std::string& model) {
+  return std::filesystem::is_directory(model) ? salvage_folder(model) : salvage_files(model);
+}
+
+core::Error Checkpoint::Remains::error() const {
+  return where.empty() ? problems.error() : problems.error().within(where);
+}
+
+Checkpoint::Remains Checkpoint::salvage_folder(const std::string& path) {
+  Remains remains;
+  remains.where = fmt::format("'{}'", path);
+  HuggingFaceFolder folder = read_hugging_face_folder(path, &remains.problems);
+  if (folder.names.empty()) return remains;
+  auto lost = std::move(folder.lost);
+  const ConfigFaults faults = folder.config_faults;
+  auto checkpoint = of_folder(std::move(folder));
+  if (!checkpoint.ok()) {
+    remains.problems.add("{}", checkpoint.error().message);
+    return remains;
   }
+  remains.checkpoint = std::move(*checkpoint);
+  remains.checkpoint->lost_ = std::move(lost);
+  remains.checkpoint->config_faults_ = faults;
+  return remains;
+}
+
+Checkpoint::Remains Checkpoint::salvage_files(const std::string& model) {
+  Remains remains;
   const auto part = parse_part_name(model);
+  const int parts = part ? part->parts : 1;
   std::vector<GgufFile> files;
   std::vector<std::string> names;
-  for (int i = 1; i <= (part ? part->parts : 1); ++i) {
-    names.push_back(part ? part->path(i) : model);
-    GgufFile file = TRY(read_file(names.back()));
-    files.push_back(std::move(file));
+  for (int i = 1; i <= parts; ++i) {
+    const std::string name = part ? part->path(i) : model;
+    auto file = read_file(name, &remains.problems);
+    if (!file) continue;
+    files.push_back(std::move(*file));
+    names.push_back(name);
   }
-  return join(std::move(files), std::move(names));
+  // The first part has the metadata.
+  if (files.empty() || (part && names.front() != part->path(1))) return remains;
+  std::set<std::string, std::less<>> lost;
+  for (const GgufFile& f : files) lost.insert(f.lost.begin(), f.lost.end());
+  const bool is_part_lost = std::ssize(files) < parts;
+  if (!is_part_lost) check_split(files, names, &remains.problems);
+  auto checkpoint = assemble(std::move(files), std::move(names));
+  if (!checkpoint.ok()) {
+    remains.problems.add("{}", checkpoint.error().message);
+    return remains;
+  }
+  remains.checkpoint = std::move(*checkpoint);
+  remains.checkpoint->lost_ = std::move(lost);
+  remains.checkpoint->is_part_lost_ = is_part_lost;
+  return remains;
 }
 
 core::Result<std::unique_ptr<Checkpoint>> Checkpoint::join(std::vector<GgufFile> files,
@@ -156,9 +210,13 @@ core::Result<std::unique_ptr<Checkpoint>> Checkpoint::join(std::vector<GgufFile>
   ASSERT(!files.empty() && files.size() == names.size(), "{} files, {} names", files.size(),
          names.size());
   Problems problems;
-  if (files.size() > 1 || files.front().metadata.has("split.count"))
-    check_split(files, names, &problems);
+  check_split(files, names, &problems);
   if (!problems.empty()) return problems.error();
+  return assemble(std::move(files), std::move(names));
+}
+
+core::Result<std::unique_ptr<Checkpoint>> Checkpoint::assemble(std::vector<GgufFile> files,
+                                                               std::vector<std::string> names) {
   std::vector<DigestPart> parts;
   for (const GgufFile& f : files) parts.push_back(digest_part(f));
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());

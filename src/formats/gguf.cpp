@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <unordered_set>
 
 #include "core/math.h"
-#include "formats/problems.h"
 
 namespace sluice::formats {
 namespace {
@@ -193,20 +193,38 @@ core::Result<core::TensorView> shape_of(const TensorRow& row) {
   return view;
 }
 
-core::Result<core::TensorView> place(const TensorRow& row, const DataSection& section) {
+// The tensors that a file cut short no longer has: one problem.
+struct CutOff {
+  std::string first;  // by the table's order: what it needs
+  std::string_view name;
+  int64_t count = 0;
+
+  void report(Problems* problems) const {
+    if (count == 0) return;
+    const std::string others = count == 1 ? "" : fmt::format(" and {} more", count - 1);
+    problems->add("tensor '{}'{}: {}", name, others, first);
+  }
+};
+
+// None where it ends behind the file, which is noted.
+core::Result<std::optional<core::TensorView>> place(const TensorRow& row,
+                                                    const DataSection& section, CutOff* cut) {
   core::TensorView view = TRY(shape_of(row));
   if (row.offset % static_cast<uint64_t>(section.alignment) != 0)
     return core::invalid("tensor '{}': offset {} is not a multiple of the alignment {}", row.name,
                          row.offset, section.alignment);
   const int64_t bytes = view.bytes();
   if (row.offset > static_cast<uint64_t>(section.bytes) ||
-      bytes > section.bytes - static_cast<int64_t>(row.offset))
-    return core::invalid(
-        "tensor '{}': {} of {} needs {} bytes at offset {} of the data, the file has {} there",
-        row.name, core::shape_text(view), core::info(view.type).name, bytes, row.offset,
-        section.bytes);
+      bytes > section.bytes - static_cast<int64_t>(row.offset)) {
+    if (cut->count++ > 0) return std::optional<core::TensorView>();
+    cut->name = row.name;
+    cut->first = fmt::format(
+        "{} of {} needs {} bytes at offset {} of the data, the file has {} there",
+        core::shape_text(view), core::info(view.type).name, bytes, row.offset, section.bytes);
+    return std::optional<core::TensorView>();
+  }
   view.data = section.data + row.offset;
-  return view;
+  return std::optional(view);
 }
 
 void find_overlaps(const std::vector<NamedTensor>& tensors, Problems* problems) {
@@ -223,24 +241,23 @@ void find_overlaps(const std::vector<NamedTensor>& tensors, Problems* problems) 
   }
 }
 
-core::Result<std::vector<NamedTensor>> place_all(const std::vector<TensorRow>& rows,
-                                                 const DataSection& section) {
-  Problems problems;
-  std::vector<NamedTensor> tensors;
-  tensors.reserve(rows.size());
+void place_all(const std::vector<TensorRow>& rows, const DataSection& section, GgufFile* file,
+               Problems* problems) {
+  file->tensors.reserve(rows.size());
   std::unordered_set<std::string_view> names;
+  CutOff cut;
   for (const TensorRow& row : rows) {
-    if (row.name.empty()) problems.add("a tensor's name is empty");
-    if (!names.insert(row.name).second) problems.add("tensor '{}': twice", row.name);
-    const auto view = place(row, section);
-    if (view.ok())
-      tensors.push_back({row.name, *view});
+    if (row.name.empty()) problems->add("a tensor's name is empty");
+    if (!names.insert(row.name).second) problems->add("tensor '{}': twice", row.name);
+    const auto view = place(row, section, &cut);
+    if (!view.ok()) problems->add("{}", view.error().message);
+    if (view.ok() && *view)
+      file->tensors.push_back({row.name, **view});
     else
-      problems.add("{}", view.error().message);
+      file->lost.push_back(row.name);
   }
-  find_overlaps(tensors, &problems);
-  if (!problems.empty()) return problems.error();
-  return tensors;
+  cut.report(problems);
+  find_overlaps(file->tensors, problems);
 }
 
 core::Result<uint32_t> read_version(Cursor& in) {
@@ -259,6 +276,14 @@ core::Result<uint32_t> read_version(Cursor& in) {
 }  // namespace
 
 core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source) {
+  Problems problems;
+  GgufFile file = TRY(read_gguf(std::move(source), &problems));
+  if (!problems.empty()) return problems.error();
+  return file;
+}
+
+core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source, Problems* problems) {
+  ASSERT(problems->empty(), "of another file");
   GgufFile file;
   const auto bytes = source->bytes();
   Cursor in(bytes);
@@ -274,7 +299,7 @@ core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source) {
   const int64_t begin = core::round_up(file.header_bytes, section.alignment);
   section.bytes = std::max<int64_t>(0, source->size_bytes() - begin);
   section.data = section.bytes > 0 ? bytes.data() + begin : nullptr;
-  file.tensors = TRY(place_all(rows, section));
+  place_all(rows, section, &file, problems);
   file.source = std::move(source);
   return file;
 }

@@ -11,6 +11,7 @@
 #include "core/tensor.h"
 #include "formats/byte_source.h"
 #include "formats/metadata.h"
+#include "formats/problems.h"
 
 namespace sluice::formats {
 
@@ -28,12 +29,15 @@ struct GgufFile {
   uint32_t version = 0;
   int64_t header_bytes = 0;  // magic to the end of the tensor table
   Metadata metadata;
-  std::vector<NamedTensor> tensors;  // in the order of the table
+  std::vector<NamedTensor> tensors;    // in the order of the table
+  std::vector<std::string_view> lost;  // names of the others: cut off, or described wrongly
 };
 
 // Any malformation is an Error naming the field. Up to the tensor table it is the first one; the
 // problems of the table (unknown types, shapes, overlaps, bounds, duplicates) are listed
 // together (formats/problems.h: all are counted, the first 50 listed).
 core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source);
+// The tensors that can be read; the problems of the table go to `problems`, empty before.
+core::Result<GgufFile> read_gguf(std::unique_ptr<ByteSource> source, Problems* problems);
 
 }  // namespace sluice::formats

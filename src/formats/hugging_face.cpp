@@ -2,11 +2,10 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
-
-#include "formats/problems.h"
 
 namespace sluice::formats {
 namespace {
@@ -65,17 +64,20 @@ core::Result<std::unique_ptr<ByteSource>> optional_file(const fs::path& path) {
   return map_file(path.string());
 }
 
-// A file that is missing or broken is one problem, and not as many as it has tensors.
+// A file that is missing or cut is one problem, and not as many as it has tensors.
 void open_files(const fs::path& folder, const Index& index, HuggingFaceFolder* out,
                 Problems* problems) {
   for (const std::string& name : index.files) {
+    Problems of_file;
     auto source = map_file((folder / name).string());
-    auto file = source.ok() ? read_safetensors(std::move(*source))
+    auto file = source.ok() ? read_safetensors(std::move(*source), &of_file)
                             : core::Result<SafetensorsFile>(source.error());
+    problems->add_all(of_file, name);
     if (!file.ok()) {
       problems->add("{}: {}", name, file.error().message);
       continue;
     }
+    for (const std::string_view tensor : file->lost) out->lost.insert(gguf_tensor_name(tensor));
     out->files.push_back(std::move(*file));
     out->names.push_back((folder / name).string());
   }
@@ -96,45 +98,64 @@ void collect_tensors(const Index& index, HuggingFaceFolder* out, Problems* probl
       out->tensors.push_back({gguf_tensor_name(t.name), t.name, t.view});
     }
   }
-  for (const auto& [tensor, file] : index.file_of_tensor)
-    if (opened.contains(file) && !found.contains(tensor))
+  for (const auto& [tensor, file] : index.file_of_tensor) {
+    if (found.contains(tensor)) continue;
+    const bool is_new = out->lost.insert(gguf_tensor_name(tensor)).second;
+    if (opened.contains(file) && is_new)
       problems->add("tensor '{}' is not in {}, where {} has it", tensor, file, kIndexFile);
+  }
 }
 
-core::Result<GgufFile> read_metadata(const fs::path& folder, const HuggingFaceFolder& found) {
-  const auto config = TRY(map_file((folder / "config.json").string()));
-  const auto generation = TRY(optional_file(folder / "generation_config.json"));
-  const auto tokenizer = TRY(optional_file(folder / "tokenizer_config.json"));
-  const auto chat_template = TRY(optional_file(folder / "chat_template.jinja"));
+// A file's source; what is wrong with it is a problem, and its text is empty.
+std::unique_ptr<ByteSource> source_of(core::Result<std::unique_ptr<ByteSource>> source,
+                                      Problems* problems) {
+  if (source.ok()) return std::move(*source);
+  problems->add("{}", source.error().message);
+  return memory_source({});
+}
+
+void read_metadata(const fs::path& folder, HuggingFaceFolder* out, Problems* problems) {
+  const auto config = map_file((folder / "config.json").string());
+  const auto generation = source_of(optional_file(folder / "generation_config.json"), problems);
+  const auto tokenizer = source_of(optional_file(folder / "tokenizer_config.json"), problems);
+  const auto chat_template = source_of(optional_file(folder / "chat_template.jinja"), problems);
   const std::string name = fs::weakly_canonical(folder).filename();
-  bool has_draft_layers = false;
-  for (const auto& t : found.tensors) has_draft_layers |= t.name.ends_with(".nextn.eh_proj.weight");
-  return metadata_of_config({.config = text_of(*config),
-                             .generation = text_of(*generation),
-                             .tokenizer = text_of(*tokenizer),
-                             .chat_template = text_of(*chat_template),
-                             .name = name,
-                             .has_draft_layers = has_draft_layers});
+  const auto is_draft = [](std::string_view tensor) {
+    return tensor.ends_with(".nextn.eh_proj.weight");
+  };
+  const auto is_draft_found = [&](const auto& t) { return is_draft(t.name); };
+  Problems unread;
+  if (!config.ok()) problems->add("{}", config.error().message);
+  out->metadata = metadata_of_config(
+      {.config = config.ok() ? text_of(**config) : "",
+       .generation = text_of(*generation),
+       .tokenizer = text_of(*tokenizer),
+       .chat_template = text_of(*chat_template),
+       .name = name,
+       .has_draft_layers = std::any_of(out->tensors.begin(), out->tensors.end(), is_draft_found) ||
+                           std::any_of(out->lost.begin(), out->lost.end(), is_draft)},
+      config.ok() ? problems : &unread, &out->config_faults);
 }
 
 }  // namespace
 
 core::Result<HuggingFaceFolder> read_hugging_face_folder(const std::string& path) {
-  const fs::path folder(path);
   Problems problems;
+  HuggingFaceFolder out = read_hugging_face_folder(path, &problems);
+  if (!problems.empty()) return problems.error().within(fmt::format("'{}'", path));
+  return out;
+}
+
+HuggingFaceFolder read_hugging_face_folder(const std::string& path, Problems* problems) {
+  const fs::path folder(path);
   HuggingFaceFolder out;
   if (const auto index = find_files(folder); index.ok()) {
-    open_files(folder, *index, &out, &problems);
-    collect_tensors(*index, &out, &problems);
+    open_files(folder, *index, &out, problems);
+    collect_tensors(*index, &out, problems);
   } else {
-    problems.add("{}", index.error().message);
+    problems->add("{}", index.error().message);
   }
-  auto metadata = read_metadata(folder, out);
-  if (metadata.ok())
-    out.metadata = std::move(*metadata);
-  else
-    problems.add("{}", metadata.error().message);
-  if (!problems.empty()) return problems.error().within(fmt::format("'{}'", path));
+  read_metadata(folder, &out, problems);
   return out;
 }
 

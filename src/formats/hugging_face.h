@@ -10,12 +10,14 @@
 // of "qweight" are laid out (kInt4LayoutKey).
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/result.h"
 #include "formats/gguf.h"
+#include "formats/problems.h"
 #include "formats/safetensors.h"
 
 namespace sluice::formats {
@@ -34,9 +36,18 @@ struct HuggingFaceConfig {
   bool has_draft_layers = false;        // the tensors of multi-token prediction are there
 };
 
+// What could not be read of a configuration.
+struct ConfigFaults {
+  bool in_keys = false;  // of the architecture: some are missing or were passed over
+  bool in_quantization = false;
+};
+
 // Metadata without tensors. The Error lists every key that is missing, of the wrong type, or asks
 // for something that is not supported.
 core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files);
+// What can be read of it; the same list goes to the problems.
+GgufFile metadata_of_config(const HuggingFaceConfig& files, Problems* problems,
+                            ConfigFaults* faults);
 
 // "model.layers.3.self_attn.q_a_proj.weight" → "blk.3.attn_q_a.weight"; a name that is in no table
 // stays as it is. And back.
@@ -54,10 +65,16 @@ struct HuggingFaceFolder {
     core::TensorView view;
   };
   std::vector<Tensor> tensors;
+
+  // Of a folder with problems.
+  std::set<std::string, std::less<>> lost;  // tensors that cannot be read, by GGUF's names
+  ConfigFaults config_faults;
 };
 
 // All problems of the folder (files that are missing or broken, tensors that are not where the
 // index says) in one Error.
 core::Result<HuggingFaceFolder> read_hugging_face_folder(const std::string& path);
+// What can be read of it; the same list goes to the problems.
+HuggingFaceFolder read_hugging_face_folder(const std::string& path, Problems* problems);
 
 }  // namespace sluice::formats

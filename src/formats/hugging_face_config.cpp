@@ -67,7 +67,8 @@ class Object {
 
 class Translator {
  public:
-  Translator(const Object& config, const FamilyRow& family) : config_(config), family_(family) {}
+  Translator(const Object& config, const FamilyRow& family, GgufWriter* writer)
+      : config_(config), family_(family), writer_(*writer) {}
 
   void translate(const HuggingFaceConfig& files) {
     writer_.set_text("general.architecture", family_.architecture);
@@ -85,7 +86,6 @@ class Translator {
     rope();
     refuse_what_is_not_computed();
   }
-  GgufWriter& writer() { return writer_; }
 
  private:
   std::string name(std::string_view key) const {
@@ -212,7 +212,7 @@ class Translator {
 
   const Object& config_;
   const FamilyRow& family_;
-  GgufWriter writer_;
+  GgufWriter& writer_;
 };
 
 // The recommended temperature and top-p.
@@ -258,44 +258,66 @@ class Document {
   dom::parser parser_;
 };
 
-core::Result<const FamilyRow*> family_of(const Object& config) {
+// Null: none that is known, a problem.
+const FamilyRow* family_of(const Object& config, Problems* problems) {
   const auto type = config.text("model_type");
   std::string known;
   for (const FamilyRow& row : kFamilies) {
     if (type && row.model_type == *type) return &row;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", row.model_type);
   }
-  return core::unsupported("config.json: 'model_type' is '{}'; known: {}", type.value_or(""),
-                           known);
+  problems->add("config.json: 'model_type' is '{}'; known: {}", type.value_or(""), known);
+  return nullptr;
+}
+
+void add_quantization(std::string_view config_json, GgufWriter* writer, Problems* problems) {
+  const StoredQuantization quantization = read_quantization(config_json, problems);
+  if (quantization.int4_layout.empty()) return;
+  writer->set_text(kInt4LayoutKey, quantization.int4_layout);
+  writer->set_integer(kInt4ZeroOffsetKey, quantization.int4_zero_offset);
+}
+
+void add_texts(const HuggingFaceConfig& files, GgufWriter* writer, Problems* problems) {
+  Document generation_json, tokenizer_json;
+  if (!files.generation.empty())
+    if (const auto found =
+            generation_json.parse(files.generation, "generation_config.json", problems))
+      add_sampling(*found, writer);
+  if (!files.chat_template.empty())
+    writer->set_text("tokenizer.chat_template", files.chat_template);
+  else if (!files.tokenizer.empty())
+    if (const auto found = tokenizer_json.parse(files.tokenizer, "tokenizer_config.json", problems))
+      add_chat_template(*found, writer);
 }
 
 }  // namespace
 
 core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files) {
   Problems problems;
-  Document config_json, generation_json, tokenizer_json;
-  const auto config = config_json.parse(files.config, "config.json", &problems);
-  if (!config) return problems.error();
-  const FamilyRow* family = TRY(family_of(*config));
-  Translator translator(*config, *family);
-  translator.translate(files);
-  const StoredQuantization quantization = read_quantization(files.config, &problems);
-  if (!quantization.int4_layout.empty()) {
-    translator.writer().set_text(kInt4LayoutKey, quantization.int4_layout);
-    translator.writer().set_integer(kInt4ZeroOffsetKey, quantization.int4_zero_offset);
-  }
-  if (!files.generation.empty())
-    if (const auto found =
-            generation_json.parse(files.generation, "generation_config.json", &problems))
-      add_sampling(*found, &translator.writer());
-  if (!files.chat_template.empty())
-    translator.writer().set_text("tokenizer.chat_template", files.chat_template);
-  else if (!files.tokenizer.empty())
-    if (const auto found =
-            tokenizer_json.parse(files.tokenizer, "tokenizer_config.json", &problems))
-      add_chat_template(*found, &translator.writer());
+  ConfigFaults faults;
+  GgufFile metadata = metadata_of_config(files, &problems, &faults);
   if (!problems.empty()) return problems.error();
-  return read_gguf(memory_source(translator.writer().header()));
+  return metadata;
+}
+
+GgufFile metadata_of_config(const HuggingFaceConfig& files, Problems* problems,
+                            ConfigFaults* faults) {
+  GgufWriter writer;
+  Document config_json;
+  Problems of_keys, of_quantization;
+  if (const auto config = config_json.parse(files.config, "config.json", &of_keys)) {
+    if (const FamilyRow* family = family_of(*config, &of_keys))
+      Translator(*config, *family, &writer).translate(files);
+    add_quantization(files.config, &writer, &of_quantization);
+  }
+  *faults = {.in_keys = !of_keys.empty(), .in_quantization = !of_quantization.empty()};
+  problems->add_all(of_keys);
+  problems->add_all(of_quantization);
+  add_texts(files, &writer, problems);
+  auto metadata = read_gguf(memory_source(writer.header()));
+  if (metadata.ok()) return std::move(*metadata);
+  problems->add("{}", metadata.error().message);
+  return read_gguf(memory_source(GgufWriter().header())).value();
 }
 
 }  // namespace sluice::formats

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/result.h"
@@ -17,6 +18,13 @@ class Problems {
     ++count_;
     if (lines_.size() < kListedMax)
       lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
+  }
+  // All of `others`; each as "where: …" where that is given.
+  void add_all(const Problems& others, std::string_view where = "") {
+    count_ += others.count_;
+    for (const std::string& line : others.lines_)
+      if (lines_.size() < kListedMax)
+        lines_.push_back(where.empty() ? line : fmt::format("{}: {}", where, line));
   }
   bool empty() const { return count_ == 0; }
 

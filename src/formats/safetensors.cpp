@@ -8,8 +8,6 @@
 #include <optional>
 #include <unordered_set>
 
-#include "formats/problems.h"
-
 namespace sluice::formats {
 namespace {
 
@@ -132,9 +130,10 @@ void check_cover(const std::vector<NamedTensor>& tensors, std::span<const std::b
   if (left > 0) problems->add("the last {} bytes belong to no tensor", left);
 }
 
-core::Result<void> read_table(dom::object table, std::span<const std::byte> data,
-                              SafetensorsFile* file) {
-  Problems problems;
+void read_table(dom::object table, std::span<const std::byte> data, SafetensorsFile* file,
+                Problems* listed) {
+  Problems& problems = *listed;
+  ASSERT(problems.empty(), "of another file");
   Missing missing;
   std::unordered_set<std::string_view> seen;
   for (const auto [key, element] : table) {
@@ -146,21 +145,28 @@ core::Result<void> read_table(dom::object table, std::span<const std::byte> data
       problems.add("a tensor's name has {} bytes, allowed {}", name.size(), kTensorNameBytesMax);
     if (!seen.insert(name).second) problems.add("tensor '{}': twice", name);
     const auto view = read_entry(name, element, data, &missing);
-    if (!view.ok())
-      problems.add("tensor '{}': {}", name, view.error().message);
-    else if (*view)
+    if (!view.ok()) problems.add("tensor '{}': {}", name, view.error().message);
+    if (view.ok() && *view)
       file->tensors.push_back({name, **view});
+    else
+      file->lost.push_back(name);
   }
   missing.report(std::ssize(data), &problems);
   // Only whole tables are checked for holes: a refused tensor leaves one.
   if (problems.empty()) check_cover(file->tensors, data, &problems);
-  if (!problems.empty()) return problems.error();
-  return {};
 }
 
 }  // namespace
 
 core::Result<SafetensorsFile> read_safetensors(std::unique_ptr<ByteSource> source) {
+  Problems problems;
+  SafetensorsFile file = TRY(read_safetensors(std::move(source), &problems));
+  if (!problems.empty()) return problems.error();
+  return file;
+}
+
+core::Result<SafetensorsFile> read_safetensors(std::unique_ptr<ByteSource> source,
+                                               Problems* problems) {
   const auto bytes = source->bytes();
   if (std::ssize(bytes) < kLengthBytes)
     return core::invalid("header length: needs {} bytes, the file has {}", kLengthBytes,
@@ -181,7 +187,7 @@ core::Result<SafetensorsFile> read_safetensors(std::unique_ptr<ByteSource> sourc
     return core::invalid("header: {}", simdjson::error_message(error));
   dom::object table;
   if (root.get(table) != simdjson::SUCCESS) return core::invalid("header: is not an object");
-  TRY(read_table(table, bytes.subspan(static_cast<size_t>(file.header_bytes)), &file));
+  read_table(table, bytes.subspan(static_cast<size_t>(file.header_bytes)), &file, problems);
   file.source = std::move(source);
   return file;
 }

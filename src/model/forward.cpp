@@ -208,11 +208,8 @@ void Forward::multiply(Worker& w, const float* x, const Product& product, int ow
 // x (rows, inputs) in the matrix's order, and packed as it wants it.
 void Forward::order_inputs(Worker& w, const float* x, const Matrix& matrix) {
   const core::Range rows = core::split(w.rows, 1, w.row_thread, w.row_threads);
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* from = x + row * matrix.inputs;
-    float* to = w.inputs->ordered + row * matrix.inputs;
-    for (int64_t i = 0; i < matrix.inputs; ++i) to[i] = from[matrix.input_order[i]];
-  }
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    copy_in_order(x + row * matrix.inputs, matrix, w.inputs->ordered + row * matrix.inputs);
   const ActivationForm form = ops_.activation_form(matrix.type);
   if (form != ActivationForm::kF32) pack_as(w, form, w.inputs->ordered, matrix.inputs);
   rows_done(w);

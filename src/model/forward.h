@@ -210,8 +210,12 @@ class Forward {
   static void take_turns(std::atomic<int64_t>& next, int64_t count, const Work& work);
   // Into how many pieces the product of a group's rows with one expert's matrix is cut.
   int64_t pieces_of(const Matrix& matrix) const;
-  GroupInput in_of(const Worker& w, size_t group) const;
-  GroupInput activated_of(size_t group) const;
+  // What gate and up, and down, of a group read.
+  GroupInput in_of(const Worker& w, const LayerWeights& layer, size_t group) const;
+  GroupInput activated_of(const LayerWeights& layer, size_t group) const;
+  void gather_group(const Worker& w, const LayerWeights& layer, size_t group, int thread,
+                    int threads);
+  void order_activated(const LayerWeights& layer, size_t group, int thread, int threads);
   template <typename Work>
   void for_groups(const Worker& w, const Work& work);
   void pack_group(const GroupInput& input, size_t group,

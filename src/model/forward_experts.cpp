@@ -17,6 +17,11 @@ const Matrix& of(const std::vector<Matrix>& matrices, const ExpertGroup& group) 
   return matrices[static_cast<size_t>(group.expert)];
 }
 
+// Whether a group's rows are copied together, and not read where the step's only row lies.
+bool is_gathered(int64_t rows, const Matrix& gate) {
+  return rows > 1 || gate.input_order != nullptr;
+}
+
 }  // namespace
 
 void Forward::place_experts(Placer& placer) {
@@ -76,9 +81,11 @@ void Forward::place_groups() {
   }
 }
 
-// What gate and up read. Of a step of one row every group has that row, packed by each thread.
-Forward::GroupInput Forward::in_of(const Worker& w, size_t group) const {
-  if (w.rows == 1) return {w.inputs->normed, w.inputs->packed};
+// Of a step of one row every group whose weights have no order of their own reads that row, which
+// each thread has packed.
+Forward::GroupInput Forward::in_of(const Worker& w, const LayerWeights& layer, size_t group) const {
+  if (w.rows == 1 && !is_gathered(w.rows, of(layer.expert_gate, experts_.plan.groups()[group])))
+    return {w.inputs->normed, w.inputs->packed};
   GroupInput input{.x = experts_.in + experts_.plan.groups()[group].first * int64_t{spec_.hidden}};
   for (size_t f = 0; f < input.packed.size(); ++f)
     if (experts_.packed[f] != nullptr)
@@ -86,10 +93,12 @@ Forward::GroupInput Forward::in_of(const Worker& w, size_t group) const {
   return input;
 }
 
-// What down reads.
-Forward::GroupInput Forward::activated_of(size_t group) const {
-  GroupInput input{.x = experts_.gate +
-                        experts_.plan.groups()[group].first * int64_t{spec_.experts.ffn}};
+// Values that were put in order lie where up's were.
+Forward::GroupInput Forward::activated_of(const LayerWeights& layer, size_t group) const {
+  const ExpertGroup& g = experts_.plan.groups()[group];
+  const bool is_ordered = of(layer.expert_down, g).input_order != nullptr;
+  GroupInput input{.x = (is_ordered ? experts_.up : experts_.gate) +
+                        g.first * int64_t{spec_.experts.ffn}};
   for (size_t f = 0; f < input.packed.size(); ++f)
     if (experts_.packed[f] != nullptr)
       input.packed[f] = experts_.packed[f] + experts_.gate_at[f][group];
@@ -179,13 +188,15 @@ void Forward::route_rows(Worker& w, const LayerWeights& layer, int32_t number) {
   meet(w);
 }
 
-// A step's only row in the forms that any of its experts wants.
+// A step's only row in the forms that its experts want; not those that gather it.
 void Forward::pack_own_row(const Worker& w, const LayerWeights& layer) {
   const auto groups = experts_.plan.groups();
   for (const ActivationForm form : kPackedForms) {
     const auto wants = [&](const ExpertGroup& group) {
-      return ops_.activation_form(of(layer.expert_gate, group).type) == form ||
-             ops_.activation_form(of(layer.expert_up, group).type) == form;
+      const Matrix& gate = of(layer.expert_gate, group);
+      return !is_gathered(w.rows, gate) &&
+             (ops_.activation_form(gate.type) == form ||
+              ops_.activation_form(of(layer.expert_up, group).type) == form);
     };
     if (std::none_of(groups.begin(), groups.end(), wants)) continue;
     ops_.quantize_activations({.form = form,
@@ -197,25 +208,44 @@ void Forward::pack_own_row(const Worker& w, const LayerWeights& layer) {
   }
 }
 
-// The rows of every group, packed for gate and up.
+// A thread's share of a group's rows, in the order that its weights have, packed for gate and up.
+void Forward::gather_group(const Worker& w, const LayerWeights& layer, size_t group, int thread,
+                           int threads) {
+  const ExpertGroup& g = experts_.plan.groups()[group];
+  const Matrix& gate = of(layer.expert_gate, g);
+  const core::Range rows = core::split(g.count, 1, thread, threads);
+  for (int64_t i = g.first + rows.begin; i < g.first + rows.end; ++i) {
+    const float* row =
+        w.inputs->normed + experts_.plan.choices()[i] / spec_.experts.used * int64_t{spec_.hidden};
+    copy_in_order(row, gate, experts_.in + i * spec_.hidden);
+  }
+  pack_group(in_of(w, layer, group), group, {&gate, &of(layer.expert_up, g)}, thread, threads);
+}
+
+// The rows of every group that gathers them.
 void Forward::gather_groups(Worker& w, const LayerWeights& layer) {
   const auto groups = experts_.plan.groups();
-  if (w.rows == 1) {
-    pack_own_row(w, layer);
-    return lap(w, &StepTimes::rows_ns);
-  }
-  for_groups(w, [&](size_t g, int thread, int threads) {
-    const core::Range rows = core::split(groups[g].count, 1, thread, threads);
-    for (int64_t i = groups[g].first + rows.begin; i < groups[g].first + rows.end; ++i) {
-      const int64_t row = experts_.plan.choices()[i] / spec_.experts.used;
-      std::copy_n(w.inputs->normed + row * spec_.hidden, spec_.hidden,
-                  experts_.in + i * spec_.hidden);
-    }
-    pack_group(in_of(w, g), g, {&of(layer.expert_gate, groups[g]), &of(layer.expert_up, groups[g])},
-               thread, threads);
-  });
+  if (w.rows == 1) pack_own_row(w, layer);
+  const auto gathers = [&](const ExpertGroup& g) {
+    return is_gathered(w.rows, of(layer.expert_gate, g));
+  };
+  const bool is_any_gathered = std::any_of(groups.begin(), groups.end(), gathers);
+  if (is_any_gathered)
+    for_groups(w, [&](size_t g, int thread, int threads) {
+      if (gathers(groups[g])) gather_group(w, layer, g, thread, threads);
+    });
   lap(w, &StepTimes::rows_ns);
-  meet(w);
+  if (is_any_gathered) meet(w);
+}
+
+// A thread's share of what down reads, where its weights have an order: beside, where up's were.
+void Forward::order_activated(const LayerWeights& layer, size_t group, int thread, int threads) {
+  const ExpertGroup& g = experts_.plan.groups()[group];
+  const Matrix& down = of(layer.expert_down, g);
+  if (down.input_order == nullptr) return;
+  const core::Range rows = core::split(g.count, 1, thread, threads);
+  for (int64_t i = g.first + rows.begin; i < g.first + rows.end; ++i)
+    copy_in_order(experts_.gate + i * down.inputs, down, experts_.up + i * down.inputs);
 }
 
 // silu(gate) · up of every group and of the shared experts, packed for down.
@@ -230,7 +260,8 @@ void Forward::activate_groups(Worker& w, const LayerWeights& layer, SharedExpert
                    .columns = ffn,
                    .out = experts_.gate + at},
                   thread, threads);
-    pack_group(activated_of(g), g, {&of(layer.expert_down, groups[g])}, thread, threads);
+    order_activated(layer, g, thread, threads);
+    pack_group(activated_of(layer, g), g, {&of(layer.expert_down, groups[g])}, thread, threads);
   });
   if (shared == SharedExperts::kBeside) {
     ops_.silu_mul({.gate = gate_,
@@ -277,7 +308,8 @@ void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExpert
   take_turns(experts_.next_in, std::ssize(groups) * 2 * in_pieces, [&](int64_t i) {
     const auto g = static_cast<size_t>(i / (2 * in_pieces));
     const bool is_gate = i / in_pieces % 2 == 0;
-    linear_group(in_of(w, g), g, of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]),
+    linear_group(in_of(w, layer, g), g,
+                 of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]),
                  {i % in_pieces, in_pieces}, is_gate ? experts_.gate : experts_.up);
   });
   lap(w, &StepTimes::linear_ns);
@@ -286,7 +318,7 @@ void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExpert
   const int64_t down_pieces = pieces_of(layer.expert_down.front());
   take_turns(experts_.next_down, std::ssize(groups) * down_pieces, [&](int64_t i) {
     const auto g = static_cast<size_t>(i / down_pieces);
-    linear_group(activated_of(g), g, of(layer.expert_down, groups[g]),
+    linear_group(activated_of(layer, g), g, of(layer.expert_down, groups[g]),
                  {i % down_pieces, down_pieces}, experts_.out);
   });
   lap(w, &StepTimes::linear_ns);

@@ -98,8 +98,42 @@ std::optional<std::string> MatrixFinder::matrix_of(std::string_view tensor) {
   return std::string(tensor);
 }
 
+// Of a salvaged checkpoint: some tensor that the matrix may be stored in is lost.
+bool MatrixFinder::is_lost(std::string_view tensor) const {
+  if (checkpoint_.is_lost(tensor)) return true;
+  return is_weight(tensor) &&
+         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
+           return checkpoint_.is_lost(companion(tensor, codes));
+         });
+}
+
+// What is left to say of a salvaged checkpoint whose quantisation is not known: nothing of modules
+// that have other tensors than a plain weight.
+bool MatrixFinder::is_module_of_unknown_format(std::string_view tensor) {
+  if (!checkpoint_.config_faults().in_quantization || !is_weight(tensor)) return false;
+  const TensorView* view = checkpoint_.find(tensor);
+  if (view != nullptr && core::decodes_alone(view->type)) return false;
+  const std::string_view module = tensor.substr(0, tensor.size() - kWeight.size());
+  const auto& tensors = checkpoint_.tensors();
+  const auto first = tensors.lower_bound(module);
+  auto it = first;
+  for (; it != tensors.end() && it->first.starts_with(module); ++it) used_.emplace(it->first);
+  return it != first;
+}
+
+void MatrixFinder::check_scales() {
+  for (const auto& [name, view] : checkpoint_.tensors()) {
+    const std::string_view suffix = name.substr(name.rfind('.') + 1);
+    const bool is_scale =
+        suffix == "scales" || suffix == "weight_scale" || suffix == "weight_scale_inv";
+    const bool is_float =
+        view.type == DType::kF32 || view.type == DType::kF16 || view.type == DType::kBF16;
+    if (is_scale && is_float) are_finite(std::string(name), view);
+  }
+}
+
 bool MatrixFinder::has(std::string_view tensor) const {
-  if (checkpoint_.find(tensor) != nullptr) return true;
+  if (checkpoint_.find(tensor) != nullptr || is_lost(tensor)) return true;
   return is_weight(tensor) &&
          std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
            return checkpoint_.find(companion(tensor, codes)) != nullptr;
@@ -107,6 +141,7 @@ bool MatrixFinder::has(std::string_view tensor) const {
 }
 
 std::optional<StoredMatrix> MatrixFinder::find(const std::string& tensor, TensorShape shape) {
+  if (is_module_of_unknown_format(tensor)) return std::nullopt;
   const TensorView* view = checkpoint_.find(tensor);
   const bool is_plain = view != nullptr && core::decodes_alone(view->type);
   if (!is_plain && is_weight(tensor))
@@ -143,8 +178,9 @@ TensorShape MatrixFinder::shape_by(std::string_view stored_tensor) const {
 const TensorView* MatrixFinder::find_tensor(const std::string& name, TensorShape shape) {
   const TensorView* view = checkpoint_.find(name);
   if (view == nullptr) {
-    problems_.add("tensor '{}' is missing, expected {}", checkpoint_.stored_name(name),
-                  text(shape));
+    if (!is_lost(name))
+      problems_.add("tensor '{}' is missing, expected {}", checkpoint_.stored_name(name),
+                    text(shape));
     return nullptr;
   }
   used_.insert(name);
@@ -321,7 +357,7 @@ std::optional<int64_t> MatrixFinder::find_groups(const std::string& scales, int 
                                                  int64_t inputs) {
   const TensorView* view = checkpoint_.find(scales);
   if (view == nullptr) {
-    problems_.add("tensor '{}' is missing", checkpoint_.stored_name(scales));
+    if (!is_lost(scales)) problems_.add("tensor '{}' is missing", checkpoint_.stored_name(scales));
     return std::nullopt;
   }
   const int64_t groups = groups_dim == 0 ? view->rows() : view->dims == 1 ? 1 : view->columns();

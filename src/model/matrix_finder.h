@@ -48,6 +48,9 @@ class MatrixFinder {
   // The tensors that were asked for.
   const std::set<std::string, std::less<>>& used() const { return used_; }
 
+  // All scales that are there must be numbers, whatever they belong to.
+  void check_scales();
+
   // "blk.3.ffn_up.weight_packed" → "blk.3.ffn_up.weight"; none for scales, zeros and the like;
   // other names stay.
   static std::optional<std::string> matrix_of(std::string_view tensor);
@@ -56,6 +59,8 @@ class MatrixFinder {
   using Types = std::initializer_list<core::DType>;
   const core::TensorView* find_typed(const std::string& name, TensorShape shape, Types types);
   const core::TensorView* find_scales(const std::string& name, TensorShape shape);
+  bool is_lost(std::string_view tensor) const;
+  bool is_module_of_unknown_format(std::string_view tensor);
   bool are_finite(const std::string& name, const core::TensorView& scales);
 
   std::optional<StoredMatrix> find_fp8(const std::string& tensor, TensorShape shape);

@@ -122,6 +122,13 @@ void pin_workers(core::ThreadPool& pool) {
 
 }  // namespace
 
+core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(const std::string& model) {
+  formats::Checkpoint::Remains remains = formats::Checkpoint::salvage(model);
+  if (remains.problems.empty()) return std::move(remains.checkpoint);
+  if (remains.checkpoint != nullptr) find_faults(*remains.checkpoint, &remains.problems);
+  return remains.error();
+}
+
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Model::~Model() = default;
 
@@ -154,7 +161,13 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   ASSERT(options.threads >= 1 && options.step_tokens_max >= 1, "{} threads, {} tokens a step",
          options.threads, options.step_tokens_max);
   const kernels::Ops* ops = TRY(choose_ops(options));
-  Spec spec = TRY(read_spec(checkpoint));
+  auto read = read_spec(checkpoint);
+  if (!read.ok()) {
+    formats::Problems problems;
+    find_faults(checkpoint, &problems);
+    return problems.error();
+  }
+  Spec spec = std::move(*read);
   if (options.device != nullptr) TRY(check_device_options(options, spec));
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);

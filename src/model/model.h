@@ -42,6 +42,10 @@ struct LoadOptions {
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
+// formats::Checkpoint::open() for a model that is to be loaded: where it cannot be opened, the
+// Error lists what is wrong with its tensors too, as far as they can be read.
+core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(const std::string& model);
+
 class Model {
  public:
   // An Error lists what is missing, misshapen or unsupported (formats/problems.h: all is counted,

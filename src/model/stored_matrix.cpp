@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "core/math.h"
 #include "kernels/half.h"
@@ -112,7 +113,66 @@ void store(DType type, std::byte* out, int64_t index, float value) {
   }
 }
 
+// Where a block has f16 numbers: its scales and minima, or the only value.
+std::span<const int64_t> f16_places(DType type) {
+  static constexpr int64_t kFirst[] = {0, 2}, kQ2[] = {80, 82}, kQ3[] = {108}, kQ6[] = {208};
+  switch (type) {
+    case DType::kF16:
+    case DType::kQ4_0:
+    case DType::kQ5_0:
+    case DType::kQ8_0:
+    case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
+      return std::span(kFirst).first(1);
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return kFirst;
+    case DType::kQ2_K:
+      return kQ2;
+    case DType::kQ3_K:
+      return kQ3;
+    case DType::kQ6_K:
+      return kQ6;
+    default:
+      return {};
+  }
+}
+
+// Whether any of `count` numbers, `stride` bytes apart, has all of its exponent's bits.
+template <typename Bits>
+bool has_special(const std::byte* at, int64_t stride, int64_t count, Bits exponent) {
+  bool found = false;
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, at + i * stride, sizeof bits);
+    found |= (bits & exponent) == exponent;
+  }
+  return found;
+}
+
+bool is_row_finite(DType type, const std::byte* row, int64_t columns) {
+  if (type == DType::kF32) return !has_special<uint32_t>(row, 4, columns, 0x7f800000);
+  if (type == DType::kBF16) return !has_special<uint16_t>(row, 2, columns, 0x7f80);
+  const core::DTypeInfo& info = core::info(type);
+  const int64_t blocks = columns / info.block_values;
+  const auto places = f16_places(type);
+  return std::none_of(places.begin(), places.end(), [&](int64_t place) {
+    return has_special<uint16_t>(row + place, info.block_bytes, blocks, 0x7c00);
+  });
+}
+
 }  // namespace
+
+std::optional<int64_t> find_row_not_finite(const StoredMatrix& m, core::Range range) {
+  const auto* blocks = std::get_if<const std::byte*>(&m.values);
+  if (blocks == nullptr) return std::nullopt;
+  const int64_t row_bytes = core::bytes_of(m.joined, m.columns);
+  for (int64_t row = range.begin; row < range.end; ++row)
+    if (!is_row_finite(m.joined, *blocks + (m.first_row + row) * row_bytes, m.columns)) return row;
+  return std::nullopt;
+}
 
 const std::byte* StoredMatrix::in_place() const {
   const auto* blocks = std::get_if<const std::byte*>(&values);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -61,6 +62,10 @@ std::vector<int32_t> inputs_by_group(const kernels::Int4Matrix& matrix);
 
 // Row `row` of the matrix as it is stored, as floats: (columns).
 void decode_row(const StoredMatrix& matrix, int64_t row, float* out);
+
+// The first of `range` of the rows of a matrix in blocks or floats whose scales, or values, are not
+// all finite. Other formats are not looked at.
+std::optional<int64_t> find_row_not_finite(const StoredMatrix& matrix, core::Range range);
 
 // Puts `range` of the rows (from 0 to `rows`) to their places in out, (outputs, inputs) in blocks
 // of `type`: the joined one, the sorted one with an order of inputs, or F32, F16, BF16.

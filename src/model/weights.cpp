@@ -1,10 +1,11 @@
 #include "model/weights.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <span>
 
 #include "core/math.h"
-#include "formats/problems.h"
 #include "kernels/device_weights.h"
 #include "model/arch/architecture.h"
 #include "model/matrix_finder.h"
@@ -23,6 +24,7 @@ struct PlannedMatrix {
 };
 
 struct PlannedVector {
+  std::string tensor;
   core::TensorView view;
   Vector* vector = nullptr;
 };
@@ -36,13 +38,21 @@ std::string member_name(const std::string& stack, int64_t member) {
 // Finds every tensor of the architecture's tables in the checkpoint before anything is packed.
 class Planner {
  public:
-  Planner(const WeightLoader& loader, std::deque<std::vector<int32_t>>* input_orders)
-      : checkpoint_(loader.checkpoint),
-        spec_(loader.spec),
-        decoded_type_(loader.decoded_type),
-        reorders_inputs_(loader.device == nullptr),
+  struct Parts {
+    const formats::Checkpoint& checkpoint;
+    const Spec& spec;
+    core::DType decoded_type;  // of matrices that cannot stay in their blocks
+    bool reorders_inputs;      // the processor's steps do
+    formats::Problems* problems;
+  };
+  Planner(const Parts& parts, std::set<std::vector<int32_t>>* input_orders)
+      : checkpoint_(parts.checkpoint),
+        spec_(parts.spec),
+        decoded_type_(parts.decoded_type),
+        reorders_inputs_(parts.reorders_inputs),
         input_orders_(*input_orders),
-        finder_(loader.checkpoint, &problems_) {}
+        problems_(*parts.problems),
+        finder_(parts.checkpoint, parts.problems) {}
 
   void add_embedding(Weights* weights) {
     // A tied output matrix is the embedding once more, in packed form.
@@ -71,13 +81,11 @@ class Planner {
       const core::TensorView* view = finder_.find_tensor(tensor, shape);
       if (view == nullptr) return;
       if (!core::decodes_alone(view->type)) return finder_.refuse_type(tensor, view->type);
-      return vectors_.push_back({*view, &(owner->*row.vector)});
+      return vectors_.push_back({tensor, *view, &(owner->*row.vector)});
     }
     auto stored = finder_.find(tensor, shape);
     if (!stored) return;
-    if (stored->sorted != core::DType::kF32 && reorders_inputs_)
-      stored->input_order =
-          keep_order(inputs_by_group(std::get<kernels::Int4Matrix>(stored->values)));
+    sort_inputs(&*stored);
     plan({tensor, std::move(*stored), &(owner->*row.matrix)}, row.widen);
   }
 
@@ -95,7 +103,7 @@ class Planner {
       return add_heads(row.lie, joined, &list);
     const std::optional<int32_t> experts_of = experts ? std::optional(layer) : std::nullopt;
     const double share = experts ? 1.0 * spec_.experts.used / spec_.experts.count : 1;
-    if (!experts || checkpoint_.find(stack) != nullptr) {
+    if (!experts || checkpoint_.find(stack) != nullptr || checkpoint_.is_lost(stack)) {
       const auto stored = finder_.find(stack, shape);
       if (!stored) return;
       for (int64_t i = 0; i < shape.count; ++i)
@@ -110,14 +118,32 @@ class Planner {
     }
     for (int64_t i = 0; i < shape.count; ++i) {
       const std::string tensor = member_name(stack, i);
-      if (auto stored = finder_.find(tensor, {.rows = shape.rows, .columns = shape.columns}))
-        plan({.tensor = tensor,
-              .stored = std::move(*stored),
-              .matrix = &list[static_cast<size_t>(i)],
-              .token_share = share,
-              .experts_of = experts_of,
-              .use = kernels::DeviceUse::kStack},
-             row.widen);
+      auto stored = finder_.find(tensor, {.rows = shape.rows, .columns = shape.columns});
+      if (!stored) continue;
+      if (experts) sort_inputs(&*stored);
+      plan({.tensor = tensor,
+            .stored = std::move(*stored),
+            .matrix = &list[static_cast<size_t>(i)],
+            .token_share = share,
+            .experts_of = experts_of,
+            .use = kernels::DeviceUse::kStack},
+           row.widen);
+    }
+  }
+
+  // An expert's rows are put in order once, for gate and up. GPTQ's writers give both one order,
+  // that of the inputs they share; where they differ, neither is sorted.
+  void settle_expert_orders(const LayerWeights& layer) {
+    if (input_orders_.empty()) return;
+    for (size_t i = 0; i < layer.expert_gate.size(); ++i) {
+      PlannedMatrix* const gate = planned(layer.expert_gate[i]);
+      PlannedMatrix* const up = planned(layer.expert_up[i]);
+      if (gate == nullptr || up == nullptr || gate->stored.input_order == up->stored.input_order)
+        continue;
+      for (PlannedMatrix* matrix : {gate, up}) {
+        matrix->stored.input_order = nullptr;
+        choose_type(&matrix->stored, matrix->widen);
+      }
     }
   }
 
@@ -132,16 +158,22 @@ class Planner {
                       spec_.architecture);
   }
 
-  const formats::Problems& problems() const { return problems_; }
   std::vector<PlannedMatrix>& matrices() { return matrices_; }
   std::vector<PlannedVector>& vectors() { return vectors_; }
 
  private:
-  // Matrices that share their input have mostly one order.
-  const int32_t* keep_order(std::vector<int32_t> order) {
-    const auto same = std::find(input_orders_.begin(), input_orders_.end(), order);
-    if (same != input_orders_.end()) return same->data();
-    return input_orders_.emplace_back(std::move(order)).data();
+  // Where it can stay in its blocks so. Matrices that share their input have mostly one order.
+  void sort_inputs(StoredMatrix* stored) {
+    if (stored->sorted == core::DType::kF32 || !reorders_inputs_) return;
+    const auto& values = std::get<kernels::Int4Matrix>(stored->values);
+    stored->input_order = input_orders_.insert(inputs_by_group(values)).first->data();
+  }
+
+  // Of those planned last.
+  PlannedMatrix* planned(const Matrix& matrix) {
+    const auto found = std::find_if(matrices_.rbegin(), matrices_.rend(),
+                                    [&](const auto& p) { return p.matrix == &matrix; });
+    return found == matrices_.rend() ? nullptr : &*found;
   }
 
   // Keys or values of every head, out of the matrix that has both.
@@ -164,14 +196,17 @@ class Planner {
   }
 
   // Decides in which blocks the matrix is packed.
+  void choose_type(StoredMatrix* stored, Widen widen) const {
+    const bool in_blocks = core::info(stored->joined).block_values > 1;
+    const bool is_plain = std::holds_alternative<const std::byte*>(stored->values);
+    stored->type = stored->joined;
+    if (in_blocks ? stored->order == Order::kTransposed : !is_plain) stored->type = decoded_type_;
+    if (stored->input_order != nullptr) stored->type = stored->sorted;
+    if (widen == Widen::kF32) stored->type = core::DType::kF32;
+  }
+
   void plan(PlannedMatrix planned, Widen widen) {
-    StoredMatrix& stored = planned.stored;
-    const bool in_blocks = core::info(stored.joined).block_values > 1;
-    const bool is_plain = std::holds_alternative<const std::byte*>(stored.values);
-    stored.type = stored.joined;
-    if (in_blocks ? stored.order == Order::kTransposed : !is_plain) stored.type = decoded_type_;
-    if (stored.input_order != nullptr) stored.type = stored.sorted;
-    if (widen == Widen::kF32) stored.type = core::DType::kF32;
+    choose_type(&planned.stored, widen);
     planned.widen = widen;
     planned.token_share *= step_share_;
     matrices_.push_back(std::move(planned));
@@ -194,43 +229,54 @@ class Planner {
   const formats::Checkpoint& checkpoint_;
   const Spec& spec_;
   const core::DType decoded_type_;
-  const bool reorders_inputs_;  // the processor's steps do
-  std::deque<std::vector<int32_t>>& input_orders_;
-  formats::Problems problems_;
+  const bool reorders_inputs_;
+  std::set<std::vector<int32_t>>& input_orders_;
+  formats::Problems& problems_;
   MatrixFinder finder_;
   std::vector<PlannedMatrix> matrices_;
   std::vector<PlannedVector> vectors_;
   double step_share_ = 1;
 };
 
-void add_layer(const WeightLoader& loader, const Architecture& architecture, int32_t layer,
-               Planner* planner, LayerWeights* owner) {
+void add_layer(const Spec& spec, const Architecture& architecture, int32_t layer, Planner* planner,
+               LayerWeights* owner) {
   for (const LayerTable& table : architecture.layer_tables())
     for (const TensorRow<LayerWeights>& row : table) {
-      if (!is_in_layer(loader.spec, row.where, layer)) continue;
+      if (!is_in_layer(spec, row.where, layer)) continue;
       if (row.matrices != nullptr)
         planner->add_stack(row, layer, owner);
       else
         planner->add(row, fmt::format(fmt::runtime(row.name), layer), owner);
     }
+  planner->settle_expert_orders(*owner);
 }
 
-void add_layers(const WeightLoader& loader, const Architecture& architecture, Planner* planner,
-                Weights* weights) {
-  const Spec& spec = loader.spec;
+void add_layers(const Spec& spec, const Architecture& architecture, DraftLayers drafts,
+                Planner* planner, Weights* weights) {
   weights->layers.resize(static_cast<size_t>(spec.layers));
   for (int32_t layer = 0; layer < spec.layers; ++layer)
-    add_layer(loader, architecture, layer, planner, &weights->layers[static_cast<size_t>(layer)]);
-  if (loader.drafts == DraftLayers::kLeave || spec.draft_layers == 0) return;
+    add_layer(spec, architecture, layer, planner, &weights->layers[static_cast<size_t>(layer)]);
+  if (drafts == DraftLayers::kLeave || spec.draft_layers == 0) return;
   planner->begin_drafts();
   weights->drafts.resize(1);
-  add_layer(loader, architecture, spec.layers, planner, &weights->drafts[0].layer);
+  add_layer(spec, architecture, spec.layers, planner, &weights->drafts[0].layer);
   for (const TensorRow<DraftWeights>& row : draft_tensors())
     planner->add(row, fmt::format(fmt::runtime(row.name), spec.layers), &weights->drafts[0]);
 }
 
+// Every tensor of the model; `weights` gets the places that matrices and vectors will have.
+void add_model(const Spec& spec, const Architecture& architecture, DraftLayers drafts,
+               Planner* planner, Weights* weights) {
+  planner->add_embedding(weights);
+  for (const TensorRow<Weights>& row : model_tensors())
+    planner->add(row, std::string(row.name), weights);
+  add_layers(spec, architecture, drafts, planner, weights);
+  planner->refuse_unknown();
+}
+
 core::Result<void> load_vectors(const WeightLoader& loader,
-                                const std::vector<PlannedVector>& planned, Weights* weights) {
+                                const std::vector<PlannedVector>& planned, Weights* weights,
+                                formats::Problems* problems) {
   int64_t values = 0;
   for (const PlannedVector& p : planned) {
     values += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
@@ -240,6 +286,9 @@ core::Result<void> load_vectors(const WeightLoader& loader,
   auto* out = weights->vectors.as<float>();
   for (const PlannedVector& p : planned) {
     kernels::decode(p.view.type, p.view.data, p.view.values(), out);
+    if (!std::all_of(out, out + p.view.values(), [](float x) { return std::isfinite(x); }))
+      problems->add("tensor '{}': holds values that are not finite",
+                    loader.checkpoint.stored_name(p.tensor));
     *p.vector = out;
     out += core::round_up(p.view.values(), core::kCacheLineBytes / 4);
   }
@@ -267,9 +316,24 @@ const std::byte* blocks_of(const StoredMatrix& stored, core::ThreadPool& pool,
   return scratch->data();
 }
 
+// Scales of formats of several tensors were looked at when they were found.
+void check_finite(const WeightLoader& loader, const PlannedMatrix& planned,
+                  formats::Problems* problems) {
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNone);
+  loader.pool.run([&](int thread, int threads) {
+    const core::Range range = core::split(planned.stored.rows, 1, thread, threads);
+    rows[static_cast<size_t>(thread)] = find_row_not_finite(planned.stored, range).value_or(kNone);
+  });
+  const int64_t first = *std::min_element(rows.begin(), rows.end());
+  if (first != kNone)
+    problems->add("tensor '{}', row {}: holds values or scales that are not finite",
+                  loader.checkpoint.stored_name(planned.tensor), planned.stored.first_row + first);
+}
+
 // Packs in the order of the plan, every matrix by all threads.
 void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned,
-                   Weights* weights) {
+                   Weights* weights, formats::Problems* problems) {
   const auto packed_bytes = [&](const StoredMatrix& m) {
     return core::round_up(loader.ops.packed_bytes(m.type, m.outputs(), m.inputs()),
                           core::kCacheLineBytes);
@@ -285,6 +349,7 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
   int64_t done_bytes = 0;
   std::vector<std::byte> scratch;
   for (const PlannedMatrix& p : planned) {
+    check_finite(loader, p, problems);
     const kernels::PackArgs args{.type = p.stored.type,
                                  .outputs = p.stored.outputs(),
                                  .inputs = p.stored.inputs(),
@@ -303,8 +368,9 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
 // Packs matrix by matrix in the host's memory and copies each to the device, the embedding first.
 class DeviceUpload {
  public:
-  DeviceUpload(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned)
-      : loader_(loader), planned_(planned) {}
+  DeviceUpload(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned,
+               formats::Problems* problems)
+      : loader_(loader), planned_(planned), problems_(*problems) {}
 
   PlacementSizes sizes(const Weights& weights) const {
     PlacementSizes sizes{.rest_bytes = table_bytes(weights.embedding),
@@ -379,6 +445,7 @@ class DeviceUpload {
   }
 
   void upload_matrix(const PlannedMatrix& p) {
+    check_finite(loader_, p, &problems_);
     const kernels::DevicePackArgs args{.type = p.stored.type,
                                        .outputs = p.stored.outputs(),
                                        .inputs = p.stored.inputs(),
@@ -407,6 +474,7 @@ class DeviceUpload {
 
   const WeightLoader& loader_;
   const std::vector<PlannedMatrix>& planned_;
+  formats::Problems& problems_;
   std::byte* to_ = nullptr;
   std::vector<std::byte> blocks_;
   std::vector<std::byte> packed_;
@@ -429,22 +497,52 @@ core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& 
 
 }  // namespace
 
+void copy_in_order(const float* x, const Matrix& matrix, float* out) {
+  if (matrix.input_order == nullptr) {
+    std::copy_n(x, matrix.inputs, out);
+    return;
+  }
+  for (int64_t i = 0; i < matrix.inputs; ++i) out[i] = x[matrix.input_order[i]];
+}
+
+void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* problems) {
+  const auto spec = read_spec(checkpoint);
+  if (!spec.ok()) {
+    // Where keys are missing or were passed over, that is what the spec lacks.
+    if (!checkpoint.config_faults().in_keys) problems->add("{}", spec.error().message);
+    return MatrixFinder(checkpoint, problems).check_scales();
+  }
+  Weights weights;
+  Planner planner({.checkpoint = checkpoint,
+                   .spec = *spec,
+                   .decoded_type = core::DType::kF32,
+                   .reorders_inputs = false,
+                   .problems = problems},
+                  &weights.input_orders);
+  add_model(*spec, *find_architecture(spec->architecture).value(), DraftLayers::kLoad, &planner,
+            &weights);
+  if (checkpoint.config_faults().in_quantization) MatrixFinder(checkpoint, problems).check_scales();
+}
+
 core::Result<void> WeightLoader::load(Weights* weights) const {
   const Architecture* architecture = TRY(find_architecture(spec.architecture));
-  Planner planner(*this, &weights->input_orders);
-  planner.add_embedding(weights);
-  for (const TensorRow<Weights>& row : model_tensors())
-    planner.add(row, std::string(row.name), weights);
-  add_layers(*this, *architecture, &planner, weights);
-  planner.refuse_unknown();
-  if (!planner.problems().empty()) return planner.problems().error();
-  TRY(load_vectors(*this, planner.vectors(), weights));
+  formats::Problems problems;
+  Planner planner({.checkpoint = checkpoint,
+                   .spec = spec,
+                   .decoded_type = decoded_type,
+                   .reorders_inputs = device == nullptr,
+                   .problems = &problems},
+                  &weights->input_orders);
+  add_model(spec, *architecture, drafts, &planner, weights);
+  if (!problems.empty()) return problems.error();
+  TRY(load_vectors(*this, planner.vectors(), weights, &problems));
   std::vector<PlannedMatrix>& matrices = planner.matrices();
   if (device == nullptr) {
-    pack_matrices(*this, matrices, weights);
+    pack_matrices(*this, matrices, weights, &problems);
+    if (!problems.empty()) return problems.error();
     return {};
   }
-  weights->placement = TRY(place(*this, DeviceUpload(*this, matrices).sizes(*weights)));
+  weights->placement = TRY(place(*this, DeviceUpload(*this, matrices, &problems).sizes(*weights)));
   const auto host =
       std::stable_partition(matrices.begin(), matrices.end(), [&](const PlannedMatrix& p) {
         return !p.experts_of || weights->placement.experts(*p.experts_of) == Place::kDevice;
@@ -452,8 +550,9 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
   const std::vector<PlannedMatrix> on_host(std::make_move_iterator(host),
                                            std::make_move_iterator(matrices.end()));
   matrices.erase(host, matrices.end());
-  TRY(DeviceUpload(*this, matrices).run(weights));
-  pack_matrices(*this, on_host, weights);
+  TRY(DeviceUpload(*this, matrices, &problems).run(weights));
+  pack_matrices(*this, on_host, weights, &problems);
+  if (!problems.empty()) return problems.error();
   return {};
 }
 

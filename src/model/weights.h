@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +13,7 @@
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
+#include "formats/problems.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 #include "model/placement.h"
@@ -21,10 +22,14 @@
 namespace sluice::model {
 
 // (outputs, inputs). `input_order` (inputs): what lies at its inputs 0, 1, … is to be multiplied
-// with values input_order[0], input_order[1], … of x; null: with 0, 1, ….
+// with values input_order[0], input_order[1], … of x; null: with 0, 1, …. Gate and up of a routed
+// expert have one.
 struct Matrix : kernels::PackedWeights {
   const int32_t* input_order = nullptr;
 };
+// The values of a row x in the order of the matrix's inputs: (inputs).
+void copy_in_order(const float* x, const Matrix& matrix, float* out);
+
 using Vector = const float*;  // null where the model has none
 
 struct LayerWeights {
@@ -98,9 +103,9 @@ struct Weights {
 
   std::vector<MatrixSource> sources;
   int64_t vector_file_bytes = 0;
-  core::Buffer matrices;                          // what every Matrix points into
-  core::Buffer vectors;                           // what every Vector points into
-  std::deque<std::vector<int32_t>> input_orders;  // what some Matrix points into; equal ones once
+  core::Buffer matrices;                        // what every Matrix points into
+  core::Buffer vectors;                         // what every Vector points into
+  std::set<std::vector<int32_t>> input_orders;  // what some Matrix points into
 
   Placement placement;  // of a model on a device
 
@@ -117,6 +122,11 @@ struct Weights {
 };
 
 enum class DraftLayers : uint8_t { kLeave, kLoad };
+
+// Everything in a checkpoint, whole or salvaged, that no model can be loaded with, but what is
+// known of its files and its configuration already. Where the metadata make no Spec, only scales
+// can be looked at.
+void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* problems);
 
 struct WeightLoader {
   const formats::Checkpoint& checkpoint;

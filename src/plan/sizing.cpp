@@ -24,8 +24,7 @@ constexpr double kFp16Bytes = 2;
 std::string weights_note(const SizingRow& row, const ComputedSize& computed) {
   return fmt::format(
       "weights: {:.0f} GB published, {:.1f} computed ({:+.1f} %): the rule is 2 bytes × {} "
-      "billion, "
-      "the model has {:.2f}",
+      "billion, the model has {:.2f}",
       row.fp16_gb, computed.fp16_gb, 100 * (computed.fp16_gb / row.fp16_gb - 1), row.model_b,
       static_cast<double>(computed.parameters) * 1e-9);
 }
@@ -33,9 +32,10 @@ std::string weights_note(const SizingRow& row, const ComputedSize& computed) {
 std::string inference_note(const SizingRow& row, const ComputedSize& computed) {
   const double total = computed.fp16_gb + computed.cache_gb;
   std::string note = fmt::format(
-      "inference: {:.0f} to {:.0f} GB published, {:.1f} computed (weights {:.1f} + cache "
+      "inference: {:.0f} to {:.0f} GB on {} published, {:.1f} computed (weights {:.1f} + cache "
       "{:.1f}): ",
-      row.inference_gb_low, row.inference_gb_high, total, computed.fp16_gb, computed.cache_gb);
+      row.inference_gb_low, row.inference_gb_high, row.inference_hardware, total, computed.fp16_gb,
+      computed.cache_gb);
   if (computed.fp16_gb > row.inference_gb_low)
     note += fmt::format(
         "the low end is less than the FP16 weights and holds the model only in a narrower format "
@@ -55,9 +55,9 @@ std::string inference_note(const SizingRow& row, const ComputedSize& computed) {
 
 std::string training_note(const SizingRow& row, const ComputedSize& computed) {
   return fmt::format(
-      "training: {:.0f} to {:.0f} GB published, {:.1f} computed (a checkpoint of 6 × the weights): "
-      "{}",
-      row.training_gb_low, row.training_gb_high, computed.checkpoint_gb,
+      "training: {:.0f} to {:.0f} GB on {} published, {:.1f} computed (a checkpoint of 6 × the "
+      "weights): {}",
+      row.training_gb_low, row.training_gb_high, row.training_hardware, computed.checkpoint_gb,
       computed.checkpoint_gb > row.training_gb_high
           ? "the rule has sharded or partial training in mind, where not all state is resident"
       : computed.checkpoint_gb < row.training_gb_low ? "the rule adds activations"

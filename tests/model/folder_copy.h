@@ -34,6 +34,10 @@ class FolderCopy {
     ASSERT_EQ(from.size(), to.size());
     replace_in("model.safetensors", from, to);
   }
+  void remove(const char* file) const { std::filesystem::remove(path_ / file); }
+  void cut(const char* file, size_t bytes) const {
+    std::filesystem::resize_file(path_ / file, std::filesystem::file_size(path_ / file) - bytes);
+  }
   // The first bytes of a tensor.
   template <typename T>
   void overwrite(std::string_view tensor, T value) const {
@@ -50,7 +54,7 @@ class FolderCopy {
   }
   std::string path() const { return path_; }
   std::string error() const {
-    const auto checkpoint = formats::Checkpoint::open(path_);
+    const auto checkpoint = open_checkpoint(path_);
     if (!checkpoint.ok()) return checkpoint.error().message;
     const auto model = Model::load(**checkpoint, {.threads = 1, .step_tokens_max = 1});
     return model.ok() ? "no error" : model.error().message;

@@ -63,12 +63,14 @@ TEST(QuantizedFolder, InputsMustBeInAGroupThatIsThere) {
                                     HasSubstr("k_proj.g_idx': input 0 is in group -1 of 4")));
 }
 
-// What every quantised matrix of the model is packed as.
-std::set<core::DType> types_in_order(const FolderCopy& folder, bool in_order) {
+// What every quantised matrix of a block with `part` in its name is packed as.
+std::set<core::DType> types_in_order(const FolderCopy& folder, bool in_order,
+                                     std::string_view part = "") {
   const Loaded loaded = load_model(folder.path(), {.threads = 1, .step_tokens_max = 1}, 1);
   std::set<core::DType> types;
   for (const MatrixSource& source : loaded.model->weights().sources)
-    if (source.tensor.starts_with("blk.") && (source.matrix->input_order == nullptr) == in_order)
+    if (source.tensor.starts_with("blk.") && source.tensor.find(part) != std::string::npos &&
+        (source.matrix->input_order == nullptr) == in_order)
       types.insert(source.matrix->type);
   return types;
 }
@@ -79,6 +81,17 @@ TEST(QuantizedFolder, ActOrderStaysInFourBitsWhereGroupsAreEven) {
   EXPECT_THAT(types_in_order(folder, true), IsEmpty());
   folder.overwrite("model.layers.0.self_attn.q_proj.g_idx", std::array<int32_t, 2>{0, 0});
   EXPECT_THAT(types_in_order(folder, true), ElementsAre(core::DType::kBF16));
+}
+
+// Gate and up of expert 2 have orders of their own.
+TEST(QuantizedFolder, ActOrderOfExpertsStaysInFourBitsWhereGateAndUpHaveOneOrder) {
+  const FolderCopy folder("hf-gptq-experts");
+  for (const char* part : {"_exps.1.", "_exps.7.", "down_exps.2."}) {
+    EXPECT_THAT(types_in_order(folder, false, part), ElementsAre(core::DType::kI4_Z32));
+    EXPECT_THAT(types_in_order(folder, true, part), IsEmpty());
+  }
+  for (const char* part : {"gate_exps.2.", "up_exps.2."})
+    EXPECT_THAT(types_in_order(folder, true, part), ElementsAre(core::DType::kBF16));
 }
 
 TEST(QuantizedFolder, BiasesAreNoPartUnlessTheyAreZero) {

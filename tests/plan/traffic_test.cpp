@@ -147,6 +147,8 @@ TEST(Sizing, EveryRowHasAGeometryBesideIt) {
     const auto notes = sizing_notes(*row, computed);
     ASSERT_EQ(notes.size(), 3u);
     EXPECT_NE(notes[1].find(expected.explanation), std::string::npos) << notes[1];
+    EXPECT_NE(notes[1].find(row->inference_hardware), std::string::npos) << notes[1];
+    EXPECT_NE(notes[2].find(row->training_hardware), std::string::npos) << notes[2];
   }
   EXPECT_EQ(find_sizing(135'000'000), nullptr);
 }

@@ -9,7 +9,7 @@ namespace {
 
 core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(
     const BenchedModelOptions& options) {
-  if (!options.is_synthetic()) return formats::Checkpoint::open(options.model.model);
+  if (!options.is_synthetic()) return model::open_checkpoint(options.model.model);
   const plan::Geometry geometry = TRY(read_geometry(options.synth));
   const quantize::SynthesisOptions synthesis = TRY(synthesis_options(options.weights));
   return quantize::synthetic_checkpoint(geometry, synthesis);

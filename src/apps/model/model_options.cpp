@@ -101,7 +101,7 @@ core::Result<std::optional<model::Placement>> placement_of(const ModelOptions& o
 
 core::Result<OpenedModel> open_model(const ModelOptions& options, int32_t step_tokens_max,
                                      int64_t kv_tokens) {
-  auto checkpoint = TRY(formats::Checkpoint::open(options.model));
+  auto checkpoint = TRY(model::open_checkpoint(options.model));
   return open_model(options, std::move(checkpoint), step_tokens_max, kv_tokens);
 }
 
