@@ -2,13 +2,11 @@
 // through the norm where that is asked for, eight values a thread.
 #pragma once
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/narrow_stream.cuh"
 #include "kernels/cuda/ops.cuh"
 
 namespace sluice::kernels::cuda {
 
-inline constexpr int kNarrowThreads = 512;
-inline constexpr int kNarrowWarps = kNarrowThreads / 32;
 inline constexpr int64_t kPaddedInputs = kNarrowThreads * 8;  // what a block takes at once
 inline __host__ __device__ int64_t padded_inputs(int64_t inputs) {
   return (inputs + kPaddedInputs - 1) / kPaddedInputs * kPaddedInputs;
@@ -26,6 +24,7 @@ struct NarrowArgs {
   int64_t inputs = 0;
   int64_t rows = 0;         // at most kRows
   int64_t outputs_all = 0;  // of all matrices, or of one with kSiluMul
+  int32_t halves = 0;       // 1: a warp has half of an output
   DeviceResult result = DeviceResult::kStore;
   const float* hidden = nullptr;
   const float* norm = nullptr;
