@@ -180,6 +180,7 @@ TEST_F(CudaExperts, ExpertsAgreeWithReference) {
       if (type != DType::kQ4_K) {
         shapes.push_back({type, DType::kQ8_0, 32, 32, 8, 3, rows});    // as the tiny models
         shapes.push_back({type, DType::kBF16, 288, 96, 40, 8, rows});  // odd blocks
+        if (rows <= 4) shapes.push_back({type, type, 256, 1024, 16, 8, rows});  // side by side
         if (rows < 40) shapes.push_back({type, type, 1024, 512, 16, 2, rows});
       }
       for (const ExpertShape& shape : shapes) {

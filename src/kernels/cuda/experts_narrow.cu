@@ -276,7 +276,8 @@ bool experts_are_narrow(const DeviceExpertArgs& args) {
   // A block of inputs has one expert, and both warps of a pair have as many chunks.
   return args.rows <= kNarrowRowsMax && args.rows * args.used <= kChoicesMax &&
          is_blocks(gate.type) && is_blocks(down.type) && side_by_side % 64 == 0 &&
-         side_by_side < 1 << 16 && room_of(args.rows, gate.inputs) <= kSharedBytesMax &&
+         halves_fit(side_by_side, kPaddedInputs) && side_by_side < 1 << 16 &&
+         room_of(args.rows, gate.inputs) <= kSharedBytesMax &&
          room_of(args.rows, side_by_side) <= kSharedBytesMax;
 }
 

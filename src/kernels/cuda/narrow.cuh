@@ -142,6 +142,7 @@ void launch_narrow(NarrowArgs args, cudaStream_t stream) {
   constexpr double kGainMin = 0.93;  // of halves, which meet for every output
   const int64_t warps = at_once * kNarrowWarps, chunks = args.inputs / Weights::kChunkInputs;
   if (chunks % 2 == 0 && chunks >= 2 * kUnroll * 32 &&
+      halves_fit(args.inputs, kUnroll * 32 * Weights::kChunkInputs) &&
       narrow_rounds(args.outputs_all, 2, warps) <
           kGainMin * narrow_rounds(args.outputs_all, 1, warps))
     args.halves = 1;

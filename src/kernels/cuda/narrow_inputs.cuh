@@ -11,6 +11,12 @@ inline constexpr int64_t kPaddedInputs = kNarrowThreads * 8;  // what a block ta
 inline __host__ __device__ int64_t padded_inputs(int64_t inputs) {
   return (inputs + kPaddedInputs - 1) / kPaddedInputs * kPaddedInputs;
 }
+// Whether the second half of a row may be read in whole passes of `pass_inputs` without leaving the
+// padded row.
+inline bool halves_fit(int64_t inputs, int64_t pass_inputs) {
+  const int64_t half = inputs / 2;
+  return half + (half + pass_inputs - 1) / pass_inputs * pass_inputs <= padded_inputs(inputs);
+}
 
 struct NarrowMatrix {
   const std::byte* data = nullptr;
