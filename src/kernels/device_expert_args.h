@@ -40,9 +40,9 @@ struct DeviceRouteArgs {
 };
 
 // hidden[r] += Σ_i weights[r, i] · down · bf16(silu(gate · x[r]) · (up · x[r])), summed in the
-// order of i, with the matrices of expert ids[r, i], or of slots[ids[r, i]]. An expert's result is
-// rounded to bf16. Choices of -1, by id or by slot, add nothing. An expert's weights are read once
-// for all of its rows, or once for each 64 of them.
+// order of i, with the matrices of expert ids[r, i], or of slots[ids[r, i]]. An expert's result may
+// be rounded to bf16. Choices of -1, by id or by slot, add nothing. An expert's weights are read
+// once for all of its rows, or once for each 64 of them.
 struct DeviceExpertArgs {
   const uint16_t* x = nullptr;  // bf16 (rows, inputs)
   int64_t rows = 0;

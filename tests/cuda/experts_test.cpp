@@ -162,8 +162,12 @@ std::vector<float> run_experts(Device& device, const ExpertShape& shape, uint64_
   return hidden.values();
 }
 
-// Codes are exact; Q4_1 is rounded to bf16 with its scale, twice.
+// Codes are exact; Q4_1 is rounded to bf16 with its scale, twice. Up to four rows of blocks meet
+// int8 activations, twice, as the products of ops_test.cpp with silu behind them.
 double limit_of(const ExpertShape& shape) {
+  if (shape.rows <= 4 && device_weight_type(shape.gate) != DType::kBF16 &&
+      device_weight_type(shape.down) != DType::kBF16)
+    return 0.06;
   const bool has_minimum = device_weight_type(shape.gate) == DType::kQ4_1;
   return has_minimum ? 0.012 : 0.004;
 }
@@ -171,11 +175,12 @@ double limit_of(const ExpertShape& shape) {
 TEST_F(CudaExperts, ExpertsAgreeWithReference) {
   uint64_t seed = 500;
   for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ4_K})
-    for (const int64_t rows : {1, 2, 8, 9, 40, 150}) {
+    for (const int64_t rows : {1, 2, 4, 8, 9, 40, 150}) {
       std::vector<ExpertShape> shapes = {{type, type, 256, 256, 8, 3, rows}};
       if (type != DType::kQ4_K) {
         shapes.push_back({type, DType::kQ8_0, 32, 32, 8, 3, rows});    // as the tiny models
         shapes.push_back({type, DType::kBF16, 288, 96, 40, 8, rows});  // odd blocks
+        if (rows <= 4) shapes.push_back({type, type, 256, 1024, 16, 8, rows});  // side by side
         if (rows < 40) shapes.push_back({type, type, 1024, 512, 16, 2, rows});
       }
       for (const ExpertShape& shape : shapes) {

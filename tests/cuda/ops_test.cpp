@@ -141,6 +141,17 @@ TEST_F(CudaOps, LinearOfShortRows) {
     }
 }
 
+// Rows that have no room together in a block's shared memory.
+TEST_F(CudaOps, LinearOfLongRows) {
+  for (const DType type : {DType::kBF16, DType::kQ8_0})
+    for (const DeviceResult result : {DeviceResult::kAdd, DeviceResult::kSiluMul}) {
+      const LinearShape shape{type, 40, 65536, 4, result != DeviceResult::kAdd, result};
+      EXPECT_LT(relative_error(run_linear(cuda(), shape, 6), run_linear(reference(), shape, 6)),
+                limit_of(shape))
+          << core::info(type).name << ", result " << static_cast<int>(result);
+    }
+}
+
 // Rows straight from blocks: tiles of rows and outputs, and rows of blocks, that are not whole.
 TEST_F(CudaOps, LinearOfManyBlockRows) {
   uint64_t seed = 9;

@@ -102,6 +102,11 @@ class CudaDevice final : public Device {
     Device::turn_and_attend(turn, args);
   }
   void latent_attention(const DeviceLatentArgs& args) override {
+    if (cuda::latent_rows_are_few(args)) {
+      cuda::make_queries(args, latent_, stream_);
+      cuda::attend_latent(args, latent_, stream_);
+      return cuda::make_values(args, latent_, stream_);
+    }
     cuda::turn_latent(args, latent_, stream_);
     cuda::multiply_k_b(args, latent_, stream_);
     cuda::attend_latent(args, latent_, stream_);

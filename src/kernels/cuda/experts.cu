@@ -201,6 +201,7 @@ void add(float* to, const float* from, int64_t count, cudaStream_t stream) {
 }
 
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {
+  if (experts_are_narrow(args)) return run_experts_narrow(args, scratch.activated, stream);
   const ExpertTiles tiles = tiles_of(args);
   const ExpertPlan& plan = scratch.plan;
   launch("expert_plan", plan_kernel, {dim3(1), kPlanThreads, 0, stream},

@@ -39,6 +39,10 @@ struct ExpertScratch {
 // experts.cu
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream);
 
+// experts_narrow.cu: of few rows and weights in blocks; the same with `activated` of the scratch
+bool experts_are_narrow(const DeviceExpertArgs& args);
+void run_experts_narrow(const DeviceExpertArgs& args, uint16_t* activated, cudaStream_t stream);
+
 // to += from, of experts that another memory has
 void add(float* to, const float* from, int64_t count, cudaStream_t stream);
 

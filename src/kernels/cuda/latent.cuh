@@ -24,6 +24,11 @@ void turn_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cud
 void multiply_k_b(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 void multiply_v_b(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 
+// latent_few.cu: of few rows and Q8_0, turn_latent() and multiply_k_b() as one, and multiply_v_b()
+bool latent_rows_are_few(const DeviceLatentArgs& args);
+void make_queries(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
+void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
+
 // latent_attention.cu
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 

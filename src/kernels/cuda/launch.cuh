@@ -55,6 +55,9 @@ inline int64_t blocks_at_once(const void* kernel, int threads, size_t shared_byt
   return int64_t{of_one} * processors;
 }
 
+// Of a block, on cards of compute capability 9.0, less what kernels declare.
+inline constexpr int64_t kSharedBytesMax = 226 * 1024;
+
 // More than 48 KiB of shared memory a block must be asked for.
 template <typename Kernel>
 void allow_shared(Kernel* kernel, size_t bytes) {

@@ -1,10 +1,10 @@
 // Products of a few rows (at most kNarrowRowsMax) with a matrix: what a decode step is made of.
 //
-// Bound by reading the weights once: everything here serves to keep such reads in flight. A block
-// has a multiprocessor. A warp has one output at a time (of kSiluMul one of each matrix) and all
-// its lanes read consecutive 16 bytes; the first of these are on their way before the op before has
-// ended (launch.cuh). Each block makes its own copy of the input, normed and rounded or quantised,
-// in shared memory: reading some KiB from the second cache costs less than another kernel.
+// Bound by reading the weights once: everything here serves to keep such reads in flight
+// (narrow_stream.cuh). A block has a multiprocessor; a warp has an output at a time, of kSiluMul
+// one of each matrix, or half of one where whole ones would leave many warps without work in the
+// last round. Each block makes its own copy of the input, normed and rounded or quantised, in
+// shared memory: reading some KiB from the second cache costs less than another kernel.
 //
 // A format is a struct `Weights` with
 //   using Chunk, kChunkInputs     what a lane reads of an output at once
@@ -17,6 +17,7 @@
 #pragma once
 
 #include "kernels/cuda/narrow_inputs.cuh"
+#include "kernels/cuda/narrow_stream.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -56,59 +57,65 @@ __device__ __forceinline__ void store_activated(const NarrowArgs& args, int64_t 
     out[r * args.outputs_all + output] = __float2bfloat16(gate[r] / (1 + __expf(-gate[r])) * up[r]);
 }
 
-// Where a warp is: kUnroll chunks of an output from chunk `first` on.
-struct NarrowCursor {
-  int64_t output = 0;
-  int first = 0;
+// What a warp has in narrow_stream.cuh: a unit is an output, or with args.halves half of one, the
+// first of the even warp and the second of the odd one beside it.
+template <typename Weights, int kRows, int kMatrices>
+struct NarrowWork {
+  using Input = typename Weights::template Input<kRows>;
+  using Part = typename Input::Part;
+
+  const NarrowArgs& args;
+  Input input;
+  int chunks;  // of a unit
+  int64_t units;
+  int64_t step;
+  PairSums<kMatrices * kRows> pairs;
+
+  __device__ NarrowWork(const NarrowArgs& of, uint4* shared)
+      : args(of),
+        input(shared, of.inputs),
+        chunks(static_cast<int>(of.inputs / Weights::kChunkInputs) >> of.halves),
+        units(of.outputs_all << of.halves),
+        step(int64_t{gridDim.x} * kNarrowWarps) {}
+
+  __device__ __forceinline__ int first_of(int64_t unit, int chunk) const {
+    return args.halves != 0 && unit % 2 != 0 ? chunk + chunks : chunk;
+  }
+  __device__ __forceinline__ Weights weights(int m, int64_t unit, int chunk) const {
+    const int64_t output = unit >> args.halves;
+    const NarrowPlace place =
+        kMatrices > 1 ? NarrowPlace{&args.matrices[m], output} : place_of(args, output);
+    return Weights(*place.matrix, args.inputs, place.output, first_of(unit, chunk));
+  }
+  __device__ __forceinline__ Part part(int64_t unit, int chunk) const {
+    return Part(input, first_of(unit, chunk));
+  }
+
+  __device__ __forceinline__ void finish(int64_t unit, float (&sums)[kMatrices][kRows]) {
+    if (args.halves != 0) pairs.join(sums);
+    if (threadIdx.x % 32 != 0 || (args.halves != 0 && unit % 2 != 0)) return;
+    if constexpr (kMatrices > 1)
+      store_activated<kRows>(args, unit >> args.halves, sums[0], sums[1]);
+    else
+      store_sums<kRows>(args, unit >> args.halves, sums[0]);
+  }
 };
 
-// kMatrices: 1, or 2 with kSiluMul. Two sets of kUnroll chunks of each take turns: while one is
-// used the other is on its way, and both are before the op before has ended.
+// kMatrices: 1, or 2 with kSiluMul.
 template <typename Weights, int kRows, int kMatrices, int kUnroll>
 __global__ void __launch_bounds__(kNarrowThreads, 1)
     narrow_kernel(const __grid_constant__ NarrowArgs args) {
-  using Chunk = typename Weights::Chunk;
   static_assert(kPaddedInputs % (kUnroll * 32 * Weights::kChunkInputs) == 0);
   extern __shared__ uint4 shared[];
   __shared__ float scratch[32];
   let_next_start();
-  const int lane = threadIdx.x % 32;
-  const int chunks = static_cast<int>(args.inputs / Weights::kChunkInputs);
-  const int64_t step = int64_t{gridDim.x} * kNarrowWarps;
-
-  const auto after = [&](const NarrowCursor& at) {
-    return at.first + kUnroll * 32 < chunks ? NarrowCursor{at.output, at.first + kUnroll * 32}
-                                            : NarrowCursor{at.output + step, 0};
-  };
-  const auto load = [&](const NarrowCursor& at, Chunk(&into)[kMatrices][kUnroll]) {
-    if (at.output >= args.outputs_all) return;
-    const int first = at.first + lane;
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      const NarrowPlace place =
-          kMatrices > 1 ? NarrowPlace{&args.matrices[m], at.output} : place_of(args, at.output);
-      const Weights weights(*place.matrix, args.inputs, place.output, first);
-      if (at.first + kUnroll * 32 <= chunks) {
-#pragma unroll
-        for (int u = 0; u < kUnroll; ++u) into[m][u] = weights.load(u * 32);
-      } else {
-#pragma unroll
-        for (int u = 0; u < kUnroll; ++u)
-          into[m][u] = first + u * 32 < chunks ? weights.load(u * 32) : Chunk{};
-      }
-    }
-  };
-  NarrowCursor at{int64_t{blockIdx.x} * kNarrowWarps + threadIdx.x / 32, 0};
-  NarrowCursor next = after(at);
-  Chunk even[kMatrices][kUnroll] = {}, odd[kMatrices][kUnroll] = {};
-  load(at, even);
-  load(next, odd);
+  NarrowWork<Weights, kRows, kMatrices> work(args, shared);
+  NarrowStream<typename Weights::Chunk, kRows, kMatrices, kUnroll> stream(work);
   if (args.hidden != nullptr && threadIdx.x * 32 < args.inputs)
     prefetch_line(args.norm + threadIdx.x * 32);
   wait_for_previous();
 
-  typename Weights::template Input<kRows> input(shared, args.inputs);
-  const auto take = [&input](int row, const NarrowInputs& inputs) { input.take(row, inputs); };
+  const auto take = [&work](int row, const NarrowInputs& inputs) { work.input.take(row, inputs); };
   for (int r = 0; r < args.rows; ++r) {
     if (args.hidden != nullptr)
       take_normed_row(args, r, scratch, take);
@@ -116,52 +123,30 @@ __global__ void __launch_bounds__(kNarrowThreads, 1)
       take_row(args, r, take);
   }
   __syncthreads();
+  stream.run(work);
+}
 
-  float sums[kMatrices][kRows] = {};
-  const auto finish = [&](int64_t output) {
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m)
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) sums[m][r] = warp_sum(sums[m][r]);
-    if (lane == 0) {
-      if constexpr (kMatrices > 1)
-        store_activated<kRows>(args, output, sums[0], sums[1]);
-      else
-        store_sums<kRows>(args, output, sums[0]);
-    }
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m)
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) sums[m][r] = 0;
-  };
-  // Uses a set and starts to fill it again. False: all is done.
-  const auto pass = [&](Chunk(&set)[kMatrices][kUnroll]) {
-    const typename Weights::template Input<kRows>::Part part(input, at.first + lane);
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m)
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) part.dot(u * 32, set[m][u], sums[m]);
-    const int64_t output = at.output;
-    at = next;
-    next = after(at);
-    load(next, set);
-    if (output != at.output) finish(output);
-    return at.output < args.outputs_all;
-  };
-  if (at.output < args.outputs_all)
-    while (pass(even) && pass(odd)) {
-    }
+// Rounds of the warps, in units of a whole output, if `outputs` are dealt as `parts` each.
+inline double narrow_rounds(int64_t outputs, int64_t parts, int64_t warps) {
+  return static_cast<double>(div_ceil(outputs * parts, warps)) / static_cast<double>(parts);
 }
 
 // As many blocks as run at once: each makes its copy of the input only once.
 template <typename Weights, int kRows, int kMatrices, int kUnroll>
-void launch_narrow(const NarrowArgs& args, cudaStream_t stream) {
+void launch_narrow(NarrowArgs args, cudaStream_t stream) {
   const auto kernel = narrow_kernel<Weights, kRows, kMatrices, kUnroll>;
   const auto bytes = static_cast<size_t>(Weights::template Input<kRows>::shared_bytes(args.inputs));
   allow_shared(kernel, bytes);
-  const int64_t blocks = div_ceil(args.outputs_all, kNarrowWarps);
   const int64_t at_once =
       blocks_at_once(reinterpret_cast<const void*>(kernel), kNarrowThreads, bytes);
+  constexpr double kGainMin = 0.93;  // of halves, which meet for every output
+  const int64_t warps = at_once * kNarrowWarps, chunks = args.inputs / Weights::kChunkInputs;
+  if (chunks % 2 == 0 && chunks >= 2 * kUnroll * 32 &&
+      halves_fit(args.inputs, kUnroll * 32 * Weights::kChunkInputs) &&
+      narrow_rounds(args.outputs_all, 2, warps) <
+          kGainMin * narrow_rounds(args.outputs_all, 1, warps))
+    args.halves = 1;
+  const int64_t blocks = div_ceil(args.outputs_all << args.halves, kNarrowWarps);
   launch("linear_narrow", kernel,
          {dim3(static_cast<unsigned>(blocks < at_once ? blocks : at_once)), kNarrowThreads, bytes,
           stream},
@@ -176,8 +161,19 @@ void launch_narrow_rows(const NarrowArgs& args, cudaStream_t stream) {
     launch_narrow<Weights, kRows, 1, Weights::kUnroll>(args, stream);
 }
 
+// The rows from `first` on.
+NarrowArgs narrow_rows(NarrowArgs args, int64_t first, int64_t rows);
+
+// One by one where they have no room together.
 template <typename Weights>
 void launch_narrow_format(const NarrowArgs& args, cudaStream_t stream) {
+  const int64_t bytes = args.rows == 2 ? Weights::template Input<2>::shared_bytes(args.inputs)
+                                       : Weights::template Input<4>::shared_bytes(args.inputs);
+  if (args.rows > 1 && bytes > kSharedBytesMax) {
+    for (int64_t r = 0; r < args.rows; ++r)
+      launch_narrow_rows<Weights, 1>(narrow_rows(args, r, 1), stream);
+    return;
+  }
   if (args.rows == 1)
     launch_narrow_rows<Weights, 1>(args, stream);
   else if (args.rows == 2)

@@ -81,6 +81,16 @@ NarrowArgs narrow_args(const DeviceLinearArgs& args) {
   return narrow;
 }
 
+NarrowArgs narrow_rows(NarrowArgs args, int64_t first, int64_t rows) {
+  for (NarrowMatrix& m : args.matrices)
+    if (m.y != nullptr) m.y += first * m.outputs;
+  if (args.hidden != nullptr) args.hidden += first * args.inputs;
+  if (args.x != nullptr) args.x += first * args.inputs;
+  if (args.activated != nullptr) args.activated += first * args.outputs_all;
+  args.rows = rows;
+  return args;
+}
+
 void linear_narrow_bf16(const DeviceLinearArgs& args, cudaStream_t stream) {
   launch_narrow_format<Bf16Weights>(narrow_args(args), stream);
 }

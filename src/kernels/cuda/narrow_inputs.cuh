@@ -2,16 +2,20 @@
 // through the norm where that is asked for, eight values a thread.
 #pragma once
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/narrow_stream.cuh"
 #include "kernels/cuda/ops.cuh"
 
 namespace sluice::kernels::cuda {
 
-inline constexpr int kNarrowThreads = 512;
-inline constexpr int kNarrowWarps = kNarrowThreads / 32;
 inline constexpr int64_t kPaddedInputs = kNarrowThreads * 8;  // what a block takes at once
 inline __host__ __device__ int64_t padded_inputs(int64_t inputs) {
   return (inputs + kPaddedInputs - 1) / kPaddedInputs * kPaddedInputs;
+}
+// Whether the second half of a row may be read in whole passes of `pass_inputs` without leaving the
+// padded row.
+inline bool halves_fit(int64_t inputs, int64_t pass_inputs) {
+  const int64_t half = inputs / 2;
+  return half + (half + pass_inputs - 1) / pass_inputs * pass_inputs <= padded_inputs(inputs);
 }
 
 struct NarrowMatrix {
@@ -26,6 +30,7 @@ struct NarrowArgs {
   int64_t inputs = 0;
   int64_t rows = 0;         // at most kRows
   int64_t outputs_all = 0;  // of all matrices, or of one with kSiluMul
+  int32_t halves = 0;       // 1: a warp has half of an output
   DeviceResult result = DeviceResult::kStore;
   const float* hidden = nullptr;
   const float* norm = nullptr;

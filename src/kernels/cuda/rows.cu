@@ -34,10 +34,10 @@ __device__ float table_value(core::DType type, const std::byte* row, int64_t col
 __global__ void embed_kernel(EmbedArgs args, int64_t row_bytes) {
   let_next_start();
   wait_for_previous();
-  const int64_t row = blockIdx.x;
+  const int64_t row = blockIdx.x, column = int64_t{blockIdx.y} * kThreads + threadIdx.x;
+  if (column >= args.columns) return;
   const std::byte* from = args.table + args.ids[row] * row_bytes;
-  for (int64_t c = threadIdx.x; c < args.columns; c += blockDim.x)
-    args.out[row * args.columns + c] = table_value(args.type, from, c);
+  args.out[row * args.columns + column] = table_value(args.type, from, column);
 }
 
 // ---- Norm ---------------------------------------------------------------------------------------
@@ -186,7 +186,11 @@ void embed(const EmbedArgs& args, cudaStream_t stream) {
   const int64_t row_bytes = args.type == core::DType::kF32    ? args.columns * 4
                             : args.type == core::DType::kQ8_0 ? args.columns / 32 * 34
                                                               : args.columns * 2;
-  launch("embed", embed_kernel, {blocks_of(args.rows), kThreads, 0, stream}, args, row_bytes);
+  launch("embed", embed_kernel,
+         {dim3(static_cast<unsigned>(args.rows),
+               static_cast<unsigned>(div_ceil(args.columns, int64_t{kThreads}))),
+          kThreads, 0, stream},
+         args, row_bytes);
 }
 
 void norm_rows(const NormArgs& args, cudaStream_t stream) {
