@@ -79,6 +79,12 @@ class EdgeWaiting : public testing::Test {
   void make_edge(contract::Snapshot snapshot, EdgeLimits limits = {}) {
     edge_ = std::make_unique<Edge>(std::move(snapshot), limits);
   }
+  void make_edge_of_speed(double tokens_per_s) {
+    contract::Snapshot snapshot = narrow_snapshot({upstream_.port()});
+    snapshot.replicas[0].speed.decode_tokens_per_s = tokens_per_s;
+    snapshot.replicas[0].speed.decode_tokens_per_s_max = tokens_per_s;
+    make_edge(std::move(snapshot));
+  }
   net::RawClient& send(std::string_view body) {
     clients_.push_back(std::make_unique<net::RawClient>(edge_->port()));
     clients_.back()->send(post_text(body));
@@ -221,10 +227,7 @@ TEST_F(EdgeWaiting, NoDeadlineIsLaterThanTheLongestWait) {
 
 // Eight tokens at ten a second are ahead of it.
 TEST_F(EdgeWaiting, ARefusalSaysWhenAPlaceIsFree) {
-  contract::Snapshot snapshot = narrow_snapshot({upstream_.port()});
-  snapshot.replicas[0].speed.decode_tokens_per_s = 10.0;
-  snapshot.replicas[0].speed.decode_tokens_per_s_max = 10.0;
-  make_edge(std::move(snapshot));
+  make_edge_of_speed(10);
   send(body_of("first"));
   EXPECT_EQ(upstream_.next(), "first");
   const std::string refused =
@@ -239,10 +242,7 @@ TEST_F(EdgeWaiting, ARefusalSaysWhenAPlaceIsFree) {
 // Who waits behind another is asked about at its deadline, and told then when a place will be free:
 // eight tokens at forty a second are ahead of it.
 TEST_F(EdgeWaiting, WhoWaitsBehindAnotherHearsAtItsDeadlineWhenToComeAgain) {
-  contract::Snapshot snapshot = narrow_snapshot({upstream_.port()});
-  snapshot.replicas[0].speed.decode_tokens_per_s = 40.0;
-  snapshot.replicas[0].speed.decode_tokens_per_s_max = 40.0;
-  make_edge(std::move(snapshot));
+  make_edge_of_speed(40);
   send(body_of("first"));
   EXPECT_EQ(upstream_.next(), "first");
   send(body_of("patient"));

@@ -11,22 +11,11 @@ import threading
 import time
 import unittest
 
-from running_gateway import RunningGateway
+from running_gateway import ONE_KEY, RunningGateway
 
 DEADLINE_S = 30
 SECRET = "sk-client-0123456789"
 CONFIG = """
-[secrets]
-client = {{ file = "{{folder}}/client" }}
-[[tenants]]
-id = "acme"
-[[projects]]
-id = "web"
-tenant = "acme"
-[[keys]]
-id = "key_1"
-project = "web"
-secret = "client"
 [[models]]
 id = "m"
 max_tokens_default = 16
@@ -118,7 +107,7 @@ class Life(unittest.TestCase):
         pathlib.Path(self.folder, "client").write_text(SECRET)
 
     def config(self, capacity: str = "") -> str:
-        return CONFIG.format(capacity=capacity, port=self.engine.server_port)
+        return ONE_KEY + CONFIG.format(capacity=capacity, port=self.engine.server_port)
 
     def begin_stream(self, client: Client) -> http.client.HTTPResponse:
         stream = client.ask(stream=True)

@@ -15,22 +15,11 @@ import urllib.error
 import urllib.request
 
 from money_storm import EngineProcess, nano
-from running_gateway import REQUEST_TIMEOUT_S, RunningGateway
+from running_gateway import ONE_KEY, REQUEST_TIMEOUT_S, RunningGateway
 
 CONFIG = """
 [telemetry]
 otlp_url = "{collector}"
-[secrets]
-client = {{ file = "{folder}/client" }}
-[[tenants]]
-id = "acme"
-[[projects]]
-id = "web"
-tenant = "acme"
-[[keys]]
-id = "key_1"
-project = "web"
-secret = "client"
 [[pools]]
 id = "here"
 place = "local"
@@ -93,9 +82,9 @@ class Seen(unittest.TestCase):
         )
         cls.addClassCleanup(cls.engine.kill)
         pathlib.Path(cls.folder.name, "client").write_text(SECRET)
-        config = CONFIG.format(
+        config = ONE_KEY + CONFIG.format(
             collector=f"http://127.0.0.1:{cls.collector.server_port}",
-            engine=f"http://127.0.0.1:{cls.engine.port}/v1", folder=cls.folder.name,
+            engine=f"http://127.0.0.1:{cls.engine.port}/v1",
         )  # fmt: skip
         lines = f'response_timeout_s = 1\naccess_log_file = "{cls.folder.name}/access"'
         cls.gateway = RunningGateway(config, cls.folder.name, lines)

@@ -16,6 +16,20 @@ import urllib.request
 from running_server import STOP_TIMEOUT_S, binary
 
 REQUEST_TIMEOUT_S = 20
+# One tenant with one key, whose secret the test writes into the file "client" of the folder.
+ONE_KEY = """
+[secrets]
+client = { file = "{folder}/client" }
+[[tenants]]
+id = "acme"
+[[projects]]
+id = "web"
+tenant = "acme"
+[[keys]]
+id = "key_1"
+project = "web"
+secret = "client"
+"""
 
 
 class RunningGateway:
