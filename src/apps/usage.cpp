@@ -234,7 +234,9 @@ ordered_json json_of(const contract::UsageLine& line) {
 ordered_json json_of(const contract::UsageEvent& event) {
   ordered_json lines = ordered_json::array();
   for (const contract::UsageLine& line : event.lines) lines.push_back(json_of(line));
+  const bool has_parent = event.parent != contract::RequestId{};
   return {{"request", contract::to_text(event.id)},
+          {"parent", has_parent ? contract::to_text(event.parent) : ""},
           {"outcome", contract::to_text(event.outcome)},
           {"status", event.status},
           {"tenant", event.tenant},
@@ -256,6 +258,8 @@ void print_event(const contract::UsageEvent& event) {
   constexpr double kMs = 1e6;
   fmt::print("{}  {}  status {}\n", contract::to_text(event.id), contract::to_text(event.outcome),
              event.status);
+  if (event.parent != contract::RequestId{})
+    fmt::print("parent {}\n", contract::to_text(event.parent));
   fmt::print("tenant {}  project {}  key {}  model {}\n", event.tenant, event.project, event.key,
              event.model);
   fmt::print("ttft {:.1f} ms  tpot {:.1f} ms  total {:.1f} ms  target {}\n",

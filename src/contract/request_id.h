@@ -27,6 +27,11 @@ class RequestIds {
       : gateway_(gateway), next_((start << kRequestCountBits) + 1) {}
 
   RequestId next() { return {gateway_, next_.fetch_add(1, std::memory_order_relaxed)}; }
+  // Of this gateway, at this start or an earlier one.
+  bool has_given(RequestId id) const {
+    return id.gateway == gateway_ && start_of(id) > 0 &&
+           id.sequence < next_.load(std::memory_order_relaxed);
+  }
 
  private:
   uint64_t gateway_;

@@ -73,7 +73,7 @@ struct UsageLine {
 
 struct UsageEvent {
   RequestId id;
-  RequestId parent;  // {0, 0}: none
+  RequestId parent;  // which it repeats or belongs to, as its client says; {0, 0}: none
   EventKind kind = EventKind::kChatCompletion;
   Outcome outcome = Outcome::kComplete;
   ValveDecision decision = ValveDecision::kNone;

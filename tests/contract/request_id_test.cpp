@@ -24,6 +24,10 @@ TEST(RequestId, IsNeverGivenTwiceAndKnowsItsStart) {
   const RequestId c = second.next();
   EXPECT_LT(a, b);
   EXPECT_LT(b, c);
+  EXPECT_TRUE(second.has_given(c) && second.has_given(a)) << "now, and at an earlier start";
+  EXPECT_FALSE(second.has_given({7, c.sequence + 1})) << "not yet";
+  EXPECT_FALSE(second.has_given({8, a.sequence})) << "of another gateway";
+  EXPECT_FALSE(second.has_given({7, 5})) << "of no start";
   EXPECT_EQ(start_of(b), 1u);
   EXPECT_EQ(start_of(c), 2u);
 }

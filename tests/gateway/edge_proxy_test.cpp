@@ -65,6 +65,23 @@ TEST(EdgeProxy, AWholeAnswerPassesAndIsBilled) {
   edge.records().expect_balanced();
 }
 
+// As its client says; but only ids that were given out here, each of which the store knows anyway.
+TEST(EdgeProxy, ARequestMayNameItsParent) {
+  ServerThread upstream(
+      [](const Request&, Responder responder) { send_json(responder, 200, kAnswer); });
+  Edge edge(edge_snapshot({upstream.port()}));
+  const std::string first = header_of(edge.post(kBody), "x-request-id");
+  edge.post(kBody, "/v1/chat/completions", {{"X-Sluice-Parent", first}});
+  std::string foreign = first;
+  foreign[4] = foreign[4] == '0' ? '1' : '0';
+  edge.post(kBody, "/v1/chat/completions", {{"x-sluice-parent", foreign}});
+  edge.post(kBody, "/v1/chat/completions", {{"x-sluice-parent", "req_1"}});
+  const std::vector<contract::UsageEvent> events = edge.records().events(4);
+  EXPECT_EQ(to_text(events[0].id), first);
+  EXPECT_EQ(events[1].parent, events[0].id);
+  for (const size_t none : {0, 2, 3}) EXPECT_EQ(events[none].parent, contract::RequestId{}) << none;
+}
+
 TEST(EdgeProxy, OnlyWhatMustChangeChanges) {
   std::promise<std::pair<std::string, std::string>> seen;
   ServerThread upstream([&](const Request& request, Responder responder) {

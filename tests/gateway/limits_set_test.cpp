@@ -386,6 +386,37 @@ TEST(LimitsSet, WhatRunsCountsInLimitsThatBegin) {
   EXPECT_EQ(world.reserve({.money_max = {241}}).error().dimension, Dimension::kBalance);
 }
 
+// Whether it fits or not: with what was reserved, with what the answer had outgrown already, with
+// what it outgrows from then on; what it does not need comes back.
+TEST(LimitsSet, WhatRunsCountsInALimitPerMinuteThatBegins) {
+  World world;
+  world.apply();
+  const Demand demand = {.input_tokens = 100, .output_tokens_likely = 50, .output_tokens_max = 400};
+  auto grown = world.reserve(demand);
+  auto brief = world.reserve(demand);
+  auto unsent = world.reserve(demand);
+  grown->outgrow(70);
+  world.clock.advance_ns(kMinuteNs);
+  world.key() = {.requests_per_minute = 2, .tokens_per_minute = 1'000};
+  EXPECT_TRUE(world.apply().empty());
+  for (auto* runs : {&grown, &brief, &unsent}) {
+    EXPECT_FALSE((*runs)->join(world.sets, demand, 0)) << "nothing that records could say";
+    EXPECT_FALSE((*runs)->join(world.sets, demand, 0)) << "and once";
+  }
+  EXPECT_EQ(world.tokens_left(), 1'000 - 170 - 150 - 150);
+  EXPECT_EQ(world.requests_left(), 0);
+  EXPECT_EQ(world.reserve({}).error().retry_after_ns, kMinuteNs)
+      << "three of two: two must flow by";
+  grown->outgrow(90);
+  EXPECT_EQ(world.tokens_left(), 1'000 - 190 - 150 - 150);
+  unsent->refund();
+  EXPECT_EQ(world.tokens_left(), 1'000 - 190 - 150);
+  EXPECT_EQ(world.requests_left(), 0) << "two of two run";
+  brief->settle({.input_tokens = 100, .output_tokens = 5});
+  grown->settle({.input_tokens = 100, .output_tokens = 95});
+  EXPECT_EQ(world.tokens_left(), 1'000 - 195 - 105);
+}
+
 // What joins before a balance is known counts in it when it is.
 TEST(LimitsSet, ABalanceBeginsWithWhatWasAddedBefore) {
   World world;

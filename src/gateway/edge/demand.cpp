@@ -14,7 +14,7 @@ using contract::NanoMoney;
 constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
 constexpr int64_t kSecondNs = 1'000'000'000;
 
-// What the pools that may answer take at most.
+// What the pools of the model that answers take at most.
 struct Amounts {
   NanoMoney most;
   NanoMoney least;
@@ -24,22 +24,19 @@ struct Amounts {
 std::optional<Amounts> amounts(const Exchange& exchange, const Demand& demand,
                                std::optional<NanoMoney> bound = std::nullopt) {
   std::optional<Amounts> found;
-  const auto add_model = [&](const ModelEntry& model) {
-    const PoolEntry* pool = nullptr;
-    for (const ReplicaEntry* replica : model.replicas) {
-      if (std::exchange(pool, replica->pool) == replica->pool) continue;
-      const contract::Price* price = exchange.table->directory().price(
-          model, *replica->pool, contract::PriceSide::kSale, exchange.arrived_unix_ns / kSecondNs);
-      const NanoMoney here = amount_at_most(price, {.prompt_tokens = demand.input_tokens,
-                                                    .output_tokens = demand.output_tokens_max,
-                                                    .compute_us = compute_us_max(exchange)});
-      if (bound && here >= *bound) continue;
-      const Amounts before = found.value_or(Amounts{here, here});
-      found = {std::max(before.most, here), std::min(before.least, here)};
-    }
-  };
-  add_model(*exchange.model);
-  for (const ModelEntry* fallback : exchange.model->fallbacks) add_model(*fallback);
+  const PoolEntry* pool = nullptr;
+  for (const ReplicaEntry* replica : exchange.model->replicas) {
+    if (std::exchange(pool, replica->pool) == replica->pool) continue;
+    const contract::Price* price = exchange.table->directory().price(
+        *exchange.model, *replica->pool, contract::PriceSide::kSale,
+        exchange.arrived_unix_ns / kSecondNs);
+    const NanoMoney here = amount_at_most(price, {.prompt_tokens = demand.input_tokens,
+                                                  .output_tokens = demand.output_tokens_max,
+                                                  .compute_us = compute_us_max(exchange)});
+    if (bound && here >= *bound) continue;
+    const Amounts before = found.value_or(Amounts{here, here});
+    found = {std::max(before.most, here), std::min(before.least, here)};
+  }
   return found;
 }
 

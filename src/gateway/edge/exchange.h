@@ -68,6 +68,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
 
   // ---- who and what
   contract::RequestId id;
+  contract::RequestId parent;     // as the client says, an id that was given here; else none
   std::string client_request_id;  // a valid one, else ""
   std::string remote_address;
   Span span;
@@ -76,6 +77,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   contract::EventKind kind = contract::EventKind::kChatCompletion;
   std::shared_ptr<const RoutingTable> table;  // what `key` and `model` are of
   const KeyEntry* key = nullptr;
+  const ModelEntry* asked_model = nullptr;
   const ModelEntry* model = nullptr;  // that answers: the one asked for or a fallback
   api::RelayedRequest asked;
   std::string body;                         // as the client sent it

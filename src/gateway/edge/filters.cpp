@@ -19,6 +19,8 @@ namespace {
 constexpr size_t kClientRequestIdBytesMax = 128;
 constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kAskAgainNs = 100'000'000;  // whether a replica has come
+constexpr size_t kLimitsFilter = 3;           // in the table at the end
+constexpr size_t kRouteFilter = 4;
 
 Forward refuse(Exchange& exchange, const api::Error& error,
                std::span<const net::OwnedHeader> more = {}) {
@@ -31,6 +33,12 @@ Forward refuse(Exchange& exchange, const api::Error& error,
 bool is_request_id(std::string_view text) {
   return !text.empty() && text.size() <= kClientRequestIdBytesMax &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+// An id that was never given out could be any number, and each would stay in the store.
+contract::RequestId parent_in(std::string_view header, const contract::RequestIds& ids) {
+  const auto id = contract::parse_request_id(header);
+  return id.ok() && ids.has_given(*id) ? *id : contract::RequestId{};
 }
 
 Forward identify(Exchange& exchange) {
@@ -46,6 +54,8 @@ Forward identify(Exchange& exchange) {
       caller = parse_traceparent(header.value);
     else if (net::equal_ignoring_case(header.name, "tracestate"))
       exchange.trace_state = header.value;
+    else if (net::equal_ignoring_case(header.name, "x-sluice-parent"))
+      exchange.parent = parent_in(header.value, gateway.options().request_ids);
     else if (net::equal_ignoring_case(header.name, "x-sluice-receipt"))
       exchange.wants_receipt = true;
   }
@@ -163,7 +173,7 @@ Forward read_body(Exchange& exchange) {
       !default_model.empty() && (asked_model.empty() || asked_model == "default");
   if (asked_model.empty() && !takes_default)
     return refuse(exchange, api::invalid_field("model", "'model' is missing"));
-  exchange.model =
+  exchange.asked_model = exchange.model =
       exchange.table->directory().find_model(takes_default ? default_model : asked_model);
   // Whether a model exists is nobody's business who may not call it.
   if (exchange.model == nullptr || !exchange.key->may_use_model(*exchange.model))
@@ -200,6 +210,20 @@ Forward refuse_by_limit(Exchange& exchange, const LimitRefusal& refusal) {
   ASSERT(false, "refusal {}", static_cast<int>(refusal.kind));
 }
 
+// Which model answers: the one asked for, or the first of its fallbacks that has a replica. True:
+// another than was thought; what is known of the prompt is of that one.
+bool choose_model(Exchange* exchange, int64_t now_ns) {
+  const ModelEntry* served = exchange->table->model_with_replica(*exchange->asked_model, now_ns);
+  if (served == nullptr || !exchange->key->may_use_model(*served)) served = exchange->asked_model;
+  if (served == exchange->model) return false;
+  exchange->model = served;
+  exchange->prompt_tokens.reset();
+  exchange->count_failed = false;
+  exchange->route_prepared = false;
+  exchange->chain.clear();
+  return true;
+}
+
 Forward reserve_limits(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   exchange.limit_sets = gateway.limit_sets(*exchange.key, *exchange.model);
@@ -226,6 +250,11 @@ Forward reserve_limits(Exchange& exchange) {
   gateway.options().metrics.limits_allowed.add();
   exchange.limits = std::move(reserved).value();
   return Forward::kNext;
+}
+
+Forward enter_limits(Exchange& exchange) {
+  choose_model(&exchange, exchange.arrived_ns);
+  return reserve_limits(exchange);
 }
 
 void add_limit(const RateLimitState& state, std::span<const std::string_view, 3> names,
@@ -336,10 +365,12 @@ void renew_table(Exchange* exchange) {
   if (exchange->table == now) return;
   const KeyEntry* key = now->directory().key_by_id(exchange->key->key->id);
   const ModelEntry* model = now->directory().find_model(exchange->model->model->id);
-  if (key == nullptr || model == nullptr) return;
+  const ModelEntry* asked = now->directory().find_model(exchange->asked_model->model->id);
+  if (key == nullptr || model == nullptr || asked == nullptr) return;
   exchange->table = now;
   exchange->key = key;
   exchange->model = model;
+  exchange->asked_model = asked;
 }
 
 // No replica is left, but the one that has just gone may be replaced.
@@ -356,9 +387,13 @@ Forward choose_route(Exchange& exchange) {
   const bool first = !exchange.waited && exchange.attempts.empty();
   const int64_t now_ns = first ? exchange.arrived_ns : gateway.now_ns();
   if (!first) renew_table(&exchange);
-  if (exchange.attempts.empty()) {
-    const ModelEntry* served = exchange.table->model_with_replica(*exchange.model, now_ns);
-    if (served != nullptr && exchange.key->may_use_model(*served)) exchange.model = served;
+  if (!first && exchange.attempts.empty() && choose_model(&exchange, now_ns)) {
+    // It has waited for one model and goes to another: by that one's limits and prices.
+    exchange.limits.refund();
+    exchange.next_filter = kLimitsFilter;  // where it goes on if its prompt is counted first
+    const Forward verdict = reserve_limits(exchange);
+    if (verdict != Forward::kNext) return verdict;
+    exchange.next_filter = kRouteFilter;
   }
   if (!exchange.route_prepared) prepare_route(exchange);
   if (exchange.resumes > 0) exclude_from_resuming(&exchange);
@@ -493,7 +528,7 @@ constexpr std::array<Filter, 7> kFilters = {{
     {.name = "auth", .forward = authenticate},
     {.name = "body", .forward = read_body},
     {.name = "limits",
-     .forward = reserve_limits,
+     .forward = enter_limits,
      .on_start = tell_limits,
      .on_event = book_output,
      .on_end = settle_limits},
@@ -508,7 +543,7 @@ constexpr std::array<Filter, 7> kFilters = {{
      .on_end = observe_end},
     {.name = "proxy", .forward = send_upstream, .on_event = keep_one_stream},
 }};
-constexpr size_t kRouteFilter = 4;
+static_assert(kFilters[kLimitsFilter].name == "limits");
 static_assert(kFilters[kRouteFilter].name == "route");
 
 }  // namespace

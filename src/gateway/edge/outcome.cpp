@@ -69,6 +69,7 @@ ledger::Attempt billed(const Exchange& exchange, const Attempt& attempt, int64_t
 
 void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageEvent* event) {
   event->id = exchange.id;
+  event->parent = exchange.parent;
   event->kind = exchange.kind;
   event->outcome = ending.outcome;
   event->decision = exchange.decision;

@@ -159,14 +159,17 @@ bool LimitReservation::holds(const LimitState& state) const {
 
 bool LimitReservation::join(const LimitSets& now, const Demand& demand, int64_t reserved_unix_ns) {
   if (!held()) return false;
+  const Instant instant = instant_of(now);
+  const int64_t outgrown = output_tokens_booked_ - output_tokens_reserved_;
   bool unknown = false;
   for (int i = 0; i < limits_in(now); ++i) {
     const std::shared_ptr<LimitState>& state = shared_state_at(now, i);
     if (holds(*state)) continue;
-    LimitTaken taken;
-    if (!gateway::join(*state, cost_of(state->name.dimension, demand), reserved_unix_ns, taken))
-      continue;
-    joined_.push_back({state, taken});
+    const Dimension dimension = state->name.dimension;
+    const JoiningCost cost = {.reserved = cost_of(dimension, demand),
+                              .outgrown = counts_output_per_minute(dimension) ? outgrown : 0,
+                              .reserved_unix_ns = reserved_unix_ns};
+    joined_.push_back({state, gateway::join(*state, cost, instant)});
     unknown |= !is_known(*state);
   }
   return unknown;
@@ -176,11 +179,10 @@ void LimitReservation::book_output(int64_t output_tokens) {
   const int64_t more = std::min(output_tokens, kTokensMax) - output_tokens_booked_;
   if (!held() || more <= 0) return;
   const Instant instant = instant_of(sets_);
-  for (int i = 0; i < taken_count_; ++i) {
-    LimitState& state = state_at(sets_, i);
-    if (!counts_output_per_minute(state.name.dimension)) continue;
-    std::get<RateWord<>>(state.word).book(more, instant.now_ns);
-  }
+  for_each_taken([&](LimitState& state, const LimitTaken&) {
+    if (counts_output_per_minute(state.name.dimension))
+      std::get<RateWord<>>(state.word).book(more, instant.now_ns);
+  });
   output_tokens_booked_ += more;
 }
 

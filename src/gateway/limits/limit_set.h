@@ -129,9 +129,8 @@ class LimitReservation {
     if (output_tokens > output_tokens_booked_) book_output(output_tokens);
   }
   // `now` holds from here on. The limits in it that were not there when this was reserved, at
-  // `reserved_unix_ns`, count it too, whether it fits or not; only those per minute do not. True:
-  // the records have still to say what else was used of one of them, and must leave this request
-  // out.
+  // `reserved_unix_ns`, count it too, whether it fits or not. True: the records have still to say
+  // what else was used of one of them, and must leave this request out.
   bool join(const LimitSets& now, const Demand& demand, int64_t reserved_unix_ns);
   // The end of a request that was sent: what it did not need goes back, what it needed beyond the
   // reservation is booked. The request itself stays counted, its stream is over.

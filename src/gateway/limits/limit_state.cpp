@@ -158,19 +158,22 @@ bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& t
   return std::get<CalendarWord<>>(state.word).reserve(cost, taken.at);
 }
 
-bool join(LimitState& state, int64_t cost, int64_t reserved_unix_ns, LimitTaken& taken) {
-  taken = {.cost = cost, .start = 0, .at = 0};
+LimitTaken join(LimitState& state, const JoiningCost& cost, const Instant& instant) {
+  if (auto* rate = std::get_if<RateWord<>>(&state.word)) {
+    rate->book(cost.outgrown, instant.now_ns);
+    const RatePlace place = rate->book(cost.reserved, instant.now_ns);
+    return {.cost = place.cost, .start = place.start, .at = place.flowed};
+  }
+  LimitTaken taken = {.cost = cost.reserved, .start = 0, .at = 0};
   if (auto* open = std::get_if<OpenWord<>>(&state.word)) {
     open->add();
   } else if (auto* balance = std::get_if<BalanceWord<>>(&state.word)) {
-    balance->add(-cost);
-  } else if (auto* calendar = std::get_if<CalendarWord<>>(&state.word)) {
-    taken.at = period_of(*calendar_of(state.name.dimension), reserved_unix_ns);
-    calendar->add(cost, taken.at);
+    balance->add(-cost.reserved);
   } else {
-    return false;
+    taken.at = period_of(*calendar_of(state.name.dimension), cost.reserved_unix_ns);
+    std::get<CalendarWord<>>(state.word).add(cost.reserved, taken.at);
   }
-  return true;
+  return taken;
 }
 
 bool is_known(const LimitState& state) {
@@ -182,7 +185,10 @@ bool is_known(const LimitState& state) {
 void finish(LimitState& state, const LimitTaken& taken, const LimitEnd& end,
             const Instant& instant) {
   if (auto* rate = std::get_if<RateWord<>>(&state.word)) {
-    if (end.used >= end.booked) return rate->book(end.used - end.booked, instant.now_ns);
+    if (end.used >= end.booked) {
+      rate->book(end.used - end.booked, instant.now_ns);
+      return;
+    }
     const int64_t unused = std::min(end.booked - end.used, taken.cost);
     return rate->give_back(taken.place(), taken.cost - unused, instant.now_ns);
   }

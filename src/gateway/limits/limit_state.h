@@ -63,10 +63,15 @@ LimitAnswer ask(const LimitState& state, int64_t cost, const Instant& instant);
 
 // Takes `cost`; false: it does not fit.
 bool take(LimitState& state, int64_t cost, const Instant& instant, LimitTaken& taken);
-// The same of a limit that begins while the request runs: what the request reserved at
-// `reserved_unix_ns` is taken whether it fits or not. False: nothing is, the limit is one per
-// minute, and to it that lies in the past.
-bool join(LimitState& state, int64_t cost, int64_t reserved_unix_ns, LimitTaken& taken);
+// What a request that runs costs a limit that begins.
+struct JoiningCost {
+  int64_t reserved = 0;
+  int64_t outgrown = 0;  // beyond that, so far; of limits per minute
+  int64_t reserved_unix_ns = 0;
+};
+// The same of a limit that begins while the request runs: the cost is taken whether it fits or not.
+// A limit per minute counts it as of now, a calendar limit when it was reserved.
+LimitTaken join(LimitState& state, const JoiningCost& cost, const Instant& instant);
 // False: what was used, or is left, has not been read yet.
 bool is_known(const LimitState& state);
 // The end of what was taken: `booked` so far, `used` in truth.

@@ -126,15 +126,16 @@ class RateWord {
   }
 
   // Used already and reserved by nobody: taken whether it fits or not. The next ones wait for it.
-  void book(int64_t tokens, int64_t now_ns) {
+  RatePlace book(int64_t tokens, int64_t now_ns) {
     ASSERT(tokens >= 0, "a debt of {}", tokens);
     const int64_t flowed = flow_.read().flowed(now_ns);
     uint64_t taken = taken_.load();
     while (true) {
       const uint64_t returned = returned_.load();
       const int64_t start = std::max(difference(taken, returned), flowed);
-      const int64_t end = start + std::min(tokens, std::max<int64_t>(0, flowed + kDebtMax - start));
-      if (taken_.compare_exchange_weak(taken, returned + bits(end))) return;
+      const int64_t cost = std::min(tokens, std::max<int64_t>(0, flowed + kDebtMax - start));
+      if (taken_.compare_exchange_weak(taken, returned + bits(start + cost)))
+        return {.cost = cost, .start = returned + bits(start), .flowed = flowed};
     }
   }
 
