@@ -42,6 +42,7 @@ GIVEN_NAMES = {
 class Case:
     name: str
     arch: str = "deepseek2"
+    family: str = "deepseek_v3"  # model_type of a folder of this architecture
     weights: str = "BF16"
     layers: int = 3
     hidden: int = 32
@@ -91,6 +92,11 @@ SMALL_CASES = (
     Case("hf-llama", arch="llama", folder=True, rope=Rope(16, 500.0, "llama3", 8.0),
          adjacent=False, **NO_EXPERTS),
     Case("hf-qwen3", arch="qwen3", folder=True, rope=Rope(16, 1e6), adjacent=False, **NO_EXPERTS),
+    # Its configuration: one group, many experts of which few are used, no draft layer, YaRN from
+    # one pair to the next (both betas 1), and nothing said of how the turned dimensions lie.
+    Case("hf-kimi", family="kimi_k2", joined=True, folder=True, turned=16, experts=24, used=2,
+         groups=1, groups_used=1, scale=2.827, tokens=16, margin=0.004,
+         rope=Rope(16, 50.0, "yarn", 32.0, beta_fast=1.0, beta_slow=1.0)),
 )  # fmt: skip
 
 
@@ -441,7 +447,7 @@ def write_safetensors(path: pathlib.Path, tensors: dict[str, tuple[str, np.ndarr
 
 
 def config_of(case: Case) -> dict:
-    model_type = "deepseek_v3" if case.latent else case.arch
+    model_type = case.family if case.latent else case.arch
     config = {
         "model_type": model_type, "hidden_act": "silu", "hidden_size": case.hidden,
         "intermediate_size": case.ffn, "max_position_embeddings": 128,
@@ -472,6 +478,9 @@ def config_of(case: Case) -> dict:
         "topk_method": "noaux_tc", "first_k_dense_replace": case.leading_dense,
         "num_key_value_heads": HEADS, "num_nextn_predict_layers": 1,
     }  # fmt: skip
+    if case.family == "kimi_k2":
+        del config["rope_interleave"]
+        config |= {"num_nextn_predict_layers": 0, "attention_bias": False, "moe_layer_freq": 1}
     if case.weights == "FP8":
         config["quantization_config"] = {
             "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",

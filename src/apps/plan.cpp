@@ -111,15 +111,15 @@ class SampleTimer {
 };
 
 // Parameters and bytes by the tensor table.
-void count_tensors(const formats::Checkpoint& checkpoint, const model::Spec& spec,
+void count_tensors(const std::vector<CheckpointMatrix>& matrices, const model::Spec& spec,
                    const kernels::Ops& ops, Plan* plan) {
-  for (const auto& [name, view] : checkpoint.tensors()) {
+  for (const auto& [name, view, file_bytes] : matrices) {
     const bool is_embedding = name == "token_embd.weight";
     const bool is_output = name == "output.weight" || (is_embedding && spec.tied_embeddings);
     plan->parameters += view.values();
-    plan->file_bytes += view.bytes();
+    plan->file_bytes += file_bytes;
     if (is_embedding && !spec.tied_embeddings) continue;
-    plan->step_bytes += view.bytes();
+    plan->step_bytes += file_bytes;
     if (view.rows() == 1) {
       plan->weight_bytes += view.values() * static_cast<int64_t>(sizeof(float));
       continue;
@@ -130,7 +130,7 @@ void count_tensors(const formats::Checkpoint& checkpoint, const model::Spec& spe
 }
 
 core::Result<Plan> make_plan(const Options& options) {
-  const auto checkpoint = TRY(formats::Checkpoint::open(options.model.model));
+  const auto checkpoint = TRY(model::open_checkpoint(options.model.model));
   const model::Spec spec = TRY(model::read_spec(*checkpoint));
   const ModelSample sample = TRY(sample_model(*checkpoint, spec, kSampleBytes));
   const auto loaded = TRY(model::Model::load(
@@ -149,7 +149,7 @@ core::Result<Plan> make_plan(const Options& options) {
   plan.sampled_layers = sample.layers;
   plan.threads = loaded->pool().threads();
   plan.context = options.context > 0 ? options.context : spec.context_length;
-  count_tensors(*checkpoint, spec, loaded->ops(), &plan);
+  count_tensors(sample.matrices, spec, loaded->ops(), &plan);
   plan.kv_token_bytes = loaded->memory_plan().kv_token_bytes / sample.layers * spec.layers;
   plan.activation_bytes = loaded->memory_plan().activation_bytes;
 
@@ -232,7 +232,7 @@ core::Result<void> run_geometry(const Options& options) {
 }
 
 core::Result<void> run_file(const Options& options) {
-  const auto checkpoint = TRY(formats::Checkpoint::open(options.model.model));
+  const auto checkpoint = TRY(model::open_checkpoint(options.model.model));
   const double cache_bytes = TRY(plan::bytes_per_value(options.traffic.cache));
   const Subject subject{.name = checkpoint->manifest().name,
                         .size = TRY(size_of_checkpoint(*checkpoint, cache_bytes)),

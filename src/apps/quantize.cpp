@@ -16,6 +16,7 @@
 #include "apps/verbs.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
+#include "model/model.h"
 #include "quantize/checksum.h"
 #include "quantize/convert.h"
 #include "quantize/convert_folder.h"
@@ -188,7 +189,7 @@ void print_folder_json(const std::vector<quantize::FolderTensor>& tensors, int64
 
 core::Result<void> run_folder(const Options& options) {
   const quantize::FolderRecipe recipe = TRY(read_folder_recipe(options));
-  const auto source = TRY(formats::Checkpoint::open(options.in));
+  const auto source = TRY(model::open_checkpoint(options.in));
   if (options.plan_only) {
     const auto planned = TRY(quantize::plan_folder(*source, recipe));
     options.output == "json" ? print_folder_json(planned, 0) : print_folder_text(planned);
@@ -236,7 +237,7 @@ core::Result<void> verify(const Options& options) {
 core::Result<void> run(const Options& options) {
   if (makes_folder(options)) return run_folder(options);
   const quantize::Recipe recipe = TRY(read_recipe(options));
-  const auto source = TRY(formats::Checkpoint::open(options.in));
+  const auto source = TRY(model::open_checkpoint(options.in));
   if (options.plan_only) {
     const auto planned = TRY(quantize::plan_conversion(*source, recipe));
     options.output == "json" ? print_json(planned, 0) : print_text(planned);

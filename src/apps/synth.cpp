@@ -19,6 +19,7 @@ struct Options {
   GeometryOptions geometry;
   std::string out;
   WeightTypeOptions weights;
+  bool folder = false;
   std::string output = "text";
 };
 
@@ -50,7 +51,7 @@ core::Result<int64_t> write_folder(const plan::Geometry& geometry, const Options
 
 core::Result<void> run(const Options& options) {
   const plan::Geometry geometry = TRY(read_geometry(options.geometry));
-  const bool makes_folder = quantize::is_folder_type(options.weights.rest) ||
+  const bool makes_folder = options.folder || quantize::is_folder_type(options.weights.rest) ||
                             quantize::is_folder_type(options.weights.experts);
   Progress progress("writing");
   const int64_t bytes = TRY(makes_folder ? write_folder(geometry, options, &progress)
@@ -80,8 +81,10 @@ int run_synth(int argc, char** argv) {
       "folder without a vocabulary: for benchmarks and tests of what is too large to have here.",
       "sluice synth"};
   add_geometry_options(app, &options.geometry);
-  app.add_option("OUT", options.out, "GGUF file, or folder of int4, w8a8 and fp8, to write")
+  app.add_option("OUT", options.out,
+                 "GGUF file, or folder of int4, w8a8, fp8, awq, gptq and mxfp4, to write")
       ->required();
+  app.add_flag("--folder", options.folder, "a folder whatever the type: bf16 is one of both");
   add_weight_type_options(app, &options.weights);
   add_output_option(app, &options.output);
   app.footer("Example: sluice synth deepseek-v3 v3.gguf --layers 4 --experts Q4_0 --type Q8_0");

@@ -179,7 +179,7 @@ class Translator {
                                       {"beta_slow", "yarn_beta_slow"}})
       if (const auto value = scaling->number(stored))
         set_number(fmt::format("rope.scaling.{}", key), *value);
-    if (*type == "yarn") yarn_magnitude(*scaling, *factor);
+    if (*type == "yarn" && *factor > 0) yarn_magnitude(*scaling, *factor);
   }
 
   // Cosines and sines are multiplied with the attention factor; where there is a multiplier for
@@ -272,6 +272,7 @@ const FamilyRow* family_of(const Object& config, Problems* problems) {
 
 void add_quantization(std::string_view config_json, GgufWriter* writer, Problems* problems) {
   const StoredQuantization quantization = read_quantization(config_json, problems);
+  if (!quantization.method.empty()) writer->set_text(kQuantMethodKey, quantization.method);
   if (quantization.int4_layout.empty()) return;
   writer->set_text(kInt4LayoutKey, quantization.int4_layout);
   writer->set_integer(kInt4ZeroOffsetKey, quantization.int4_zero_offset);
@@ -291,6 +292,20 @@ void add_texts(const HuggingFaceConfig& files, GgufWriter* writer, Problems* pro
 }
 
 }  // namespace
+
+std::string_view config_key(std::string_view architecture, std::string_view key) {
+  const bool is_latent =
+      std::any_of(std::begin(kFamilies), std::end(kFamilies), [&](const FamilyRow& row) {
+        return row.architecture == architecture && row.attention == Attention::kLatent;
+      });
+  const std::span<const KeyRow> of_attention =
+      is_latent ? std::span<const KeyRow>(kLatentKeys) : std::span<const KeyRow>(kGroupedQueryKeys);
+  for (const std::span<const KeyRow> rows :
+       {std::span<const KeyRow>(kDecoderKeys), of_attention, std::span<const KeyRow>(kOtherKeys)})
+    for (const KeyRow& row : rows)
+      if (row.key == key) return row.stored;
+  return "";
+}
 
 core::Result<GgufFile> metadata_of_config(const HuggingFaceConfig& files) {
   Problems problems;

@@ -46,6 +46,24 @@ inline constexpr KeyRow kLatentKeys[] = {
     {"first_k_dense_replace", "leading_dense_block_count"},
 };
 
+// Values that are more than copied, or lie in an object of their own.
+inline constexpr KeyRow kOtherKeys[] = {
+    {"num_hidden_layers", "block_count"},
+    {"num_nextn_predict_layers", "nextn_predict_layers"},
+    {"n_group", "expert_group_count"},
+    {"topk_group", "expert_group_used_count"},
+    {"qk_nope_head_dim", "attention.key_length_mla"},
+    {"rope_theta", "rope.freq_base"},
+    {"factor", "rope.scaling.factor"},
+    {"original_max_position_embeddings", "rope.scaling.original_context_length"},
+    {"low_freq_factor", "rope.scaling.low_freq_factor"},
+    {"high_freq_factor", "rope.scaling.high_freq_factor"},
+    {"beta_fast", "rope.scaling.yarn_beta_fast"},
+    {"beta_slow", "rope.scaling.yarn_beta_slow"},
+    {"mscale_all_dim", "rope.scaling.yarn_log_multiplier"},
+    {"attention_factor", "rope.scaling.attn_factor"},
+};
+
 enum class Attention : uint8_t { kGroupedQuery, kLatent };
 struct FamilyRow {
   std::string_view model_type;
@@ -64,5 +82,8 @@ inline constexpr FamilyRow kFamilies[] = {
     {"deepseek_v2", "deepseek2", "DeepseekV2ForCausalLM", Attention::kLatent},
     {"kimi_k2", "deepseek2", "DeepseekV3ForCausalLM", Attention::kLatent},
 };
+
+// What config.json calls the metadata's "<architecture>.<key>", for messages; empty: nothing.
+std::string_view config_key(std::string_view architecture, std::string_view key);
 
 }  // namespace sluice::formats

@@ -166,7 +166,11 @@ StoredQuantization read_quantization(std::string_view config_json, Problems* pro
     problems->add("config.json: 'quantization_config' is no object");
     return {};
   }
-  return Reader(config, problems).read();
+  Problems of_quantization;
+  StoredQuantization quantization = Reader(config, &of_quantization).read();
+  if (of_quantization.empty()) quantization.method = text_or(config, "quant_method", "");
+  problems->add_all(of_quantization);
+  return quantization;
 }
 
 }  // namespace sluice::formats

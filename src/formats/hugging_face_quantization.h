@@ -2,13 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "formats/problems.h"
 
 namespace sluice::formats {
 
+// Of the metadata: quantization_config's quant_method, where that can be read here.
+inline constexpr std::string_view kQuantMethodKey = "sluice.quant_method";
+
 struct StoredQuantization {
+  std::string method{};            // empty: none, or one with problems
   std::string_view int4_layout{};  // of tensors "qweight": kAwqLayout, kGptqLayout, or none
   uint32_t int4_zero_offset = 0;   // added to their zeros: GPTQ's first version stores them less 1
 };

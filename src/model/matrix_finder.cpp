@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/math.h"
+#include "formats/hugging_face_quantization.h"
 
 namespace sluice::model {
 namespace {
@@ -18,9 +19,10 @@ constexpr std::string_view kCodes[] = {"weight_packed", "qweight"};
 constexpr std::string_view kCompanions[] = {"weight_scale_inv", "weight_scale", "weight_zero_point",
                                             "weight_g_idx",     "weight_shape", "scales",
                                             "qzeros",           "g_idx"};
+constexpr std::string_view kCompressedMethod = "compressed-tensors",
+                           kCompressed = "'compressed-tensors'";
 constexpr int64_t kWordCodes = 8;
 constexpr int64_t kBlock = 32;
-constexpr uint8_t kExponentMax = 143;  // of e8m0: twice the value's half still is an f16
 
 std::string text(TensorShape shape) {
   if (shape.count > 1) return fmt::format("{}×{}×{}", shape.count, shape.rows, shape.columns);
@@ -132,6 +134,27 @@ void MatrixFinder::check_scales() {
   }
 }
 
+// What numbers mean in a format of several tensors, the configuration must say. Said once: the
+// other tensors of the format lack the same.
+void MatrixFinder::require_method(const std::string& tensor, std::string_view expected,
+                                  std::initializer_list<std::string_view> methods) {
+  const std::string found(checkpoint_.metadata().text_or(formats::kQuantMethodKey, "").value());
+  if (std::find(methods.begin(), methods.end(), found) != methods.end()) return;
+  if (!methods_asked_.emplace(expected).second) return;
+  const std::string name = checkpoint_.stored_name(tensor);
+  const std::string_view type = core::info(checkpoint_.find(tensor)->type).name;
+  if (found.empty())
+    problems_.add(
+        "config.json has no 'quantization_config', and tensor '{}' is of {}: 'quant_method' {} is "
+        "missing",
+        name, type, expected);
+  else
+    problems_.add(
+        "config.json, 'quantization_config': 'quant_method' is '{}', tensor '{}' of {} "
+        "needs {}",
+        found, name, type, expected);
+}
+
 bool MatrixFinder::has(std::string_view tensor) const {
   if (checkpoint_.find(tensor) != nullptr || is_lost(tensor)) return true;
   return is_weight(tensor) &&
@@ -228,6 +251,7 @@ bool MatrixFinder::are_finite(const std::string& name, const TensorView& scales)
 std::optional<StoredMatrix> MatrixFinder::find_fp8(const std::string& tensor, TensorShape shape) {
   const TensorView* codes = find_tensor(tensor, shape);
   if (codes == nullptr) return std::nullopt;
+  require_method(tensor, "'fp8'", {"fp8"});
   if (shape.columns % kScaleBlock != 0) {
     problems_.add("tensor '{}': FP8 rows of {} values, expected whole blocks of {}",
                   checkpoint_.stored_name(tensor), shape.columns, kScaleBlock);
@@ -247,6 +271,7 @@ std::optional<StoredMatrix> MatrixFinder::find_int8(const std::string& tensor, T
   const TensorView* codes = find_tensor(tensor, shape);
   const TensorView* scales =
       find_scales(companion(tensor, "weight_scale"), {.rows = shape.rows, .columns = 1});
+  require_method(tensor, kCompressed, {kCompressedMethod});
   if (codes == nullptr || scales == nullptr) return std::nullopt;
   const kernels::Int8Matrix matrix{.inputs = shape.columns,
                                    .codes = reinterpret_cast<const int8_t*>(codes->data),
@@ -264,12 +289,13 @@ std::optional<StoredMatrix> MatrixFinder::find_mxfp4(const std::string& tensor, 
   const TensorView* scales =
       find_typed(scales_name, {.rows = shape.rows, .columns = shape.columns / kBlock, .dims = 2},
                  {DType::kU8});
+  require_method(codes_name, kCompressed, {kCompressedMethod});
   check_stored_shape(companion(tensor, "weight_shape"), shape);
   if (codes == nullptr || scales == nullptr) return std::nullopt;
   const auto* exponents = reinterpret_cast<const uint8_t*>(scales->data);
   if (shape.columns % kBlock != 0 ||
       std::any_of(exponents, exponents + scales->values(),
-                  [](uint8_t exponent) { return exponent > kExponentMax; })) {
+                  [](uint8_t exponent) { return exponent > kMxfp4ExponentMax; })) {
     problems_.add("tensor '{}': holds scales that are not numbers up to 2^16",
                   checkpoint_.stored_name(scales_name));
     return std::nullopt;
@@ -284,6 +310,7 @@ std::optional<StoredMatrix> MatrixFinder::find_packed(const std::string& tensor,
                                                       TensorShape shape) {
   const std::string scales_name = companion(tensor, "weight_scale");
   const std::string zeros_name = companion(tensor, "weight_zero_point");
+  require_method(companion(tensor, "weight_packed"), kCompressed, {kCompressedMethod});
   const TensorView* codes = find_typed(
       companion(tensor, "weight_packed"),
       {.rows = shape.rows, .columns = core::div_ceil(shape.columns, kWordCodes)}, {DType::kI32});
@@ -320,8 +347,7 @@ std::optional<StoredMatrix> MatrixFinder::find_awq_or_gptq(const std::string& te
   const std::string scales_name = companion(tensor, "scales");
   const std::string zeros_name = companion(tensor, "qzeros");
   if (!layout.ok() || layout.value().empty() || !zero_offset.ok()) {
-    problems_.add("tensor '{}': config.json does not say that it is of AWQ or GPTQ",
-                  checkpoint_.stored_name(codes_name));
+    require_method(codes_name, "'awq' or 'gptq'", {formats::kAwqLayout, formats::kGptqLayout});
     used_.insert(codes_name);
     return std::nullopt;
   }

@@ -60,6 +60,8 @@ class MatrixFinder {
   const core::TensorView* find_typed(const std::string& name, TensorShape shape, Types types);
   const core::TensorView* find_scales(const std::string& name, TensorShape shape);
   bool is_lost(std::string_view tensor) const;
+  void require_method(const std::string& tensor, std::string_view expected,
+                      std::initializer_list<std::string_view> methods);
   bool is_module_of_unknown_format(std::string_view tensor);
   bool are_finite(const std::string& name, const core::TensorView& scales);
 
@@ -76,6 +78,7 @@ class MatrixFinder {
   const formats::Checkpoint& checkpoint_;
   formats::Problems& problems_;
   std::set<std::string, std::less<>> used_;
+  std::set<std::string, std::less<>> methods_asked_;
 };
 
 }  // namespace sluice::model

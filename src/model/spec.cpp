@@ -1,44 +1,66 @@
 #include "model/spec.h"
 
 #include "model/arch/architecture.h"
+#include "model/arch/keys.h"
 
 namespace sluice::model {
 namespace {
 
-// The embedding's rows; what the metadata say where it is lost.
-core::Result<int32_t> read_vocab(const formats::Checkpoint& checkpoint,
-                                 const std::string& architecture) {
+// The embedding's rows; what the metadata say where it is lost. 0: not known.
+int32_t read_vocab(const formats::Checkpoint& checkpoint, Keys& keys, formats::Problems* problems) {
+  constexpr int64_t kMost = 1 << 24;
   const core::TensorView* embedding = checkpoint.find(kEmbeddingTensor);
-  if (embedding == nullptr && !checkpoint.is_lost(kEmbeddingTensor))
-    return core::invalid("tensor '{}' is missing", checkpoint.stored_name(kEmbeddingTensor));
-  const int64_t rows = embedding != nullptr
-                           ? embedding->rows()
-                           : TRY(checkpoint.metadata().integer(architecture + ".vocab_size"));
-  if (rows < 1 || rows > (int64_t{1} << 24))
-    return core::invalid("tensor '{}': a vocabulary of {}",
-                         checkpoint.stored_name(kEmbeddingTensor), rows);
-  return static_cast<int32_t>(rows);
+  if (embedding == nullptr && checkpoint.is_lost(kEmbeddingTensor))
+    return keys.has("vocab_size") ? keys.count("vocab_size") : 0;
+  const std::string name = checkpoint.stored_name(kEmbeddingTensor);
+  if (embedding == nullptr)
+    problems->add("tensor '{}' is missing", name);
+  else if (embedding->rows() < 1 || embedding->rows() > kMost)
+    problems->add("tensor '{}': a vocabulary of {}", name, embedding->rows());
+  else
+    return static_cast<int32_t>(embedding->rows());
+  return 0;
 }
 
 }  // namespace
 
-core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint) {
-  const auto name = TRY(checkpoint.metadata().text("general.architecture"));
-  const Architecture* architecture = TRY(find_architecture(name));
-  Spec spec = TRY(architecture->read_spec(checkpoint.metadata()));
-  const std::string experts = spec.architecture + ".expert_count";
-  if (spec.experts.count == 0 && TRY(checkpoint.metadata().integer_or(experts, 0)) > 0)
-    return core::unsupported("metadata '{}': a mixture of experts is not supported in '{}'",
-                             experts, spec.architecture);
+std::optional<Spec> read_spec(const formats::Checkpoint& checkpoint, formats::Problems* problems) {
+  const formats::Metadata& metadata = checkpoint.metadata();
+  const bool is_salvaged = checkpoint.config_faults().in_keys;
+  const auto name = metadata.text("general.architecture");
+  if (!name.ok()) {
+    if (!is_salvaged) problems->add("{}", name.error().message);
+    return std::nullopt;
+  }
+  const auto architecture = find_architecture(*name);
+  if (!architecture.ok()) {
+    problems->add("{}", architecture.error().message);
+    return std::nullopt;
+  }
+  formats::Problems found;
+  Keys keys({metadata, *name, is_salvaged, &found});
+  Spec spec = (*architecture)->read_spec(keys);
+  spec.architecture = *name;
+  if (spec.experts.count == 0 && keys.count_or("expert_count", 0) > 0)
+    keys.refuse("expert_count", "a mixture of experts is not supported in '{}'", *name);
   // A layer has at least one tensor: what comes next is bounded by the file.
   const int64_t layers = int64_t{spec.layers} + spec.draft_layers;
-  if (layers > checkpoint.tensors_max())
-    return core::invalid("metadata '{}.block_count': {} layers, the file has {} tensors",
-                         spec.architecture, layers, checkpoint.tensors().size());
-  spec.vocab = TRY(read_vocab(checkpoint, spec.architecture));
+  if (keys.are_good({"block_count"}) && layers > checkpoint.tensors_max())
+    keys.refuse("block_count", "{} layers, the file has {} tensors", layers,
+                checkpoint.tensors().size());
+  spec.vocab = read_vocab(checkpoint, keys, &found);
   spec.tied_embeddings =
       checkpoint.find(kOutputTensor) == nullptr && !checkpoint.is_lost(kOutputTensor);
+  problems->add_all(found);
+  if (!found.empty() || !keys.is_whole() || spec.vocab == 0) return std::nullopt;
   return spec;
+}
+
+core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint) {
+  formats::Problems problems;
+  auto spec = read_spec(checkpoint, &problems);
+  if (spec) return std::move(*spec);
+  return problems.error();
 }
 
 }  // namespace sluice::model

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/result.h"
 #include "formats/checkpoint.h"
+#include "formats/problems.h"
 #include "kernels/ops.h"
 
 namespace sluice::model {
@@ -75,8 +77,11 @@ struct Spec {
   }
 };
 
-// From the checkpoint's metadata and the shape of its embedding. An Error names the key, what was
-// found and what is possible, or lists the architectures that are known.
+// From the checkpoint's metadata and the shape of its embedding. An Error names every key that is
+// wrong, what was found and what is possible, or lists the architectures that are known.
 core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint);
+// The same list goes to the problems; nothing where the values cannot be used. Of what was salvaged
+// nothing is said that only follows from problems of its configuration.
+std::optional<Spec> read_spec(const formats::Checkpoint& checkpoint, formats::Problems* problems);
 
 }  // namespace sluice::model

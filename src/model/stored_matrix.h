@@ -17,6 +17,9 @@ namespace sluice::model {
 // DeepSeek's FP8: value · scale[row / 128, column / 128].
 inline constexpr int64_t kScaleBlock = 128;
 
+// Of MXFP4's scales, e8m0: twice the value's half still is an f16.
+inline constexpr uint8_t kMxfp4ExponentMax = 143;
+
 struct Fp8Matrix {
   const std::byte* codes = nullptr;  // e4m3 (rows, columns), whole blocks in a row
   const float* scales = nullptr;     // (rows / 128, columns / 128), rounded up
@@ -63,8 +66,9 @@ std::vector<int32_t> inputs_by_group(const kernels::Int4Matrix& matrix);
 // Row `row` of the matrix as it is stored, as floats: (columns).
 void decode_row(const StoredMatrix& matrix, int64_t row, float* out);
 
-// The first of `range` of the rows of a matrix in blocks or floats whose scales, or values, are not
-// all finite. Other formats are not looked at.
+// The first of `range` of the rows of a matrix in blocks, floats or FP8's codes whose scales, or
+// values, are not all finite. The scales of formats of several tensors are not looked at, and their
+// other codes are numbers.
 std::optional<int64_t> find_row_not_finite(const StoredMatrix& matrix, core::Range range);
 
 // Puts `range` of the rows (from 0 to `rows`) to their places in out, (outputs, inputs) in blocks

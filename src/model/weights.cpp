@@ -316,19 +316,52 @@ const std::byte* blocks_of(const StoredMatrix& stored, core::ThreadPool& pool,
   return scratch->data();
 }
 
+constexpr int64_t kNoRow = std::numeric_limits<int64_t>::max();
+
+void add_not_finite(const WeightLoader& loader, const std::string& tensor, int64_t row,
+                    formats::Problems* problems) {
+  problems->add("tensor '{}', row {}: holds values or scales that are not finite",
+                loader.checkpoint.stored_name(tensor), row);
+}
+
 // Scales of formats of several tensors were looked at when they were found.
-void check_finite(const WeightLoader& loader, const PlannedMatrix& planned,
+void check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
                   formats::Problems* problems) {
-  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNone);
+  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNoRow);
   loader.pool.run([&](int thread, int threads) {
-    const core::Range range = core::split(planned.stored.rows, 1, thread, threads);
-    rows[static_cast<size_t>(thread)] = find_row_not_finite(planned.stored, range).value_or(kNone);
+    const core::Range range = core::split(stored.rows, 1, thread, threads);
+    rows[static_cast<size_t>(thread)] = find_row_not_finite(stored, range).value_or(kNoRow);
   });
   const int64_t first = *std::min_element(rows.begin(), rows.end());
-  if (first != kNone)
-    problems->add("tensor '{}', row {}: holds values or scales that are not finite",
-                  loader.checkpoint.stored_name(planned.tensor), planned.stored.first_row + first);
+  if (first != kNoRow) add_not_finite(loader, tensor, stored.first_row + first, problems);
+}
+
+// Packs in pieces, each looked at just before: its bytes are in the cache then.
+void check_and_pack(const WeightLoader& loader, const PlannedMatrix& planned,
+                    const kernels::PackArgs& args, formats::Problems* problems) {
+  constexpr int64_t kPieceBytes = 64 << 10;
+  const StoredMatrix& stored = planned.stored;
+  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNoRow);
+  loader.pool.run([&](int thread, int threads) {
+    const auto each =
+        static_cast<int>(std::clamp<int64_t>(stored.bytes / (threads * kPieceBytes), 1, 1 << 12));
+    int64_t& first = rows[static_cast<size_t>(thread)];
+    for (int piece = thread * each; piece < (thread + 1) * each; ++piece) {
+      const core::Range range = core::split(stored.rows, 1, piece, threads * each);
+      if (first == kNoRow) first = find_row_not_finite(stored, range).value_or(kNoRow);
+      loader.ops.pack(args, piece, threads * each);
+    }
+  });
+  const int64_t first = *std::min_element(rows.begin(), rows.end());
+  if (first != kNoRow) add_not_finite(loader, planned.tensor, stored.first_row + first, problems);
+}
+
+// Its rows are read where they lie, as tokens come: of a tied one the output matrix is looked at.
+void check_embedding(const WeightLoader& loader, const core::TensorView& embedding,
+                     formats::Problems* problems) {
+  if (loader.spec.tied_embeddings) return;
+  check_finite(loader, std::string(kEmbeddingTensor), stored_blocks(embedding), problems);
+  loader.checkpoint.release(embedding);
 }
 
 // Packs in the order of the plan, every matrix by all threads.
@@ -349,13 +382,12 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
   int64_t done_bytes = 0;
   std::vector<std::byte> scratch;
   for (const PlannedMatrix& p : planned) {
-    check_finite(loader, p, problems);
     const kernels::PackArgs args{.type = p.stored.type,
                                  .outputs = p.stored.outputs(),
                                  .inputs = p.stored.inputs(),
                                  .weights = blocks_of(p.stored, loader.pool, &scratch),
                                  .packed = packed};
-    loader.pool.run([&](int thread, int threads) { loader.ops.pack(args, thread, threads); });
+    check_and_pack(loader, p, args, problems);
     *p.matrix = {{args.type, args.outputs, args.inputs, packed}, p.stored.input_order};
     weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes, p.token_share});
     packed += packed_bytes(p.stored);
@@ -445,7 +477,7 @@ class DeviceUpload {
   }
 
   void upload_matrix(const PlannedMatrix& p) {
-    check_finite(loader_, p, &problems_);
+    check_finite(loader_, p.tensor, p.stored, &problems_);
     const kernels::DevicePackArgs args{.type = p.stored.type,
                                        .outputs = p.stored.outputs(),
                                        .inputs = p.stored.inputs(),
@@ -506,12 +538,8 @@ void copy_in_order(const float* x, const Matrix& matrix, float* out) {
 }
 
 void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* problems) {
-  const auto spec = read_spec(checkpoint);
-  if (!spec.ok()) {
-    // Where keys are missing or were passed over, that is what the spec lacks.
-    if (!checkpoint.config_faults().in_keys) problems->add("{}", spec.error().message);
-    return MatrixFinder(checkpoint, problems).check_scales();
-  }
+  const auto spec = read_spec(checkpoint, problems);
+  if (!spec) return MatrixFinder(checkpoint, problems).check_scales();
   Weights weights;
   Planner planner({.checkpoint = checkpoint,
                    .spec = *spec,
@@ -536,6 +564,7 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
   add_model(spec, *architecture, drafts, &planner, weights);
   if (!problems.empty()) return problems.error();
   TRY(load_vectors(*this, planner.vectors(), weights, &problems));
+  check_embedding(*this, weights->embedding, &problems);
   std::vector<PlannedMatrix>& matrices = planner.matrices();
   if (device == nullptr) {
     pack_matrices(*this, matrices, weights, &problems);

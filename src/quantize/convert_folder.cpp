@@ -70,7 +70,7 @@ std::vector<FolderPart> parts_of(const Item& item) {
 
 core::Result<std::vector<Item>> plan_items(const formats::Checkpoint& source,
                                            const FolderRecipe& recipe) {
-  TRY(check(recipe));
+  TRY(check_encodes(recipe));
   std::vector<Item> items;
   for (TensorSource& t : TRY(folder_sources(source))) {
     Item item{

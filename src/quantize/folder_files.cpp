@@ -1,5 +1,6 @@
 #include "quantize/folder_files.h"
 
+#include <algorithm>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -47,15 +48,48 @@ ordered_json int8_group(const std::set<std::string>& targets) {
           {"format", "int-quantized"}};
 }
 
-ordered_json fp8_config(const std::vector<FolderModule>& modules) {
-  std::vector<std::string> plain;
-  for (const FolderModule& m : modules)
-    if (m.choice.type == FolderType::kAsStored) plain.push_back(m.name);
+ordered_json fp8_config(const std::vector<std::string>& plain) {
   return {{"quant_method", "fp8"},
           {"fmt", "e4m3"},
           {"activation_scheme", "dynamic"},
           {"weight_block_size", {128, 128}},
           {"modules_to_not_convert", plain}};
+}
+
+ordered_json mxfp4_group(const std::set<std::string>& targets) {
+  return {{"targets", targets},
+          {"weights",
+           {{"num_bits", 4},
+            {"type", "float"},
+            {"symmetric", true},
+            {"strategy", "group"},
+            {"group_size", 32},
+            {"dynamic", false},
+            {"observer", "minmax"}}},
+          {"input_activations", nullptr},
+          {"output_activations", nullptr},
+          {"format", "mxfp4-pack-quantized"}};
+}
+
+ordered_json group_of(FolderType type, int64_t group, const std::set<std::string>& targets) {
+  if (type == FolderType::kInt4) return int4_group(targets, group);
+  return type == FolderType::kMxfp4 ? mxfp4_group(targets) : int8_group(targets);
+}
+
+std::string_view format_of(const std::set<FolderType>& types) {
+  if (types.size() > 1) return "mixed-precision";
+  if (types.contains(FolderType::kInt4)) return "pack-quantized";
+  return types.contains(FolderType::kMxfp4) ? "mxfp4-pack-quantized" : "int-quantized";
+}
+
+ordered_json awq_config(const std::vector<std::string>& plain) {
+  return {{"quant_method", "awq"}, {"bits", 4},         {"group_size", 128},
+          {"zero_point", true},    {"version", "gemm"}, {"modules_to_not_convert", plain}};
+}
+
+ordered_json gptq_config() {
+  return {{"quant_method", "gptq"}, {"bits", 4},   {"group_size", 128},
+          {"desc_act", false},      {"sym", true}, {"checkpoint_format", "gptq"}};
 }
 
 ordered_json compressed_config(const std::vector<FolderModule>& modules) {
@@ -72,14 +106,24 @@ ordered_json compressed_config(const std::vector<FolderModule>& modules) {
   for (const auto& [kind, targets] : groups) {
     types.insert(kind.first);
     config_groups[fmt::format("group_{}", config_groups.size())] =
-        kind.first == FolderType::kInt4 ? int4_group(targets, kind.second) : int8_group(targets);
+        group_of(kind.first, kind.second, targets);
   }
-  const char* format = types.size() > 1                    ? "mixed-precision"
-                       : types.contains(FolderType::kInt4) ? "pack-quantized"
-                                                           : "int-quantized";
-  return {{"quant_method", "compressed-tensors"}, {"format", format},
+  return {{"quant_method", "compressed-tensors"}, {"format", format_of(types)},
           {"config_groups", config_groups},       {"ignore", ignored},
           {"kv_cache_scheme", nullptr},           {"quantization_status", "compressed"}};
+}
+
+ordered_json quantization_of(const std::vector<FolderModule>& modules) {
+  std::vector<std::string> plain;
+  std::set<FolderType> types;
+  for (const FolderModule& m : modules) {
+    types.insert(m.choice.type);
+    if (m.choice.type == FolderType::kAsStored) plain.push_back(m.name);
+  }
+  if (types.contains(FolderType::kFp8)) return fp8_config(plain);
+  if (types.contains(FolderType::kAwq)) return awq_config(plain);
+  if (types.contains(FolderType::kGptq)) return gptq_config();
+  return compressed_config(modules);
 }
 
 }  // namespace
@@ -89,13 +133,9 @@ core::Result<std::string> quantized_config(const std::string& config_json,
   auto config = ordered_json::parse(config_json, nullptr, false);
   if (!config.is_object()) return core::invalid("config.json is no JSON object");
   config.erase("quantization_config");
-  bool has_fp8 = false, is_quantized = false;
-  for (const FolderModule& m : modules) {
-    has_fp8 |= m.choice.type == FolderType::kFp8;
-    is_quantized |= m.choice.type != FolderType::kAsStored;
-  }
-  if (is_quantized)
-    config["quantization_config"] = has_fp8 ? fp8_config(modules) : compressed_config(modules);
+  if (std::any_of(modules.begin(), modules.end(),
+                  [](const FolderModule& m) { return m.choice.type != FolderType::kAsStored; }))
+    config["quantization_config"] = quantization_of(modules);
   return config.dump(2) + "\n";
 }
 

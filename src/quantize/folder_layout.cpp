@@ -32,6 +32,8 @@ FolderPart plain_part(std::string name, DType type, std::vector<int64_t> shape, 
 std::vector<FolderPart> quantized_parts(const std::string& name, const FolderChoice& choice,
                                         MatrixSize size) {
   const auto [rows, columns] = size;
+  const std::string stem = name.substr(0, name.rfind('.') + 1);
+  const int64_t groups = choice.group > 0 ? columns / choice.group : 0;
   switch (choice.type) {
     case FolderType::kInt4:
       return {plain_part(name + "_packed", DType::kI32, {rows, columns / 8}, rows),
@@ -45,6 +47,18 @@ std::vector<FolderPart> quantized_parts(const std::string& name, const FolderCho
           plain_part(name, DType::kF8_E4M3, {rows, columns}, rows),
           make_part(name + "_scale_inv", DType::kF32,
                     {core::div_ceil(rows, kBlock), core::div_ceil(columns, kBlock)}, rows, kBlock)};
+    case FolderType::kAwq:
+      return {make_part(stem + "qweight", DType::kI32, {columns, rows / 8}, rows, rows),
+              make_part(stem + "scales", DType::kF16, {groups, rows}, rows, rows),
+              make_part(stem + "qzeros", DType::kI32, {groups, rows / 8}, rows, rows)};
+    case FolderType::kGptq:
+      return {make_part(stem + "qweight", DType::kI32, {columns / 8, rows}, rows, rows),
+              make_part(stem + "scales", DType::kF16, {groups, rows}, rows, rows),
+              make_part(stem + "qzeros", DType::kI32, {groups, rows / 8}, rows, rows),
+              make_part(stem + "g_idx", DType::kI32, {columns}, rows, rows)};
+    case FolderType::kMxfp4:
+      return {plain_part(name + "_packed", DType::kU8, {rows, columns / 2}, rows),
+              plain_part(name + "_scale", DType::kU8, {rows, columns / 32}, rows)};
     case FolderType::kAsStored:
       break;
   }

@@ -9,13 +9,17 @@ struct NameRow {
   std::string_view name;
   FolderType type;
 };
-constexpr NameRow kNames[] = {{"bf16", FolderType::kAsStored},
-                              {"int4", FolderType::kInt4},
-                              {"w8a8", FolderType::kInt8},
-                              {"fp8", FolderType::kFp8}};
+constexpr NameRow kNames[] = {{"bf16", FolderType::kAsStored}, {"int4", FolderType::kInt4},
+                              {"w8a8", FolderType::kInt8},     {"fp8", FolderType::kFp8},
+                              {"awq", FolderType::kAwq},       {"gptq", FolderType::kGptq},
+                              {"mxfp4", FolderType::kMxfp4}};
+constexpr FolderType kAlone[] = {FolderType::kFp8, FolderType::kAwq, FolderType::kGptq};
+constexpr FolderType kSynthetic[] = {FolderType::kAwq, FolderType::kGptq, FolderType::kMxfp4};
 constexpr int64_t kInt4Groups[] = {128, 64, 32};
 constexpr int64_t kInt8Columns = 4;
 constexpr int64_t kFp8Columns = 128;
+constexpr int64_t kWordCodes = 8, kWordGroup = 128;  // of AWQ and GPTQ
+constexpr int64_t kMxfp4Columns = 32;
 
 const NameRow* find_row(std::string_view name) {
   std::string lower(name);
@@ -28,10 +32,17 @@ const NameRow* find_row(std::string_view name) {
 
 }  // namespace
 
+std::string folder_type_names() {
+  std::string names;
+  for (const NameRow& row : kNames)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+  return names;
+}
+
 core::Result<FolderType> find_folder_type(std::string_view name) {
   if (const NameRow* row = find_row(name)) return row->type;
-  return core::unsupported("type '{}' of a folder is not known; known: int4, w8a8, fp8, bf16",
-                           name);
+  return core::unsupported("type '{}' of a folder is not known; known: {}", name,
+                           folder_type_names());
 }
 
 bool is_folder_type(std::string_view name) {
@@ -55,11 +66,23 @@ core::Result<void> check(const FolderRecipe& recipe) {
   const auto has = [&](FolderType type) {
     return std::find(recipe.modules.begin(), recipe.modules.end(), type) != recipe.modules.end();
   };
-  if (has(FolderType::kFp8) && (has(FolderType::kInt4) || has(FolderType::kInt8)))
-    return core::unsupported("fp8 beside int4 or w8a8: no configuration says both");
+  for (const FolderType alone : kAlone)
+    for (const NameRow& other : kNames)
+      if (has(alone) && has(other.type) && other.type != alone &&
+          other.type != FolderType::kAsStored)
+        return core::unsupported("{} beside {}: no configuration says both", name_of(alone),
+                                 other.name);
   if (recipe.modules[static_cast<size_t>(Module::kEmbedding)] != FolderType::kAsStored)
     return core::unsupported("the embedding of a folder stays as it is stored");
   return {};
+}
+
+core::Result<void> check_encodes(const FolderRecipe& recipe) {
+  for (const FolderType type : kSynthetic)
+    if (std::find(recipe.modules.begin(), recipe.modules.end(), type) != recipe.modules.end())
+      return core::unsupported(
+          "type '{}' is written of random models alone; others: int4, w8a8, fp8", name_of(type));
+  return check(recipe);
 }
 
 FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view tensor,
@@ -75,8 +98,15 @@ FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view ten
     if (choice.group == 0) choice.type = FolderType::kInt8;
   }
   if ((choice.type == FolderType::kInt8 && columns % kInt8Columns != 0) ||
-      (choice.type == FolderType::kFp8 && columns % kFp8Columns != 0))
+      (choice.type == FolderType::kFp8 && columns % kFp8Columns != 0) ||
+      (choice.type == FolderType::kMxfp4 && columns % kMxfp4Columns != 0))
     choice.type = FolderType::kAsStored;
+  if (choice.type == FolderType::kAwq || choice.type == FolderType::kGptq) {
+    if (columns % kWordGroup == 0 && view.rows() % kWordCodes == 0)
+      choice.group = kWordGroup;
+    else
+      choice.type = FolderType::kAsStored;
+  }
   return choice;
 }
 

@@ -16,10 +16,15 @@ enum class FolderType {
   kInt4,      // compressed-tensors pack-quantized: groups of 128 (64 or 32 where rows ask for it)
   kInt8,      // W8A8: compressed-tensors int-quantized, one scale a row
   kFp8,       // e4m3 with a scale for 128×128
+  // Of random models alone: what gives such weights their worth is how others choose their codes.
+  kAwq,    // gemm: groups of 128 with zeros
+  kGptq,   // version 1: groups of 128, in order, the zero in the middle
+  kMxfp4,  // compressed-tensors mxfp4-pack-quantized
 };
 
-// "int4", "w8a8", "fp8" and "bf16" (as stored), in upper case too.
+// "int4", "w8a8", "fp8", "awq", "gptq", "mxfp4" and "bf16" (as stored), in upper case too.
 core::Result<FolderType> find_folder_type(std::string_view name);
+std::string folder_type_names();
 bool is_folder_type(std::string_view name);
 std::string_view name_of(FolderType type);
 
@@ -28,13 +33,15 @@ struct FolderRecipe {
 };
 // The type for all linear layers of the model's layers; embedding and output stay as they are.
 FolderRecipe folder_recipe(FolderType type);
-// FP8 has a configuration of its own and joins no other type.
+// FP8, AWQ and GPTQ have a configuration of their own and join no other type.
 core::Result<void> check(const FolderRecipe& recipe);
+// Whether values can be encoded so, too.
+core::Result<void> check_encodes(const FolderRecipe& recipe);
 
 struct FolderChoice {
   FolderType wanted = FolderType::kAsStored;
   FolderType type = FolderType::kAsStored;  // differs from `wanted` where a row does not fit
-  int64_t group = 0;                        // of kInt4
+  int64_t group = 0;                        // of kInt4, kAwq, kGptq
 };
 // `tensor` by its GGUF name.
 FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view tensor,

@@ -1,6 +1,7 @@
 #include "quantize/synthesize_folder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -12,6 +13,7 @@
 #include "formats/hugging_face.h"
 #include "formats/hugging_face_config.h"
 #include "formats/output_file.h"
+#include "kernels/e2m1.h"
 #include "kernels/half.h"
 #include "quantize/checksum.h"
 #include "quantize/encode_rows.h"
@@ -29,6 +31,7 @@ using plan::GeometryTensor;
 
 constexpr int64_t kPieceBytes = int64_t{4} << 20;
 constexpr int64_t kFp8Rows = 128;
+constexpr size_t kMxfp4Block = 32;
 using Bytes = std::vector<std::byte>;
 
 core::Result<std::string> config_of(const Geometry& g) {
@@ -65,6 +68,56 @@ std::vector<GeometryTensor> folder_tensors(const Geometry& g) {
   return tensors;
 }
 
+// Codes with the zero 8, eight in a word, and the scales of their groups.
+void encode_words(const std::vector<float>& drawn, int64_t group, Bytes* words, Bytes* scales) {
+  encode_int4_row(drawn.data(), {.columns = std::ssize(drawn),
+                                 .group = group,
+                                 .words = reinterpret_cast<int32_t*>(words->data()),
+                                 .scales = reinterpret_cast<uint16_t*>(scales->data())});
+}
+
+void to_f16(Bytes* bf16) {
+  for (size_t i = 0; i < bf16->size(); i += sizeof(uint16_t))
+    kernels::store_u16(
+        bf16->data() + i,
+        kernels::f16_of_float(kernels::float_of_bf16(kernels::load_u16(bf16->data() + i))));
+}
+
+// AWQ's zeros lie about the middle, so that it is not taken for a format without; GPTQ's first
+// version stores 8 less 1.
+Bytes make_zeros(FolderType type, int64_t count, uint64_t seed) {
+  Bytes zeros(static_cast<size_t>(count / 2), std::byte{0x77});
+  if (type == FolderType::kGptq) return zeros;
+  core::Rng rng(seed);
+  for (std::byte& two : zeros)
+    two = static_cast<std::byte>((7 + rng.below(2)) | (7 + rng.below(2)) << 4);
+  return zeros;
+}
+
+uint8_t nearest_e2m1(float value) {
+  size_t best = 0;
+  for (size_t code = 1; code < kernels::kTwiceE2m1.size(); ++code)
+    if (std::abs(2 * value - kernels::kTwiceE2m1[code]) <
+        std::abs(2 * value - kernels::kTwiceE2m1[best]))
+      best = code;
+  return static_cast<uint8_t>(best);
+}
+
+// Two codes in a byte, and e8m0 exponents under which the largest of 32 values is 4 to 8.
+void encode_mxfp4(const std::vector<float>& drawn, Bytes* codes, Bytes* exponents) {
+  for (size_t block = 0; block < exponents->size(); ++block) {
+    const float* const x = drawn.data() + block * kMxfp4Block;
+    float largest = 0;
+    for (size_t i = 0; i < kMxfp4Block; ++i) largest = std::max(largest, std::abs(x[i]));
+    const int exponent = std::ilogb(largest) - 2;
+    (*exponents)[block] = static_cast<std::byte>(exponent + 127);
+    for (size_t i = 0; i < kMxfp4Block; i += 2)
+      (*codes)[(block * kMxfp4Block + i) / 2] =
+          static_cast<std::byte>(nearest_e2m1(std::ldexp(x[i], -exponent)) |
+                                 nearest_e2m1(std::ldexp(x[i + 1], -exponent)) << 4);
+  }
+}
+
 // Encoded random weights: bytes of each part of a matrix.
 std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
   constexpr int64_t kColumns = kPatternValues / kFp8Rows;
@@ -74,10 +127,19 @@ std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
   switch (choice.type) {
     case FolderType::kInt4:
       parts = {bytes(kPatternValues / 2), bytes(kPatternValues / choice.group * 2)};
-      encode_int4_row(drawn.data(), {.columns = kPatternValues,
-                                     .group = choice.group,
-                                     .words = reinterpret_cast<int32_t*>(parts[0].data()),
-                                     .scales = reinterpret_cast<uint16_t*>(parts[1].data())});
+      encode_words(drawn, choice.group, &parts[0], &parts[1]);
+      break;
+    case FolderType::kAwq:
+    case FolderType::kGptq:
+      parts = {bytes(kPatternValues / 2), bytes(kPatternValues / choice.group * 2),
+               make_zeros(choice.type, kPatternValues, core::random_bits(seed, 0))};
+      encode_words(drawn, choice.group, &parts[0], &parts[1]);
+      to_f16(&parts[1]);
+      break;
+    case FolderType::kMxfp4:
+      parts = {bytes(kPatternValues / 2),
+               bytes(kPatternValues / static_cast<int64_t>(kMxfp4Block))};
+      encode_mxfp4(drawn, &parts[0], &parts[1]);
       break;
     case FolderType::kInt8:
       parts = {bytes(kPatternValues), bytes(kColumns * 4)};
@@ -168,8 +230,13 @@ class FolderWriter {
       patterns = make_patterns(
           m.choice, core::random_bits(options_.seed, ~static_cast<uint64_t>(m.choice.type)));
     for (size_t p = 0; p < patterns.size(); ++p) TRY(write_part(m.parts[p], patterns[p], seed));
-    if (m.choice.type != FolderType::kInt4) return {};
-    return write_part(m.parts[2], std::as_bytes(std::span(m.tensor.shape)), 0);
+    if (m.choice.type == FolderType::kInt4)
+      return write_part(m.parts[2], std::as_bytes(std::span(m.tensor.shape)), 0);
+    if (m.choice.type != FolderType::kGptq) return {};
+    std::vector<int32_t> group_of_input(static_cast<size_t>(m.tensor.shape.back()));
+    for (size_t i = 0; i < group_of_input.size(); ++i)
+      group_of_input[i] = static_cast<int32_t>(i / static_cast<size_t>(m.choice.group));
+    return write_part(m.parts[3], std::as_bytes(std::span(group_of_input)), 0);
   }
 
   // The pattern over and over, from a place that the seed says.

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/math.h"
+#include "formats/hugging_face_quantization.h"
 #include "formats/problems.h"
 #include "model/matrix_finder.h"
 #include "quantize/checksum.h"
@@ -280,7 +281,9 @@ int64_t stored_row(const TensorSource& source, int64_t row) {
 
 bool describes_old_file(std::string_view key) {
   return key == "general.file_type" || key == "general.quantization_version" ||
-         key == kChecksumsKey || key.starts_with("split.") || key.starts_with("quantize.");
+         key == kChecksumsKey || key == formats::kQuantMethodKey ||
+         key == formats::kInt4LayoutKey || key == formats::kInt4ZeroOffsetKey ||
+         key.starts_with("split.") || key.starts_with("quantize.");
 }
 
 }  // namespace

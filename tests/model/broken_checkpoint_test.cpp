@@ -75,8 +75,84 @@ TEST(BrokenCheckpoint, WithoutASpecScalesAreLookedAt) {
   const FolderCopy wrong("hf-deepseek-fp8");
   wrong.overwrite("model.layers.1.mlp.experts.2.up_proj.weight_scale_inv", NAN);
   wrong.replace_in_config(R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 3)");
-  EXPECT_THAT(wrong.error(), AllOf(HasSubstr("2 problems"), HasSubstr("'deepseek2.expert_used_co"),
+  EXPECT_THAT(wrong.error(), AllOf(HasSubstr("2 problems"), HasSubstr("'num_experts_per_tok': 3"),
                                    HasSubstr("experts.2.up_proj.weight_scale_inv': holds")));
+}
+
+TEST(BrokenCheckpoint, EveryWrongValueOfAConfigurationIsNamed) {
+  const FolderCopy experts("hf-deepseek");
+  experts.replace_in_config(R"("n_routed_experts": 8)", R"("n_routed_experts": 0)");
+  experts.replace_in_config(R"("rope_theta": 500.0)", R"("rope_theta": -1.0)");
+  experts.replace_in_config(R"("kv_lora_rank": 32)", R"("kv_lora_rank": 36)");
+  experts.replace_in_config(R"("factor": 4.0)", R"("factor": 0.0)");
+  EXPECT_THAT(
+      experts.error(),
+      AllOf(HasSubstr("4 problems"), HasSubstr("config.json: 'n_routed_experts': 0, expected 1 to"),
+            HasSubstr("config.json: 'rope_theta': -1, expected a number over 0"),
+            HasSubstr("config.json: 'kv_lora_rank': 36, expected a multiple of 8 up to"),
+            HasSubstr("config.json: 'factor': 0, expected a number over 0")));
+  const FolderCopy dense("hf-llama");
+  dense.replace_in_config(R"("head_dim": 16)", R"("head_dim": null)");
+  dense.replace_in_config(R"("num_attention_heads": 4)", R"("num_attention_heads": 3)");
+  dense.replace_in_config(R"("intermediate_size": 64)", R"("intermediate_size": 0)");
+  EXPECT_THAT(dense.error(),
+              AllOf(HasSubstr("3 problems"),
+                    HasSubstr("config.json: 'hidden_size': 32, its 3 heads do not divide it"),
+                    HasSubstr("config.json: 'num_key_value_heads': 3 heads do not share 2 key-"),
+                    HasSubstr("config.json: 'intermediate_size': 0, expected 1 to")));
+}
+
+// What is missing or no number is said once, by what reads config.json.
+TEST(BrokenCheckpoint, AValueOfTheWrongTypeHidesNoWrongValue) {
+  const FolderCopy folder("hf-deepseek");
+  folder.replace_in_config(R"("moe_intermediate_size": 32)", R"("moe_intermediate_size": "32")");
+  folder.replace_in_config(R"("v_head_dim": 32,)", "");
+  folder.replace_in_config(R"("rope_theta": 500.0)", R"("rope_theta": -1.0)");
+  folder.replace_in_config(R"("num_experts_per_tok": 3)", R"("num_experts_per_tok": 6)");
+  EXPECT_THAT(folder.error(),
+              AllOf(HasSubstr("4 problems"), HasSubstr("'moe_intermediate_size' is not an integer"),
+                    HasSubstr("'v_head_dim' is missing"),
+                    HasSubstr("'rope_theta': -1, expected a number over 0"),
+                    HasSubstr("'num_experts_per_tok': 6, expected at most 4")));
+}
+
+TEST(BrokenCheckpoint, TensorsOfAFormatNeedTheConfigurationsWord) {
+  constexpr const char* kKey = R"("quantization_config")";
+  const FolderCopy fp8("hf-deepseek-fp8");
+  fp8.replace_in_config(kKey, R"("quantization_notes")");
+  fp8.replace_in_shard("layers.0.mlp.up_proj.weight_scale_inv",
+                       "layers.0.mlp.up_proj.weight_scale_old");
+  EXPECT_THAT(fp8.error(),
+              AllOf(HasSubstr("3 problems"), HasSubstr("config.json has no 'quantization_config'"),
+                    HasSubstr("is of F8_E4M3: 'quant_method' 'fp8' is missing"),
+                    HasSubstr("layers.0.mlp.up_proj.weight_scale_inv' is missing, expected 1"),
+                    HasSubstr("layers.0.mlp.up_proj.weight_scale_old' is no part of")));
+  const std::pair<const char*, const char*> kOthers[] = {
+      {"hf-w8a8", "I8: 'quant_method' 'compressed-tensors' is missing"},
+      {"hf-int4", "I32: 'quant_method' 'compressed-tensors' is missing"},
+      {"hf-mxfp4", "U8: 'quant_method' 'compressed-tensors' is missing"},
+      {"hf-awq", "I32: 'quant_method' 'awq' or 'gptq' is missing"},
+      {"hf-gptq", "I32: 'quant_method' 'awq' or 'gptq' is missing"}};
+  for (const auto& [name, expected] : kOthers) {
+    const FolderCopy folder(name);
+    folder.replace_in_config(kKey, R"("quantization_notes")");
+    EXPECT_THAT(folder.error(), AllOf(HasSubstr(expected), Not(HasSubstr("problems")))) << name;
+  }
+  const FolderCopy other("hf-w8a8");
+  other.replace_in_config(R"("quant_method": "compressed-tensors")", R"("quant_method": "awq",
+                          "bits": 4)");
+  EXPECT_THAT(other.error(), AllOf(HasSubstr("'quant_method' is 'awq', tensor 'model."),
+                                   HasSubstr("of I8 needs 'compressed-tensors'")));
+}
+
+TEST(BrokenCheckpoint, CodesOfFp8MustBeNumbers) {
+  const FolderCopy folder("hf-deepseek-fp8");
+  folder.overwrite("model.layers.1.mlp.experts.2.up_proj.weight", uint8_t{0x7f});
+  folder.overwrite("model.layers.0.self_attn.kv_b_proj.weight", uint8_t{0xff});
+  EXPECT_THAT(folder.error(),
+              AllOf(HasSubstr("2 problems"),
+                    HasSubstr("'model.layers.1.mlp.experts.2.up_proj.weight', row 0: holds"),
+                    HasSubstr("'model.layers.0.self_attn.kv_b_proj.weight', row 0: holds")));
 }
 
 // A copy of a GGUF file, to be broken.

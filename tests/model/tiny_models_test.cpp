@@ -123,7 +123,7 @@ TEST(BrokenModel, MetadataErrorsNameTheKey) {
   EXPECT_THAT(with("llama.attention.key_length", 0), HasSubstr("key_length': 0, expected a mult"));
   EXPECT_THAT(tiny.load_error({.drop = {"llama.attention.key_length", "llama.attention.head_count"},
                                .integers = {{"llama.attention.head_count", 128}}}),
-              HasSubstr("key_length': 0, expected a multiple of 8 from 8 to 256"));
+              HasSubstr("'llama.embedding_length': 32, its 128 heads do not divide it"));
   EXPECT_THAT(with("llama.feed_forward_length", (1u << 17) + 1),
               HasSubstr("'llama.feed_forward_length': a matrix of 131073 inputs"));
   EXPECT_THAT(with("llama.attention.value_length", 8), HasSubstr("expected the keys' 16"));
@@ -137,6 +137,20 @@ TEST(BrokenModel, MetadataErrorsNameTheKey) {
               HasSubstr("'gpt-j' is not known; known: llama, qwen2, qwen3"));
   EXPECT_THAT(tiny.load_error({.drop = {"token_embd.weight"}}),
               HasSubstr("'token_embd.weight' is missing"));
+}
+
+// Nothing is said of what only follows: not of heads of 16 values whose cache has 0 heads.
+TEST(BrokenModel, EveryWrongKeyIsNamed) {
+  const Rebuilt tiny;
+  EXPECT_THAT(tiny.load_error(
+                  {.drop = {"llama.attention.head_count_kv", "llama.rope.freq_base",
+                            "llama.context_length"},
+                   .integers = {{"llama.attention.head_count_kv", 0}, {"llama.rope.freq_base", 0}},
+                   .texts = {{"llama.rope.scaling.type", "longrope"}}}),
+              AllOf(HasSubstr("4 problems"), HasSubstr("'llama.context_length' is missing"),
+                    HasSubstr("'llama.attention.head_count_kv': 0, expected at least 1"),
+                    HasSubstr("'llama.rope.freq_base': 0, expected a number over 0"),
+                    HasSubstr("'longrope', expected none, linear, llama3 or yarn")));
 }
 
 // Millions of layers that a small file promises are refused before memory is taken for them.

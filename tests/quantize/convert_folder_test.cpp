@@ -252,7 +252,7 @@ TEST_F(ConvertFolder, Fp8NeedsRowsOfWholeBlocks) {
 TEST_F(ConvertFolder, RefusesWhatNoConfigurationSays) {
   FolderRecipe recipe = mixed_recipe();
   recipe.modules[static_cast<size_t>(Module::kFfn)] = FolderType::kFp8;
-  EXPECT_THAT(convert("x", recipe).error().message, HasSubstr("fp8 beside int4 or w8a8"));
+  EXPECT_THAT(convert("x", recipe).error().message, HasSubstr("fp8 beside int4: no configuration"));
   EXPECT_FALSE(find_folder_type("int5").ok());
   EXPECT_EQ(find_folder_type("W8A8").value(), FolderType::kInt8);
 }

@@ -13,7 +13,9 @@
 
 #include "core/rng.h"
 #include "formats/gguf.h"
+#include "model/model.h"
 #include "quantize/convert_folder.h"
+#include "quantize/random_tensors.h"
 #include "quantize/synthesize_folder.h"
 #include "quantize/tensor_source.h"
 
@@ -103,15 +105,49 @@ TEST_F(SynthesizeTest, TensorsOfOneTypeDiffer) {
   EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.2.ffn_gate_exps.weight"));
 }
 
+// Root mean square of the first rows.
+double deviation_of(const std::vector<TensorSource>& sources, std::string_view name) {
+  const auto source = std::find_if(sources.begin(), sources.end(),
+                                   [&](const TensorSource& s) { return s.name == name; });
+  if (source == sources.end()) return 0;
+  const RowReader reader(*source);
+  constexpr int64_t kRows = 64;
+  std::vector<float> row(static_cast<size_t>(source->shape.columns()));
+  double squares = 0;
+  for (int64_t r = 0; r < kRows; ++r) {
+    reader.read(r, row.data());
+    for (const float x : row) squares += double{x} * double{x};
+  }
+  return std::sqrt(squares / static_cast<double>(kRows * std::ssize(row)));
+}
+
+std::string_view packed_type(const model::Model& model, std::string_view tensor) {
+  for (const model::MatrixSource& source : model.weights().sources)
+    if (source.tensor == tensor) return core::info(source.matrix->type).name;
+  return "none";
+}
+
 // A folder of every type loads: its tensors are what the formats' finder expects, in each module.
 TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
   FolderRecipe mixed = folder_recipe(FolderType::kInt8);
   mixed.modules[static_cast<size_t>(Module::kExperts)] = FolderType::kInt4;
-  const std::pair<const char*, FolderRecipe> kRecipes[] = {{"fp8", folder_recipe(FolderType::kFp8)},
-                                                           {"mixed", mixed}};
+  FolderRecipe mixed_4 = folder_recipe(FolderType::kInt8);
+  mixed_4.modules[static_cast<size_t>(Module::kExperts)] = FolderType::kMxfp4;
+  const std::pair<const char*, FolderRecipe> kRecipes[] = {
+      {"bf16", folder_recipe(FolderType::kAsStored)},
+      {"fp8", folder_recipe(FolderType::kFp8)},
+      {"awq", folder_recipe(FolderType::kAwq)},
+      {"gptq", folder_recipe(FolderType::kGptq)},
+      {"mxfp4", folder_recipe(FolderType::kMxfp4)},
+      {"mixed", mixed},
+      {"mixed_4", mixed_4}};
+  const std::map<std::string_view, std::string_view> types = {
+      {"bf16", "BF16"},   {"fp8", "F8_B128"},  {"awq", "I4_Z32"},   {"gptq", "I4_B32"},
+      {"mxfp4", "MXFP4"}, {"mixed", "I4_B32"}, {"mixed_4", "MXFP4"}};
   for (const auto& [name, recipe] : kRecipes) {
     SCOPED_TRACE(name);
-    const plan::Geometry geometry = small_experts();
+    plan::Geometry geometry = small_experts();
+    geometry.experts.groups = geometry.experts.groups_used = 1;
     const std::string path = folder_ / name;
     const auto bytes =
         synthesize_folder(geometry, {.path = path, .recipe = recipe, .shard_bytes_max = 1'000'000});
@@ -127,7 +163,26 @@ TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
       shapes[t.name] = {t.shape.shape.begin(), t.shape.shape.begin() + t.shape.dims};
     for (const plan::GeometryTensor& t : plan::tensors_of(geometry))
       EXPECT_EQ(shapes[t.name], t.shape) << t.name;
+    EXPECT_NEAR(deviation_of(*found, "blk.1.ffn_up_exps.weight"), kWeightDeviation,
+                0.1 * kWeightDeviation);
+    const auto model = model::Model::load(**opened, {.threads = 2, .step_tokens_max = 1});
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    EXPECT_EQ(packed_type(**model, "blk.1.ffn_up_exps.5.weight"), types.at(name));
   }
+}
+
+// What is alone in its configuration, or not encoded from values, is refused.
+TEST_F(SynthesizeTest, TypesThatNoFolderHasTogetherAreRefused) {
+  FolderRecipe recipe = folder_recipe(FolderType::kAwq);
+  recipe.modules[static_cast<size_t>(Module::kExperts)] = FolderType::kMxfp4;
+  const auto both = check(recipe);
+  ASSERT_FALSE(both.ok());
+  EXPECT_EQ(both.error().message, "awq beside mxfp4: no configuration says both");
+  const auto encoded = check_encodes(folder_recipe(FolderType::kGptq));
+  ASSERT_FALSE(encoded.ok());
+  EXPECT_EQ(encoded.error().message,
+            "type 'gptq' is written of random models alone; others: int4, w8a8, fp8");
+  EXPECT_TRUE(check_encodes(folder_recipe(FolderType::kInt4)).ok());
 }
 
 // The share of tokens that choose each expert, most popular first, when router logits are normal.

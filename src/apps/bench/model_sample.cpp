@@ -40,10 +40,10 @@ int32_t layer_of(std::string_view tensor) {
   return layer;
 }
 
-int32_t layers_for(const formats::Checkpoint& checkpoint, int32_t layers, int64_t bytes) {
+int32_t layers_for(const std::vector<CheckpointMatrix>& matrices, int32_t layers, int64_t bytes) {
   int64_t first_layer = 1;
-  for (const auto& [name, view] : checkpoint.tensors())
-    if (layer_of(name) == 0) first_layer += view.bytes();
+  for (const CheckpointMatrix& m : matrices)
+    if (layer_of(m.name) == 0) first_layer += m.file_bytes;
   const int64_t wanted = core::div_ceil(bytes, first_layer);
   return static_cast<int32_t>(std::clamp<int64_t>(wanted, std::min(kLayersMin, layers), layers));
 }
@@ -53,7 +53,8 @@ int32_t layers_for(const formats::Checkpoint& checkpoint, int32_t layers, int64_
 core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
                                        const model::Spec& spec, int64_t layer_bytes) {
   ModelSample sample;
-  sample.layers = layers_for(checkpoint, spec.layers, layer_bytes);
+  sample.matrices = TRY(matrices_of(checkpoint));
+  sample.layers = layers_for(sample.matrices, spec.layers, layer_bytes);
   const std::string block_count = spec.architecture + ".block_count";
   formats::GgufWriter writer;
   for (const auto& [key, value] : checkpoint.metadata().values())
@@ -62,9 +63,9 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
   writer.set_integer(block_count, static_cast<uint32_t>(sample.layers));
 
   std::map<core::DType, int64_t> values_max;
-  for (const auto& [name, view] : checkpoint.tensors())
-    if (layer_of(name) < sample.layers)
-      values_max[view.type] = std::max(values_max[view.type], view.values());
+  for (const CheckpointMatrix& m : sample.matrices)
+    if (layer_of(m.name) < sample.layers)
+      values_max[m.view.type] = std::max(values_max[m.view.type], m.view.values());
   // All tensors of a type begin at the same bytes, behind the header.
   std::vector<std::byte> bytes = writer.file();
   std::map<core::DType, size_t> offsets;
@@ -75,10 +76,10 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
     bytes.insert(bytes.end(), weights.begin(), weights.end());
   }
   formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(std::move(bytes))));
-  for (const auto& [name, view] : checkpoint.tensors()) {
-    if (layer_of(name) >= sample.layers) continue;
-    file.tensors.push_back({name, view});
-    file.tensors.back().view.data = file.source->bytes().data() + offsets[view.type];
+  for (const CheckpointMatrix& m : sample.matrices) {
+    if (layer_of(m.name) >= sample.layers) continue;
+    file.tensors.push_back({m.name, m.view});
+    file.tensors.back().view.data = file.source->bytes().data() + offsets[m.view.type];
   }
   std::vector<formats::GgufFile> files;
   files.push_back(std::move(file));

@@ -19,6 +19,8 @@ constexpr int64_t kPatternValues = int64_t{1} << 22;  // whole blocks of every t
 // is subnormal, which a processor multiplies slowly.
 constexpr float kScale = 1.0f / 64;
 
+constexpr std::byte kExponent{121};  // the same, of MXFP4
+
 bool begins_with_float(DType type) {
   return type == DType::kI8_B32 || type == DType::kI4_B32 || type == DType::kI4_Z32 ||
          type == DType::kF8_B128;
@@ -35,6 +37,8 @@ void fill(DType type, int64_t values, std::byte* out) {
     if (begins_with_float(type))
       for (int64_t i = 0; i < core::bytes_of(type, values); i += step)
         std::memcpy(out + i, &kScale, sizeof kScale);
+    if (type == DType::kMXFP4)
+      for (int64_t i = 0; i < core::bytes_of(type, values); i += step) out[i] = kExponent;
     return;
   }
   for (const float value : random_values(kSeed, values)) {

@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 
 #include "apps/bench/engine_load.h"
+#include "apps/model/checkpoint_matrices.h"
 #include "core/rng.h"
 #include "plan/traffic.h"
 
@@ -256,7 +257,8 @@ ReportModel model_of(const ReportOptions& options, const OpenedModel& opened) {
       .kv_token_bytes = plan.kv_token_bytes,
       .kernels = kernels_name(model),
       .placement = opened.placement};
-  for (const auto& [name, view] : opened.checkpoint->tensors()) found.parameters += view.values();
+  const auto matrices = matrices_of(*opened.checkpoint).value();  // it is loaded
+  for (const CheckpointMatrix& m : matrices) found.parameters += m.view.values();
   if (found.placement.empty())
     found.placement =
         model.device() != nullptr ? "everything on the device" : "everything on the processor";

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/model/checkpoint_matrices.h"
 #include "plan/sizing.h"
 
 namespace sluice::apps {
@@ -85,10 +86,11 @@ void add_traffic_options(CLI::App& app, TrafficOptions* options) {
 core::Result<plan::ModelSize> size_of_checkpoint(const formats::Checkpoint& checkpoint,
                                                  double cache_bytes) {
   plan::ModelSize size;
-  for (const auto& [name, view] : checkpoint.tensors()) {
-    plan::ModelSize::PartSize& part = size[plan::part_of(name)];
-    part.values += view.values();
-    part.bytes += static_cast<double>(view.bytes());
+  const std::vector<CheckpointMatrix> matrices = TRY(matrices_of(checkpoint));
+  for (const CheckpointMatrix& m : matrices) {
+    plan::ModelSize::PartSize& part = size[plan::part_of(m.name)];
+    part.values += m.view.values();
+    part.bytes += static_cast<double>(m.file_bytes);
   }
   const std::string prefix = checkpoint.manifest().architecture + ".";
   const auto number = [&](const char* key) {

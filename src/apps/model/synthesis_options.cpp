@@ -17,8 +17,9 @@ core::Result<core::DType> type_of(const std::string& name) {
 }  // namespace
 
 void add_weight_type_options(CLI::App& app, WeightTypeOptions* options) {
-  app.add_option("--type", options->rest,
-                 "type of all matrices but the experts; int4, w8a8, fp8 for a folder")
+  app.add_option(
+         "--type", options->rest,
+         "type of all matrices but the experts; int4, w8a8, fp8, awq, gptq, mxfp4 for a folder")
       ->capture_default_str();
   app.add_option("--experts", options->experts,
                  "type of the routed experts; Q4_0, in a folder --type");

@@ -7,11 +7,12 @@
 #include <string_view>
 
 #include "core/result.h"
-#include "formats/metadata.h"
 #include "model/spec.h"
 #include "model/weights.h"
 
 namespace sluice::model {
+
+class Keys;
 
 enum class Extent {
   kOne,
@@ -73,8 +74,8 @@ struct TensorRow {
 using LayerTable = std::span<const TensorRow<LayerWeights>>;
 
 struct Architecture {
-  std::string_view name;  // general.architecture
-  core::Result<Spec> (*read_spec)(const formats::Metadata& metadata);
+  std::string_view name;          // general.architecture
+  Spec (*read_spec)(Keys& keys);  // but for the name, the vocabulary and tied_embeddings
   std::span<const LayerTable> (*layer_tables)();  // arch/tensors.h has what they share
 };
 

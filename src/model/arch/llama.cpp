@@ -25,8 +25,8 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
      .vector = &LayerWeights::attention_output_bias},
 };
 
-core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kLlama.name, kernels::RopeLayout::kAdjacentPairs);
+Spec read(Keys& keys) {
+  return read_dense_decoder(keys, kernels::RopeLayout::kAdjacentPairs);
 }
 
 std::span<const LayerTable> tables() {

@@ -11,8 +11,8 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
     {.name = "blk.{}.attn_v.bias", .columns = Extent::kKv, .vector = &LayerWeights::v_bias},
 };
 
-core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kQwen2.name, kernels::RopeLayout::kHalfSplit);
+Spec read(Keys& keys) {
+  return read_dense_decoder(keys, kernels::RopeLayout::kHalfSplit);
 }
 
 std::span<const LayerTable> tables() {

@@ -1,7 +1,6 @@
 // Qwen3, dense and with experts: RMSNorm over each head of q and k, no biases; a softmax over all
 // experts, the weights of the chosen ones sum to one.
 #include "model/arch/dense_decoder.h"
-#include "model/arch/keys.h"
 #include "model/arch/tensors.h"
 
 namespace sluice::model {
@@ -16,15 +15,14 @@ constexpr TensorRow<LayerWeights> kTensors[] = {
      .vector = &LayerWeights::k_norm},
 };
 
-core::Result<Spec> read(const formats::Metadata& metadata) {
-  return read_dense_decoder(metadata, kQwen3.name, kernels::RopeLayout::kHalfSplit);
+Spec read(Keys& keys) {
+  return read_dense_decoder(keys, kernels::RopeLayout::kHalfSplit);
 }
 
-core::Result<Spec> read_with_experts(const formats::Metadata& metadata) {
-  Spec spec = TRY(read_dense_decoder(metadata, kQwen3Moe.name, kernels::RopeLayout::kHalfSplit));
-  const Keys keys(metadata, kQwen3Moe.name);
-  spec.experts = TRY(read_experts(keys, {.normalized = true}));
-  TRY(check_inputs(keys, spec));
+Spec read_with_experts(Keys& keys) {
+  Spec spec = read_dense_decoder(keys, kernels::RopeLayout::kHalfSplit);
+  spec.experts = read_experts(keys, {.normalized = true});
+  check_inputs(keys, spec);
   return spec;
 }
 

@@ -1,0 +1,43 @@
+#include "apps/model/checkpoint_matrices.h"
+
+#include <algorithm>
+#include <span>
+
+#include "formats/problems.h"
+#include "model/matrix_finder.h"
+
+namespace sluice::apps {
+namespace {
+
+bool is_bias_of_zeros(std::string_view name, const core::TensorView& view) {
+  const std::span bytes(view.data, static_cast<size_t>(view.bytes()));
+  return name.ends_with(".bias") && view.dims == 1 &&
+         std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+}  // namespace
+
+core::Result<std::vector<CheckpointMatrix>> matrices_of(const formats::Checkpoint& checkpoint) {
+  formats::Problems problems;
+  model::MatrixFinder finder(checkpoint, &problems);
+  std::vector<CheckpointMatrix> matrices;
+  for (const auto& [stored, view] : checkpoint.tensors()) {
+    const auto name = model::MatrixFinder::matrix_of(stored);
+    if (!name || is_bias_of_zeros(stored, view)) continue;
+    if (core::decodes_alone(view.type)) {
+      matrices.push_back({std::string(stored), view, view.bytes()});
+      continue;
+    }
+    const auto matrix = finder.find(*name, finder.shape_by(stored));
+    if (!matrix) continue;
+    const bool is_sorted = matrix->sorted != core::DType::kF32;
+    const core::TensorView joined{.type = is_sorted ? matrix->sorted : matrix->joined,
+                                  .dims = 2,
+                                  .shape = {matrix->rows, matrix->columns}};
+    matrices.push_back({*name, joined, matrix->bytes});
+  }
+  if (!problems.empty()) return problems.error();
+  return matrices;
+}
+
+}  // namespace sluice::apps
