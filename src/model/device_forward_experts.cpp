@@ -81,24 +81,34 @@ void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
                   .result = DeviceResult::kAdd});
 }
 
-// What the layers' routers left, for who looks at it.
+// What the layers' routers left, for who looks at it: of as many layers with one wait as the
+// staging memory has room for.
 void DeviceForward::report_routing(const StepBatch& batch, const Shape& shape) {
   const ExpertSpec& spec = spec_.experts;
   if (batch.routing_observer == nullptr || spec.count == 0) return;
   const int64_t of_layer = shape.rows * spec.used;
-  const int64_t all = (spec_.layers - spec.leading_dense) * of_layer;
-  std::vector<int32_t> ids(static_cast<size_t>(all));
-  std::vector<float> weights(static_cast<size_t>(all));
-  download(ids.data(), expert_ids_, all);
-  download(weights.data(), expert_weights_, all);
-  for (int32_t layer = spec.leading_dense; layer < spec_.layers; ++layer) {
-    const bool is_last = layer + 1 == spec_.layers;
-    const size_t rows = is_last ? batch.logit_rows.size() : batch.token_ids.size();
-    if (rows == 0) return;
-    const auto at = static_cast<size_t>((layer - spec.leading_dense) * of_layer);
-    const size_t choices = rows * static_cast<size_t>(spec.used);
-    (*batch.routing_observer)(layer, std::span(ids).subspan(at, choices),
-                              std::span(weights).subspan(at, choices));
+  const int64_t layers_max =
+      staging_.bytes() / (of_layer * static_cast<int64_t>(sizeof(int32_t) + sizeof(float)));
+  ASSERT(layers_max > 0, "{} choices of a layer have no room", of_layer);
+  for (int64_t first = spec.leading_dense; first < spec_.layers; first += layers_max) {
+    const int64_t layers = std::min(layers_max, spec_.layers - first);
+    const int64_t at = (first - spec.leading_dense) * of_layer, count = layers * of_layer;
+    const auto* ids = reinterpret_cast<const int32_t*>(staging_.data());
+    const auto* weights = reinterpret_cast<const float*>(ids + count);
+    const int64_t bytes = count * int64_t{sizeof(int32_t)};
+    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(expert_ids_ + at), bytes);
+    device_.fetch(staging_.data() + bytes, reinterpret_cast<const std::byte*>(expert_weights_ + at),
+                  bytes);
+    device_.wait();
+    for (int64_t i = 0; i < layers; ++i) {
+      const auto layer = static_cast<int32_t>(first + i);
+      const bool is_last = layer + 1 == spec_.layers;
+      const size_t rows = is_last ? batch.logit_rows.size() : batch.token_ids.size();
+      if (rows == 0) return;
+      const size_t choices = rows * static_cast<size_t>(spec.used);
+      (*batch.routing_observer)(layer, {ids + i * of_layer, choices},
+                                {weights + i * of_layer, choices});
+    }
   }
 }
 
