@@ -215,6 +215,28 @@ class QuotaTest(unittest.TestCase):
             self.let_go(held)
             self.expect_left(gateway, 1000 - 3 * USED)
 
+    def test_a_balance_that_begins_twice_before_it_is_known_counts_once(self):
+        prepaid = self.config.replace('id = "acme"', 'id = "acme"\nprepaid = true')
+        with self.start() as gateway:
+            self.take_over(gateway, self.config + PRICES)
+            paid = {"id": "first", "amount": "0.000001", "reason": "test"}
+            self.assertEqual(gateway.admin("POST", "balances/acme/top-ups", paid)[0], 201)
+            other = sqlite3.connect(self.folder / "data" / "store.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")  # the store takes nothing meanwhile
+            self.assertEqual(self.ask(gateway, "free", 8)[0], 200)
+            for config in (prepaid, self.config, prepaid):
+                self.take_over(gateway, config + PRICES)
+            other.execute("ROLLBACK")
+            other.close()
+            self.assertEqual(self.ask_until_known(gateway, 8, "free")[0], 200)
+            deadline = time.monotonic() + DEADLINE_S
+            while gateway.admin("GET", "balances/acme")[1]["records_behind"] > 0:
+                assert time.monotonic() < deadline, "the store has all records"
+            # A limit that begins looks after all that are not known yet.
+            limited = 'secret = "free"\nlimits = { tokens_per_day = 100000 }'
+            self.take_over(gateway, prepaid.replace('secret = "free"', limited) + PRICES)
+            self.expect_left(gateway, 1000 - 2 * USED)
+
 
 if __name__ == "__main__":
     unittest.main()

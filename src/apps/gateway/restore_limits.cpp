@@ -99,11 +99,22 @@ void LimitRestorer::begin_at_start(const std::vector<LimitName>& names) {
 void LimitRestorer::begin(const std::vector<LimitName>& names,
                           std::shared_ptr<JoinedRequests> joined) {
   if (names.empty()) return;
+  forget(names);
   Group& group = groups_.emplace_back(group_of(names));
   group.joined = std::move(joined);
   if (hear_loops(&group, kLoopsNs) && sources_.journal.flush().ok())
     sources_.follower.wait_until_applied(group.last_sequence, kStoreNs);
   run();
+}
+
+// A limit that went and came back before it was known begins anew, with what the records say then:
+// what an earlier group would say of it would be added besides.
+void LimitRestorer::forget(const std::vector<LimitName>& names) {
+  const auto is_named = [&](const LimitName& name) { return std::ranges::count(names, name) > 0; };
+  for (Group& group : groups_) {
+    std::erase_if(group.quotas, is_named);
+    std::erase_if(group.balances, is_named);
+  }
 }
 
 void LimitRestorer::run() {

@@ -74,6 +74,7 @@ class LimitRestorer {
     uint64_t last_sequence = 0;                 // the records up to it must be known
   };
   static Group group_of(const std::vector<gateway::LimitName>& names);
+  void forget(const std::vector<gateway::LimitName>& names);
   bool hear_loops(Group* group, int64_t timeout_ns);
   bool restore(Group* group);
   core::Result<void> restore_quotas(store::Store* store, Group* group);
