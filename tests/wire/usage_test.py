@@ -87,6 +87,19 @@ class Usage(unittest.TestCase):
         text = usage("show", event["request"], "--data-folder", self.data).stdout
         self.assertIn(event["outcome"], text)
 
+    def test_a_request_with_a_parent(self):
+        """In a tenth of the stream: the request before it."""
+        for event in self.events:
+            request = event["request"]
+            done = usage("show", request, "--data-folder", self.data, "-o", "json")
+            shown = json.loads(done.stdout)
+            if shown["parent"]:
+                break
+        start, _, count = request.rpartition("_")
+        self.assertEqual(shown["parent"], f"{start}_{int(count, 16) - 1:016x}")
+        text = usage("show", request, "--data-folder", self.data).stdout
+        self.assertIn(f"parent {shown['parent']}\n", text)
+
     def test_an_unknown_request(self):
         done = usage("show", "req_00000000000000a1_00000100ffffffff", "--data-folder", self.data)
         self.assertEqual(done.returncode, 1)
