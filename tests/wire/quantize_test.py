@@ -102,6 +102,31 @@ class Quantize(unittest.TestCase):
         bench = self.json_of("bench", str(paths[0]), "-p", "4", "-n", "4", "-r", "1")
         self.assertGreater(bench[0]["avg_ts"], 0)
 
+    def test_synthetic_folders_run_and_are_planned(self):
+        geometry = ("smollm2-135m", "--layers", "1", "--vocab", "256")
+        for kind in (("bf16", "--folder"), ("int4",), ("w8a8",), ("awq",), ("gptq",), ("mxfp4",)):
+            with self.subTest(kind[0]):
+                path = str(self.folder / kind[0])
+                made = self.json_of("synth", *geometry[:1], path, *geometry[1:], "--type", *kind)
+                bench = self.json_of("bench", path, "-p", "4", "-n", "4", "-r", "1")
+                self.assertGreater(bench[0]["avg_ts"], 0)
+                plan = self.json_of("plan", path, "--context", "16", "-p", "4")
+                self.assertEqual(plan["parameters"], made["parameters"])
+                self.assertGreater(plan["decode_tok_s"], 0)
+        self.refused(1, "written of random models alone", "quantize", MODEL,
+                     str(self.folder / "new"), "--type", "awq")  # fmt: skip
+
+    def test_a_broken_folder_is_refused_with_everything_that_is_wrong(self):
+        folder = self.folder / "broken"
+        shutil.copytree(MODELS / "hf-deepseek", folder)
+        (folder / "model-00002-of-00002.safetensors").unlink()
+        config = json.loads((folder / "config.json").read_text()) | {"n_routed_experts": 16}
+        (folder / "config.json").write_text(json.dumps(config))
+        for verb in (("quantize", str(folder), "x.gguf", "--type", "Q8_0"), ("plan", str(folder))):
+            with self.subTest(verb[0]):
+                self.refused(1, "model-00002-of-00002.safetensors", *verb)
+                self.refused(1, "mlp.experts.12.up_proj.weight' is missing", *verb)
+
     def test_a_geometrys_limits_are_the_published_ones(self):
         plan = self.json_of("plan", "deepseek-v3", "--type", "FP8", "--experts", "INT4",
                             "--memory-gb-s", "600", "--gpu", "h100")  # fmt: skip
