@@ -195,6 +195,10 @@ int64_t schema_version() {
 }
 
 core::Result<void> migrate(Database* database) {
+  // Most stores are up to date: to see that needs no lock, which a writer of idle priority can hold
+  // for long where others want all cores.
+  if (const auto found = found_version(database); found.ok() && *found == schema_version())
+    return {};
   const Dialect& dialect = database->dialect();
   const auto transaction = TRY(Transaction::begin_write(database));
   if (!dialect.lock_schema.empty()) {

@@ -25,7 +25,8 @@ constexpr Dialect kDialect = {
     .lock_totals = "",
 };
 
-constexpr int kBusyTimeoutMs = 5'000;
+// A gateway's writer has idle priority: where others want all cores, its 50 ms take seconds.
+constexpr int kBusyTimeoutMs = 30'000;
 // Appending touches few pages again, so that a long log costs no more than a short one and is
 // copied into the database less often.
 constexpr std::string_view kSettings[] = {
