@@ -20,6 +20,7 @@
 #include "core/log.h"
 #include "engine/engine.h"
 #include "engine/step_runner.h"
+#include "net/check_listen.h"
 #include "server/activity.h"
 #include "server/api_server.h"
 
@@ -75,6 +76,8 @@ core::Result<int> serve(const ServeOptions& options) {
   allow_descriptors(options.config.http_limits.connections_max + kOtherDescriptors);
   const core::Logger log;
   const core::SystemClock clock;
+  // A model may take minutes to load.
+  TRY(net::check_listen(options.host, static_cast<uint16_t>(options.port)));
   ServedModel served = TRY(open_served_model(options.served));
   fmt::print(stderr, "{}", describe(served));
   served.engine.machine = machine_limits(*served.opened.model);
@@ -115,8 +118,10 @@ core::Result<int> serve(const ServeOptions& options) {
   loop.handle_signals(handled_signals(tls), [&, seen = 0](int number) mutable {
     if (number == SIGHUP) return reload_tls(tls.get(), log);
     if (++seen > 1) return loop.stop();
-    log.info("draining: new requests get 503, running ones have {} s; a second signal ends at once",
-             options.drain_timeout_s);
+    if (options.drain_timeout_s > 0)
+      log.info(
+          "draining: new requests get 503, running ones have {} s; a second signal ends at once",
+          options.drain_timeout_s);
     server.drain([&] { loop.stop(); });
   });
   const MinuteLog minute_log(loop, log, engine);

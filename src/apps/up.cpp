@@ -10,6 +10,7 @@
 #include "api/json_writer.h"
 #include "apps/gateway/first_keys.h"
 #include "apps/gateway/gateway_process.h"
+#include "apps/model/byte_size.h"
 #include "apps/model/model_options.h"
 #include "apps/process/data_folder.h"
 #include "apps/process/descriptors.h"
@@ -68,6 +69,16 @@ void print_examples(const std::string& url, const std::string& model, const std:
       "        max_tokens=100):\n"
       "    print(event.choices[0].delta.content or \"\", end=\"\", flush=True)\n\n",
       url, python_key, model);
+}
+
+// What the engine would say of its model in a log, among what a gateway without an engine says.
+core::Result<void> check_model(const ServedModelOptions& served) {
+  if (served.model.model.empty())
+    return core::invalid(
+        "no MODEL: give a GGUF file, here or in SLUICE_MODEL (`make model` fetches a small one)");
+  TRY(parse_byte_size(served.kv_budget));
+  TRY(model::open_checkpoint(served.model.model));
+  return {};
 }
 
 class Up {
@@ -241,9 +252,8 @@ int run_up(int argc, char** argv) {
   add_up_options(app, &options);
   app.footer("Example: sluice up model.gguf --port 8000");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
-  if (options.serve.served.model.model.empty())
-    return report("up", core::invalid("no MODEL: give a GGUF file, here or in SLUICE_MODEL"
-                                      " (`make model` fetches a small one)"));
+  if (const auto given = check_model(options.serve.served); !given.ok())
+    return report("up", given.error());
   const auto result = Up(std::move(options), app).run();
   return result.ok() ? *result : report("up", result.error());
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "core/clock.h"
+#include "net/check_listen.h"
 #include "net/http_server_impl.h"
 
 namespace sluice::net {
@@ -69,6 +70,15 @@ int open_acceptor(const SocketAddress& address, PortUse port_use) {
   return -1;
 }
 
+core::Result<int> listen_at(std::string_view host, uint16_t port, PortUse port_use) {
+  const SocketAddress address = TRY(parse_address(host, port));
+  const int acceptor = open_acceptor(address, port_use);
+  if (acceptor < 0)
+    return core::Error{core::ErrorCode::kIo, fmt::format("cannot listen on {} port {}: {}", host,
+                                                         port, std::strerror(errno))};
+  return acceptor;
+}
+
 }  // namespace
 
 Response plain_refusal(int status, std::string_view message) {
@@ -96,13 +106,14 @@ ServerCore::ServerCore(ServerOptions options)
          limits.target_bytes_max);
 }
 
+core::Result<void> check_listen(std::string_view host, uint16_t port) {
+  ::close(TRY(listen_at(host, port, PortUse::kAlone)));
+  return {};
+}
+
 core::Result<uint16_t> ServerCore::listen(std::string_view host, uint16_t port) {
   ASSERT(loop.owned_by_caller(), "listen() from a foreign thread");
-  const SocketAddress address = TRY(parse_address(host, port));
-  const int acceptor = open_acceptor(address, port_use);
-  if (acceptor < 0)
-    return core::Error{core::ErrorCode::kIo, fmt::format("cannot listen on {} port {}: {}", host,
-                                                         port, std::strerror(errno))};
+  const int acceptor = TRY(listen_at(host, port, port_use));
   SocketAddress bound;
   ::getsockname(acceptor, bound.data(), &bound.bytes);
   const size_t index = acceptors.size();

@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import signal
+import socket
+import subprocess
 import tempfile
 import time
 import unittest
@@ -11,7 +13,7 @@ import unittest
 import openai
 
 from http_exchange import DEADLINE_S, exchange, post_json
-from running_server import RunningServer
+from running_server import RunningServer, binary, model
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "Count to a hundred."}]
@@ -118,6 +120,23 @@ class Settings(unittest.TestCase):
         connection.request("GET", "/livez")
         connection.getresponse().read()
         self.assertEqual(connection.sock.recv(1), b"")
+
+
+class Starts(unittest.TestCase):
+    def test_a_port_in_use_is_said_before_the_model_is_loaded(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = str(other.getsockname()[1])
+            done = subprocess.run([binary(), "serve", model(), "--port", port],
+                                  capture_output=True, text=True, timeout=DEADLINE_S)  # fmt: skip
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, rf"\Asluice serve: cannot listen on 127.0.0.1 port {port}: ")
+
+    def test_more_memory_than_there_is_gets_a_warning(self):
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        with RunningServer("--kv-budget", str(there)) as server:
+            self.assertIn("warning  this machine has", server.log())
+        with RunningServer(*SMALL) as server:
+            self.assertNotIn("warning", server.log())
 
 
 class Connections(unittest.TestCase):

@@ -136,6 +136,13 @@ class Starts(unittest.TestCase):
             self.assertEqual(verified.returncode, 0, verified.stdout + verified.stderr)
             self.assertIn("events 7,", verified.stdout)
 
+    def test_its_url_is_the_only_one_for_clients(self):
+        with RunningServer(*SMALL, verb="up") as server:
+            urls = set(re.findall(r"https?://[\w.:]+", server.log() + server.printed))
+            self.assertEqual(urls, {server.url, server.admin()["url"]})
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(server.log().count("draining"), 1, server.log())
+
     def test_only_one_has_a_folder(self):
         with RunningServer(*SMALL, verb="up") as server:
             second = sluice("up", model(), "--port", "0", "--data-folder", str(server.folder))
@@ -147,9 +154,17 @@ class Starts(unittest.TestCase):
 
     def test_a_model_that_is_none(self):
         with tempfile.TemporaryDirectory() as folder:
-            done = sluice("up", "/dev/null", "--port", "0", "--data-folder", folder)
-            self.assertEqual(done.returncode, 1)
-            self.assertIn("/dev/null", done.stderr)
+            for arguments, message in (
+                (["/dev/null"], "'/dev/null'"),
+                ([f"{folder}/none.gguf"], "No such file"),
+                ([folder], "config.json"),
+                ([model(), "--kv-budget", "lots"], "'lots' is no size"),
+            ):
+                done = sluice("up", *arguments, "--port", "0", "--data-folder", f"{folder}/data")
+                self.assertEqual(done.returncode, 1)
+                self.assertRegex(done.stderr, r"\Asluice up: ")  # and no log before
+                self.assertIn(message, done.stderr)
+            self.assertFalse(pathlib.Path(folder, "data").exists())
 
     def test_sluice_keys_and_usage_find_it(self):
         with tempfile.TemporaryDirectory() as home:
@@ -224,7 +239,7 @@ class Doors(unittest.TestCase):
 
     def test_the_engine_is_for_the_gateway_alone(self):
         with RunningServer(*SMALL, verb="up") as server:
-            port = int(re.search(r"is ready after .* on http://127.0.0.1:(\d+)", server.log())[1])
+            port = int(re.search(r"is ready after .* \(internal: port (\d+)\)", server.log())[1])
             self.assertEqual(exchange(port, post_json(CHAT, QUESTION))[0], 401)
 
 

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/model/byte_size.h"
+#include "apps/process/resident_bytes.h"
 #include "contract/block_hash.h"
 #include "core/cpu.h"
 #include "formats/byte_source.h"
@@ -127,11 +128,15 @@ std::string describe(const ServedModel& served) {
   const int64_t kv_bytes = limits.kv_pages * model.kv_page_bytes();
   const int64_t logit_bytes =
       limits.logit_rows_max * model.spec().vocab * static_cast<int64_t>(sizeof(float));
-  text += fmt::format(
-      "memory   {} = weights {} + KV {} + activations {} + logits {}\n",
-      byte_size_text(plan.weight_bytes + kv_bytes + plan.activation_bytes + logit_bytes),
-      byte_size_text(plan.weight_bytes), byte_size_text(kv_bytes),
-      byte_size_text(plan.activation_bytes), byte_size_text(logit_bytes));
+  const int64_t bytes = plan.weight_bytes + kv_bytes + plan.activation_bytes + logit_bytes;
+  text += fmt::format("memory   {} = weights {} + KV {} + activations {} + logits {}\n",
+                      byte_size_text(bytes), byte_size_text(plan.weight_bytes),
+                      byte_size_text(kv_bytes), byte_size_text(plan.activation_bytes),
+                      byte_size_text(logit_bytes));
+  // The system gives memory away before it has it, and kills who takes what it was given.
+  if (const int64_t there = machine_memory_bytes(); model.device() == nullptr && bytes > there)
+    text += fmt::format("warning  this machine has {} of memory: lower --kv-budget ({} now)\n",
+                        byte_size_text(there), byte_size_text(served.kv_budget_bytes));
   text +=
       fmt::format("KV       {} tokens in {} pages of {}; weights are {} in the file\n",
                   limits.kv_pages * kernels::kPageTokens, limits.kv_pages,

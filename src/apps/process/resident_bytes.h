@@ -1,4 +1,4 @@
-// Memory of this process.
+// Memory of this process and of the machine.
 #pragma once
 
 #include <cstdint>
@@ -7,5 +7,7 @@ namespace sluice::apps {
 
 // What of it lies in memory now; 0 where the kernel does not say.
 int64_t resident_bytes();
+
+int64_t machine_memory_bytes();
 
 }  // namespace sluice::apps

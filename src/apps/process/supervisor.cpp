@@ -41,8 +41,8 @@ void Supervisor::on_line(const std::string& line) {
   ever_ready_ = true;
   delay_ns_ = 0;
   start_takes_ns_ = clock_.now_ns() - started_ns_;
-  log_.info("engine {} is ready after {} ms on {}", child_->pid(), start_takes_ns_ / 1'000'000,
-            line.substr(spec_.ready_prefix.size()));
+  log_.info("engine {} is ready after {} ms (internal: port {})", child_->pid(),
+            start_takes_ns_ / 1'000'000, url->endpoint.port);
   if (!stopping_) events_.on_ready(url.value().endpoint);
 }
 
