@@ -75,12 +75,17 @@ int run_generate(int argc, char** argv) {
   add_model_options(app, &options.model);
   app.add_option("--ids", options.ids, "JSON file with an array of token ids; - is standard input")
       ->required();
-  app.add_option("-n,--count", options.count, "ids to generate")->check(CLI::Range(1, 1 << 24));
+  app.add_option("-n,--count", options.count, "ids to generate")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
   auto* greedy = app.add_flag("--greedy", options.greedy, "the best id at each step");
-  app.add_option("--temperature", options.temperature, "sample at this temperature (default 1)")
+  app.add_option("--temperature", options.temperature, "sample at this temperature")
+      ->capture_default_str()
       ->check(CLI::Range(0.01, 100.0))
       ->excludes(greedy);
-  app.add_option("--seed", options.seed, "of the random numbers")->excludes(greedy);
+  app.add_option("--seed", options.seed, "of the random numbers")
+      ->capture_default_str()
+      ->excludes(greedy);
   app.add_flag("--stop-at-end", options.stop_at_end, "stop after the model's end token");
   add_output_option(app, &options.output);
   app.footer("Example: echo '[1, 4093, 198]' | sluice generate model.gguf --ids - -n 16 --greedy");

@@ -123,6 +123,7 @@ int run_logits(int argc, char** argv) {
   app.add_option("--ids", options.ids, "JSON file with an array of token ids; - is standard input")
       ->required();
   app.add_option("--top", options.top, "how many of the best ids to print")
+      ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
   app.add_flag("--hidden", options.hidden, "also the hidden state after each layer");
   app.add_flag("--experts", options.experts, "also the experts that each layer chose");

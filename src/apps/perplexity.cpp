@@ -110,13 +110,16 @@ int run_perplexity(int argc, char** argv) {
       "sluice perplexity"};
   add_model_options(app, &options.model);
   app.add_option("-f,--file", options.file, "UTF-8 text")->required();
-  app.add_option("--ctx", options.context, "tokens of a window")->check(CLI::Range(4, 1 << 20));
+  app.add_option("--ctx", options.context, "tokens of a window")
+      ->capture_default_str()
+      ->check(CLI::Range(4, 1 << 20));
   app.add_option("--kl-against", options.base,
                  "also compare each prediction with this model's: Kullback-Leibler divergence and\n"
                  "agreement on the likeliest token");
   app.add_option("--base-place", options.base_place,
                  "--place of that model, which runs without --prefer-resident and --defer-experts");
   app.add_option("--step-tokens", options.step_tokens, "of a window at once; 1: as decode does")
+      ->capture_default_str()
       ->check(CLI::Range(1, 64));
   add_output_option(app, &options.output);
   app.footer("Example: sluice perplexity q4.gguf -f text.txt --kl-against f16.gguf -o json");

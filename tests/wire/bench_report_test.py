@@ -2,7 +2,9 @@
 from the same data, and the load over HTTP. `bench --prompt-file`: drafts beside none."""
 
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -24,8 +26,8 @@ ROW = {"n_streams", "ttft_cold_ms", "ttft_cached_ms", "cached_tokens", "tpot_ms"
        "generated_tokens", "wall_s", "output_tok_s", "prefill_s", "prefill_tok_s",
        "prefill_roof_share", "decode"}  # fmt: skip
 DECODE = {"steps", "step_us", "tok_s", "bytes_per_step", "limit_us", "roof_share",
-          "experts_per_step", "experts_expected", "fixed_us_per_layer", "reads", "profiled_step_us",
-          "times"}  # fmt: skip
+          "experts_per_step", "experts_expected", "resident_hits", "fixed_us_per_layer", "reads",
+          "profiled_step_us", "times"}  # fmt: skip
 
 
 class BenchReport(unittest.TestCase):
@@ -58,6 +60,9 @@ class BenchReport(unittest.TestCase):
             self.assertLess(0, spread["least"])
             self.assertLessEqual(spread["least"], spread["median"])
             self.assertLessEqual(spread["median"], spread["most"])
+            if streams == 1:  # two values
+                between = (spread["least"] + spread["most"]) / 2
+                self.assertAlmostEqual(spread["median"], between)
         self.assertGreater(row["cached_tokens"], 0)
         self.assertLess(row["cached_tokens"], INPUT)
 
@@ -73,7 +78,8 @@ class BenchReport(unittest.TestCase):
         self.assertLessEqual({"attention", "experts", "output", "keys and values"}, parts)
         counted = sum(t.get("bytes", 0) for t in decode["times"])
         self.assertAlmostEqual(counted, decode["bytes_per_step"])
-        self.assertIsNone(decode["fixed_us_per_layer"])  # of a hybrid placement
+        for name in ("resident_hits", "fixed_us_per_layer"):  # of a hybrid placement
+            self.assertIsNone(decode[name])
 
     def test_every_number_agrees_with_the_others(self):
         found = self.report(str(TINY), *SIZE, "--streams", "1,3")
@@ -123,21 +129,50 @@ class BenchReport(unittest.TestCase):
         self.assertIn("at random", found["model"]["weights"])
 
     def test_the_same_load_over_http(self):
-        found = self.report(model(), *SIZE, "--streams", "1,2")
+        self.addCleanup(os.environ.pop, "SLUICE_API_KEY")
+        os.environ["SLUICE_API_KEY"] = "of-another-server"
+        more = ["--temperature", "0.7", "--device", "cuda", "--defer-experts", "0"]
+        found = self.report(model(), *SIZE, *more, "--streams", "1,2")
+        self.assertEqual(found["load"]["temperature"], 0.7)
         http = found["http"]
         self.assertEqual([row["concurrency"] for row in http["rows"]], [1, 2])
         for row in http["rows"]:
             self.assertEqual((row["completed"], row["failed"]), (4, 0))
+            self.assertIsNone(row["first_failure"])
             self.assertEqual(row["output_tokens"], 4 * OUTPUT)
             self.assertAlmostEqual(row["output_tok_s"] * row["wall_s"], 4 * OUTPUT)
             self.assertAlmostEqual(row["prompt_tokens"], INPUT, delta=0.15 * INPUT)
         self.assertIn("sluice serve", http["serve_command"])
         self.assertIn("--threads 1", http["serve_command"])
+        self.assertIn("--device cuda --defer-experts 0", http["serve_command"])
         text = self.base.with_suffix(".md").read_text()
         for key in ("serve_command", "bench_command"):
             self.assertIn(http[key], text)
         without = self.report(model(), *SIZE, "--streams", "1", "--no-http")
         self.assertEqual(without["http"]["rows"], [])
+
+    def test_what_the_server_did_not_do_costs_only_its_part(self):
+        own = self.base.with_name("sluice")
+        shutil.copy2(binary(), own)
+        command = [own, "bench", "report", model(), *SIZE, "--streams", "1", "--to", self.base]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True) as running:  # fmt: skip
+            own.unlink()  # so that it cannot be started again
+            said = running.communicate(timeout=DEADLINE_S)[1]
+        self.assertEqual(running.returncode, 1, said)
+        self.assertIn("sluice bench report: over HTTP: ", said)
+        found = json.loads(self.base.with_suffix(".json").read_text())
+        self.check_row(found["rows"][0], 1)
+        self.assertEqual(found["http"]["rows"], [])
+        self.assertIn("Not measured: ", found["http"]["note"])
+        self.assertIn(found["http"]["note"], self.base.with_suffix(".md").read_text())
+
+    def test_a_path_that_cannot_be_written_is_refused_first(self):
+        self.base = self.base / "in" / "no" / "folder"
+        done = self.run_bench(str(TINY), *SIZE, "--streams", "1")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)  # nothing was measured
+        self.assertIn(str(self.base), done.stderr)
 
     def test_wrong_usage(self):
         for arguments, message in (

@@ -113,6 +113,13 @@ class Inspect(unittest.TestCase):
         self.refused(1, "abacus", "bench", MODEL, "--kernels", "abacus")
         self.refused(2, "", "generate", MODEL, "--ids", "-", "--greedy", "--temperature", "2")
 
+    def test_help_fits_a_terminal_and_shows_defaults(self):
+        for words in (["up"], ["bench"], ["bench", "report"], ["bench", "op"], ["keys", "create"]):
+            for line in run(*words, "--help").stdout.decode().splitlines():
+                self.assertTrue(len(line) <= 100 or "Excludes" in line or "{" in line, line)
+                self.assertNotRegex(line, "INT:|TEXT:|FLOAT:")
+        self.assertIn("--n-prompt INT in [0 - 1048576]=512", run("bench", "--help").stdout.decode())
+
     def test_options_that_would_do_nothing_are_wrong_usage(self):
         for option in ("--layers", "--dense-layers", "--vocab", "--seed", "--router-skew"):
             self.refused(2, option, "bench", MODEL, option, "32")

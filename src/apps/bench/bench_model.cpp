@@ -355,20 +355,26 @@ int run_bench_model(int argc, char** argv) {
   add_benched_model_options(app, &options.benched);
   auto* prompt =
       app.add_option("-p,--n-prompt", options.prompt, "tokens of the prompt; 0 leaves the test out")
+          ->capture_default_str()
           ->check(CLI::Range(0, 1 << 20));
   app.add_option("-n,--n-gen", options.generate, "tokens to decode; 0 leaves the test out")
+      ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
   auto* depth =
       app.add_option("-d,--depth", options.depth, "tokens already in the KV of each stream")
+          ->capture_default_str()
           ->check(CLI::Range(0, 1 << 20));
   app.add_option("--streams", options.stream_counts,
                  "sequences at the same time; several numbers: one after the other")
+      ->capture_default_str()
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 1024));
   app.add_option("-r,--repeats", options.repeats, "measured repetitions, after one to warm up")
+      ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   app.add_option("-b,--step-tokens", options.step_tokens, "tokens of one prefill step")
+      ->capture_default_str()
       ->check(CLI::Range(1, 8192));
   auto* recalibrate =
       app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");

@@ -171,21 +171,34 @@ void add_options(CLI::App& app, Options* options) {
   app.add_option("--type", options->type, "element type of weights")
       ->capture_default_str()
       ->check(CLI::IsMember(type_names()));
-  app.add_option("--rows", shape.rows, "rows of the step")->check(CLI::Range(1, 1 << 16));
+  app.add_option("--rows", shape.rows, "rows of the step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
   app.add_option("--outputs", shape.outputs, "rows of the weights, or logits")
+      ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--inputs", shape.inputs, "columns of the weights")->check(CLI::Range(1, 1 << 17));
-  app.add_option("--heads", shape.heads)->check(CLI::Range(1, 1 << 12));
-  app.add_option("--kv-heads", shape.kv_heads)->check(CLI::Range(1, 1 << 12));
-  app.add_option("--head-dim", shape.head_dim)
+  app.add_option("--inputs", shape.inputs, "columns of the weights")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 17));
+  app.add_option("--heads", shape.heads, "of queries")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 12));
+  app.add_option("--kv-heads", shape.kv_heads, "of keys and values")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 12));
+  app.add_option("--head-dim", shape.head_dim, "values of a head")
+      ->capture_default_str()
       ->check(CLI::IsMember({8, 16, 32, 64, 80, 96, 128, 256}));
   app.add_option("--depth", shape.depth, "positions before the rows")
+      ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
   app.add_option("--cold-mb", options->cold_mb,
                  "cycle through copies of weights or KV of this size, so that caches do not hold "
-                 "them")
+                 "them; 0: no copies")
+      ->capture_default_str()
       ->check(CLI::Range(0, 1 << 16));
   app.add_option("--ms", options->milliseconds, "how long to measure")
+      ->capture_default_str()
       ->check(CLI::Range(1, 600000));
   app.add_option("-t,--threads", options->threads, "threads; every core if not given")
       ->check(CLI::Range(1, 1024));

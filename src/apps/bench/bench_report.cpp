@@ -1,8 +1,12 @@
 // sluice bench report: one load through the engine and through the server, written down so that it
 // can be repeated.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
-#include <initializer_list>
 
 #include <CLI/CLI.hpp>
 #include <fmt/chrono.h>
@@ -23,14 +27,17 @@ struct Options {
   std::string output = "text";
 };
 
-// The words of these options as they were given.
-std::vector<std::string> given_words(const CLI::App& app,
-                                     std::initializer_list<const char*> names) {
+// The model's options as they were given, MODEL left out: what `serve` runs it with too.
+std::vector<std::string> given_model_words(const CLI::App& app) {
+  CLI::App of_model;
+  ModelOptions unused;
+  add_model_options(of_model, &unused);
+  of_model.set_help_flag();
   std::vector<std::string> words;
-  for (const char* name : names) {
-    const CLI::Option* option = app.get_option(name);
-    if (option->count() == 0) continue;
-    words.emplace_back(name);
+  for (const CLI::Option* known : of_model.get_options()) {
+    const CLI::Option* option = app.get_option(known->get_name());
+    if (known->get_positional() || option->count() == 0) continue;
+    words.push_back(option->get_name());
     if (option->get_items_expected_max() > 0) words.push_back(option->results().front());
   }
   return words;
@@ -44,6 +51,15 @@ std::string title_of(const Options& options, const ReportModel& model) {
                      fmt::join(options.report.stream_counts, ", "));
 }
 
+// Found out before minutes of measuring, not behind them.
+core::Result<void> check_folder(const std::string& to) {
+  const auto parent = std::filesystem::path(to).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  if (::access(folder.c_str(), W_OK | X_OK) == 0) return {};
+  return core::Error{core::ErrorCode::kIo, fmt::format("cannot write '{}.md': folder '{}': {}", to,
+                                                       folder, std::strerror(errno))};
+}
+
 core::Result<void> write_file(const std::string& path, const std::string& text) {
   std::ofstream out(path);
   out << text;
@@ -52,7 +68,18 @@ core::Result<void> write_file(const std::string& path, const std::string& text) 
   return {};
 }
 
+// What the server did not do, without the rest of the report being lost.
+core::Result<void> check_served(const ReportServer& server) {
+  if (!server.fault.empty()) return core::invalid("over HTTP: {}", server.fault);
+  for (const ServerRow& row : server.rows)
+    if (row.failed > 0)
+      return core::invalid("over HTTP: {} of {} requests failed, the first: {}", row.failed,
+                           row.requests, row.first_failure);
+  return {};
+}
+
 core::Result<void> run(const CLI::App& app, const Options& options, std::string command) {
+  TRY(check_folder(options.to));
   Report report{.date = fmt::format("{:%Y-%m-%d %H:%M}", fmt::gmtime(std::time(nullptr))),
                 .version = SLUICE_VERSION,
                 .command = std::move(command)};
@@ -62,19 +89,17 @@ core::Result<void> run(const CLI::App& app, const Options& options, std::string 
   if (options.leaves_out_server)
     report.server.note = "Left out (--no-http).";
   else
-    report.server =
-        TRY(measure_server({.model = options.report.benched.model.model,
-                            .model_options = given_words(app, {"--threads", "--exact", "--kernels",
-                                                               "--kv-type", "--device", "--place"}),
-                            .load = options.report.load,
-                            .stream_counts = options.report.stream_counts,
-                            .kv_token_bytes = report.model.kv_token_bytes}));
+    report.server = measure_server({.model = options.report.benched.model.model,
+                                    .model_options = given_model_words(app),
+                                    .load = options.report.load,
+                                    .stream_counts = options.report.stream_counts,
+                                    .kv_token_bytes = report.model.kv_token_bytes});
   const std::string json = report_json(report), markdown = report_markdown(report);
   TRY(write_file(options.to + ".json", json + "\n"));
   TRY(write_file(options.to + ".md", markdown));
   fmt::print("{}\n", options.output == "json" ? json : markdown);
   fmt::print(stderr, "written to {0}.md and {0}.json\n", options.to);
-  return {};
+  return check_served(report.server);
 }
 
 void add_load_options(CLI::App& app, ReportOptions* options) {

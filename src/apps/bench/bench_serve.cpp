@@ -62,7 +62,7 @@ int run_bench_serve(int argc, char** argv) {
   app.add_option("--ca-file", load.authorities_file,
                  "PEM: whose certificates an https server may show; none: the system's");
   app.add_option("--model", load.model, "the first that it lists if not given");
-  app.add_option("--api-key", load.key, "sent as a bearer token");
+  app.add_option("--api-key", load.key, "sent as a bearer token")->envname("SLUICE_API_KEY");
   app.add_option("-c,--concurrency", options.concurrency, "streams at once, one row for each")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));

@@ -128,9 +128,15 @@ LoadTimes EngineLoad::run(const Load& load, PrefixCache before) {
 }
 
 DecodeProfile EngineLoad::profile(const Load& load) {
+  const model::ResidentCounts before = runner_.resident_counts();
   runner_.start_profile(std::ssize(load.prompts));
   run(load, PrefixCache::kKeep);
-  return runner_.take_profile();
+  DecodeProfile profile = runner_.take_profile();
+  const model::ResidentCounts after = runner_.resident_counts();
+  if (after.choices > before.choices)
+    profile.resident_hits = static_cast<double>(after.hits - before.hits) /
+                            static_cast<double>(after.choices - before.choices);
+  return profile;
 }
 
 void EngineLoad::take(const engine::StepEvents& events) {

@@ -47,7 +47,8 @@ struct DecodeSteps {
 // What a profile saw in such steps.
 struct DecodeProfile {
   StepShares shares;
-  double expert_ratio = 1;  // ExpertCount::ratio()
+  double expert_ratio = 1;   // ExpertCount::ratio()
+  double resident_hits = 0;  // share of the choices whose expert the device had besides
 };
 
 enum class PrefixCache : uint8_t { kKeep, kForget };
@@ -85,6 +86,7 @@ class EngineLoad {
     void draft(const model::DraftBatch& batch, float* logits) override {
       runner_.draft(batch, logits);
     }
+    model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
 
     void start_profile(int64_t streams);
     DecodeProfile take_profile();

@@ -52,7 +52,7 @@ struct ReportLoad {
   int32_t output_tokens = 0;
   int32_t step_tokens = 0;
   int32_t repeats = 0;
-  float temperature = 0;
+  double temperature = 0;
 };
 
 // Bytes of one part that a decode step must read.
@@ -79,6 +79,7 @@ struct DecodeRow {
   double limit_us = 0;
   double experts_per_step = 0;  // distinct, of a layer; 0: no experts
   double experts_expected = 0;  // if tokens chose independently
+  double resident_hits = 0;     // share of the choices whose expert the device had besides
   bool is_hybrid = false;
   double fixed_us_per_layer = 0;  // where it is: (step - limit) / layers
   std::vector<PartRead> reads{};
@@ -106,7 +107,8 @@ struct ReportRow {
 };
 
 struct ReportServer {
-  std::string note{};  // why there are no rows, or what they are
+  std::string note{};   // why there are no rows, or what they are
+  std::string fault{};  // why it could not be measured; empty: it was, or was not to be
   std::string serve_command{};
   std::string bench_command{};
   ServerLoadOptions load{};

@@ -76,6 +76,7 @@ ordered_json json_of(const DecodeRow& decode) {
                        {"roof_share", decode.roof_share()},
                        {"experts_per_step", nullptr},
                        {"experts_expected", nullptr},
+                       {"resident_hits", nullptr},
                        {"fixed_us_per_layer", nullptr},
                        {"reads", reads},
                        {"profiled_step_us", decode.profiled_step_us},
@@ -84,7 +85,10 @@ ordered_json json_of(const DecodeRow& decode) {
     json["experts_per_step"] = decode.experts_per_step;
     json["experts_expected"] = decode.experts_expected;
   }
-  if (decode.is_hybrid) json["fixed_us_per_layer"] = decode.fixed_us_per_layer;
+  if (decode.is_hybrid) {
+    json["resident_hits"] = decode.resident_hits;
+    json["fixed_us_per_layer"] = decode.fixed_us_per_layer;
+  }
   return json;
 }
 

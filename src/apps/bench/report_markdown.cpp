@@ -121,6 +121,10 @@ std::string server_text(const ReportServer& server) {
         "| {} | {} | {} | {:.0f} | {} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} |\n",
         row.concurrency, row.requests, row.failed, row.prompt_tokens, server.load.max_tokens,
         row.output_tok_s, row.ttft_p50_ms, row.ttft_p99_ms, row.tpot_p50_ms, row.tpot_p99_ms);
+  for (const ServerRow& row : server.rows)
+    if (row.failed > 0)
+      text +=
+          fmt::format("\nFirst failure with {} streams: {}\n", row.concurrency, row.first_failure);
   return text;
 }
 

@@ -1,7 +1,5 @@
 #include "apps/bench/report_measure.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 
@@ -10,6 +8,7 @@
 
 #include "apps/bench/engine_load.h"
 #include "apps/model/checkpoint_matrices.h"
+#include "apps/process/resident_bytes.h"
 #include "core/rng.h"
 #include "plan/traffic.h"
 
@@ -29,7 +28,10 @@ struct Measurement {
 
 Spread spread_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return {.median = values[values.size() / 2], .least = values.front(), .most = values.back()};
+  const size_t half = values.size() / 2;
+  const double median =
+      values.size() % 2 == 0 ? (values[half - 1] + values[half]) / 2 : values[half];
+  return {.median = median, .least = values.front(), .most = values.back()};
 }
 
 // Of all streams of all repetitions.
@@ -67,7 +69,7 @@ Measurement measure(model::Model& model, const ReportLoad& load, int32_t streams
   EngineLoad engine(model, engine_config(load, streams));
   Load whole{.prompts = random_prompts(streams, load.input_tokens, model.spec().vocab),
              .answer_tokens = load.output_tokens,
-             .temperature = load.temperature};
+             .temperature = static_cast<float>(load.temperature)};
   Load first_token = whole;
   first_token.answer_tokens = 1;
   Load warm_up = whole;
@@ -94,9 +96,10 @@ size_t median_run(const std::vector<LoadTimes>& runs) {
   return order[order.size() / 2];
 }
 
-// Of a step whose keys and values hold `context_tokens`.
-std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs, double expert_ratio,
-                               double context_tokens) {
+// Of a step whose keys and values hold `context_tokens`. Of routed experts on the host those that
+// the device has besides are read there.
+std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
+                               const DecodeProfile& profile, double context_tokens) {
   const bool has_device = model.device() != nullptr;
   const model::Weights& weights = model.weights();
   double bytes[2][plan::kPartCount] = {};  // on the processor, on the device
@@ -104,9 +107,12 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs, do
     const bool on_device = has_device && !weights.is_on_host(*source.matrix);
     const plan::Part part =
         source.matrix == &weights.output ? plan::Part::kOutput : plan::part_of(source.tensor);
-    const double ratio = source.token_share < 1 ? expert_ratio : 1;
-    bytes[on_device ? 1 : 0][static_cast<int>(part)] +=
-        static_cast<double>(source.file_bytes) * source.token_share * ratio;
+    const bool is_routed = source.token_share < 1;
+    const double read = static_cast<double>(source.file_bytes) * source.token_share *
+                        (is_routed ? profile.expert_ratio : 1);
+    const double on_device_share = on_device ? 1 : is_routed ? profile.resident_hits : 0;
+    bytes[0][static_cast<int>(part)] += read * (1 - on_device_share);
+    bytes[1][static_cast<int>(part)] += read * on_device_share;
   }
   bytes[has_device ? 1 : 0][static_cast<int>(plan::Part::kVectors)] +=
       static_cast<double>(weights.vector_file_bytes);
@@ -185,7 +191,8 @@ DecodeRow decode_row(const model::Model& model, const Measurement& measured,
   }
   const double context =
       static_cast<double>(steps.context_tokens) / static_cast<double>(steps.count);
-  row.reads = reads_of(model, roofs, ratio, context);
+  row.reads = reads_of(model, roofs, measured.profile, context);
+  row.resident_hits = measured.profile.resident_hits;
   for (const PartRead& read : row.reads) row.limit_us += read.limit_us;
   row.fixed_us_per_layer = (row.step_us - row.limit_us) / spec.layers;
   row.times = times_of(model, row, measured.profile.shares, steps);
@@ -223,7 +230,7 @@ std::string system_text() {
 ReportMachine machine_of(model::Model& model) {
   ReportMachine machine{.cpu = core::detect_cpu(),
                         .threads = model.pool().threads(),
-                        .memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE),
+                        .memory_bytes = machine_memory_bytes(),
                         .system = system_text()};
   if (model.device() != nullptr) machine.device = model.device()->info();
   return machine;
@@ -289,14 +296,15 @@ core::Result<void> measure_engine(const ReportOptions& options, Report* report) 
   std::vector<Measurement> measured;
   for (const int32_t streams : options.stream_counts) {
     measured.push_back(measure(model, load, streams));
-    const DecodeSteps& steps = measured.back().decode.front();
-    if (steps.count == 0)
+    const std::vector<DecodeSteps>& decode = measured.back().decode;
+    if (std::any_of(decode.begin(), decode.end(),
+                    [](const DecodeSteps& steps) { return steps.count == 0; }))
       return core::invalid(
           "no step in which all {} streams decoded: the first answers ended before the last prompt "
           "was read; --n-gen {} is too few",
           streams, load.output_tokens);
     fmt::print(stderr, "{} streams: {:.1f} tok/s in steps that only decode\n", streams,
-               streams * 1e6 / steps.step_us());
+               streams * 1e6 / decode.front().step_us());
   }
   const auto make_rows = [&] {
     report->rows.clear();

@@ -25,7 +25,8 @@ class ServerProcess {
     words.front() = std::filesystem::read_symlink("/proc/self/exe").string();
     auto server = std::make_unique<ServerProcess>();
     server->child_ = TRY(ChildProcess::start(
-        server->loop_, {.argv = std::move(words), .environment = {}},
+        server->loop_,
+        {.argv = std::move(words), .environment = {"SLUICE_API_KEY="}},  // asks for no key
         {.on_line = [server = server.get()](const std::string& line) { server->on_line(line); },
          .on_exit = [server = server.get()](int status) { server->on_exit(status); }}));
     server->loop_.run();
@@ -91,14 +92,8 @@ bool has_vocabulary(const std::string& model) {
   return checkpoint.ok() && tokenizer::open_vocabulary(model, **checkpoint).ok();
 }
 
-}  // namespace
-
-core::Result<ReportServer> measure_server(const ServedLoadOptions& options) {
+core::Result<ReportServer> measure(const ServedLoadOptions& options) {
   ReportServer report;
-  if (options.model.empty() || !has_vocabulary(options.model)) {
-    report.note = "Not measured: the model has no vocabulary.";
-    return report;
-  }
   const int32_t streams_max =
       *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
   const std::vector<std::string> words = serve_words(options, streams_max);
@@ -116,6 +111,17 @@ core::Result<ReportServer> measure_server(const ServedLoadOptions& options) {
   report.serve_command = command_text(words);
   report.bench_command = bench_command(report.load, options.stream_counts);
   return report;
+}
+
+}  // namespace
+
+ReportServer measure_server(const ServedLoadOptions& options) {
+  if (options.model.empty() || !has_vocabulary(options.model))
+    return {.note = "Not measured: the model has no vocabulary."};
+  auto measured = measure(options);
+  if (measured.ok()) return std::move(*measured);
+  return {.note = fmt::format("Not measured: {}.", measured.error().message),
+          .fault = measured.error().message};
 }
 
 }  // namespace sluice::apps

@@ -184,6 +184,8 @@ nlohmann::ordered_json to_json(const ServerRow& row, const ServerLoadOptions& op
           {"requests", row.requests},
           {"completed", row.done},
           {"failed", row.failed},
+          {"first_failure",
+           row.failed > 0 ? nlohmann::ordered_json(row.first_failure) : nlohmann::ordered_json()},
           {"prompt_tokens", row.prompt_tokens},
           {"max_tokens", options.max_tokens},
           {"output_tokens", row.output_tokens},

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/bench/roof.h"
+#include "apps/terminal/help_formatter.h"
 #include "apps/terminal/progress.h"
 #include "core/cpu.h"
 #include "core/math.h"
@@ -56,7 +57,9 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
 }
 
 void add_output_option(CLI::App& app, std::string* output) {
-  app.add_option("-o,--output", *output, "text or json")->check(CLI::IsMember({"text", "json"}));
+  app.add_option("-o,--output", *output, "text or json")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"text", "json"}));
 }
 
 namespace {
@@ -145,6 +148,7 @@ std::string kernels_name(const model::Model& model) {
 }
 
 ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {
+  format_help(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
