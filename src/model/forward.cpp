@@ -11,6 +11,9 @@ namespace {
 
 // Of fewer rows every thread packs all, instead of waiting for the others' shares.
 constexpr int64_t kSharedRowsMin = 4;
+// From so many rows a thread on each has its own: their activations stay in its cache, and weights
+// that are unpacked once for as many rows are unpacked by every thread.
+constexpr int64_t kOwnRowsMin = 128;
 using kernels::ActivationForm;
 
 constexpr size_t kProductsMax = 4;  // between two meetings
@@ -52,6 +55,7 @@ void Forward::lay_out() {
   const bool drafts = !weights_.drafts.empty();
   const int64_t inputs_max =
       std::max<int64_t>({drafts ? 2 * spec_.hidden : spec_.hidden, spec_.attended_columns(), ffn});
+  size_own_rows(inputs_max);
   const auto place_all = [&](Placer placer) {
     const auto place_rows = [&](auto** out, int64_t columns) {
       placer.place(out, rows_max_ * columns);
@@ -61,6 +65,12 @@ void Forward::lay_out() {
         if (uses(form))
           placer.place(&inputs->packed[static_cast<size_t>(form)],
                        ops_.activation_bytes(form, rows, inputs_max));
+    };
+    // The threads' own rows lie one behind the other, each in tiles of its own.
+    const auto place_shared = [&](ActivationForm form, std::byte** packed, int64_t inputs) {
+      placer.place(packed,
+                   std::max(ops_.activation_bytes(form, rows_max_, inputs),
+                            own_packed_bytes_[static_cast<size_t>(form)] * pool_.threads()));
     };
     if (role_ == Role::kSteps) {
       place_rows(&hidden_, spec_.hidden);
@@ -79,15 +89,16 @@ void Forward::lay_out() {
       place_rows(&gate_, ffn);
       place_rows(&up_, ffn);
       if (uses(ActivationForm::kBf16))
-        placer.place(&gated_.packed[static_cast<size_t>(ActivationForm::kBf16)],
-                     ops_.activation_bytes(ActivationForm::kBf16, rows_max_, ffn));
+        place_shared(ActivationForm::kBf16,
+                     &gated_.packed[static_cast<size_t>(ActivationForm::kBf16)], ffn);
       place_latent(placer);
     }
     place_rows(&shared_.normed, spec_.hidden);
     shared_.activated = gate_;
     const bool orders = !weights_.input_orders.empty();
     if (orders) placer.place(&shared_.ordered, rows_max_ * inputs_max);
-    place_packed(&shared_, rows_max_);
+    for (const ActivationForm form : kPackedForms)
+      if (uses(form)) place_shared(form, &shared_.packed[static_cast<size_t>(form)], inputs_max);
     for (Inputs& own : own_) {
       constexpr int64_t kRows = kSharedRowsMin - 1;
       placer.place(&own.normed, kRows * spec_.hidden);
@@ -110,12 +121,28 @@ void Forward::lay_out() {
   }
 }
 
+void Forward::size_own_rows(int64_t inputs_max) {
+  inputs_max_ = inputs_max;
+  own_rows_.resize(static_cast<size_t>(pool_.threads()));
+  if (own_rows_max() == 0) return;
+  for (const ActivationForm form : kPackedForms)
+    if (uses(form))
+      own_packed_bytes_[static_cast<size_t>(form)] = core::round_up(
+          ops_.activation_bytes(form, own_rows_max(), inputs_max), core::kCacheLineBytes);
+}
+
 // A border between threads goes through one sequence and kv head at most.
 void Forward::reserve_positions(int64_t positions_max) {
   const int64_t segments = core::div_ceil(positions_max, kernels::kAttentionSegmentTokens);
   parts_max_ = (pool_.threads() - 1) * segments * kernels::kAttentionPartQueries;
   parts_ = core::Buffer(parts_max_ * kernels::attention_part_floats(spec_.head_dim) *
                         static_cast<int64_t>(sizeof(float)));
+}
+
+int64_t Forward::own_rows_max() const {
+  const int64_t rows = core::div_ceil(rows_max_, pool_.threads());
+  const bool is_plain = spec_.latent.rank == 0 && spec_.experts.count == 0;
+  return is_plain && pool_.threads() > 1 && rows >= kOwnRowsMin ? rows : 0;
 }
 
 bool Forward::uses(ActivationForm form) const {
@@ -127,18 +154,58 @@ bool Forward::uses(ActivationForm form) const {
 Forward::Worker Forward::worker(int thread, int threads) const {
   Worker w{.thread = thread, .threads = threads, .rows = rows_};
   w.round = runs_ << kRoundsShift;
-  if (rows_ < kSharedRowsMin) {
-    w.inputs = &own_[static_cast<size_t>(thread)];
-  } else {
-    w.inputs = &shared_;
-    w.row_thread = thread;
-    w.row_threads = threads;
-  }
+  w.output_thread = thread;
+  w.output_threads = threads;
+  give_shared_rows(w);
   if (batch_->profile != nullptr) {
     w.times = &batch_->profile->threads[static_cast<size_t>(thread)];
     w.lap_begin_ns = batch_->profile->clock.now_ns();
   }
   return w;
+}
+
+void Forward::give_shared_rows(Worker& w) const {
+  w.gated = &gated_;
+  if (rows_ < kSharedRowsMin) {
+    w.inputs = &own_[static_cast<size_t>(w.thread)];
+  } else {
+    w.inputs = &shared_;
+    w.row_thread = w.thread;
+    w.row_threads = w.threads;
+  }
+}
+
+// The shares are those of the ops that share rows. An observer wants all rows after each layer.
+void Forward::take_own_rows(Worker& w) {
+  if (own_rows_max() == 0 || rows_ < kOwnRowsMin * w.threads || batch_->observer != nullptr) return;
+  const core::Range rows = core::split(rows_, 1, w.thread, w.threads);
+  OwnRows& own = own_rows_[static_cast<size_t>(w.thread)];
+  w.owns_rows = true;
+  w.first_row = rows.begin;
+  w.rows = rows.end - rows.begin;
+  w.row_thread = w.output_thread = 0;
+  w.row_threads = w.output_threads = 1;
+  own.inputs.normed = w.at(shared_.normed, spec_.hidden);
+  own.inputs.activated = w.at(gate_, spec_.ffn);
+  if (shared_.ordered != nullptr) own.inputs.ordered = w.at(shared_.ordered, inputs_max_);
+  for (size_t form = 0; form < kForms; ++form) {
+    const int64_t at = w.thread * own_packed_bytes_[form];
+    if (shared_.packed[form] != nullptr) own.inputs.packed[form] = shared_.packed[form] + at;
+    if (gated_.packed[form] != nullptr) own.gated.packed[form] = gated_.packed[form] + at;
+  }
+  w.inputs = &own.inputs;
+  w.gated = &own.gated;
+}
+
+void Forward::share_rows(Worker& w) {
+  if (!w.owns_rows) return;
+  meet(w);
+  w.owns_rows = false;
+  w.first_row = 0;
+  w.rows = rows_;
+  w.output_thread = w.thread;
+  w.output_threads = w.threads;
+  give_shared_rows(w);
 }
 
 void Forward::lap(Worker& w, int64_t StepTimes::*part) const {
@@ -179,7 +246,7 @@ void Forward::pack_as(Worker& w, ActivationForm form, const float* x, int64_t in
 
 // The hidden state, normalised and packed for the products that read it.
 void Forward::normalize(Worker& w, Vector weight, std::initializer_list<const Matrix*> users) {
-  ops_.rms_norm({.x = hidden_,
+  ops_.rms_norm({.x = w.at(hidden_, spec_.hidden),
                  .weight = weight,
                  .epsilon = spec_.norm_epsilon,
                  .rows = w.rows,
@@ -193,15 +260,16 @@ void Forward::normalize(Worker& w, Vector weight, std::initializer_list<const Ma
 void Forward::multiply(Worker& w, const float* x, const Product& product, int owner,
                        kernels::Portion portion) {
   const auto form = static_cast<size_t>(ops_.activation_form(product.weights->type));
+  const int64_t y_at = w.first_row * product.weights->outputs;
   ops_.linear({.weights = *product.weights,
                .x = x,
                .x_packed = w.inputs->packed[form],
                .rows = w.rows,
                .bias = product.bias,
-               .residual = product.residual,
-               .y = product.y,
+               .residual = product.residual == nullptr ? nullptr : product.residual + y_at,
+               .y = product.y + y_at,
                .portion = portion},
-              owner, w.threads);
+              owner, w.output_threads);
   lap(w, &StepTimes::linear_ns);
 }
 
@@ -223,7 +291,7 @@ void Forward::deal(Worker& w, const float* x, std::initializer_list<Product> pro
   std::array<int, kProductsMax> portions;
   bool is_dealt = false;
   for (size_t i = 0; i < products.size(); ++i) {
-    portions[i] = portions_of(*products.begin()[i].weights, w.threads);
+    portions[i] = portions_of(*products.begin()[i].weights, w.output_threads);
     is_dealt |= portions[i] > 1;
   }
   const auto take_from = [&](int owner) {
@@ -231,7 +299,7 @@ void Forward::deal(Worker& w, const float* x, std::initializer_list<Product> pro
       const Product& p = products.begin()[i];
       if (p.weights->input_order != nullptr) continue;
       if (portions[i] == 1) {
-        if (owner == w.thread) multiply(w, x, p, owner, {});
+        if (owner == w.output_thread) multiply(w, x, p, owner, {});
         continue;
       }
       const auto next = [&] {
@@ -241,7 +309,7 @@ void Forward::deal(Worker& w, const float* x, std::initializer_list<Product> pro
         multiply(w, x, p, owner, {index, portions[i]});
     }
   };
-  take_from(w.thread);
+  take_from(w.output_thread);
   for (int i = 1; is_dealt && i < w.threads; ++i) take_from((w.thread + i) % w.threads);
 }
 
@@ -259,9 +327,9 @@ void Forward::linear(Worker& w, const float* x, std::initializer_list<Product> p
       order_inputs(w, x, *p.weights);
     }
     last = p.weights;
-    multiply(w, w.inputs->ordered, p, w.thread, {});
+    multiply(w, w.inputs->ordered, p, w.output_thread, {});
   }
-  meet(w);
+  if (!w.owns_rows) meet(w);
 }
 
 // Norm and rotation of each of these rows' heads.
@@ -297,9 +365,9 @@ void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLaye
           {.weights = &layer.v, .bias = layer.v_bias, .y = v_}});
   const auto span_count = static_cast<int32_t>(batch_->sequences.size());
   // Few rows: the queries are the first thread's, keys and values the last one's.
-  const bool few = w.row_threads == 1;
+  const bool few = w.row_threads == 1 && !w.owns_rows;
   const core::Range rows =
-      few ? core::Range{0, w.rows} : core::split(w.rows, 1, w.thread, w.threads);
+      few ? core::Range{0, w.rows} : core::split(rows_, 1, w.thread, w.threads);
   if (!few || w.thread == 0)
     turn({.x = q_, .count = spec_.heads, .dims = spec_.head_dim, .norm = layer.q_norm}, rows);
   if (!few || w.thread == w.threads - 1) {
@@ -307,10 +375,10 @@ void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLaye
     ops_.kv_store({.kv = kv,
                    .spans = batch_->sequences.data(),
                    .span_count = span_count,
-                   .rows = w.rows,
+                   .rows = rows_,
                    .k = k_,
                    .v = v_},
-                  w.row_thread, w.row_threads);
+                  few ? 0 : w.thread, few ? 1 : w.threads);
   }
   lap(w, &StepTimes::rows_ns);
   meet(w);
@@ -333,9 +401,10 @@ void Forward::attend(Worker& w, const LayerWeights& layer, const kernels::KvLaye
 }
 
 void Forward::attention_output(Worker& w, const LayerWeights& layer) {
-  pack(w, attended_, {&layer.attention_output});
+  const float* attended = w.at(attended_, spec_.attended_columns());
+  pack(w, attended, {&layer.attention_output});
   rows_done(w);
-  linear(w, attended_,
+  linear(w, attended,
          {{.weights = &layer.attention_output,
            .bias = layer.attention_output_bias,
            .residual = hidden_,
@@ -355,17 +424,17 @@ const Forward::Inputs& Forward::activate(Worker& w, const LayerWeights& layer) {
       .x_packed = w.inputs->packed[static_cast<size_t>(form(layer.gate))],
       .rows = w.rows,
       .y = to_bf16 ? nullptr : w.inputs->activated,
-      .packed = to_bf16 ? gated_.packed[static_cast<size_t>(ActivationForm::kBf16)] : nullptr};
+      .packed = to_bf16 ? w.gated->packed[static_cast<size_t>(ActivationForm::kBf16)] : nullptr};
   if (!is_ordered && ops_.can_gate(gated)) {
-    ops_.gated(gated, w.thread, w.threads);
+    ops_.gated(gated, w.output_thread, w.output_threads);
     lap(w, &StepTimes::linear_ns);
-    meet(w);
-    if (to_bf16) return gated_;
+    if (!w.owns_rows) meet(w);
+    if (to_bf16) return *w.gated;
   } else {
     linear(w, w.inputs->normed,
            {{.weights = &layer.gate, .y = gate_}, {.weights = &layer.up, .y = up_}});
-    ops_.silu_mul({.gate = gate_,
-                   .up = up_,
+    ops_.silu_mul({.gate = w.at(gate_, spec_.ffn),
+                   .up = w.at(up_, spec_.ffn),
                    .rows = w.rows,
                    .columns = spec_.ffn,
                    .out = w.inputs->activated},
@@ -463,15 +532,20 @@ void Forward::run_share(Worker w, std::span<const kernels::KvLayer> kv, float* l
   const bool keep_all = batch_->hidden == KeepHidden::kYes;
   start_rows(w);
   observe(w, -1, hidden_);
+  take_own_rows(w);
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerWeights& layer = weights_.layers[i];
     attend_any(w, layer, kv[i]);
-    if (i + 1 == weights_.layers.size() && !keep_all) keep_rows(w);
+    if (i + 1 == weights_.layers.size() && !keep_all) {
+      share_rows(w);
+      keep_rows(w);
+    }
     if (w.rows == 0) return;
     finish_layer(w, layer, static_cast<int32_t>(i));
     observe(w, static_cast<int32_t>(i), hidden_);
   }
   if (keep_all) {
+    share_rows(w);
     keep_hidden(w);
     keep_rows(w);
     if (w.rows == 0) return;

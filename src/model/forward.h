@@ -19,20 +19,13 @@
 #include "kernels/ops.h"
 #include "model/expert_cache.h"
 #include "model/expert_plan.h"
+#include "model/forward_worker.h"
 #include "model/placer.h"
 #include "model/spec.h"
 #include "model/step.h"
 #include "model/weights.h"
 
 namespace sluice::model {
-
-// The forms that a product's input is packed in.
-inline constexpr kernels::ActivationForm kPackedForms[] = {
-    kernels::ActivationForm::kInt8, kernels::ActivationForm::kBf16,
-    kernels::ActivationForm::kPlanes, kernels::ActivationForm::kWidePlanes,
-    kernels::ActivationForm::kInt8Rows};
-
-inline constexpr size_t kForms = kernels::kActivationForms;
 
 class Forward {
  public:
@@ -85,25 +78,8 @@ class Forward {
   void answer_routed(const RoutedTurns& turns);
 
  private:
-  // The inputs of products: what every thread reads, packed as the weights want it.
-  struct Inputs {
-    float* normed = nullptr;                  // (rows, hidden)
-    float* activated = nullptr;               // (rows, ffn): silu(gate) · up; (rows, query rank)
-    float* ordered = nullptr;                 // (rows, inputs), for a Matrix with an input order
-    std::array<std::byte*, kForms> packed{};  // by form: the input of the products that come next
-  };
-  // A thread of the step under way.
-  struct Worker {
-    int thread = 0;
-    int threads = 1;
-    int64_t rows = 0;  // that go on
-    const Inputs* inputs = nullptr;
-    int row_thread = 0;  // its share of row-wise work: of few rows each thread does all
-    int row_threads = 1;
-    StepTimes* times = nullptr;
-    int64_t lap_begin_ns = 0;
-    uint64_t round = 0;  // of shared work
-  };
+  using Inputs = ForwardInputs;
+  using Worker = ForwardWorker;
   // One product of a step: y = x · weights^T [+ bias] [+ residual].
   struct Product {
     const Matrix* weights = nullptr;
@@ -163,11 +139,19 @@ class Forward {
   enum class SharedExperts : uint8_t { kNone, kBeside };
 
   void lay_out();
+  void size_own_rows(int64_t inputs_max);
   void place_latent(Placer& placer);
   void place_experts(Placer& placer);
   bool uses(kernels::ActivationForm form) const;
+  // Rows that a thread may have for itself, at most; 0: they are always shared.
+  int64_t own_rows_max() const;
   void check(const StepBatch& batch) const;
   Worker worker(int thread, int threads) const;
+  // Of many rows each thread goes through the layers with its own, which stay in its cache, and
+  // meets the others around attention only; until share_rows().
+  void take_own_rows(Worker& w);
+  void share_rows(Worker& w);
+  void give_shared_rows(Worker& w) const;
   void run_share(Worker w, std::span<const kernels::KvLayer> kv, float* logits);
   void prepare(const StepBatch& batch);
   void run_draft(Worker w, const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
@@ -254,6 +238,7 @@ class Forward {
   const kernels::Ops& ops_;
   core::ThreadPool& pool_;
   const int32_t rows_max_;
+  int64_t inputs_max_ = 0;  // of a product
   const Role role_;
   std::vector<float> rope_frequencies_;
   core::WorkShares shares_;
@@ -268,10 +253,12 @@ class Forward {
 
   core::Buffer parts_;  // of attention
   int64_t parts_max_ = 0;
-  core::Buffer storage_;       // what follows points into it
-  Inputs shared_;              // of many rows: each thread packs its share
-  Inputs gated_;               // down's, of many rows that one product made of gate and up
-  std::vector<Inputs> own_;    // of few rows: by thread
+  core::Buffer storage_;           // what follows points into it
+  Inputs shared_;                  // of many rows: each thread packs its share
+  Inputs gated_;                   // down's, of many rows that one product made of gate and up
+  std::vector<Inputs> own_;        // of few rows: by thread
+  std::vector<OwnRows> own_rows_;  // of many: by thread
+  std::array<int64_t, kForms> own_packed_bytes_{};
   float* hidden_ = nullptr;    // (rows, hidden): the residual stream
   float* q_ = nullptr;         // (rows, heads, head_dim)
   float* k_ = nullptr;         // (rows, kv_heads, head_dim)
