@@ -4,6 +4,7 @@
 
 #include "core/clock.h"
 #include "core/math.h"
+#include "kernels/cuda/copy.cuh"
 #include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/handover.cuh"
@@ -148,6 +149,8 @@ class CudaDevice final : public Device {
           "free");
   }
   void copy(std::byte* to, const std::byte* from, int64_t bytes, cudaMemcpyKind kind) {
+    if (bytes > 0 && bytes % 4 == 0 && bytes <= cuda::kSmallCopyBytes)
+      return cuda::copy_small(to, from, bytes, stream_);
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_), "copy");
   }
   // Measures where base is null, otherwise sets what points into the scratch.
