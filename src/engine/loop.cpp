@@ -21,7 +21,7 @@ double seconds(int64_t ns) {
 }
 
 template <typename T>
-void reserve(std::vector<T>* v, int64_t count) {
+void reserve_values(std::vector<T>* v, int64_t count) {
   v->reserve(static_cast<size_t>(count));
 }
 
@@ -70,25 +70,27 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   check_limits(config, shape_);
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);
-  reserve(&running_, l.sequences_max);
-  reserve(&waiting_, l.sequences_max + l.queue_max);  // the preempted ones too
-  reserve(&running_states_, l.sequences_max);
-  reserve(&waiting_states_, l.sequences_max);
-  reserve(&plan_.running, l.sequences_max);
-  reserve(&plan_.admitted, l.sequences_max);
-  reserve(&step_parts_, l.sequences_max);
-  reserve(&record_parts_, l.sequences_max);
-  reserve(&jobs_, l.logit_rows_max);
-  reserve(&logit_rows_, l.logit_rows_max);
-  reserve(&token_ids_, l.step_tokens_max);
-  reserve(&spans_, l.sequences_max);
-  reserve(&page_tables_, l.sequences_max * pages_of_one);
-  reserve(&prompt_events_, l.logit_rows_max + l.sequences_max);
-  reserve(&draft_offers_, l.sequences_max);
-  reserve(&drafted_, l.sequences_max);
-  reserve(&hidden_rows_, l.step_tokens_max);
-  reserve(&token_events_, l.logit_rows_max);
-  reserve(&finish_events_, l.sequences_max + l.queue_max);
+  reserve_values(&running_, l.sequences_max);
+  reserve_values(&waiting_, l.sequences_max + l.queue_max);  // the preempted ones too
+  reserve_values(&running_states_, l.sequences_max);
+  reserve_values(&waiting_states_, l.sequences_max);
+  reserve_values(&plan_.running, l.sequences_max);
+  reserve_values(&plan_.admitted, l.sequences_max);
+  reserve(&current_);
+  reserve(&ahead_);
+  reserve_values(&logit_rows_, l.logit_rows_max);
+  reserve_values(&sample_rows_, l.logit_rows_max);
+  reserve_values(&sampled_ids_, l.logit_rows_max);
+  reserve_values(&sampled_rows_, l.sequences_max);
+  reserve_values(&token_ids_, l.step_tokens_max);
+  reserve_values(&spans_, l.sequences_max);
+  reserve_values(&page_tables_, l.sequences_max * pages_of_one);
+  reserve_values(&prompt_events_, l.logit_rows_max + l.sequences_max);
+  reserve_values(&draft_offers_, l.sequences_max);
+  reserve_values(&drafted_, l.sequences_max);
+  reserve_values(&hidden_rows_, l.step_tokens_max);
+  reserve_values(&token_events_, l.logit_rows_max);
+  reserve_values(&finish_events_, l.sequences_max + l.queue_max);
   logits_.resize(static_cast<size_t>(l.logit_rows_max * shape_.logit_columns));
   tops_.resize(static_cast<size_t>(l.logit_rows_max * l.logprobs_top_max));
   samplers_.assign(static_cast<size_t>(parts.pool->threads()),
@@ -96,23 +98,37 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   stats_.pages = l.kv_pages;
 }
 
+void Loop::reserve(Launch* launch) const {
+  const EngineLimits& l = config_.limits;
+  reserve_values(&launch->parts, l.sequences_max);
+  reserve_values(&launch->records, l.sequences_max);
+  reserve_values(&launch->jobs, l.logit_rows_max);
+}
+
 void Loop::step(Messages* messages) {
   const int64_t begin_ns = parts_.clock->now_ns();
   record_ = {.step = stats_.steps, .parts = {}};
   clear_events();
   receive(messages);
-  draft();
-  schedule();
-  draft_by_model();
-  launch();
+  if (ahead_.parts.empty()) {
+    draft();
+    schedule();
+    draft_by_model();
+    launch();
+  } else {
+    follow_ahead();
+  }
+  go_ahead();
   process();
   emit();
-  record_.other_ns = parts_.clock->now_ns() - begin_ns - record_.forward_ns - record_.sampling_ns;
-  if (!step_parts_.empty() && parts_.observer) parts_.observer(record_);
+  const int64_t step_ns = parts_.clock->now_ns() - begin_ns;
+  record_.other_ns = std::max<int64_t>(step_ns - record_.forward_ns - record_.sampling_ns, 0);
+  if (!current_.parts.empty() && parts_.observer) parts_.observer(record_);
   if (!has_work()) rest();
 }
 
 void Loop::rest() {
+  drop_ahead();
   cache_.check_sum();
   ASSERT(cache_.counts().used == 0, "{} pages used by nobody", cache_.counts().used);
   last_finish_ns_.reset();
@@ -125,6 +141,7 @@ void Loop::cancel_all(Messages* messages) {
   for (const Owned& s : waiting_) finish(s.get(), FinishReason::kCancelled);
   running_.clear();
   waiting_.clear();
+  drop_ahead();
   emit();
 }
 
@@ -156,6 +173,9 @@ void Loop::receive(Messages* messages) {
   }
   if (messages->flush == FlushCache::kYes) cache_.flush();
   end_overdue();
+  if (std::none_of(ahead_.parts.begin(), ahead_.parts.end(),
+                   [](const Part& p) { return p.sequence != nullptr; }))
+    drop_ahead();
 }
 
 // What has begun is worth its end.
@@ -178,7 +198,7 @@ void Loop::end_overdue() {
 // ---- schedule
 
 void Loop::schedule() {
-  step_parts_.clear();
+  current_.parts.clear();
   for (;;) {
     describe();
     const EngineLimits& l = config_.limits;
@@ -202,12 +222,12 @@ void Loop::schedule() {
     preempt(*plan_.preempt);
   }
   for (const schedule::PlannedPart& p : plan_.running)
-    step_parts_.push_back({.sequence = running_[static_cast<size_t>(p.index)].get(),
-                           .tokens = p.tokens,
-                           .drafts = p.drafts});
+    current_.parts.push_back({.sequence = running_[static_cast<size_t>(p.index)].get(),
+                              .tokens = p.tokens,
+                              .drafts = p.drafts});
   start_admitted();
-  for (Part& part : step_parts_) take_pages(&part);
-  ASSERT(!step_parts_.empty() || !has_work(), "{} running and {} waiting sequences stand still",
+  for (Part& part : current_.parts) take_pages(&part);
+  ASSERT(!current_.parts.empty() || !has_work(), "{} running and {} waiting sequences stand still",
          running_.size(), waiting_.size());
 }
 
@@ -290,7 +310,7 @@ void Loop::start_admitted() {
         s.acceptance = Acceptance(Sequence::kAcceptanceWeight, acceptance_);
       }
     }
-    step_parts_.push_back({.sequence = &s, .tokens = p.tokens});
+    current_.parts.push_back({.sequence = &s, .tokens = p.tokens});
   }
   for (const schedule::PlannedPart& p : plan_.admitted)
     insert_by_rank(&running_, std::move(waiting_[static_cast<size_t>(p.index)]));
@@ -308,77 +328,17 @@ void Loop::take_pages(Part* part) {
   }
 }
 
-// ---- launch
-
-void Loop::launch() {
-  if (step_parts_.empty()) return;
-  token_ids_.clear();
-  page_tables_.clear();
-  spans_.clear();
-  logit_rows_.clear();
-  jobs_.clear();
-  record_parts_.clear();
-  for (Part& part : step_parts_) add_rows(&part);
-  const int64_t begin_ns = parts_.clock->now_ns();
-  parts_.runner->run(
-      {.token_ids = token_ids_,
-       .sequences = spans_,
-       .logit_rows = logit_rows_,
-       .hidden = uses_draft_layer() ? model::KeepHidden::kYes : model::KeepHidden::kNo},
-      logits_.data());
-  record_.forward_ns = parts_.clock->now_ns() - begin_ns;
-  count_work();
-}
-
-void Loop::add_rows(Part* part) {
-  const Sequence& s = *part->sequence;
-  const auto first_row = static_cast<int32_t>(token_ids_.size());
-  const int64_t end = s.computed + part->tokens;
-  const auto drafts = s.draft.all().first(static_cast<size_t>(part->drafts));
-  token_ids_.insert(token_ids_.end(), s.ids.begin() + s.computed, s.ids.begin() + end);
-  token_ids_.insert(token_ids_.end(), drafts.begin(), drafts.end());
-  spans_.push_back({.first_row = first_row,
-                    .rows = static_cast<int32_t>(part->tokens + part->drafts),
-                    .first_position = static_cast<int32_t>(s.computed),
-                    .pages = page_tables_.data() + page_tables_.size()});
-  for (const kv::PageId page : s.pages) page_tables_.push_back(page.value);
-
-  part->first_row = first_row;
-  part->first_job = static_cast<int64_t>(jobs_.size());
-  const auto add_job = [&](int64_t position, int32_t top) {
-    const size_t slot = jobs_.size() * static_cast<size_t>(config_.limits.logprobs_top_max);
-    logit_rows_.push_back(first_row + static_cast<int32_t>(position - 1 - s.computed));
-    jobs_.push_back({.sequence = part->sequence,
-                     .position = position,
-                     .result = {SampleOutcome::kUnread},
-                     .top = std::span(tops_).subspan(slot, static_cast<size_t>(std::max(top, 0)))});
-  };
-  if (s.owes_prompt_tokens()) {
-    const int64_t first = std::max<int64_t>(s.prompt_tokens_emitted, s.computed + 1);
-    for (int64_t position = std::max<int64_t>(first, 1);
-         position <= std::min(end, s.prompt_tokens - 1); ++position)
-      add_job(position, s.prompt_logprobs_top);
-  }
-  if (end == s.known() && s.known() < s.tokens_max)
-    for (int64_t i = 0; i <= part->drafts; ++i) add_job(end + i, s.sampling.logprobs_top);
-  part->jobs = static_cast<int64_t>(jobs_.size()) - part->first_job;
-
-  const bool decodes = part->tokens == 1 && s.outputs() > 0;
-  record_parts_.push_back({.id = s.id,
-                           .tokens = part->tokens + part->drafts,
-                           .context_before = s.computed,
-                           .kind = decodes ? StepPart::Kind::kDecode : StepPart::Kind::kPrefill});
-}
-
 // ---- process
 
 void Loop::process() {
-  if (step_parts_.empty()) return;
+  if (current_.parts.empty()) return;
+  if (current_.is_submitted) collect();
+  count_work();
   const int64_t begin_ns = parts_.clock->now_ns();
   sample_rows();
   record_.sampling_ns = parts_.clock->now_ns() - begin_ns;
   schedule::StepSize size;
-  for (const Part& part : step_parts_) {
+  for (const Part& part : current_.parts) {
     const int64_t rows = part.tokens + part.drafts;
     size.tokens += rows;
     size.context += schedule::context_of(rows, part.sequence->computed);
@@ -398,10 +358,11 @@ void Loop::process() {
 void Loop::sample_rows() {
   std::atomic<size_t> next = 0;
   const auto work = [&](int thread, int) {
-    for (size_t i = next.fetch_add(1); i < jobs_.size(); i = next.fetch_add(1))
+    for (size_t i = next.fetch_add(1); i < current_.jobs.size(); i = next.fetch_add(1))
       run_job(i, &samplers_[static_cast<size_t>(thread)]);
   };
-  if (jobs_.size() > 1 && std::ssize(jobs_) * config_.vocab_tokens >= kSharedLogitsMin)
+  const int64_t logits = std::ssize(current_.jobs) * config_.vocab_tokens;
+  if (!current_.is_submitted && current_.jobs.size() > 1 && logits >= kSharedLogitsMin)
     parts_.pool->run(work);
   else
     work(0, 1);
@@ -413,7 +374,8 @@ std::span<const float> Loop::logits_of(size_t job) const {
 }
 
 void Loop::run_job(size_t index, Sampler* sampler) {
-  Job& job = jobs_[index];
+  Job& job = current_.jobs[index];
+  if (job.sequence == nullptr) return;  // it ended while the step was under way
   const Sequence& s = *job.sequence;
   if (job.position > s.known()) return;  // sample_job() of the first one goes on to it
   if (job.position == s.known()) return sample_job(index, sampler);
@@ -429,16 +391,17 @@ void Loop::run_job(size_t index, Sampler* sampler) {
 
 // Samples the sequence's rows up to the first whose token is not the draft's.
 void Loop::sample_job(size_t index, Sampler* sampler) {
-  Sequence& s = *jobs_[index].sequence;
-  for (size_t i = index; i < jobs_.size() && jobs_[i].sequence == &s; ++i) {
-    Job& job = jobs_[i];
-    job.result = sample({.logits = logits_of(i),
-                         .params = &s.sampling,
-                         .history = &s.history,
-                         .masked_ids = s.masked_ids(job.position),
-                         .position = static_cast<uint64_t>(job.position),
-                         .top = job.top},
-                        sampler);
+  Sequence& s = *current_.jobs[index].sequence;
+  for (size_t i = index; i < current_.jobs.size() && current_.jobs[i].sequence == &s; ++i) {
+    Job& job = current_.jobs[i];
+    job.result = current_.is_submitted ? sample_of(sampled_ids_[i])
+                                       : sample({.logits = logits_of(i),
+                                                 .params = &s.sampling,
+                                                 .history = &s.history,
+                                                 .masked_ids = s.masked_ids(job.position),
+                                                 .position = static_cast<uint64_t>(job.position),
+                                                 .top = job.top},
+                                                sampler);
     if (job.result.outcome != SampleOutcome::kToken) return;
     const int32_t id = job.result.token.token_id;
     if (needs_history(s.sampling)) s.history.add_output(id);
@@ -450,7 +413,8 @@ void Loop::sample_job(size_t index, Sampler* sampler) {
 // The rows that are part of the text.
 std::span<Loop::Job> Loop::jobs_of(const Part& part) {
   const auto jobs =
-      std::span(jobs_).subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
+      std::span(current_.jobs)
+          .subspan(static_cast<size_t>(part.first_job), static_cast<size_t>(part.jobs));
   const auto unread = std::find_if(jobs.begin(), jobs.end(), [](const Job& j) {
     return j.result.outcome == SampleOutcome::kUnread;
   });
@@ -551,6 +515,7 @@ void Loop::emit_token(Sequence* s, const Job& job, int64_t gap_ns) {
 
 // Frees its pages and says so. Its owner drops it.
 void Loop::finish(Sequence* s, FinishReason reason) {
+  forget_ahead(s);
   cache_.release(s->pages);
   s->pages.clear();
   s->finished = true;

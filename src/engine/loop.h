@@ -59,6 +59,15 @@ class Loop {
     Sample result;
     std::span<TokenLogprob> top;
   };
+  // A step that the runner was given.
+  struct Launch {
+    std::vector<Part> parts;
+    std::vector<Job> jobs;
+    std::vector<StepPart> records;
+    int64_t rows = 0;
+    int64_t begin_ns = 0;
+    bool is_submitted = false;  // its ids are collected; otherwise its logits are here
+  };
 
   void receive(Messages* messages);
   void draft();
@@ -66,6 +75,7 @@ class Loop {
   void end_overdue();
   void schedule();
   void launch();
+  void go_ahead();
   void process();
   void emit();
 
@@ -78,7 +88,18 @@ class Loop {
   void preempt(int64_t index);
   void start_admitted();
   void take_pages(Part* part);
+  void reserve(Launch* launch) const;
+  void begin_batch(Launch* launch);
   void add_rows(Part* part);
+  bool may_submit() const;
+  void submit(Launch* launch);
+  void collect();
+  bool may_go_ahead() const;
+  bool take_next_page(Sequence* s);
+  void add_next_row(const Part& part);
+  void follow_ahead();
+  void drop_ahead();
+  void forget_ahead(const Sequence* s);
   void count_work();
   void sample_rows();
   void measure_speed(int64_t rows);
@@ -131,19 +152,22 @@ class Loop {
   std::vector<DraftOffer> draft_offers_;
   std::vector<Sequence*> drafted_;    // of a pass of the draft layer, in its order
   std::vector<int32_t> hidden_rows_;  // of such a pass
-  std::vector<Part> step_parts_;
-  std::vector<Job> jobs_;
+  Launch current_;                    // the step under way
+  Launch ahead_;  // the one submitted behind it, or none: of its parts that ended, no sequence
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> page_tables_;
   std::vector<model::SequenceSpan> spans_;
   std::vector<int32_t> logit_rows_;
-  std::vector<float> logits_;       // (logit_rows_max, logit_columns)
-  std::vector<TokenLogprob> tops_;  // (logit_rows_max, logprobs_top_max)
-  std::vector<Sampler> samplers_;   // by thread
+  std::vector<int32_t> sampled_rows_;            // by row, of a step ahead
+  std::vector<kernels::SampleRow> sample_rows_;  // by row of logits
+  std::vector<int32_t> sampled_ids_;             // the same
+  int64_t collected_ns_ = 0;                     // when the last ids came
+  std::vector<float> logits_;                    // (logit_rows_max, logit_columns)
+  std::vector<TokenLogprob> tops_;               // (logit_rows_max, logprobs_top_max)
+  std::vector<Sampler> samplers_;                // by thread
   std::vector<PromptTokenEvent> prompt_events_;
   std::vector<TokenEvent> token_events_;
   std::vector<FinishEvent> finish_events_;
-  std::vector<StepPart> record_parts_;
 };
 
 }  // namespace sluice::engine

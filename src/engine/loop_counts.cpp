@@ -17,10 +17,10 @@ double seconds(int64_t ns) {
 void Loop::count_work() {
   const StepWork& work = shape_.work;
   int64_t context = 0;
-  for (const StepPart& part : record_parts_) context += part.context_before + part.tokens;
+  for (const StepPart& part : current_.records) context += part.context_before + part.tokens;
   const double bytes = work.step_bytes + work.context_token_bytes * static_cast<double>(context);
-  const double operations = work.token_operations * static_cast<double>(token_ids_.size()) +
-                            work.logit_row_operations * static_cast<double>(logit_rows_.size());
+  const double operations = work.token_operations * static_cast<double>(current_.rows) +
+                            work.logit_row_operations * static_cast<double>(current_.jobs.size());
   stats_.step_s += static_cast<double>(record_.forward_ns) * 1e-9;
   stats_.step_read_bytes += bytes;
   stats_.step_operations += operations;
@@ -39,11 +39,11 @@ void Loop::measure_speed(int64_t rows) {
   const double step_s = seconds(record_.forward_ns + record_.sampling_ns);
   if (step_s <= 0) return;
   int64_t prefill = 0;
-  for (const StepPart& part : record_parts_)
+  for (const StepPart& part : current_.records)
     if (part.kind == StepPart::Kind::kPrefill) prefill += part.tokens;
   if (prefill == 0) {
     // With drafts a sequence gets several tokens from a step.
-    const auto sequences = static_cast<double>(step_parts_.size());
+    const auto sequences = static_cast<double>(current_.parts.size());
     const double tokens = std::max(static_cast<double>(token_events_.size()), sequences);
     follow(&stats_.decode_tokens_per_s, tokens / step_s);
     follow(&stats_.decode_step_s, step_s * sequences / tokens);
@@ -103,7 +103,7 @@ void Loop::update_gauges() {
   stats_.running = static_cast<int64_t>(running_.size());
   stats_.pages_used = pages.used;
   stats_.pages_cached = pages.cached;
-  record_.parts = record_parts_;
+  record_.parts = current_.records;
   record_.pages_free = pages.free;
   record_.pages_cached = pages.cached;
   record_.pages_used = pages.used;

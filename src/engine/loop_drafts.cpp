@@ -59,7 +59,7 @@ void Loop::draft_by_model() {
   drafts_before_ = stats_.drafts[static_cast<size_t>(DraftKind::kMtp)];
   if (config_.speculation == Speculation::kOff || !shape_.has_drafts) return;
   for (const Owned& s : running_) s->draft.wanted = 0;
-  for (const Part& part : step_parts_)
+  for (const Part& part : current_.parts)
     part.sequence->draft.wanted = static_cast<int32_t>(part.drafts);
   see_kept_rows();
   for (const Owned& s : running_) s->kept = {};
@@ -155,9 +155,9 @@ void Loop::check_draft(Sequence* s, std::span<const int32_t> tokens, int64_t ver
 
 // Whether the draft layer has been worth its time in this step.
 void Loop::measure_drafts() {
-  const auto sequences = std::ssize(step_parts_);
+  const auto sequences = std::ssize(current_.parts);
   const bool decodes =
-      std::all_of(record_parts_.begin(), record_parts_.end(),
+      std::all_of(current_.records.begin(), current_.records.end(),
                   [](const StepPart& p) { return p.kind == StepPart::Kind::kDecode; });
   if (!shape_.has_drafts || !decodes || step_times_.is_old(sequences)) return;
   const double plain_ns = step_times_.of(sequences);
@@ -169,8 +169,9 @@ void Loop::measure_drafts() {
                         pass_ns_ + std::max(wider_ns, 0.0));
 }
 
-// Those that only rejected tokens had.
+// Those that only rejected tokens had. (Without drafts the last page may be that of a step ahead.)
 void Loop::drop_pages(Sequence* s) {
+  if (config_.speculation == Speculation::kOff) return;
   const int64_t kept = core::div_ceil(s->computed, shape_.page_tokens);
   if (std::ssize(s->pages) <= kept) return;
   cache_.release(std::span(s->pages).subspan(static_cast<size_t>(kept)));

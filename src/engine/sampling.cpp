@@ -301,4 +301,27 @@ Sample sample(const SamplerRow& row, Sampler* sampler) {
   return {SampleOutcome::kToken, sampled};
 }
 
+bool device_can_sample(const SamplingParams& params, std::span<const int32_t> masked_ids) {
+  return params.logprobs_top < 0 && params.logit_bias.empty() && !needs_history(params) &&
+         masked_ids.size() <= kernels::SampleRow::kMaskedMax;
+}
+
+kernels::SampleRow device_sample_row(const SamplingParams& params,
+                                     std::span<const int32_t> masked_ids, uint64_t position) {
+  kernels::SampleRow row{.unit = core::random_unit(params.seed, position),
+                         .temperature = params.temperature,
+                         .top_p = params.top_p,
+                         .min_p = params.min_p,
+                         .top_k = params.top_k,
+                         .masked_count = static_cast<int32_t>(masked_ids.size())};
+  std::copy(masked_ids.begin(), masked_ids.end(), row.masked_ids);
+  return row;
+}
+
+Sample sample_of(int32_t id) {
+  if (id == kernels::kRowNotFinite) return {.outcome = SampleOutcome::kNotFinite};
+  if (id == kernels::kRowAllMasked) return {.outcome = SampleOutcome::kAllMasked};
+  return {SampleOutcome::kToken, {.token_id = id}};
+}
+
 }  // namespace sluice::engine

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "kernels/device_sample_args.h"
 #include "kernels/ops.h"
 
 namespace sluice::engine {
 
-// Below this temperature the best token is taken.
-inline constexpr float kGreedyTemperature = 1e-5f;
+using kernels::kGreedyTemperature;
 
 // Which tokens a sequence has, and how often in its output: what the penalties ask.
 class TokenHistory {
@@ -80,6 +80,13 @@ struct Sample {
 
 // Whatever the parameters are, a token comes unless the row or the mask forbids it.
 Sample sample(const SamplerRow& row, Sampler* sampler);
+
+// A device samples rows without bias, penalties and log probabilities, with few masked ids.
+bool device_can_sample(const SamplingParams& params, std::span<const int32_t> masked_ids);
+kernels::SampleRow device_sample_row(const SamplingParams& params,
+                                     std::span<const int32_t> masked_ids, uint64_t position);
+// From the id that it gave.
+Sample sample_of(int32_t id);
 
 // The steps of it.
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "core/assert.h"
 #include "kernels/ops.h"
 #include "model/model.h"
 #include "model/step.h"
@@ -23,6 +25,8 @@ struct RunnerShape {
   int32_t step_tokens_max = 0;
   int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
   bool has_drafts = false;    // draft() may be called
+  bool samples = false;       // submit() and collect() may be called
+  bool goes_ahead = false;    // submit() returns while the step goes on
   StepWork work{};
 };
 
@@ -34,6 +38,14 @@ class StepRunner {
   virtual void run(const model::StepBatch& batch, float* logits) = 0;
   // As model::Model::draft(): logits (batch.sequences, logit_columns).
   virtual void draft(const model::DraftBatch& batch, float* logits) = 0;
+  // As model::Model::submit() and collect().
+  virtual void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) {
+    ASSERT(false, "a step of {} rows, {} sampled, where nobody samples", batch.token_ids.size(),
+           sampled.rows.size());
+  }
+  virtual void collect(std::span<int32_t> ids) {
+    ASSERT(false, "{} ids, where nobody samples", ids.size());
+  }
   virtual model::ResidentCounts resident_counts() const { return {}; }
 };
 
@@ -49,6 +61,8 @@ class ModelRunner final : public StepRunner {
             .step_tokens_max = model_.step_tokens_max(),
             .logit_columns = model_.spec().vocab,
             .has_drafts = model_.has_drafts(),
+            .samples = model_.device() != nullptr,
+            .goes_ahead = model_.goes_ahead(),
             .work = {.step_bytes = static_cast<double>(plan.step_file_bytes),
                      .context_token_bytes = static_cast<double>(plan.kv_token_bytes),
                      .token_operations = plan.token_operations,
@@ -58,6 +72,10 @@ class ModelRunner final : public StepRunner {
   void draft(const model::DraftBatch& batch, float* logits) override {
     model_.draft(batch, logits);
   }
+  void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override {
+    model_.submit(batch, sampled);
+  }
+  void collect(std::span<int32_t> ids) override { model_.collect(ids); }
   model::ResidentCounts resident_counts() const override { return model_.resident_counts(); }
 
  private:

@@ -23,6 +23,7 @@
 #include "kernels/device_expert_args.h"
 #include "kernels/device_handover.h"
 #include "kernels/device_latent_args.h"
+#include "kernels/device_sample_args.h"
 
 namespace sluice::kernels {
 
@@ -47,6 +48,8 @@ enum class MemoryKind : uint8_t {
 };
 
 class DeviceBuffer;
+
+inline constexpr int kMarks = 2;  // slots of Device::mark()
 
 // A sequence of ops with their arguments (Device::record).
 class Recording {
@@ -73,6 +76,9 @@ class Device {
   virtual void send(std::byte* to, const std::byte* from, int64_t bytes) = 0;
   virtual void fetch(std::byte* to, const std::byte* from, int64_t bytes) = 0;
   virtual void wait() = 0;  // until all that was queued is done
+  // await() returns once all that was queued before the last mark() of the slot is done.
+  virtual void mark(int slot) = 0;
+  virtual void await(int slot) = 0;
   // For who waits for a queue's post: returns at once, and not at all where the device has failed.
   virtual void check_alive() = 0;
 
@@ -104,8 +110,10 @@ class Device {
   virtual void post(const DevicePostArgs& args) = 0;
   virtual void collect(const DeviceCollectArgs& args) = 0;
   virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4
-  // ids[r] = the index of the largest of row r, the smallest of equals.
-  virtual void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) = 0;
+  virtual void sample(const DeviceSampleArgs& args) = 0;
+  // ids[r] < 0: becomes sampled[-1 - ids[r]], which a step before has sampled; 0 where that one had
+  // no token.
+  virtual void take_sampled(int32_t* ids, int64_t rows, const int32_t* sampled) = 0;
 
  private:
   friend class DeviceBuffer;

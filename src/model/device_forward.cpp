@@ -89,7 +89,8 @@ int64_t DeviceForward::place_rows(Placer placer) {
   placer.place(&attended_, rows_max_ * spec_.attended_columns());
   placer.place(&activated_, rows_max_ * std::max(spec_.ffn, spec_.experts.shared_ffn));
   placer.place(&logits_, kLogitRowsMax * spec_.vocab);
-  placer.place(&best_ids_, kLogitRowsMax);
+  placer.place(&sampled_ids_, kLogitRowsMax);
+  placer.place(&how_, rows_max_);
   placer.place(&frequencies_, spec_.rope.dims / 2);
   return placer.bytes();
 }
@@ -102,6 +103,12 @@ int64_t DeviceForward::place_numbers(Placer placer, Numbers* numbers) const {
   placer.place(&numbers->logit_rows, rows_max_);
   placer.place(&numbers->tiles, rows_max_);
   placer.place(&numbers->pages, page_entries_max_);
+  return placer.bytes();
+}
+
+int64_t DeviceForward::place_flight(Placer placer, Flight* flight) const {
+  placer.place(&flight->how, rows_max_);
+  placer.place(&flight->ids, rows_max_);
   return placer.bytes();
 }
 
@@ -154,12 +161,16 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
   const int64_t of_one =
       std::min(pages, core::div_ceil(int64_t{spec_.context_length}, kernels::kPageTokens));
   page_entries_max_ = std::max(pages, of_one * rows_max_);
-  const int64_t bytes = place_numbers(Placer(nullptr), &on_host_);
+  const int64_t bytes = place_numbers(Placer(nullptr), &on_device_);
   recordings_.clear();
   device_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kDevice));
-  host_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kPinned));
   place_numbers(Placer(device_numbers_.data()), &on_device_);
-  place_numbers(Placer(host_numbers_.data()), &on_host_);
+  for (Flight& flight : flights_) {
+    const int64_t others = place_flight(Placer(nullptr), &flight);
+    flight.storage = TRY(device_.allocate(bytes + others, MemoryKind::kPinned));
+    place_numbers(Placer(flight.storage.data()), &flight.numbers);
+    place_flight(Placer(flight.storage.data() + bytes), &flight);
+  }
   return {};
 }
 
@@ -171,42 +182,60 @@ int64_t DeviceForward::activation_bytes() const {
 // ---- The batch's numbers
 
 void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
+  const Numbers& on_host = next_flight().numbers;
   const int64_t positions = span.first_position + span.rows;
   const int64_t pages = core::div_ceil(positions, int64_t{kernels::kPageTokens});
   ASSERT(shape->page_entries + pages <= page_entries_max_, "page tables of {} entries, at most {}",
          shape->page_entries + pages, page_entries_max_);
-  std::copy_n(span.pages, pages, on_host_.pages + shape->page_entries);
+  std::copy_n(span.pages, pages, on_host.pages + shape->page_entries);
   for (int32_t i = 0; i < span.rows; ++i) {
-    on_host_.positions[span.first_row + i] = span.first_position + i;
-    on_host_.tables[span.first_row + i] = static_cast<int32_t>(shape->page_entries);
+    on_host.positions[span.first_row + i] = span.first_position + i;
+    on_host.tables[span.first_row + i] = static_cast<int32_t>(shape->page_entries);
   }
   shape->page_entries += pages;
   if (span.rows == 1) {
-    on_host_.single_rows[shape->singles++] = span.first_row;
+    on_host.single_rows[shape->singles++] = span.first_row;
     return;
   }
   for (int32_t at = 0; at < span.rows; at += kernels::kPromptTileRows)
-    on_host_.tiles[shape->tiles++] = {span.first_row + at,
-                                      std::min(span.rows - at, kernels::kPromptTileRows)};
+    on_host.tiles[shape->tiles++] = {span.first_row + at,
+                                     std::min(span.rows - at, kernels::kPromptTileRows)};
+}
+
+void DeviceForward::write_ids(const StepBatch& batch) {
+  int32_t* ids = next_flight().numbers.ids;
+  std::copy(batch.token_ids.begin(), batch.token_ids.end(), ids);
+  if (batch.sampled_rows.empty()) return;
+  const int64_t before = flights_[(submitted_ + 1) % flights_.size()].logit_rows;
+  ASSERT(before <= kLogitRowsMax, "ids of a step of {} rows", before);
+  for (size_t row = 0; row < batch.sampled_rows.size(); ++row) {
+    const int32_t from = batch.sampled_rows[row];
+    ASSERT(from < before, "row {} of {} that were sampled", from, before);
+    if (from >= 0) ids[row] = -1 - from;
+  }
 }
 
 DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
+  check_batch(batch, {.rows_max = rows_max_, .vocab = spec_.vocab});
+  observed_ = batch.observer != nullptr ? &batch : nullptr;
+  device_.await(static_cast<int>(submitted_ % flights_.size()));  // what it held has been read
+  const Numbers& on_host = next_flight().numbers;
   const auto rows = static_cast<int64_t>(batch.token_ids.size());
   const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
   Shape shape{.rows = rows, .logit_rows = logit_rows};
-  std::copy(batch.token_ids.begin(), batch.token_ids.end(), on_host_.ids);
-  std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), on_host_.logit_rows);
+  write_ids(batch);
+  std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), on_host.logit_rows);
   for (const SequenceSpan& span : batch.sequences) write_span(span, &shape);
   // The longest first: tiles late in a prompt read the most.
-  std::reverse(on_host_.tiles, on_host_.tiles + shape.tiles);
+  std::reverse(on_host.tiles, on_host.tiles + shape.tiles);
 
   const int64_t padded = recorded_rows(rows);
   if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
   for (int64_t row = rows; row < padded; ++row) {
-    on_host_.ids[row] = 0;
-    on_host_.positions[row] = 0;
-    on_host_.tables[row] = -1;
-    on_host_.single_rows[row] = static_cast<int32_t>(row);
+    on_host.ids[row] = 0;
+    on_host.positions[row] = 0;
+    on_host.tables[row] = -1;
+    on_host.single_rows[row] = static_cast<int32_t>(row);
   }
   shape.rows = shape.logit_rows = padded;
   shape.is_recorded = true;
@@ -215,8 +244,17 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
 }
 
 void DeviceForward::send_numbers(const Shape& shape) {
-  const auto* end = reinterpret_cast<const std::byte*>(on_host_.pages + shape.page_entries);
-  device_.send(device_numbers_.data(), host_numbers_.data(), end - host_numbers_.data());
+  const Flight& flight = next_flight();
+  const auto* end = reinterpret_cast<const std::byte*>(flight.numbers.pages + shape.page_entries);
+  device_.send(device_numbers_.data(), flight.storage.data(), end - flight.storage.data());
+}
+
+void DeviceForward::send_how(const SampleBatch& sampled, const Shape& shape) {
+  kernels::SampleRow* how = next_flight().how;
+  const auto padding = std::copy(sampled.rows.begin(), sampled.rows.end(), how);
+  std::fill(padding, how + shape.logit_rows, kernels::SampleRow());
+  device_.send(reinterpret_cast<std::byte*>(how_), reinterpret_cast<const std::byte*>(how),
+               shape.logit_rows * int64_t{sizeof(kernels::SampleRow)});
 }
 
 // ---- Blocks
@@ -287,13 +325,19 @@ void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
                   .result = DeviceResult::kAdd});
 }
 
-void DeviceForward::output_block(int64_t first, int64_t rows, bool wants_best) {
+void DeviceForward::output_block(int64_t first, int64_t rows, const Wanted& wanted) {
   device_.linear({.hidden = going_on_ + first * spec_.hidden,
                   .norm = weights_.output_norm,
                   .epsilon = spec_.norm_epsilon,
                   .rows = rows,
                   .products = {{{weights_.output, logits_}}}});
-  if (wants_best) device_.argmax(logits_, rows, spec_.vocab, best_ids_);
+  if (wanted.output == Output::kLogits) return;
+  device_.sample({.logits = logits_,
+                  .rows = rows,
+                  .stride = spec_.vocab,
+                  .columns = wanted.vocab,
+                  .how = wanted.output == Output::kSampled ? how_ + first : nullptr,
+                  .ids = sampled_ids_});
 }
 
 void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv) {
@@ -336,48 +380,76 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
 // ---- A step
 
 void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
-                         const Output& output) {
-  check_batch(batch, {.rows_max = rows_max_, .vocab = spec_.vocab});
-  observed_ = batch.observer != nullptr ? &batch : nullptr;
-  const bool wants_best = output.best_ids != nullptr;
+                         float* logits) {
+  ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
   const Shape shape = write_numbers(batch);
   send_numbers(shape);
-  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
+  queue_step(batch, kv, shape, {.logits = logits});
+}
+
+void DeviceForward::submit(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
+                           const SampleBatch& sampled) {
+  ASSERT(submitted_ - collected_ < flights_.size(), "{} steps are under way",
+         submitted_ - collected_);
+  ASSERT(sampled.rows.empty() || sampled.rows.size() == batch.logit_rows.size(),
+         "{} of {} rows are sampled", sampled.rows.size(), batch.logit_rows.size());
+  const Shape shape = write_numbers(batch);
+  send_numbers(shape);
+  if (!sampled.rows.empty()) send_how(sampled, shape);
+  if (!batch.sampled_rows.empty())
+    device_.take_sampled(on_device_.ids, std::ssize(batch.sampled_rows), sampled_ids_);
+  queue_step(
+      batch, kv, shape,
+      {.output = sampled.rows.empty() ? Output::kBest : Output::kSampled, .vocab = sampled.vocab});
+  next_flight().logit_rows = std::ssize(batch.logit_rows);
+  device_.mark(static_cast<int>(submitted_ % flights_.size()));
+  ++submitted_;
+}
+
+void DeviceForward::collect(std::span<int32_t> ids) {
+  ASSERT(collected_ < submitted_, "{} steps were submitted", submitted_);
+  const auto slot = static_cast<int>(collected_++ % flights_.size());
+  const Flight& flight = flights_[static_cast<size_t>(slot)];
+  ASSERT(std::ssize(ids) == flight.logit_rows, "{} ids of {} rows", ids.size(), flight.logit_rows);
+  device_.await(slot);
+  std::copy_n(flight.ids, ids.size(), ids.data());
+}
+
+void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
+                               const Shape& shape, const Wanted& wanted) {
+  const auto rows_wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (shape.is_recorded) {
-    std::unique_ptr<kernels::Recording>& recording = recordings_[{shape.rows, wants_best}];
+    std::unique_ptr<kernels::Recording>& recording = recordings_[{shape.rows, wanted.output}];
     if (recording == nullptr)
-      recording = device_.record([this, shape, kv, wants_best] {
+      recording = device_.record([this, shape, kv, wanted] {
         run_layers(shape, kv);
-        output_block(0, shape.rows, wants_best);
+        output_block(0, shape.rows, wanted);
       });
     exchange_residents();
     device_.replay(*recording);
     answer_posts(batch);
-    bring_back(0, wanted, output);
+    bring_back(0, rows_wanted, wanted);
     report_routing(batch, shape);
     return;
   }
   begin_streaming(shape);
   run_layers(shape, kv);
-  for (int64_t first = 0; first < wanted; first += kLogitRowsMax) {
-    const int64_t rows = std::min(wanted - first, kLogitRowsMax);
-    output_block(first, rows, wants_best);
-    bring_back(first, rows, output);
+  for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
+    const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
+    output_block(first, rows, wanted);
+    bring_back(first, rows, wanted);
   }
-  device_.wait();  // the host's numbers may change
+  // The host's numbers may change.
+  if (wanted.output == Output::kLogits || host_ != nullptr) device_.wait();
   see_choices(shape);
   report_routing(batch, shape);
 }
 
-void DeviceForward::bring_back(int64_t first, int64_t rows, const Output& output) {
-  if (output.best_ids != nullptr) {
-    const int64_t bytes = rows * int64_t{sizeof(int32_t)};
-    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(best_ids_), bytes);
-    device_.wait();
-    std::memcpy(output.best_ids + first, staging_.data(), static_cast<size_t>(bytes));
-  }
-  if (output.logits != nullptr)
-    download(output.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
+void DeviceForward::bring_back(int64_t first, int64_t rows, const Wanted& wanted) {
+  if (wanted.output == Output::kLogits)
+    return download(wanted.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
+  device_.fetch(reinterpret_cast<std::byte*>(next_flight().ids + first),
+                reinterpret_cast<const std::byte*>(sampled_ids_), rows * int64_t{sizeof(int32_t)});
 }
 
 void DeviceForward::download_bytes(std::byte* to, const std::byte* from, int64_t bytes) {

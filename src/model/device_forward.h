@@ -5,6 +5,7 @@
 // few sizes, each of which the device records once and replays.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -57,12 +58,12 @@ class DeviceForward {
   // "prompts of 700 tokens or more take the host's experts to the device", or why none does.
   std::string streaming_text() const;
 
-  // What comes back to the host of the batch's logit_rows; either may be null.
-  struct Output {
-    float* logits = nullptr;      // (logit_rows, vocab)
-    int32_t* best_ids = nullptr;  // (logit_rows): of the largest logit, the smallest of equals
-  };
-  void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, const Output& output);
+  // logits: (logit_rows, vocab). No step is under way.
+  void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits);
+  // As Model's.
+  void submit(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
+              const SampleBatch& sampled);
+  void collect(std::span<int32_t> ids);
 
  private:
   // The batch's numbers, in one copy on each side.
@@ -74,6 +75,25 @@ class DeviceForward {
     int32_t* logit_rows = nullptr;         // (rows_max)
     kernels::PromptTile* tiles = nullptr;  // (rows_max)
     int32_t* pages = nullptr;              // (page_entries_max)
+  };
+  // The host's side of a step under way.
+  struct Flight {
+    kernels::DeviceBuffer storage;  // pinned; what follows points into it
+    Numbers numbers;
+    kernels::SampleRow* how = nullptr;  // (rows_max)
+    int32_t* ids = nullptr;             // (rows_max): what was sampled
+    int64_t logit_rows = 0;
+  };
+  // What becomes of the rows of logits.
+  enum class Output : uint8_t {
+    kLogits,   // they come to the host
+    kBest,     // the best ids do
+    kSampled,  // ids by their SampleRow
+  };
+  struct Wanted {
+    Output output = Output::kLogits;
+    float* logits = nullptr;  // of kLogits
+    int32_t vocab = 0;        // ids that may be chosen
   };
   // What the ops of a step need besides the numbers.
   struct Shape {
@@ -89,12 +109,20 @@ class DeviceForward {
   core::Result<void> allocate();
   int64_t place_rows(Placer placer);
   int64_t place_numbers(Placer placer, Numbers* numbers) const;
+  int64_t place_flight(Placer placer, Flight* flight) const;
   kernels::DeviceLimits limits() const;
 
+  // Of the step that is submitted next.
+  Flight& next_flight() { return flights_[submitted_ % flights_.size()]; }
   Shape write_numbers(const StepBatch& batch);
+  void write_ids(const StepBatch& batch);
   void write_span(const SequenceSpan& span, Shape* shape);
   void send_numbers(const Shape& shape);
+  void send_how(const SampleBatch& sampled, const Shape& shape);
 
+  // A step's ops and copies; all are done on return where the host has a part in it.
+  void queue_step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, const Shape& shape,
+                  const Wanted& wanted);
   void run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv);
   kernels::DeviceRope rope() const;
   kernels::DeviceRows rows_of(const Shape& shape) const;
@@ -145,8 +173,8 @@ class DeviceForward {
   void see_choices(const Shape& shape);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
-  void output_block(int64_t first, int64_t rows, bool wants_best);
-  void bring_back(int64_t first, int64_t rows, const Output& output);
+  void output_block(int64_t first, int64_t rows, const Wanted& wanted);
+  void bring_back(int64_t first, int64_t rows, const Wanted& wanted);
   template <typename T>
   void download(T* to, const T* from, int64_t count) {
     download_bytes(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
@@ -173,7 +201,8 @@ class DeviceForward {
   uint16_t* attended_ = nullptr;        // bf16 (rows, heads, head_dim or value dims)
   uint16_t* activated_ = nullptr;       // bf16 (rows, ffn)
   float* logits_ = nullptr;             // (kLogitRowsMax, vocab)
-  int32_t* best_ids_ = nullptr;         // (kLogitRowsMax)
+  int32_t* sampled_ids_ = nullptr;      // (kLogitRowsMax)
+  kernels::SampleRow* how_ = nullptr;   // (rows)
   float* frequencies_ = nullptr;        // (rope dims / 2)
 
   kernels::DeviceBuffer expert_storage_;  // what follows points into it, where there are experts
@@ -225,10 +254,12 @@ class DeviceForward {
   kernels::DeviceBuffer stream_storage_;  // two layers, and staging
   kernels::DeviceBuffer adopted_;         // the host's matrices, pinned
 
-  kernels::DeviceBuffer device_numbers_, host_numbers_;
-  Numbers on_device_, on_host_;
-  // By rows, and whether the best ids are found.
-  std::map<std::pair<int64_t, bool>, std::unique_ptr<kernels::Recording>> recordings_;
+  kernels::DeviceBuffer device_numbers_;
+  Numbers on_device_;
+  std::array<Flight, kStepsAhead> flights_;
+  uint64_t submitted_ = 0;
+  uint64_t collected_ = 0;
+  std::map<std::pair<int64_t, Output>, std::unique_ptr<kernels::Recording>> recordings_;  // by rows
   kernels::DeviceBuffer staging_;  // pinned: values on their way to the host
   float* going_on_ = nullptr;      // (rows, hidden): hidden_, or in the last layer's end kept_
   const StepBatch* observed_ = nullptr;  // the batch, where somebody looks at its hidden states

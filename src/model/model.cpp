@@ -267,15 +267,23 @@ ResidentCounts Model::resident_counts() const {
 void Model::forward(const StepBatch& batch, float* logits) {
   check_pages(batch.sequences);
   if (state_->device_forward)
-    state_->device_forward->step(batch, state_->kv, {.logits = logits});
+    state_->device_forward->step(batch, state_->kv, logits);
   else
     state_->forward->step(batch, state_->kv, logits);
 }
 
-void Model::forward_best(const StepBatch& batch, int32_t* ids) {
+void Model::submit(const StepBatch& batch, const SampleBatch& sampled) {
   ASSERT(state_->device_forward != nullptr, "the processor's steps give logits");
   check_pages(batch.sequences);
-  state_->device_forward->step(batch, state_->kv, {.best_ids = ids});
+  state_->device_forward->submit(batch, state_->kv, sampled);
+}
+
+bool Model::goes_ahead() const {
+  return state_->device_forward != nullptr && state_->forward == nullptr;
+}
+
+void Model::collect(std::span<int32_t> ids) {
+  state_->device_forward->collect(ids);
 }
 
 bool Model::has_drafts() const {

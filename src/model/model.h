@@ -84,9 +84,12 @@ class Model {
   bool has_drafts() const;
   void draft(const DraftBatch& batch, float* logits);
 
-  // On a device: as forward(), but of each of `logit_rows` only the id of the largest logit comes
-  // back.
-  void forward_best(const StepBatch& batch, int32_t* ids);
+  // On a device: as forward(), but only the tokens chosen come back, by collect(). Returns before
+  // the step is done, where the processor has no part in it; at most kStepsAhead may be under way.
+  void submit(const StepBatch& batch, const SampleBatch& sampled);
+  bool goes_ahead() const;  // whether it has no part in any
+  // Of the earliest step submitted, by logit row: token ids, or kRowNotFinite, kRowAllMasked.
+  void collect(std::span<int32_t> ids);
 
  private:
   struct State;

@@ -17,6 +17,8 @@ void check_batch(const StepBatch& batch, const BatchLimits& limits) {
   ASSERT(covered == rows, "spans cover {} of {} rows", covered, rows);
   for (const int32_t id : batch.token_ids)
     ASSERT(id >= 0 && id < limits.vocab, "token id {} of {}", id, limits.vocab);
+  ASSERT(batch.sampled_rows.empty() || std::ssize(batch.sampled_rows) == rows,
+         "{} of {} rows with a sampled id", batch.sampled_rows.size(), rows);
   int32_t last = -1;
   for (const int32_t row : batch.logit_rows) {
     ASSERT(row > last && row < rows, "logit row {} after {} of {} rows", row, last, rows);

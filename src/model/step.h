@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "kernels/device_sample_args.h"
 #include "kernels/ops.h"
 
 namespace sluice::model {
@@ -48,7 +49,17 @@ struct StepBatch {
   const RoutingObserver* routing_observer = nullptr;
   StepProfile* profile = nullptr;
   KeepHidden hidden = KeepHidden::kNo;
+  // By row: ≥ 0: instead of its token id, what the step submitted before sampled at that one of its
+  // logit_rows. Empty: all token ids are known.
+  std::span<const int32_t> sampled_rows{};
 };
+
+// How a device chooses the tokens behind a step's logit_rows.
+struct SampleBatch {
+  std::span<const kernels::SampleRow> rows;  // by logit row; empty: the best of each
+  int32_t vocab = 0;                         // ids that may be chosen
+};
+inline constexpr int kStepsAhead = 2;  // submitted and not collected
 
 // A pass of the draft layer: each row is a token at a position that the last step or pass has
 // computed, and predicts the token after the next. The layer has keys and values of its own in the

@@ -418,10 +418,18 @@ TEST_F(CudaOps, ArgmaxTakesTheSmallestOfEquals) {
     if (columns > 40) logits[7] = logits[31] = logits[static_cast<size_t>(columns - 1)] = 100;
     const OnDevice<float> on(cuda(), logits);
     const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(kRows, -1));
-    cuda().argmax(on.data(), kRows, columns, ids.data());
+    cuda().sample({.logits = on.data(),
+                   .rows = kRows,
+                   .stride = columns,
+                   .columns = columns,
+                   .ids = ids.data()});
     cuda().wait();
     std::vector<int32_t> expected(kRows);
-    reference().argmax(logits.data(), kRows, columns, expected.data());
+    reference().sample({.logits = logits.data(),
+                        .rows = kRows,
+                        .stride = columns,
+                        .columns = columns,
+                        .ids = expected.data()});
     EXPECT_EQ(ids.values(), expected) << columns;
   }
 }
@@ -431,7 +439,10 @@ TEST_F(CudaOps, ARecordedStepReadsItsInputsAnew) {
   const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>{-1});
   std::vector<float> logits(100, 0.0f);
   const OnDevice<float> on(cuda(), logits);
-  const auto recording = cuda().record([&] { cuda().argmax(on.data(), 1, 100, ids.data()); });
+  const auto recording = cuda().record([&] {
+    cuda().sample(
+        {.logits = on.data(), .rows = 1, .stride = 100, .columns = 100, .ids = ids.data()});
+  });
   for (const int32_t best : {42, 17}) {
     logits.assign(100, 0.0f);
     logits[static_cast<size_t>(best)] = 1;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/sampling.h"
 #include "engine/step_runner.h"
+#include "kernels/ref/ref_device.h"
 #include "kernels/registry.h"
 
 namespace sluice::engine::testing {
@@ -37,15 +40,21 @@ inline void fake_logits(std::span<const int32_t> history, float* logits) {
   logits[kPoison] = poisoned ? std::numeric_limits<float>::quiet_NaN() : -20.0f;
 }
 
+// Where a fake model's tokens are sampled: on a device, steps may be submitted ahead of their ids.
+enum class FakeSampling { kHost, kDevice };
+
 class FakeRunner final : public StepRunner {
  public:
   // With drafts most of them are right: the model's best token, or now and then another.
-  explicit FakeRunner(int64_t pages, int32_t step_tokens_max = 512, bool has_drafts = false)
+  explicit FakeRunner(int64_t pages, int32_t step_tokens_max = 512, bool has_drafts = false,
+                      FakeSampling sampling = FakeSampling::kHost)
       : shape_{.kv_pages = pages,
                .page_tokens = kFakePageTokens,
                .step_tokens_max = step_tokens_max,
                .logit_columns = kFakeColumns,
                .has_drafts = has_drafts,
+               .samples = sampling == FakeSampling::kDevice,
+               .goes_ahead = sampling == FakeSampling::kDevice,
                .work = {.step_bytes = 1000,
                         .context_token_bytes = 10,
                         .token_operations = 300,
@@ -60,6 +69,51 @@ class FakeRunner final : public StepRunner {
   std::function<void(const model::StepBatch&)> on_run;
 
   RunnerShape shape() const override { return shape_; }
+
+  // A device's queue: a step is computed when its ids are asked for, on what it was given.
+  void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override {
+    EXPECT_TRUE(sampled.rows.empty() || sampled.rows.size() == batch.logit_rows.size());
+    Submitted step{.token_ids = {batch.token_ids.begin(), batch.token_ids.end()},
+                   .spans = {batch.sequences.begin(), batch.sequences.end()},
+                   .logit_rows = {batch.logit_rows.begin(), batch.logit_rows.end()},
+                   .sampled_rows = {batch.sampled_rows.begin(), batch.sampled_rows.end()},
+                   .how = {sampled.rows.begin(), sampled.rows.end()},
+                   .hidden = batch.hidden};
+    for (const model::SequenceSpan& span : batch.sequences) {
+      const int32_t pages = (span.first_position + span.rows - 1) / kFakePageTokens + 1;
+      step.pages.emplace_back(span.pages, span.pages + pages);
+    }
+    submitted_.push_back(std::move(step));
+    EXPECT_LE(std::ssize(submitted_), model::kStepsAhead);
+    ++steps_submitted;
+    if (submitted_.size() > 1) ++steps_ahead;
+  }
+  void collect(std::span<int32_t> ids) override {
+    ASSERT_FALSE(submitted_.empty());
+    Submitted step = std::move(submitted_.front());
+    submitted_.pop_front();
+    ASSERT_EQ(ids.size(), step.logit_rows.size());
+    for (size_t i = 0; i < step.spans.size(); ++i) step.spans[i].pages = step.pages[i].data();
+    for (size_t row = 0; row < step.sampled_rows.size(); ++row)
+      if (const int32_t from = step.sampled_rows[row]; from >= 0)
+        step.token_ids[row] = std::max(last_ids_[static_cast<size_t>(from)], 0);
+    std::vector<float> logits(ids.size() * kFakeColumns);
+    run({.token_ids = step.token_ids,
+         .sequences = step.spans,
+         .logit_rows = step.logit_rows,
+         .hidden = step.hidden},
+        logits.data());
+    device_->sample({.logits = logits.data(),
+                     .rows = std::ssize(ids),
+                     .stride = kFakeColumns,
+                     .columns = kFakeVocab,
+                     .how = step.how.empty() ? nullptr : step.how.data(),
+                     .ids = ids.data()});
+    last_ids_.assign(ids.begin(), ids.end());
+  }
+  int64_t steps_under_way() const { return std::ssize(submitted_); }
+  int64_t steps_submitted = 0;
+  int64_t steps_ahead = 0;  // of these, behind one under way
 
   void run(const model::StepBatch& batch, float* logits) override {
     for (const model::SequenceSpan& span : batch.sequences)
@@ -117,7 +171,20 @@ class FakeRunner final : public StepRunner {
       for (int32_t r = 0; r < span.rows; ++r) hidden_positions_.push_back(span.first_position + r);
   }
 
+  struct Submitted {
+    std::vector<int32_t> token_ids;
+    std::vector<model::SequenceSpan> spans;
+    std::vector<int32_t> logit_rows;
+    std::vector<int32_t> sampled_rows;
+    std::vector<kernels::SampleRow> how;
+    model::KeepHidden hidden = model::KeepHidden::kNo;
+    std::vector<std::vector<int32_t>> pages{};  // by span
+  };
+
   RunnerShape shape_;
+  std::deque<Submitted> submitted_;
+  std::vector<int32_t> last_ids_;  // of the last step computed
+  std::unique_ptr<kernels::Device> device_ = kernels::make_reference_device();
   std::vector<int32_t> content_;           // (pages, page_tokens): the token id at each place
   std::vector<int32_t> next_content_;      // the same of the draft layer: the id behind it
   std::vector<int32_t> hidden_positions_;  // by row of the last step, or pass

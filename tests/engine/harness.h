@@ -96,10 +96,11 @@ inline EngineConfig fake_config() {
 
 class LoopHarness {
  public:
-  explicit LoopHarness(EngineConfig c = fake_config(), int threads = 1)
+  explicit LoopHarness(EngineConfig c = fake_config(), int threads = 1,
+                       FakeSampling sampling = FakeSampling::kHost)
       : config(std::move(c)),
         runner(config.limits.kv_pages, static_cast<int32_t>(config.limits.step_tokens_max),
-               config.speculation != Speculation::kOff),
+               config.speculation != Speculation::kOff, sampling),
         pool(threads),
         parts{.runner = &runner,
               .pool = &pool,

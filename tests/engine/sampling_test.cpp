@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "core/rng.h"
+#include "kernels/ref/ref_device.h"
 #include "kernels/registry.h"
 
 namespace sluice::engine {
@@ -273,6 +274,44 @@ TEST_F(Sampling, LogProbabilitiesAreTheModelsOwn) {
   EXPECT_EQ(top[0].token_id, 1);
   EXPECT_NEAR(top[0].logprob, std::log(0.5f), 1e-5f);
   EXPECT_EQ(top[1].token_id, 3);
+}
+
+// What tests on a card compare with: its reference takes the host's tokens.
+TEST_F(Sampling, AReferenceDeviceTakesTheSameTokens) {
+  const auto device = kernels::make_reference_device();
+  core::Rng rng(21);
+  for (uint64_t row = 0; row < 400; ++row) {
+    std::vector<float> logits(kVocab);
+    for (float& l : logits) l = static_cast<float>(row % 4 == 0 ? rng.below(6) : 12 * rng.unit());
+    SamplingParams params{.temperature = static_cast<float>(rng.below(4)) * 0.5f, .seed = row};
+    if (rng.below(2) == 0) params.top_k = 1 + static_cast<int32_t>(rng.below(40));
+    if (rng.below(2) == 0) params.top_p = static_cast<float>(rng.unit());
+    if (rng.below(3) == 0) params.min_p = 0.2f;
+    std::vector<int32_t> masked;
+    if (rng.below(3) == 0) masked = {0, 5, static_cast<int32_t>(rng.below(kVocab - 6)) + 6};
+    if (row % 50 == 49) logits[7] = kInfinity;
+    ASSERT_TRUE(device_can_sample(params, masked));
+    const kernels::SampleRow how = device_sample_row(params, masked, row);
+    const Sample want = sample(
+        {.logits = logits, .params = &params, .masked_ids = masked, .position = row}, &sampler_);
+    int32_t id = 0;
+    device->sample({.logits = logits.data(),
+                    .rows = 1,
+                    .stride = kVocab,
+                    .columns = kVocab,
+                    .how = &how,
+                    .ids = &id});
+    EXPECT_EQ(sample_of(id).outcome, want.outcome) << row;
+    EXPECT_EQ(sample_of(id).token.token_id, want.token.token_id) << row;
+  }
+}
+
+TEST_F(Sampling, SomeRowsAreTheHostsAlone) {
+  EXPECT_TRUE(device_can_sample({.top_p = 0.5f, .top_k = 5, .min_p = 0.1f}, {}));
+  EXPECT_FALSE(device_can_sample({.repetition_penalty = 1.1f}, {}));
+  EXPECT_FALSE(device_can_sample({.logit_bias = {{1, 2.0f}}}, {}));
+  EXPECT_FALSE(device_can_sample({.logprobs_top = 0}, {}));
+  EXPECT_FALSE(device_can_sample({}, std::vector<int32_t>(9, 1)));
 }
 
 TEST_F(Sampling, TheRandomNumberIsAFunctionOfSeedAndPosition) {

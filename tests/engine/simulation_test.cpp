@@ -17,6 +17,7 @@ constexpr int64_t kRequests = 4'000;  // for each seed
 struct Scenario {
   uint64_t seed = 0;
   Speculation speculation = Speculation::kOff;
+  FakeSampling sampling = FakeSampling::kHost;
 };
 
 EngineConfig config_of(const Scenario& scenario) {
@@ -168,7 +169,7 @@ class EngineSimulation : public ::testing::TestWithParam<Scenario> {
   }
 
   core::Rng random_{GetParam().seed};
-  LoopHarness h_{config_of(GetParam())};
+  LoopHarness h_{config_of(GetParam()), 1, GetParam().sampling};
   std::vector<Request> requests_;
   std::vector<Live> live_;
   int64_t step_ = 0;
@@ -194,6 +195,9 @@ TEST_P(EngineSimulation, EveryRequestEndsOnceWithItsOutput) {
   const bool layer = speculation == Speculation::kMtp || speculation == Speculation::kAuto;
   EXPECT_EQ(accepted(DraftKind::kNgram) > 0, own);
   EXPECT_EQ(accepted(DraftKind::kMtp) > 0, layer);
+  const bool is_sampled_there = GetParam().sampling == FakeSampling::kDevice;
+  EXPECT_EQ(h_.runner.steps_submitted > 1000, is_sampled_there);
+  EXPECT_EQ(h_.runner.steps_ahead > 500, is_sampled_there && speculation == Speculation::kOff);
   RecordProperty("steps", static_cast<int>(stats.steps));
   RecordProperty("overtaken", static_cast<int>(overtaken_));
   RecordProperty("wait_max_steps", static_cast<int>(wait_max_));
@@ -204,7 +208,10 @@ INSTANTIATE_TEST_SUITE_P(Seeds, EngineSimulation,
                          ::testing::Values(Scenario{1}, Scenario{2}, Scenario{3},
                                            Scenario{1, Speculation::kNgram},
                                            Scenario{2, Speculation::kMtp},
-                                           Scenario{3, Speculation::kAuto}));
+                                           Scenario{3, Speculation::kAuto},
+                                           Scenario{4, Speculation::kOff, FakeSampling::kDevice},
+                                           Scenario{5, Speculation::kOff, FakeSampling::kDevice},
+                                           Scenario{6, Speculation::kAuto, FakeSampling::kDevice}));
 
 }  // namespace
 }  // namespace sluice::engine::testing

@@ -107,11 +107,56 @@ TEST(DeviceModel, ABatchIsItsSequences) {
   EXPECT_EQ(together, alone);
 
   std::vector<int32_t> best(3);
-  model.forward_best(batch, best.data());
+  model.submit(batch, {.rows = {}, .vocab = model.spec().vocab});
+  model.collect(best);
   for (size_t s = 0; s < 3; ++s) {
     const auto row = std::span(alone).subspan(s * vocab, vocab);
     EXPECT_EQ(best[s], std::max_element(row.begin(), row.end()) - row.begin());
   }
+}
+
+// Five steps of two sequences, each submitted before the ids of the last are read, against steps
+// that wait; the sequences change places.
+TEST(DeviceModel, AStepTakesTheIdsOfTheOneBefore) {
+  const Loaded loaded = load_model(std::string(kModelFolder) + "qwen3.gguf",
+                                   {.step_tokens_max = 64, .device = reference_device()}, 3 * 64);
+  ASSERT_NE(loaded.model, nullptr);
+  Model& model = *loaded.model;
+  const int32_t prompt[] = {3, 10};
+  std::vector<std::vector<int32_t>> waited, ahead;
+  for (const bool waits : {true, false}) {
+    std::vector<SingleSequence> sequences;
+    for (int32_t s = 0; s < 2; ++s) sequences.emplace_back(model, 2 * s, 64);
+    auto& ids = waits ? waited : ahead;
+    for (int32_t step = 0; step < 5; ++step) {
+      const auto first = static_cast<size_t>(step % 2);  // the sequence of row 0
+      std::vector<SequenceSpan> spans;
+      std::vector<int32_t> token_ids(2), sampled_rows(2, -1);
+      std::vector<kernels::SampleRow> how(2);
+      for (size_t row = 0; row < 2; ++row) {
+        const size_t s = row == 0 ? first : 1 - first;
+        spans.push_back(sequences[s].span(static_cast<int32_t>(row), 1));
+        sequences[s].advance(1);
+        how[row] = {.unit = 0.1 * (step + 1), .temperature = s == 0 ? 0.0f : 3.0f};
+        token_ids[row] = prompt[s];
+        if (step > 0 && waits) token_ids[row] = ids.back()[1 - row];
+        if (step > 0 && !waits) sampled_rows[row] = static_cast<int32_t>(1 - row);
+      }
+      const int32_t rows[] = {0, 1};
+      model.submit({.token_ids = token_ids,
+                    .sequences = spans,
+                    .logit_rows = rows,
+                    .sampled_rows = sampled_rows},
+                   {.rows = how, .vocab = model.spec().vocab});
+      if (!waits && step == 0) continue;
+      ids.emplace_back(2);
+      model.collect(ids.back());
+    }
+    if (waits) continue;
+    ids.emplace_back(2);
+    model.collect(ids.back());
+  }
+  EXPECT_EQ(ahead, waited);
 }
 
 TEST(DeviceModel, ObserversSeeEveryLayer) {

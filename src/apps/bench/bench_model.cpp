@@ -117,6 +117,7 @@ class ModelBench {
     const int64_t start_ns = clock_.now_ns();
     prefill(test.prompt);
     for (int32_t t = 0; t < test.generate; ++t) decode_step();
+    collect_down_to(0);
     return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
   }
 
@@ -154,10 +155,15 @@ class ModelBench {
                                  .logit_rows = rows_,
                                  .routing_observer = &routing_,
                                  .profile = options_.profile ? &profile_ : nullptr};
-    if (model_.device() != nullptr)
-      model_.forward_best(batch, best_ids_.data());
-    else
-      model_.forward(batch, logits_.data());
+    if (model_.device() == nullptr) return model_.forward(batch, logits_.data());
+    model_.submit(batch, {.rows = {}, .vocab = model_.spec().vocab});
+    ++under_way_;
+    collect_down_to(model_.goes_ahead() ? 1 : 0);
+  }
+
+  // As the engine does: a step is submitted before the ids of the last one have been read.
+  void collect_down_to(int64_t steps) {
+    for (; under_way_ > steps; --under_way_) model_.collect(best_ids_);
   }
 
   int32_t random_id() { return static_cast<int32_t>(rng_.below(model_.spec().vocab)); }
@@ -173,6 +179,7 @@ class ModelBench {
   std::vector<float> logits_;
   ExpertCount experts_;
   std::vector<int32_t> best_ids_;  // of a device's step: all that comes back
+  int64_t under_way_ = 0;          // steps of a device
   const model::RoutingObserver routing_ = [this](int32_t, std::span<const int32_t> ids,
                                                  std::span<const float>) {
     experts_.see(ids, ids_.size());

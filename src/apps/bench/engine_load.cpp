@@ -61,20 +61,42 @@ DecodeProfile EngineLoad::Runner::take_profile() {
           .expert_ratio = chosen_.ratio()};
 }
 
-void EngineLoad::Runner::run(const model::StepBatch& batch, float* logits) {
-  const bool all_decode =
-      std::ssize(batch.sequences) == profiled_streams_ &&
-      std::ssize(batch.token_ids) == profiled_streams_ &&
-      std::all_of(batch.sequences.begin(), batch.sequences.end(),
-                  [](const model::SequenceSpan& span) { return span.first_position > 0; });
-  if (!all_decode) return runner_.run(batch, logits);
+bool EngineLoad::Runner::is_profiled(const model::StepBatch& batch) const {
+  return std::ssize(batch.sequences) == profiled_streams_ &&
+         std::ssize(batch.token_ids) == profiled_streams_ &&
+         std::all_of(batch.sequences.begin(), batch.sequences.end(),
+                     [](const model::SequenceSpan& span) { return span.first_position > 0; });
+}
+
+model::StepBatch EngineLoad::Runner::watch(const model::StepBatch& batch) {
   rows_ = batch.token_ids.size();
   model::StepBatch watched = batch;
   watched.profile = &profile_;
   watched.routing_observer = &routing_;
+  return watched;
+}
+
+void EngineLoad::Runner::run(const model::StepBatch& batch, float* logits) {
+  if (!is_profiled(batch)) return runner_.run(batch, logits);
   const int64_t begin_ns = profile_.clock.now_ns();
-  runner_.run(watched, logits);
+  runner_.run(watch(batch), logits);
   profiled_ns_ += profile_.clock.now_ns() - begin_ns;
+  ++profiled_steps_;
+}
+
+// Of steps that overlap the time between their ends is theirs.
+void EngineLoad::Runner::submit(const model::StepBatch& batch, const model::SampleBatch& sampled) {
+  if (!is_profiled(batch)) return runner_.submit(batch, sampled);
+  if (submitted_ns_ == 0) submitted_ns_ = profile_.clock.now_ns();
+  runner_.submit(watch(batch), sampled);
+}
+
+void EngineLoad::Runner::collect(std::span<int32_t> ids) {
+  runner_.collect(ids);
+  if (submitted_ns_ == 0) return;
+  const int64_t now_ns = profile_.clock.now_ns();
+  profiled_ns_ += now_ns - submitted_ns_;
+  submitted_ns_ = 0;
   ++profiled_steps_;
 }
 

@@ -87,16 +87,22 @@ class EngineLoad {
       runner_.draft(batch, logits);
     }
     model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
+    void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override;
+    void collect(std::span<int32_t> ids) override;
 
     void start_profile(int64_t streams);
     DecodeProfile take_profile();
 
    private:
+    bool is_profiled(const model::StepBatch& batch) const;
+    model::StepBatch watch(const model::StepBatch& batch);
+
     engine::ModelRunner runner_;
     int64_t profiled_streams_ = 0;  // 0: no profile
     int64_t profiled_steps_ = 0;
     int64_t profiled_ns_ = 0;
-    size_t rows_ = 0;  // of the step under way
+    int64_t submitted_ns_ = 0;  // of a profiled step under way; 0: none
+    size_t rows_ = 0;           // of the step under way
     model::StepProfile profile_;
     const int32_t experts_;
     ExpertCount chosen_;

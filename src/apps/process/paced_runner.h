@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <thread>
 
 #include "core/clock.h"
@@ -17,7 +18,11 @@ class PacedRunner final : public engine::StepRunner {
   PacedRunner(engine::StepRunner& runner, const core::Clock& clock, int64_t step_least_ns)
       : runner_(runner), clock_(clock), step_least_ns_(step_least_ns) {}
 
-  engine::RunnerShape shape() const override { return runner_.shape(); }
+  engine::RunnerShape shape() const override {
+    engine::RunnerShape shape = runner_.shape();
+    if (step_least_ns_ > 0) shape.samples = shape.goes_ahead = false;  // run() is what waits
+    return shape;
+  }
   // The engine takes no message while it waits: a step is the least time of a cancel as well.
   void run(const model::StepBatch& batch, float* logits) override {
     const int64_t end_ns = clock_.now_ns() + step_least_ns_;
@@ -29,6 +34,10 @@ class PacedRunner final : public engine::StepRunner {
   void draft(const model::DraftBatch& batch, float* logits) override {
     runner_.draft(batch, logits);
   }
+  void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override {
+    runner_.submit(batch, sampled);
+  }
+  void collect(std::span<int32_t> ids) override { runner_.collect(ids); }
   model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
 
  private:

@@ -4,12 +4,14 @@
 
 #include "core/clock.h"
 #include "core/math.h"
+#include "kernels/cuda/copy.cuh"
 #include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/handover.cuh"
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/sample.cuh"
 #include "kernels/cuda/unpack.cuh"
 
 namespace sluice::kernels {
@@ -37,6 +39,8 @@ class CudaDevice final : public Device {
       : info_(std::move(info)), wide_(std::move(wide)) {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
     check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "event");
+    for (cudaEvent_t& mark : marks_)
+      check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "event");
     for (Side& side : sides_) {
       check(cudaStreamCreateWithFlags(&side.stream, cudaStreamNonBlocking), "stream");
       for (cudaEvent_t& brought : side.brought)
@@ -48,6 +52,7 @@ class CudaDevice final : public Device {
       for (cudaEvent_t brought : side.brought) cudaEventDestroy(brought);
       cudaStreamDestroy(side.stream);
     }
+    for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
     cudaEventDestroy(queued_);
     cudaStreamDestroy(stream_);
   }
@@ -70,6 +75,12 @@ class CudaDevice final : public Device {
     copy(to, from, bytes, cudaMemcpyDeviceToHost);
   }
   void wait() override { check(cudaStreamSynchronize(stream_), "a step"); }
+  void mark(int slot) override {
+    check(cudaEventRecord(marks_[static_cast<size_t>(slot)], stream_), "event");
+  }
+  void await(int slot) override {
+    check(cudaEventSynchronize(marks_[static_cast<size_t>(slot)]), "a step");
+  }
   void check_alive() override {
     const cudaError_t state = cudaStreamQuery(stream_);
     if (state != cudaErrorNotReady) check(state, "a step");
@@ -121,8 +132,13 @@ class CudaDevice final : public Device {
   void add(float* to, const float* from, int64_t count) override {
     cuda::add(to, from, count, stream_);
   }
-  void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
-    cuda::argmax({logits, rows, columns, ids}, argmax_, stream_);
+  void sample(const DeviceSampleArgs& args) override {
+    if (args.how != nullptr || args.columns < args.stride) cuda::mask_logits(args, stream_);
+    cuda::argmax({args.logits, args.rows, args.stride, args.ids}, argmax_, stream_);
+    if (args.how != nullptr) cuda::choose_tokens(args, stream_);
+  }
+  void take_sampled(int32_t* ids, int64_t rows, const int32_t* sampled) override {
+    cuda::take_sampled(ids, rows, sampled, stream_);
   }
 
  private:
@@ -133,6 +149,8 @@ class CudaDevice final : public Device {
           "free");
   }
   void copy(std::byte* to, const std::byte* from, int64_t bytes, cudaMemcpyKind kind) {
+    if (bytes > 0 && bytes % 4 == 0 && bytes <= cuda::kSmallCopyBytes)
+      return cuda::copy_small(to, from, bytes, stream_);
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream_), "copy");
   }
   // Measures where base is null, otherwise sets what points into the scratch.
@@ -152,6 +170,7 @@ class CudaDevice final : public Device {
   };
   std::array<Side, 2> sides_;
   cudaEvent_t queued_ = nullptr;
+  std::array<cudaEvent_t, kMarks> marks_{};
 
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it

@@ -2,9 +2,9 @@
 // Bound by latency where rows are few, by memory where they are many: each value is read and
 // written once. Reference: kernels/ref/ref_device.cpp.
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/logit_key.cuh"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/turn_head.cuh"
 
@@ -131,14 +131,6 @@ constexpr int kArgmaxThreads = 512;
 constexpr int kArgmaxLoads = 8;    // on their way together
 constexpr int kArgmaxBlocks = 32;  // of a row
 
-// Larger for larger values, of equals for the smaller index; 0 for what is no number.
-__device__ uint64_t argmax_key(float value, int64_t index) {
-  if (isnan(value)) return 0;
-  const uint32_t bits = __float_as_uint(value + 0.0f);  // -0 is 0
-  const uint32_t order = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return uint64_t{order} << 32 | (0xffffffffu - static_cast<uint32_t>(index));
-}
-
 // The block of a row that ends last writes the row's id, and leaves the scratch zero.
 __global__ void argmax_kernel(const float* logits, int64_t columns, ArgmaxScratch scratch,
                               int32_t* ids) {
@@ -156,11 +148,11 @@ __global__ void argmax_kernel(const float* logits, int64_t columns, ArgmaxScratc
 #pragma unroll
     for (int i = 0; i < kArgmaxLoads; ++i) {
       const int64_t c = first + i * step;
-      values[i] = c < columns ? row[c] : NAN;
+      values[i] = c < columns ? row[c] : __uint_as_float(kMaskedLogitBits);
     }
 #pragma unroll
     for (int i = 0; i < kArgmaxLoads; ++i)
-      best = max(best, static_cast<unsigned long long>(argmax_key(values[i], first + i * step)));
+      best = max(best, static_cast<unsigned long long>(logit_key(values[i], first + i * step)));
   }
   for (int offset = 16; offset > 0; offset /= 2)
     best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));
@@ -173,7 +165,7 @@ __global__ void argmax_kernel(const float* logits, int64_t columns, ArgmaxScratc
   if (atomicInc(scratch.counters + blockIdx.y, gridDim.x - 1) != gridDim.x - 1) return;
   __threadfence();
   const unsigned long long key = atomicExch(of_row, 0ull);
-  ids[blockIdx.y] = key == 0 ? 0 : static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key));
+  ids[blockIdx.y] = id_of_key(key);
 }
 
 dim3 blocks_of(int64_t count) {

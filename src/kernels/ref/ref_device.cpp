@@ -68,6 +68,8 @@ class RefDevice final : public Device {
   void wait() override {
     if (replayed_.joinable()) replayed_.join();
   }
+  void mark(int) override {}
+  void await(int) override { wait(); }
   void check_alive() override {}
   void bring(const DeviceBringArgs& args) override {
     wait();
@@ -106,8 +108,11 @@ class RefDevice final : public Device {
   void add(float* to, const float* from, int64_t count) override {
     for (int64_t i = 0; i < count; ++i) to[i] += from[i];
   }
-  void argmax(const float* logits, int64_t rows, int64_t columns, int32_t* ids) override {
-    for (int64_t r = 0; r < rows; ++r) ids[r] = ref::argmax(logits + r * columns, columns);
+  void sample(const DeviceSampleArgs& args) override { ref::device_sample(args); }
+  void take_sampled(int32_t* ids, int64_t rows, const int32_t* sampled) override {
+    wait();
+    for (int64_t r = 0; r < rows; ++r)
+      if (ids[r] < 0) ids[r] = std::max(sampled[-1 - ids[r]], 0);
   }
 
  private:

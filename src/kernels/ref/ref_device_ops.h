@@ -3,6 +3,7 @@
 
 #include "kernels/device_bring.h"
 #include "kernels/device_latent_args.h"
+#include "kernels/device_sample_args.h"
 
 namespace sluice::kernels::ref {
 
@@ -13,6 +14,7 @@ void device_latent_attention(const DeviceLatentArgs& args);
 void device_route(const DeviceRouteArgs& args);
 void device_experts(const DeviceExpertArgs& args);
 void device_unpack(const BroughtMatrix& matrix);
+void device_sample(const DeviceSampleArgs& args);
 
 // x (heads, head_dim): the first rope.dims of each head, turned to the position.
 void turn_to(const DeviceRope& rope, int32_t position, int32_t heads, int32_t head_dim, float* x);
