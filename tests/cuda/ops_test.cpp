@@ -412,17 +412,17 @@ TEST_F(CudaOps, EmbedDecodesEveryTable) {
 
 TEST_F(CudaOps, ArgmaxTakesTheSmallestOfEquals) {
   core::Rng rng(12);
-  for (const int64_t columns : {1, 33, 1024, 49152, 128256}) {
-    constexpr int64_t kRows = 5;
-    auto logits = normals(rng, kRows * columns);
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {5, 1}, {5, 33}, {5, 1024}, {5, 49152}, {5, 128256}, {64, 49152}, {256, 5000}}) {
+    auto logits = normals(rng, rows * columns);
     if (columns > 40) logits[7] = logits[31] = logits[static_cast<size_t>(columns - 1)] = 100;
     const OnDevice<float> on(cuda(), logits);
-    const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(kRows, -1));
-    cuda().argmax(on.data(), kRows, columns, ids.data());
+    const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(rows, -1));
+    cuda().argmax(on.data(), rows, columns, ids.data());
     cuda().wait();
-    std::vector<int32_t> expected(kRows);
-    reference().argmax(logits.data(), kRows, columns, expected.data());
-    EXPECT_EQ(ids.values(), expected) << columns;
+    std::vector<int32_t> expected(rows);
+    reference().argmax(logits.data(), rows, columns, expected.data());
+    EXPECT_EQ(ids.values(), expected) << rows << " rows of " << columns;
   }
 }
 
