@@ -168,6 +168,41 @@ TEST_F(CudaOps, LinearOfManyBlockRows) {
       }
 }
 
+// Tiles of outputs and steps of inputs that are not whole, and products that share a tile.
+TEST_F(CudaOps, LinearOfRowsByTiles) {
+  uint64_t seed = 90;
+  for (const int64_t outputs : {8, 72, 1000})
+    for (const int64_t inputs : {8, 72, 520})
+      for (const int64_t rows : {5, 16, 33, 64})
+        for (const DeviceResult result :
+             {DeviceResult::kStore, DeviceResult::kAdd, DeviceResult::kSiluMul}) {
+          const LinearShape shape{DType::kBF16, outputs, inputs, rows, result != DeviceResult::kAdd,
+                                  result};
+          ++seed;
+          EXPECT_LT(
+              relative_error(run_linear(cuda(), shape, seed), run_linear(reference(), shape, seed)),
+              limit_of(shape))
+              << rows << " rows, " << outputs << "×" << inputs << ", result "
+              << static_cast<int>(result);
+        }
+}
+
+// For each of them another tile, or another number of blocks that share the inputs, is the best on
+// 132 multiprocessors: choose() of rows_by_tiles.cu. The sums have one order.
+TEST_F(CudaOps, LinearOfEveryTile) {
+  constexpr struct {
+    int64_t outputs, inputs;
+  } kMatrices[] = {{64, 64},     {8512, 64},   {12736, 64},  {14848, 64}, {3136, 512}, {4160, 512},
+                   {4288, 1024}, {6400, 1024}, {7424, 2048}, {64, 256},   {2112, 256}, {3200, 512}};
+  for (const auto& [outputs, inputs] : kMatrices) {
+    const LinearShape shape{DType::kBF16, outputs, inputs, 7, true, DeviceResult::kSiluMul};
+    const auto got = run_linear(cuda(), shape, 8);
+    EXPECT_LT(relative_error(got, run_linear(reference(), shape, 8)), limit_of(shape))
+        << outputs << "×" << inputs;
+    EXPECT_EQ(run_linear(cuda(), shape, 8), got) << outputs << "×" << inputs;
+  }
+}
+
 // ---- Attention with the store before it ---------------------------------------------------------
 
 struct Sequence {
@@ -412,25 +447,25 @@ TEST_F(CudaOps, EmbedDecodesEveryTable) {
 
 TEST_F(CudaOps, ArgmaxTakesTheSmallestOfEquals) {
   core::Rng rng(12);
-  for (const int64_t columns : {1, 33, 1024, 49152, 128256}) {
-    constexpr int64_t kRows = 5;
-    auto logits = normals(rng, kRows * columns);
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {5, 1}, {5, 33}, {5, 1024}, {5, 49152}, {5, 128256}, {64, 49152}, {256, 5000}}) {
+    auto logits = normals(rng, rows * columns);
     if (columns > 40) logits[7] = logits[31] = logits[static_cast<size_t>(columns - 1)] = 100;
     const OnDevice<float> on(cuda(), logits);
-    const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(kRows, -1));
+    const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>(rows, -1));
     cuda().sample({.logits = on.data(),
-                   .rows = kRows,
+                   .rows = rows,
                    .stride = columns,
                    .columns = columns,
                    .ids = ids.data()});
     cuda().wait();
-    std::vector<int32_t> expected(kRows);
+    std::vector<int32_t> expected(rows);
     reference().sample({.logits = logits.data(),
-                        .rows = kRows,
+                        .rows = rows,
                         .stride = columns,
                         .columns = columns,
                         .ids = expected.data()});
-    EXPECT_EQ(ids.values(), expected) << columns;
+    EXPECT_EQ(ids.values(), expected) << rows << " rows of " << columns;
   }
 }
 

@@ -1,8 +1,10 @@
 // Attention of rows that are alone of their sequence: bound by reading keys and values once. The
 // heads of a kv head (up to 16) are the query rows of one tensor core product, so that each key is
 // read once for all of them. A block has a part of the sequence's tiles; its four warps take 16
-// tokens each of a tile and join at the end. Of several parts the block that ends last joins all:
-// no second kernel. Reference: kernels/ref/ref_device.cpp.
+// tokens each of a tile, which each copies for itself and ahead of its products, and join at the
+// end. Of several parts the block that ends last joins all: no second kernel.
+// Reference: kernels/ref/ref_device.cpp.
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/cuda/attention_tile.cuh"
@@ -15,8 +17,7 @@ constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kQueries = 16;
 constexpr int kSplitsMax = 16;
-constexpr int kPartTilesMin = 2;     // joining parts costs more than another tile
-constexpr int kBlocksWanted = 1024;  // on the card, counting those that find nothing to do
+constexpr int kPartTilesMin = 2;  // joining parts costs more than another tile
 
 // What a block leaves for the join: sums (kQueries, kDim), largest and total (kQueries).
 template <int kDim>
@@ -163,22 +164,82 @@ struct TurnedRow {
     for (int d = threadIdx.x; d < 2 * dim; d += kThreads)
       keys[d / dim * to_values + d % dim] = fresh[d / dim][d % dim];
   }
-  // To its place in the tile, which was copied without it.
-  __device__ void put(std::byte* tile, int token, int dim) const {
-    for (int i = threadIdx.x; i < 2 * (dim / 8); i += kThreads) {
-      const int side = i / (dim / 8), chunk = i % (dim / 8);
-      *reinterpret_cast<uint4*>(tile + side * kTileTokens * kDim * 2 +
-                                tile_offset<kDim>(token, chunk)) =
+  // Key or value to its place among the tokens of a warp, which were copied without it.
+  __device__ void put(std::byte* tokens, int side, int token, int dim) const {
+    for (int chunk = threadIdx.x % 32; chunk < dim / 8; chunk += 32)
+      *reinterpret_cast<uint4*>(tokens + tile_offset<kDim>(token, chunk)) =
           *reinterpret_cast<const uint4*>(&fresh[side][chunk * 8]);
-    }
-    __syncthreads();
+    __syncwarp();
   }
 };
+
+// Copies of a warp: keys of its tokens of the first tile, their values, keys of the next, … , each
+// a unit, in a ring of its own.
+constexpr int kOwnTokens = kTileTokens / kWarps;
+static_assert(kPageTokens % kOwnTokens == 0);
+template <int kDim>
+struct WarpRing {
+  static constexpr int kUnitBytes = kOwnTokens * kDim * 2;
+  static constexpr int kUnits = kDim == 64 ? 6 : 3;
+  static constexpr int kBytes = kUnits * kUnitBytes;  // of a warp
+
+  const KeySource& source;
+  std::byte* ring;  // of this warp
+  int first_token;  // of this warp, in the first tile
+  int units;
+  int started = 0;
+
+  __device__ WarpRing(const KeySource& of, std::byte* shared, const DecodeTiles& tiles)
+      : source(of),
+        ring(shared + threadIdx.x / 32 * kBytes),
+        first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens),
+        units(2 * (tiles.end - tiles.begin)) {
+    for (int i = 0; i < kUnits - 1; ++i) start();
+  }
+  __device__ std::byte* at(int unit) const { return ring + unit % kUnits * kUnitBytes; }
+
+  // The copy of the next unit, if there is one.
+  __device__ __forceinline__ void start() {
+    const int unit = started++;
+    const int first = first_token + unit / 2 * kTileTokens;
+    if (unit < units) {
+      const int lane = threadIdx.x % 32;
+      const int64_t side = int64_t{source.kv_heads} * kPageTokens * source.dim;
+      // All of a warp's tokens lie in one page.
+      const int64_t page = first < source.tokens ? source.pages[first / kPageTokens] : 0;
+      const auto* from = reinterpret_cast<const __half*>(source.base) +
+                         (page * 2 + unit % 2) * side +
+                         (int64_t{source.head} * kPageTokens + first % kPageTokens) * source.dim;
+      const uint32_t to = shared_address(at(unit));
+      constexpr int kChunks = kDim / 8;
+#pragma unroll
+      for (int i = 0; i < kOwnTokens * kChunks / 32; ++i) {
+        const int token = (i * 32 + lane) / kChunks, chunk = (i * 32 + lane) % kChunks;
+        const bool has = first + token < source.tokens && chunk * 8 < source.dim;
+        copy_16(to + tile_offset<kDim>(token, chunk),
+                has ? from + token * source.dim + chunk * 8
+                    : reinterpret_cast<const __half*>(source.base),
+                has);
+      }
+    }
+    end_copies();
+  }
+  // The unit is there, and the one before it may be overwritten.
+  __device__ __forceinline__ void await() {
+    wait_copies<kUnits - 2>();
+    __syncwarp();
+    start();
+  }
+};
+
+// Blocks that a multiprocessor has at once: registers and shared memory allow as many.
+template <int kDim>
+constexpr int kBlocksAtOnce = kDim == 256 ? 1 : 4;
 
 // kTurns: with turn() before it. Keys of earlier steps are on their way before the op before has
 // ended.
 template <int kDim, bool kTurns>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     decode_kernel(const __grid_constant__ DecodeArgs all_args) {
   extern __shared__ uint4 shared[];
   __shared__ bool is_last;
@@ -199,11 +260,9 @@ __global__ void __launch_bounds__(kThreads)
   place.heads = min(kQueries, group - first);
 
   const KeySource source = key_source(args, place.row, place.kv_head, kTurns ? tokens - 1 : tokens);
-  const uint32_t stages = shared_address(shared);
   const bool has_last = tiles.end * kTileTokens >= tokens;
   if constexpr (!kTurns) wait_for_previous();
-  start_tile<kDim, kThreads>(source, tiles.begin * kTileTokens, stages);
-  end_copies();
+  WarpRing<kDim> ring(source, reinterpret_cast<std::byte*>(shared), tiles);
   if constexpr (kTurns) {
     turned.rotate(all_args.turn, tokens - 1);
     wait_for_previous();
@@ -219,23 +278,24 @@ __global__ void __launch_bounds__(kThreads)
       },
       dim);
   const int limits[2] = {tokens, tokens};
-  const int own = threadIdx.x / 32 * (kTileTokens / kWarps);
-  for (int t = tiles.begin; t < tiles.end; ++t) {
-    const int stage = (t - tiles.begin) % 2 * kTileBytes<kDim>;
-    if (t + 1 < tiles.end)
-      start_tile<kDim, kThreads>(source, (t + 1) * kTileTokens,
-                                 stages + (t + 1 - tiles.begin) % 2 * kTileBytes<kDim>);
-    end_copies();
-    wait_copies<1>();
-    __syncthreads();
+  for (int unit = 0; unit < ring.units; unit += 2) {
+    const int position = ring.first_token + unit / 2 * kTileTokens;
+    const int fresh = tokens - 1 - position;  // of this warp's tokens, where it is one of them
+    const bool has_fresh = kTurns && fresh >= 0 && fresh < kOwnTokens;
+    float scores[kOwnTokens / 8][4];
+    ring.await();
     if constexpr (kTurns) {
-      if (has_last && t + 1 == tiles.end)
-        turned.put(reinterpret_cast<std::byte*>(shared) + stage, tokens - 1 - t * kTileTokens, dim);
+      if (has_fresh) turned.put(ring.at(unit), 0, fresh, dim);
     }
-    rows.template attend<kTileTokens / kWarps>(stages + stage, own, t * kTileTokens + own, limits,
-                                               args.scale * kLog2E);
-    __syncthreads();
+    rows.template score<kOwnTokens>(scores, shared_address(ring.at(unit)), 0);
+    rows.template softmax<kOwnTokens / 8>(scores, position, limits, args.scale * kLog2E);
+    ring.await();
+    if constexpr (kTurns) {
+      if (has_fresh) turned.put(ring.at(unit + 1), 1, fresh, dim);
+    }
+    rows.template add_values<kOwnTokens>(scores, shared_address(ring.at(unit + 1)), 0);
   }
+  __syncthreads();  // what follows takes the rings' memory
 
   const int64_t sequence = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const float* of_warps = share_rows(rows, place.heads);
@@ -257,24 +317,26 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kDim, bool kTurns>
 void launch_decode(const DecodeArgs& args, cudaStream_t stream) {
-  constexpr size_t kTiles = 2 * kTileBytes<kDim>;
+  constexpr size_t kRings = kWarps * WarpRing<kDim>::kBytes;
   constexpr size_t kJoin = kWarps * kPartFloats<kDim> * sizeof(float);
-  constexpr size_t kShared = kTiles > kJoin ? kTiles : kJoin;
-  allow_shared(decode_kernel<kDim, kTurns>, kShared);
+  constexpr size_t kShared = kRings > kJoin ? kRings : kJoin;
+  const auto kernel = decode_kernel<kDim, kTurns>;
+  allow_shared(kernel, kShared);
+  static const int64_t at_once =
+      blocks_at_once(reinterpret_cast<const void*>(kernel), kThreads, kShared);
   const DeviceAttentionArgs& attention = args.attention;
   const int group = attention.heads / attention.kv.kv_heads;
   const int columns = attention.kv.kv_heads * ((group + kQueries - 1) / kQueries);
-  const int blocks = columns * attention.singles;
-  const int splits = blocks >= kBlocksWanted ? 1 : (kBlocksWanted + blocks - 1) / blocks;
-  launch("attention_decode", decode_kernel<kDim, kTurns>,
-         {dim3(static_cast<unsigned>(splits < kSplitsMax ? splits : kSplitsMax),
-               static_cast<unsigned>(columns), static_cast<unsigned>(attention.singles)),
+  // As many parts as the card has blocks for at once: all end at about the same time.
+  const int64_t blocks = int64_t{columns} * attention.singles;
+  const int64_t splits =
+      std::clamp<int64_t>(std::min(at_once, kAttentionPartsMax) / blocks, 1, kSplitsMax);
+  launch("attention_decode", kernel,
+         {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(columns),
+               static_cast<unsigned>(attention.singles)),
           kThreads, kShared, stream},
          args);
 }
-
-// Blocks that leave parts are fewer than twice those wanted.
-static_assert(kAttentionPartsMax >= 2 * kBlocksWanted);
 
 int padded_dim(int32_t head_dim) {
   return head_dim <= 64 ? 64 : head_dim <= 128 ? 128 : 256;

@@ -120,22 +120,39 @@ struct QueryRows {
   template <int kTokens>
   __device__ __forceinline__ void attend(uint32_t tile, int first, int position,
                                          const int (&limits)[2], float factor) {
-    constexpr int kColumns = kTokens / 8;
+    float scores[kTokens / 8][4];
+    score<kTokens>(scores, tile, first);
+    softmax<kTokens / 8>(scores, position, limits, factor);
+    add_values<kTokens>(scores, tile + kTileTokens * kDim * 2, first);
+  }
+
+  // Products with tokens [first, first + kTokens) of the keys from this address on.
+  template <int kTokens>
+  __device__ __forceinline__ void score(float (&scores)[kTokens / 8][4], uint32_t keys_at,
+                                        int first) const {
     const int lane = threadIdx.x % 32;
-    float scores[kColumns][4] = {};
 #pragma unroll
-    for (int n = 0; n < kColumns; n += 2)
+    for (int n = 0; n < kTokens / 8; n += 2) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[n][i] = scores[n + 1][i] = 0;
 #pragma unroll
       for (int k = 0; k < kDim / 16; ++k) {
         uint32_t keys[4];
         const int token = first + n * 8 + lane / 16 * 8 + lane % 8;
-        load_matrices(keys, tile + tile_offset<kDim>(token, k * 2 + lane / 8 % 2));
+        load_matrices(keys, keys_at + tile_offset<kDim>(token, k * 2 + lane / 8 % 2));
         multiply_add(scores[n], q[k], keys[0], keys[1]);
         multiply_add(scores[n + 1], q[k], keys[2], keys[3]);
       }
-    softmax<kColumns>(scores, position, limits, factor);
+    }
+  }
+
+  // Values of the same tokens, by the weights that softmax() has made of their scores.
+  template <int kTokens>
+  __device__ __forceinline__ void add_values(const float (&scores)[kTokens / 8][4],
+                                             uint32_t values_at, int first) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
-    for (int n = 0; n < kColumns; n += 2) {
+    for (int n = 0; n < kTokens / 8; n += 2) {
       const uint32_t weights[4] = {half_pair(scores[n][0], scores[n][1]),
                                    half_pair(scores[n][2], scores[n][3]),
                                    half_pair(scores[n + 1][0], scores[n + 1][1]),
@@ -144,8 +161,7 @@ struct QueryRows {
       for (int d = 0; d < kDim / 8; d += 2) {
         uint32_t values[4];
         const int token = first + n * 8 + lane / 8 % 2 * 8 + lane % 8;
-        load_matrices_turned(
-            values, tile + kTileTokens * kDim * 2 + tile_offset<kDim>(token, d + lane / 16));
+        load_matrices_turned(values, values_at + tile_offset<kDim>(token, d + lane / 16));
         multiply_add(out[d], weights, values[0], values[1]);
         multiply_add(out[d + 1], weights, values[2], values[3]);
       }

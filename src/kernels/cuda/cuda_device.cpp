@@ -11,6 +11,7 @@
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows_by_tiles.cuh"
 #include "kernels/cuda/sample.cuh"
 #include "kernels/cuda/unpack.cuh"
 
@@ -330,6 +331,7 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
                     stream_);
     x = normed_;
   }
+  if (cuda::rows_fit_tiles(args)) return cuda::rows_by_tiles(args, x, stream_);
   const bool activates = args.result == DeviceResult::kSiluMul;
   const auto type_of = [&](size_t p) { return args.products[p].weights.type; };
   const auto few = [&](size_t p) {

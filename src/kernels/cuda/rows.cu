@@ -128,8 +128,9 @@ __global__ void turn_kernel(DeviceTurnArgs args) {
 // ---- Argmax -------------------------------------------------------------------------------------
 
 constexpr int kArgmaxThreads = 512;
-constexpr int kArgmaxLoads = 8;    // on their way together
-constexpr int kArgmaxBlocks = 32;  // of a row
+constexpr int kArgmaxLoads = 8;        // on their way together
+constexpr int kArgmaxBlocks = 32;      // of a row
+constexpr int kArgmaxBlocksAll = 512;  // of all rows, as long as each has one
 
 // The block of a row that ends last writes the row's id, and leaves the scratch zero.
 __global__ void argmax_kernel(const float* logits, int64_t columns, ArgmaxScratch scratch,
@@ -210,7 +211,8 @@ void turn(const DeviceTurnArgs& args, cudaStream_t stream) {
 
 void argmax(const ArgmaxArgs& args, const ArgmaxScratch& scratch, cudaStream_t stream) {
   const int64_t wanted = div_ceil(args.columns, int64_t{kArgmaxThreads} * kArgmaxLoads);
-  const int64_t blocks = args.rows >= kArgmaxBlocks ? 1 : std::min(wanted, int64_t{kArgmaxBlocks});
+  const int64_t of_row = std::clamp<int64_t>(kArgmaxBlocksAll / args.rows, 1, kArgmaxBlocks);
+  const int64_t blocks = std::min(wanted, of_row);
   launch("argmax", argmax_kernel,
          {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(args.rows)), kArgmaxThreads, 0,
           stream},
