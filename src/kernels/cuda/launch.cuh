@@ -58,10 +58,9 @@ inline int64_t blocks_at_once(const void* kernel, int threads, size_t shared_byt
 // Of a block, on cards of compute capability 9.0, less what kernels declare.
 inline constexpr int64_t kSharedBytesMax = 226 * 1024;
 
-// More than 48 KiB of shared memory a block must be asked for.
+// More than 48 KiB of shared memory a block must be asked for, what a kernel declares counted.
 template <typename Kernel>
 void allow_shared(Kernel* kernel, size_t bytes) {
-  if (bytes <= 48 * 1024) return;
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "shared memory of a block");
