@@ -192,8 +192,8 @@ TEST_F(CudaOps, LinearOfRowsByTiles) {
 TEST_F(CudaOps, LinearOfEveryTile) {
   constexpr struct {
     int64_t outputs, inputs;
-  } kMatrices[] = {{64, 64},     {8512, 64},   {12736, 64},  {14848, 64}, {3136, 512}, {4160, 512},
-                   {4288, 1024}, {6400, 1024}, {7424, 2048}, {64, 256},   {2112, 256}, {3200, 512}};
+  } kMatrices[] = {{64, 64},    {8512, 64},   {12736, 64},  {14848, 64}, {3136, 512},
+                   {4160, 512}, {4288, 1024}, {6400, 1024}, {7424, 2048}};
   for (const auto& [outputs, inputs] : kMatrices) {
     const LinearShape shape{DType::kBF16, outputs, inputs, 7, true, DeviceResult::kSiluMul};
     const auto got = run_linear(cuda(), shape, 8);

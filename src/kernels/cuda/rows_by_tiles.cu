@@ -1,7 +1,8 @@
-// More rows than narrow.cuh takes, and at most 64, by bf16 matrices: bound by reading the weights
-// once. All rows are one operand of wgmma, padded to 64, so a tile of outputs may be as wide as it
-// takes to give every multiprocessor one; the inputs of few outputs are split over a cluster, whose
-// blocks add up through each other's shared memory, in order: the same bits every time.
+// More rows than narrow.cuh takes, and at most 64, by several bf16 matrices: bound by reading the
+// weights once. All rows are one operand of wgmma, padded to 64, so a tile of outputs may be as
+// wide as it takes to give every multiprocessor one; the inputs of few outputs are split over a
+// cluster, whose blocks add up through each other's shared memory, in order: the same bits every
+// time.
 //
 // One warp copies tiles into a ring as long as there is room, weights before the op before has
 // ended; four multiply. A block's tile is two halves of kHalf outputs: of kSiluMul one of each
@@ -36,7 +37,6 @@ struct TileArgs {
   int32_t steps = 0;  // of 64 inputs
   int32_t tiles = 0;
   DeviceResult result = DeviceResult::kStore;
-  const float* bias = nullptr;
   uint16_t* activated = nullptr;
 };
 
@@ -83,17 +83,7 @@ __device__ __forceinline__ void put(const TileArgs& args, HalfPlace place, int r
         bf16_pair(silu_of(value.x) * up.x, silu_of(value.y) * up.y);
     return;
   }
-  auto* y = reinterpret_cast<float2*>(product.y + at);
-  if (args.result == DeviceResult::kAdd) {
-    const float2 before = *y;
-    value.x += before.x;
-    value.y += before.y;
-    if (args.bias != nullptr) {
-      value.x += args.bias[output];
-      value.y += args.bias[output + 1];
-    }
-  }
-  *y = value;
+  *reinterpret_cast<float2*>(product.y + at) = value;
 }
 
 template <int kHalf, int kSplit>
@@ -298,9 +288,9 @@ struct TileChoice {
 template <int kHalf, int kSplit>
 constexpr TileChoice kChoice = {kHalf, kSplit, tiles_kernel<kHalf, kSplit>,
                                 Shape<kHalf, kSplit>::kSharedBytes};
-const TileChoice kChoices[] = {kChoice<64, 1>,  kChoice<96, 1>, kChoice<112, 1>, kChoice<128, 1>,
-                               kChoice<48, 2>,  kChoice<64, 2>, kChoice<96, 2>,  kChoice<112, 2>,
-                               kChoice<128, 2>, kChoice<64, 4>, kChoice<96, 4>,  kChoice<128, 4>};
+const TileChoice kChoices[] = {kChoice<64, 1>,  kChoice<96, 1>,  kChoice<112, 1>,
+                               kChoice<128, 1>, kChoice<48, 2>,  kChoice<64, 2>,
+                               kChoice<96, 2>,  kChoice<112, 2>, kChoice<128, 2>};
 
 int halves_of(const DeviceLinearArgs& args, int half) {
   int halves = 0;
@@ -313,14 +303,12 @@ int tiles_of(const DeviceLinearArgs& args, int half) {
   return static_cast<int>(div_ceil(halves_of(args, half), 2));
 }
 
-// Bytes that the busiest multiprocessor reads, and what a split costs besides. Of four blocks in a
-// cluster some multiprocessors find no neighbours.
+// Bytes that the busiest multiprocessor reads, and what a split costs besides.
 int64_t cost_of(const DeviceLinearArgs& args, const TileChoice& choice, int processors) {
   constexpr int64_t kJoinBytes = 48 * 1024;
   const int64_t steps = div_ceil(args.products[0].weights.inputs, kTileColumns);
   if (steps < choice.split) return INT64_MAX;
-  const int at_once = processors / choice.split - (choice.split == 4 ? 1 : 0);
-  const int64_t waves = div_ceil(tiles_of(args, choice.half), at_once);
+  const int64_t waves = div_ceil(tiles_of(args, choice.half), processors / choice.split);
   const int64_t stage = (2 * choice.half + kRows / 2) * kTileRowBytes;
   return waves * (div_ceil(steps, choice.split) * stage + (choice.split > 1 ? kJoinBytes : 0));
 }
@@ -374,7 +362,6 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
                  .steps = static_cast<int32_t>(div_ceil(inputs, kTileColumns)),
                  .tiles = tiles_of(args, choice.half),
                  .result = args.result,
-                 .bias = args.bias,
                  .activated = args.activated};
   tiles.x = map_of(x, args.rows, inputs, kRows);
   int32_t halves = 0;
@@ -397,7 +384,8 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
 }  // namespace
 
 bool rows_fit_tiles(const DeviceLinearArgs& args) {
-  bool fit = args.rows <= kRowsByTilesMax;
+  bool fit =
+      args.rows <= kRowsByTilesMax && args.product_count > 1 && args.result != DeviceResult::kAdd;
   for (int32_t p = 0; p < args.product_count; ++p) {
     const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
     fit = fit && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;
