@@ -20,7 +20,7 @@ setup-all:
 
 build: setup ## the release binary, build/release/bin/sluice
 	@$(call configure,release)
-	@cmake --build --preset release
+	@cmake --build --preset release --target sluice
 
 model: setup ## fetches the default model; prints its path as the last line
 	@tools/python tools/fetch_model.py
@@ -29,7 +29,9 @@ up: build model ## builds, fetches the default model and serves it on 127.0.0.1 
 	@echo 'starting; a Python that has the openai package: tools/python'
 	@build/release/bin/sluice up "$(MODEL)" $(ARGS)
 
-test: build model ## builds and runs all tests
+test: setup model ## builds and runs all tests
+	@$(call configure,release)
+	@cmake --build --preset release
 	@$(CTEST) --test-dir build/release
 
 test-asan: setup model ## all tests with the address and undefined behaviour sanitizers
@@ -52,6 +54,7 @@ test-fuzz: setup-all ## every fuzz target for FUZZ_SECONDS (60) each
 test-all: test test-asan test-tsan test-fuzz ## test, then the sanitizers and the fuzz targets
 
 test-peers: build model ## compares with llama.cpp's published test data (fetched from PyPI)
+	@cmake --build --preset release --target jinja_render
 	@tools/test_peers.sh
 
 bench: build model ## speed of the default model beside this machine's limits
