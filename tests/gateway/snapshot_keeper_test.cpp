@@ -136,6 +136,30 @@ TEST_F(KeeperTest, APriceVersionNeverChanges) {
   EXPECT_TRUE(keeper.apply_file(file).ok());
 }
 
+// Usage lines name it: under another price their amounts would be wrong for ever.
+TEST_F(KeeperTest, AVersionOfAPriceIsNotGivenTwice) {
+  contract::Snapshot first;
+  first.prices = {{.version = 1}};
+  contract::Snapshot second;
+  second.prices = {{.version = 2}};
+  contract::Snapshot other = first;
+  other.prices[0].rates[0].nano_per_million = 5;
+  {
+    SnapshotKeeper keeper(options(), {});
+    ASSERT_TRUE(keeper.apply_file(first).ok());
+    ASSERT_TRUE(keeper.apply_file(second).ok());
+    EXPECT_THAT(keeper.apply_file(other).error().message,
+                HasSubstr("version 1 has been in force and says something else"));
+  }
+  auto file = read_snapshot_file(path());
+  ASSERT_TRUE(file.ok() && file->has_value());
+  SnapshotKeeper later(options(), std::move(**file));
+  EXPECT_FALSE(later.apply_file(other).ok());
+  EXPECT_TRUE(later.apply_file(first).ok()) << "the same price may come back";
+  EXPECT_TRUE(later.apply_file(second).ok());
+  EXPECT_FALSE(later.apply_file(other).ok());
+}
+
 TEST_F(KeeperTest, OnlyTheGenerationInForceIsReplaced) {
   SnapshotKeeper keeper(options(), {});
   contract::Snapshot whole;

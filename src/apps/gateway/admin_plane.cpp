@@ -85,7 +85,7 @@ core::Result<gateway::SnapshotFile> AdminPlane::first_snapshot(const std::string
   if (!last.ok()) {
     options_.log.warning("starting without an earlier snapshot: {}", last.error().message);
   } else if (*last) {
-    first.snapshot = std::move(**last);
+    first = std::move(**last);
     // Which of them were the file's is not in the store: those that it names.
     gateway::for_each_list(options_.config.snapshot, [&](auto kind, const auto& list) {
       for (const auto& object : list)

@@ -28,8 +28,8 @@ struct AdminPlaneOptions {
   std::vector<gateway::HashKey> hash_keys;
   // What is in force, on the admin loop: once inside make(), then at each change.
   gateway::SnapshotKeeper::Subscriber on_directory;
-  // Where there is no snapshot file: the last generation that the store has.
-  std::function<core::Result<std::optional<contract::Snapshot>>()> last_of_store = {};
+  // Where there is no snapshot file: the last generation that the store has, and all its prices.
+  std::function<core::Result<std::optional<gateway::SnapshotFile>>()> last_of_store = {};
   std::shared_ptr<gateway::UsageSource> usage = nullptr;  // null: no store
   std::function<core::Result<void>(const contract::Snapshot&)> keep_also = {};
   std::function<std::string()> metrics_text = {};

@@ -173,12 +173,14 @@ core::Result<void> GatewayProcess::make_admin() {
   return {};
 }
 
-core::Result<std::optional<contract::Snapshot>> GatewayProcess::last_of_store() const {
+core::Result<std::optional<gateway::SnapshotFile>> GatewayProcess::last_of_store() const {
   const auto store = TRY(store::Store::open(store_address_, store::OpenFor::kReports));
   const auto last = TRY(store->latest_snapshot());
-  if (!last) return std::optional<contract::Snapshot>();
-  contract::Snapshot snapshot = TRY(contract::parse_snapshot(last->json));
-  return std::optional(std::move(snapshot));
+  if (!last) return std::optional<gateway::SnapshotFile>();
+  gateway::SnapshotFile file;
+  file.snapshot = TRY(contract::parse_snapshot(last->json));
+  file.former_prices = TRY(store->price_history());
+  return std::optional(std::move(file));
 }
 
 void GatewayProcess::on_balance_change(const contract::BalanceChange& change) {

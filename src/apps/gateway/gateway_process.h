@@ -58,7 +58,7 @@ class GatewayProcess {
   core::Result<void> open_records();
   core::Result<void> make_loops();
   core::Result<void> make_admin();
-  core::Result<std::optional<contract::Snapshot>> last_of_store() const;
+  core::Result<std::optional<gateway::SnapshotFile>> last_of_store() const;
   // On the admin loop.
   void on_directory(std::shared_ptr<const gateway::Directory> directory);
   void on_balance_change(const contract::BalanceChange& change);

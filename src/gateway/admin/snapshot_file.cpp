@@ -60,6 +60,18 @@ core::Result<std::optional<std::string>> read_text(const std::string& path) {
   }
 }
 
+// Files of before 2026-11-23 have none.
+void read_former_prices(const contract::Value& document, std::vector<contract::Price>* prices,
+                        contract::Problems* problems) {
+  const contract::Value* former = document.find("former_prices");
+  if (former == nullptr) return;
+  const auto* items = former->as<contract::Value::Array>();
+  if (items == nullptr) return problems->push_back({"former_prices", "is no array"});
+  for (size_t i = 0; i < items->size(); ++i)
+    contract::read_into((*items)[i], fmt::format("former_prices[{}]", i), &prices->emplace_back(),
+                        problems);
+}
+
 core::Result<SnapshotFile> parse(std::string_view text) {
   const contract::Value document = TRY(contract::parse_json_value(text));
   const contract::Value* format = document.find("format");
@@ -79,6 +91,7 @@ core::Result<SnapshotFile> parse(std::string_view text) {
   }
   contract::Problems problems;
   contract::read_into(*snapshot, "snapshot", &file.snapshot, &problems);
+  read_former_prices(document, &file.former_prices, &problems);
   if (problems.empty()) problems = contract::validate(file.snapshot);
   if (!problems.empty()) return core::invalid("{}", contract::to_text(problems));
   return file;
@@ -99,6 +112,12 @@ core::Result<void> write_snapshot_file(const std::string& path, const SnapshotFi
   std::string_view comma;
   for (const std::string& name : file.file_owned) {
     text += fmt::format("{}\"{}\"", comma, name);  // of ids, which need no escapes
+    comma = ",";
+  }
+  text += "],\"former_prices\":[";
+  comma = "";
+  for (const contract::Price& price : file.former_prices) {
+    text.append(comma).append(contract::to_json(price));
     comma = ",";
   }
   text += "],\"snapshot\":" + contract::to_json(file.snapshot) + "}\n";

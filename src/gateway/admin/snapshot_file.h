@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "contract/snapshot.h"
 #include "core/result.h"
@@ -13,6 +14,8 @@ namespace sluice::gateway {
 struct SnapshotFile {
   contract::Snapshot snapshot;
   std::set<std::string> file_owned;  // object_name()s that the configuration file made
+  // That were in force and are no longer: usage lines name their versions for ever.
+  std::vector<contract::Price> former_prices = {};
 };
 
 // nullopt where there is no such file; an Error where it cannot be read or is broken.

@@ -31,18 +31,18 @@ std::string hash_or_nothing(const std::string& json) {
   return json.empty() ? "" : sha256_hex(json);
 }
 
-// Usage lines name the version of a price for ever: what it says never changes.
-contract::Problems changed_prices(const Snapshot& before, const Snapshot& after) {
-  contract::Problems problems;
+// Usage lines name the version of a price for ever: what it says never changes, also where it was
+// deleted meanwhile. `known`: in force, or formerly.
+void check_prices(const std::vector<contract::Price>& known, const Snapshot& after,
+                  contract::Problems* problems) {
   for (size_t i = 0; i < after.prices.size(); ++i) {
-    const auto* old = find_object(before.prices, id_of(after.prices[i]));
+    const auto* old = find_object(known, id_of(after.prices[i]));
     if (old != nullptr && !(*old == after.prices[i]))
-      problems.push_back({fmt::format("prices[{}]", i),
-                          fmt::format("version {} is in force and says something else; a change of "
-                                      "price is a new version",
-                                      old->version)});
+      problems->push_back({fmt::format("prices[{}]", i),
+                           fmt::format("version {} has been in force and says something else; a "
+                                       "change of price is a new version",
+                                       old->version)});
   }
-  return problems;
 }
 
 constexpr contract::Actor kConfigFile = {
@@ -139,6 +139,7 @@ struct SnapshotKeeper::Edited {
 SnapshotKeeper::SnapshotKeeper(KeeperOptions options, SnapshotFile first)
     : options_(std::move(options)),
       file_owned_(std::move(first.file_owned)),
+      former_prices_(std::move(first.former_prices)),
       first_generation_(first.snapshot.generation) {
   publish(std::move(first.snapshot));
 }
@@ -162,9 +163,17 @@ void SnapshotKeeper::publish(Snapshot snapshot) {
   for (const Subscriber& subscriber : subscribers_) subscriber(current_);
 }
 
+void SnapshotKeeper::keep_former_prices(const Snapshot& next) {
+  for (const contract::Price& price : snapshot().prices)
+    if (find_object(next.prices, id_of(price)) == nullptr &&
+        find_object(former_prices_, id_of(price)) == nullptr)
+      former_prices_.push_back(price);
+}
+
 core::Result<void, ChangeError> SnapshotKeeper::put_in_force(Edited edited) {
   contract::Problems problems = contract::validate(edited.snapshot);
-  for (auto& problem : changed_prices(snapshot(), edited.snapshot)) problems.push_back(problem);
+  check_prices(snapshot().prices, edited.snapshot, &problems);
+  check_prices(former_prices_, edited.snapshot, &problems);
   if (!problems.empty()) return invalid(std::move(problems));
 
   edited.snapshot.generation = snapshot().generation + 1;
@@ -178,6 +187,7 @@ core::Result<void, ChangeError> SnapshotKeeper::put_in_force(Edited edited) {
   }
   for (const ObjectKind kind : edited.kinds) changed_in_[kind] = edited.snapshot.generation;
   file_owned_ = std::move(edited.file_owned);
+  keep_former_prices(edited.snapshot);
   publish(std::move(edited.snapshot));
   for (contract::ChangeRecord& record : edited.records) changes_.push_back(std::move(record));
   while (changes_.size() > kChangesKept) changes_.pop_front();
@@ -187,7 +197,8 @@ core::Result<void, ChangeError> SnapshotKeeper::put_in_force(Edited edited) {
     if (const auto kept = options_.keep_also(snapshot()); !kept.ok())
       options_.log.warning("generation {} is not in the store yet: {}", snapshot().generation,
                            kept.error().message);
-  if (const auto written = write_snapshot_file(options_.path, {snapshot(), file_owned_});
+  if (const auto written =
+          write_snapshot_file(options_.path, {snapshot(), file_owned_, former_prices_});
       !written.ok())
     return ChangeError{
         ChangeError::Code::kNotPersisted,

@@ -100,11 +100,13 @@ class SnapshotKeeper {
   struct Edited;
   core::Result<void, ChangeError> put_in_force(Edited edited);
   void publish(contract::Snapshot snapshot);
+  void keep_former_prices(const contract::Snapshot& next);
 
   const KeeperOptions options_;
   std::set<std::string> file_owned_;
-  std::shared_ptr<const Directory> current_;  // the keeper's thread reads it without the lock
-  mutable std::mutex mutex_;                  // around writes of current_, and reads elsewhere
+  std::vector<contract::Price> former_prices_;  // SnapshotFile's
+  std::shared_ptr<const Directory> current_;    // the keeper's thread reads it without the lock
+  mutable std::mutex mutex_;                    // around writes of current_, and reads elsewhere
   std::vector<Subscriber> subscribers_;
   std::deque<contract::ChangeRecord> changes_;
   std::map<contract::ObjectKind, int64_t> changed_in_;
