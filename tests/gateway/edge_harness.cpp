@@ -163,6 +163,10 @@ void Edge::update(contract::Snapshot snapshot) {
   thread_.run([&] { gateway_->update(table_); });
 }
 
+void Edge::take_secrets(std::map<std::string, std::string> secrets) {
+  thread_.run([&] { gateway_->take_secrets(std::move(secrets)); });
+}
+
 void Edge::drain() {
   thread_.run([&] { gateway_->drain(); });
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -77,6 +78,7 @@ class Edge {
   uint16_t port() const { return port_; }
   EdgeRecords& records() { return records_; }
   void update(contract::Snapshot snapshot);
+  void take_secrets(std::map<std::string, std::string> secrets);  // in place of "engine"
   void drain();
   LoopMetrics& metrics() { return metrics_; }
   const RoutingTable& table() const { return *table_; }

@@ -116,6 +116,42 @@ TEST(EdgeProxy, OnlyWhatMustChangeChanges) {
     EXPECT_THAT(headers, Not(HasSubstr(hidden)));
 }
 
+// A replica is shown what it names now, and as what it is now.
+TEST(EdgeProxy, AChangedSecretIsShownFromThenOn) {
+  std::mutex mutex;
+  std::string shown;
+  ServerThread upstream([&](const Request& request, Responder responder) {
+    {
+      const std::lock_guard lock(mutex);
+      shown = fmt::format("{}, {}", request.header("authorization").value_or("none"),
+                          request.header("x-sluice-key").value_or("none"));
+    }
+    send_json(responder, 200, kAnswer);
+  });
+  contract::Snapshot snapshot = edge_snapshot({upstream.port()});
+  Edge edge(snapshot);
+  const auto shown_now = [&] {
+    EXPECT_EQ(edge.post(kBody).status, 200);
+    const std::lock_guard lock(mutex);
+    return shown;
+  };
+  EXPECT_EQ(shown_now(), "none, none");
+  snapshot.replicas[0].secret = "engine";
+  edge.update(snapshot);
+  EXPECT_EQ(shown_now(), "Bearer engine-secret, none");
+  edge.take_secrets({{"engine", "rotated"}, {"other", "another"}});
+  EXPECT_EQ(shown_now(), "Bearer rotated, none");
+  snapshot.replicas[0].secret = "other";
+  edge.update(snapshot);
+  EXPECT_EQ(shown_now(), "Bearer another, none");
+  snapshot.replicas[0].kind = contract::ReplicaKind::kSluice;
+  edge.update(snapshot);
+  EXPECT_EQ(shown_now(), "Bearer another, another");
+  snapshot.replicas[0].kind = contract::ReplicaKind::kOpenAi;
+  edge.update(snapshot);
+  EXPECT_EQ(shown_now(), "Bearer another, none") << "a stranger is shown no engine's key";
+}
+
 TEST(EdgeProxy, AStreamPassesAndItsUsageChunkIsForThoseWhoAsked) {
   std::mutex mutex;
   std::string body;

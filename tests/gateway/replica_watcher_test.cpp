@@ -28,6 +28,9 @@ class FakeEngine {
   }
 
   uint16_t port() const { return server_.port(); }
+  void change_key(std::string key) {
+    server_.run([&] { key_ = std::move(key); });
+  }
   int probes() const { return probes_; }
   // On the streams that are open now.
   void say(uint64_t sequence, std::vector<uint64_t> added, std::vector<uint64_t> removed = {}) {
@@ -51,7 +54,7 @@ class FakeEngine {
       ++probes_;
       return responder.send(200, {}, "");
     }
-    if (request.path != "/internal/events" || request.header("x-sluice-key") != kKey)
+    if (request.path != "/internal/events" || request.header("x-sluice-key") != key_)
       return responder.send(401, {}, "");
     last_ids_.emplace_back(request.header("last-event-id").value_or(""));
     responder.start_stream(200, {});
@@ -76,6 +79,7 @@ class FakeEngine {
   }
 
   std::atomic<int> probes_ = 0;
+  std::string key_{kKey};                // on the server's loop
   std::vector<net::Responder> streams_;  // on the server's loop
   std::vector<std::string> last_ids_;
   net::ServerThread server_;
@@ -162,6 +166,20 @@ TEST_F(Watched, NewsThatDoNotFollowBringASnapshot) {
   EXPECT_TRUE(becomes([&] { return engine.last_ids().size() == 2; }));
   EXPECT_EQ(engine.last_ids().back(), "");
   EXPECT_TRUE(becomes([&] { return has(100) && !has(200); }));
+}
+
+TEST_F(Watched, AnotherSecretIsShownAtOnce) {
+  EXPECT_TRUE(becomes([&] { return has(100); }));
+  const auto take = [&](std::string secret) {
+    loop.run([&] { watcher->take_secrets({{"engine", std::move(secret)}}); });
+  };
+  take(std::string(kKey));
+  engine.say(2, {200});
+  EXPECT_TRUE(becomes([&] { return has(200); }));
+  EXPECT_EQ(engine.last_ids().size(), 1U) << "the same secret: the stream goes on";
+  engine.change_key("a newer one");
+  take("a newer one");
+  EXPECT_TRUE(becomes([&] { return engine.last_ids().size() == 2; }));
 }
 
 TEST_F(Watched, AProbeThatWasAnsweredIsNotDueAgainAtOnce) {

@@ -45,6 +45,7 @@ class HeldEngine(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
+        self.server.shown = self.headers["Authorization"]
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200)
         if not asked.get("stream"):
@@ -148,6 +149,29 @@ class Life(unittest.TestCase):
             self.engine.go_on.set()
             self.assertIn(b"[DONE]", stream.read())
             self.assertEqual(gateway.process.wait(DEADLINE_S), 0)
+
+    def test_a_reload_reads_the_secrets_of_replicas_again(self):
+        secrets = {name: pathlib.Path(self.folder, name) for name in ("one", "other")}
+        for name, file in secrets.items():
+            file.write_text(f"the {name}")
+        named = "".join(f'{name} = {{ file = "{{folder}}/{name}" }}\n' for name in secrets)
+        config = self.config().replace("[secrets]\n", f"[secrets]\n{named}")
+        with RunningGateway(config + 'secret = "one"\n', self.folder) as gateway:
+            self.expect_shown(gateway, "the one")
+            secrets["one"].write_text("the one, rotated")
+            gateway.reload()
+            self.expect_shown(gateway, "the one, rotated")
+            gateway.write_config(config + 'secret = "other"\n')
+            gateway.reload()
+            self.expect_shown(gateway, "the other")
+
+    def expect_shown(self, gateway: RunningGateway, secret: str):
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            self.assertEqual(Client(gateway).ask().status, 200)
+            if self.engine.shown == f"Bearer {secret}":
+                return
+            self.assertLess(time.monotonic(), deadline, self.engine.shown)
 
     def status_of(self, client: Client) -> int | None:
         """None: the gateway takes no more connections."""

@@ -77,6 +77,12 @@ void DataLoop::update(std::shared_ptr<const gateway::RoutingTable> table, Update
   });
 }
 
+void DataLoop::take_secrets(std::map<std::string, std::string> secrets) {
+  loop_.post([this, secrets = std::move(secrets)]() mutable {
+    gateway_->take_secrets(std::move(secrets));
+  });
+}
+
 void DataLoop::drain(std::function<void()> done) {
   loop_.post([this, done = std::move(done)]() mutable {
     gateway_->drain();

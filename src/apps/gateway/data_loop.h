@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,10 +40,10 @@ struct DataLoopShared {
   const gateway::ModelTexts& texts;
   const contract::ReceiptSigner* signer = nullptr;
   std::vector<gateway::HashKey> hash_keys;
-  std::map<std::string, std::string> secrets;
-  std::shared_ptr<const net::TlsServer> tls;  // null: plain HTTP
-  int access_log_descriptor = -1;             // -1: none
-  std::optional<net::Url> collector;          // of spans
+  std::map<std::string, std::string> secrets;  // of the start
+  std::shared_ptr<const net::TlsServer> tls;   // null: plain HTTP
+  int access_log_descriptor = -1;              // -1: none
+  std::optional<net::Url> collector;           // of spans
   FrontOptions front;
   net::PortUse port_use = net::PortUse::kAlone;
 };
@@ -61,6 +62,8 @@ class DataLoop {
   // From any thread. `done`, on the loop's thread, gets what Gateway::update() returns.
   using Updated = std::function<void(std::vector<contract::RequestId>)>;
   void update(std::shared_ptr<const gateway::RoutingTable> table, Updated done);
+  // From any thread: of replicas, by the names that they give.
+  void take_secrets(std::map<std::string, std::string> secrets);
   // Calls `done` on the loop's thread, where the updates before this call hold by then.
   void after_updates(std::function<void()> done) { loop_.post(std::move(done)); }
   // No new connection, running requests are answered; then `done` on the loop's thread.

@@ -305,6 +305,10 @@ void GatewayProcess::run() {
 
 void GatewayProcess::reload(const gateway::GatewayConfig& config, const Secrets& secrets,
                             std::function<void()> done) {
+  // Before the objects that may name new ones.
+  const std::map<std::string, std::string> said(secrets.begin(), secrets.end());
+  for (const auto& loop : loops_) loop->take_secrets(said);
+  watch_->take_secrets(said);
   gateway::KeyHasher hasher(hash_keys_);
   admin_->apply_file(gateway::snapshot_of(config, secrets, hasher), [this, done = std::move(done)] {
     const std::function<void()> loop_done = once_of(loops_.size(), done);

@@ -42,8 +42,9 @@ class GatewayProcess {
   const std::vector<std::string>& urls() const { return urls_; }
   const AdminPlane& admin() const { return *admin_; }
 
-  // From any thread: the objects that the file names, as it says now. `done`, on some loop's
-  // thread, when every data loop answers by them (or by what was before, where they are not good).
+  // From any thread: the secrets and objects that the file names, as it says now. `done`, on some
+  // loop's thread, when every data loop answers by them (or by what was before, where they are not
+  // good).
   void reload(
       const gateway::GatewayConfig& config, const Secrets& secrets,
       std::function<void()> done = [] {});

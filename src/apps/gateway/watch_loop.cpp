@@ -22,4 +22,10 @@ void WatchLoop::update(std::shared_ptr<const gateway::RoutingTable> table) {
   loop_.post([this, table = std::move(table)]() mutable { watcher_->update(std::move(table)); });
 }
 
+void WatchLoop::take_secrets(std::map<std::string, std::string> secrets) {
+  loop_.post([this, secrets = std::move(secrets)]() mutable {
+    watcher_->take_secrets(std::move(secrets));
+  });
+}
+
 }  // namespace sluice::apps

@@ -21,6 +21,7 @@ class WatchLoop {
   void run();  // on a thread of its own
   // From any thread.
   void update(std::shared_ptr<const gateway::RoutingTable> table);
+  void take_secrets(std::map<std::string, std::string> secrets);
 
  private:
   net::EventLoop loop_;

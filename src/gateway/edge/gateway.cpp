@@ -112,6 +112,12 @@ std::vector<contract::RequestId> Gateway::join_limits(const Directory& directory
   return joined;
 }
 
+void Gateway::take_secrets(std::map<std::string, std::string> secrets) {
+  ASSERT(options_.loop.owned_by_caller(), "take_secrets() from a foreign thread");
+  upstreams_.take_secrets(std::move(secrets));
+  if (table_ != nullptr) upstreams_.update(*table_);
+}
+
 void Gateway::end_revoked(const RoutingTable& table) {
   const int64_t unix_s = options_.clock.unix_ns() / 1'000'000'000;
   for (const auto& exchange : std::vector(exchanges_)) {

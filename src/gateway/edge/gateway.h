@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,9 @@ class Gateway {
   // the directory they began with, but count in limits that are new (LimitReservation::join).
   // Returns those that the records must leave out when they say what was used of these.
   std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table);
+
+  // What replicas are shown from now on; what has been sent goes on.
+  void take_secrets(std::map<std::string, std::string> secrets);
 
   // Readiness says no from now on, what waits is refused; what runs is answered.
   void drain();

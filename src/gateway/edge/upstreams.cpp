@@ -10,6 +10,23 @@ constexpr std::string_view kPaths[] = {"/chat/completions", "/completions", "/em
 
 }  // namespace
 
+std::optional<Upstreams::Credentials> Upstreams::credentials_of(
+    const contract::Replica& replica) const {
+  if (replica.secret.empty()) return Credentials();
+  const auto secret = secrets_.find(replica.secret);
+  if (secret == secrets_.end()) return std::nullopt;
+  const bool is_engine = replica.kind == contract::ReplicaKind::kSluice;
+  return Credentials{.authorization = "Bearer " + secret->second,
+                     .engine_key = is_engine ? secret->second : ""};
+}
+
+bool Upstreams::is_for(const Upstream& upstream, const contract::Replica& replica) const {
+  const auto credentials = credentials_of(replica);
+  return credentials && upstream.authorization == credentials->authorization &&
+         upstream.engine_key == credentials->engine_key && upstream.url == replica.url &&
+         upstream.certificate_file == replica.certificate_file;
+}
+
 std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
   if (replica.url.empty()) return nullptr;  // it is still to come
   const auto refuse = [&](std::string_view why) {
@@ -25,13 +42,10 @@ std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
     if (!loaded.ok()) return refuse(loaded.error().message);
     tls = std::move(loaded).value();
   }
-  if (!replica.secret.empty()) {
-    const auto secret = options_.secrets.find(replica.secret);
-    if (secret == options_.secrets.end())
-      return refuse(fmt::format("the secret '{}' is not configured", replica.secret));
-    upstream->authorization = "Bearer " + secret->second;
-    if (replica.kind == contract::ReplicaKind::kSluice) upstream->engine_key = secret->second;
-  }
+  auto credentials = credentials_of(replica);
+  if (!credentials) return refuse(fmt::format("the secret '{}' is not configured", replica.secret));
+  upstream->authorization = std::move(credentials->authorization);
+  upstream->engine_key = std::move(credentials->engine_key);
   upstream->id = replica.id;
   upstream->url = replica.url;
   upstream->certificate_file = replica.certificate_file;
@@ -54,8 +68,7 @@ void Upstreams::update(const RoutingTable& table) {
     const contract::Replica& replica = *routed.entry->replica;
     std::shared_ptr<Upstream> upstream;
     const auto old = before.find(replica.id);
-    if (old != before.end() && old->second != nullptr && old->second->url == replica.url &&
-        old->second->certificate_file == replica.certificate_file) {
+    if (old != before.end() && old->second != nullptr && is_for(*old->second, replica)) {
       upstream = std::move(old->second);
       before.erase(old);
     } else {

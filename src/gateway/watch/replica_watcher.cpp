@@ -11,6 +11,21 @@
 
 namespace sluice::gateway {
 
+namespace {
+
+// "" where it names none, or one that nobody knows.
+std::string secret_of(const contract::Replica& replica,
+                      const std::map<std::string, std::string>& secrets) {
+  const auto secret = secrets.find(replica.secret);
+  return secret == secrets.end() ? "" : secret->second;
+}
+
+bool is_engine(const contract::Replica& replica) {
+  return replica.kind == contract::ReplicaKind::kSluice;
+}
+
+}  // namespace
+
 // One replica. Its calls hold no reference to it: they end with its client.
 class ReplicaWatcher::Watch {
  public:
@@ -19,7 +34,7 @@ class ReplicaWatcher::Watch {
 
   bool is_for(const contract::Replica& replica) const {
     return replica.url == url_ && replica.certificate_file == certificate_file_ &&
-           replica.secret == secret_name_;
+           is_engine(replica) == is_engine_ && secret_of(replica, parts_.secrets) == secret_;
   }
   void set(std::shared_ptr<const RoutingTable> table, const RoutedReplica& routed) {
     table_ = std::move(table);
@@ -35,8 +50,8 @@ class ReplicaWatcher::Watch {
       : parts_(parts),
         url_(replica.url),
         certificate_file_(replica.certificate_file),
-        secret_name_(replica.secret),
-        is_engine_(replica.kind == contract::ReplicaKind::kSluice) {}
+        secret_(secret_of(replica, parts.secrets)),
+        is_engine_(is_engine(replica)) {}
 
   void probe();
   void listen();
@@ -45,10 +60,9 @@ class ReplicaWatcher::Watch {
   const Parts& parts_;
   const std::string url_;
   const std::string certificate_file_;
-  const std::string secret_name_;
+  const std::string secret_;  // "": none
   const bool is_engine_;
-  std::string root_;    // path before "/v1"
-  std::string secret_;  // "": none
+  std::string root_;  // path before "/v1"
   std::shared_ptr<const RoutingTable> table_;
   const RoutedReplica* routed_ = nullptr;  // of the table
   bool probing_ = false;
@@ -124,8 +138,6 @@ std::unique_ptr<ReplicaWatcher::Watch> ReplicaWatcher::Watch::make(
     if (!loaded.ok()) return refuse(loaded.error().message);
     tls = std::move(loaded).value();
   }
-  const auto secret = parts.secrets.find(replica.secret);
-  if (secret != parts.secrets.end()) watch->secret_ = secret->second;
   watch->root_ = url.value().path;
   if (watch->root_.ends_with("/v1")) watch->root_.resize(watch->root_.size() - 3);
   constexpr int64_t kSilenceMaxNs = 10'000'000'000;  // an engine says something once a second
@@ -217,6 +229,11 @@ void ReplicaWatcher::update(std::shared_ptr<const RoutingTable> table) {
   }
   std::erase_if(before, [](const auto& row) { return row.second == nullptr; });
   tick();
+}
+
+void ReplicaWatcher::take_secrets(std::map<std::string, std::string> secrets) {
+  parts_.secrets = std::move(secrets);
+  if (table_ != nullptr) update(table_);
 }
 
 void ReplicaWatcher::tick() {

@@ -34,12 +34,14 @@ class ReplicaWatcher {
 
   // Watches the replicas of this table from now on. What is known of one that stays stays.
   void update(std::shared_ptr<const RoutingTable> table);
+  // In place of the parts' secrets: who was shown another one is asked anew.
+  void take_secrets(std::map<std::string, std::string> secrets);
 
  private:
   class Watch;
   void tick();
 
-  const Parts parts_;
+  Parts parts_;
   std::shared_ptr<const RoutingTable> table_;
   std::map<std::string, std::unique_ptr<Watch>, std::less<>> by_id_;
   int64_t swept_ns_ = 0;
