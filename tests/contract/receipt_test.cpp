@@ -133,16 +133,17 @@ std::vector<std::string> published_commands() {
 
 TEST_F(ReceiptTest, ThePublishedCommandsVerifyIt) {
   const std::vector<std::string> blocks = published_commands();
-  ASSERT_EQ(blocks.size(), 2u);
-  const auto signer = ReceiptSigner::open(file("key.pem"));
+  ASSERT_EQ(blocks.size(), 3u);
+  const auto signer = ReceiptSigner::open(file("receipt_key.pem"));
   ASSERT_TRUE(signer.ok()) << signer.error().message;
   const Receipt receipt = signer->sign(sample());
-  write("public.pem", signer->public_key_pem());
-  write("header.txt", receipt_header(receipt) + "\n");
   EXPECT_EQ(run(blocks[0]), 0) << output();
+  EXPECT_EQ(read(file("public.pem")), signer->public_key_pem());
+  write("header.txt", receipt_header(receipt) + "\n");
+  EXPECT_EQ(run(blocks[1]), 0) << output();
   EXPECT_THAT(output(), testing::HasSubstr("Signature Verified Successfully"));
   EXPECT_EQ(read(file("receipt.txt")), receipt.text);
-  EXPECT_EQ(run(blocks[1]), 0);
+  EXPECT_EQ(run(blocks[2]), 0);
   EXPECT_EQ(output(), signer->key_id() + "\n");
 
   Receipt forged = receipt;

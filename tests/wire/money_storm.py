@@ -447,7 +447,8 @@ def nano(text: str) -> int:
 
 def check_receipt(receipt: str, seen: Seen):
     """It says of the request what the headers say."""
-    facts = dict(line.split(": ", 1) for line in base64.b64decode(receipt).decode().splitlines()
+    text = base64.b64decode(receipt.split(".")[1]).decode()
+    facts = dict(line.split(": ", 1) for line in text.splitlines()
                  if ": " in line)  # fmt: skip
     said = (facts["request"], int(facts["total_nano"]), facts["tenant"])
     if said != (seen.request_id, seen.cost_nano, seen.tenant):

@@ -184,10 +184,7 @@ void add_receipt(const Exchange& exchange, HeaderList* headers) {
   headers->add("x-sluice-cost", money_text(ledger::total_amount(event.lines)));
   const contract::ReceiptSigner* signer = exchange.gateway.options().signer;
   if (!exchange.wants_receipt || signer == nullptr) return;
-  const contract::Receipt receipt = signer->sign(event);
-  headers->add("x-sluice-receipt", base64(receipt.text));
-  headers->add("x-sluice-receipt-signature", receipt.signature);
-  headers->add("x-sluice-receipt-key", receipt.key_id);
+  headers->add("x-sluice-receipt", contract::receipt_header(signer->sign(event)));
 }
 
 // False: it is no answer, and nothing has happened.

@@ -69,21 +69,6 @@ std::string money_text(contract::NanoMoney amount) {
   return fmt::format("{}.{:09}", amount.nano / kUnit, amount.nano % kUnit);
 }
 
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const auto byte = [&](size_t at) {
-      return at < bytes.size() ? static_cast<uint32_t>(static_cast<uint8_t>(bytes[at])) : 0U;
-    };
-    const uint32_t three = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    for (size_t digit = 0; digit < 4; ++digit)
-      out += i + digit > bytes.size() ? '=' : kDigits[three >> (18 - 6 * digit) & 63];
-  }
-  return out;
-}
-
 net::Response error_response(const api::Error& error, std::string_view request_id) {
   net::Response response = {.status = error.status,
                             .headers = {{"Content-Type", "application/json"}},

@@ -46,8 +46,6 @@ class HeaderList {
 // Units of the currency with nine places: "0.000001230".
 std::string money_text(contract::NanoMoney amount);
 
-std::string base64(std::string_view bytes);
-
 // {"error":…} as a whole response.
 net::Response error_response(const api::Error& error, std::string_view request_id);
 
