@@ -105,6 +105,35 @@ TEST(EdgePrompts, WhereTheEstimateWouldDecideThePromptIsCounted) {
   }
 }
 
+// Prompts of two bytes a token were learnt; "aaa…" has one for each byte, and what is left of the
+// quota is enough for the first kind alone.
+TEST(EdgePrompts, APromptDenserThanThoseLearntIsCountedBeforeItPasses) {
+  constexpr int64_t kAbs = 100;
+  constexpr int64_t kLearnt = PromptEstimate::kSamplesMin;
+  constexpr int64_t kUsed = kAbs + 1 + 1;
+  constexpr int64_t kLeft = 150;
+  const TinyModelFile file;
+  ServerThread upstream([](const Request&, Responder responder) {
+    const net::Header headers[] = {{"Content-Type", "application/json"}};
+    responder.send(200, headers,
+                   fmt::format(R"({{"choices":[{{"message":{{"content":"a"}}}}],"usage":)"
+                               R"({{"prompt_tokens":{},"completion_tokens":1}}}})",
+                               kAbs + 1));
+  });
+  contract::Snapshot snapshot = edge_snapshot({upstream.port()});
+  snapshot.keys[0].limits.tokens_per_day = kLearnt * kUsed + kLeft;
+  Edge edge(with_vocabulary(snapshot, file));
+  for (int64_t i = 0; i < kLearnt; ++i)
+    ASSERT_EQ(edge.post(TinyModelFile::chat(kAbs)).status, 200) << i;
+  const net::Response refused = edge.post(
+      fmt::format(R"({{"model":"m","messages":[{{"role":"user","content":"{}"}}],"max_tokens":8}})",
+                  std::string(2 * kAbs, 'a')));
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_THAT(refused.body, HasSubstr("insufficient_quota"));
+  EXPECT_EQ(edge.post(TinyModelFile::chat(kAbs)).status, 200);
+  edge.records().expect_balanced();
+}
+
 // Nobody says what the answer has used: its prompt is billed as the model's vocabulary counts it.
 TEST(EdgePrompts, APromptThatNoReplicaStatesIsCounted) {
   const TinyModelFile file;

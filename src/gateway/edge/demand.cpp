@@ -81,6 +81,18 @@ bool estimate_decides(const Exchange& exchange, const TokenRange& range) {
   return would_pass(exchange.limit_sets, least);
 }
 
+bool learnt_bound_decides(const Exchange& exchange, const TokenRange& range) {
+  const int64_t most_possible = PromptEstimate::most_possible(prompt_size(exchange));
+  if (exchange.prompt_tokens || exchange.count_failed || range.most >= most_possible) return false;
+  Demand densest = exchange.demand;
+  densest.input_tokens = most_possible;
+  densest.money_max = amounts(exchange, densest).value_or(Amounts{}).most;
+  if (would_pass(exchange.limit_sets, densest)) return false;
+  Demand learnt = exchange.demand;
+  learnt.money_max = amounts(exchange, learnt).value_or(Amounts{}).least;
+  return would_pass(exchange.limit_sets, learnt);
+}
+
 core::Result<LimitReservation, LimitRefusal> reserve_what_is_left(Exchange& exchange) {
   Demand& demand = exchange.demand;
   exchange.facts.budget_left.reset();

@@ -19,6 +19,9 @@ TokenRange prompt_range(const Exchange& exchange);  // counted, or estimated
 // What was refused with the most that its prompt may have would pass with the least, somewhere: so
 // it is to be counted.
 bool estimate_decides(const Exchange& exchange, const TokenRange& range);
+// What passes with the most that was learnt would not with the most that so many bytes can be: the
+// same.
+bool learnt_bound_decides(const Exchange& exchange, const TokenRange& range);
 
 // Reserves exchange.demand with as much money as the dearest pool takes. Where that is more than is
 // left: as much as the dearest of those that take less, and then facts.budget_left keeps the valve

@@ -224,6 +224,17 @@ bool choose_model(Exchange* exchange, int64_t now_ns) {
   return true;
 }
 
+Forward reserve_limits(Exchange& exchange);
+
+// By the number that decides: at once, or when it is there. nullopt: nobody here can count.
+std::optional<Forward> reserve_counted(Exchange& exchange) {
+  using Counting = ModelPrompts::Counting;
+  const Counting counting = exchange.gateway.count_prompt(exchange);
+  if (counting == Counting::kDone) return reserve_limits(exchange);
+  if (counting == Counting::kLater) return Forward::kWaits;
+  return std::nullopt;
+}
+
 Forward reserve_limits(Exchange& exchange) {
   Gateway& gateway = exchange.gateway;
   exchange.limit_sets = gateway.limit_sets(*exchange.key, *exchange.model);
@@ -238,13 +249,12 @@ Forward reserve_limits(Exchange& exchange) {
       gateway.options().estimates.outputs.likely(exchange.output_pair, demand.output_tokens_max);
   exchange.prompt_tokens_guess = range.least > 0 ? (range.least + range.most) / 2
                                                  : tokens_of_bytes(exchange.asked.text_bytes) + 1;
+  if (gateway.prompts().can_count(exchange) && learnt_bound_decides(exchange, range))
+    if (const auto verdict = reserve_counted(exchange)) return *verdict;
   auto reserved = reserve_what_is_left(exchange);
   if (!reserved.ok()) {
-    using Counting = ModelPrompts::Counting;
-    const Counting counting =
-        estimate_decides(exchange, range) ? gateway.count_prompt(exchange) : Counting::kImpossible;
-    if (counting == Counting::kDone) return reserve_limits(exchange);
-    if (counting == Counting::kLater) return Forward::kWaits;
+    if (estimate_decides(exchange, range))
+      if (const auto verdict = reserve_counted(exchange)) return *verdict;
     return refuse_by_limit(exchange, reserved.error());
   }
   gateway.options().metrics.limits_allowed.add();

@@ -30,6 +30,8 @@ class ModelPrompts {
     kLater,       // `done` will be called, on the loop
     kImpossible,  // no vocabulary, or none that tells: the estimate stands
   };
+  // There is a vocabulary to count it by.
+  bool can_count(const Exchange& exchange) { return row_of(exchange) != nullptr; }
   using Counted = std::function<void(std::optional<int64_t> tokens)>;
   Counting count(Exchange& exchange, Counted done);
   // At once or not at all.

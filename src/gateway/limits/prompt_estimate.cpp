@@ -51,6 +51,10 @@ size_t size_index(int64_t extent, const std::array<std::atomic<uint64_t>, N>& bo
 
 }  // namespace
 
+int64_t PromptEstimate::most_possible(const PromptSize& prompt) {
+  return extent_of(prompt);
+}
+
 TokenRange PromptEstimate::range(const PromptSize& prompt) const {
   const int64_t extent = extent_of(prompt);
   const Bounds bounds =

@@ -35,6 +35,8 @@ class PromptEstimate {
   static constexpr int64_t kTemplateTokens = 64;
 
   TokenRange range(const PromptSize& prompt) const;
+  // What a prompt can have at all, whatever was seen: its extent.
+  static int64_t most_possible(const PromptSize& prompt);
   void learn(const PromptSize& prompt, int64_t tokens);
 
  private:
