@@ -1,6 +1,7 @@
 // Requests that wait for a place: their order, what they hear meanwhile, and how waiting ends.
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -193,6 +194,36 @@ TEST_F(EdgeWaiting, ABusyModelHoldsNobodyBackWhoWantsAnother) {
   upstream_.answer(1);
   edge_->records().events(4);
   edge_->records().expect_balanced();
+}
+
+// Not every upstream says that it lives; between the events of one that does nothing is put.
+TEST_F(EdgeWaiting, AStreamHearsAHeartbeatWhileItsUpstreamIsSilent) {
+  const std::string chunk =
+      R"(data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]})";
+  std::promise<net::Responder> asked;
+  net::ServerThread silent([&](const net::Request&, net::Responder responder) {
+    asked.set_value(std::move(responder));
+  });
+  make_edge(edge_snapshot({silent.port()}), {.heartbeat_ns = 1});
+  net::RawClient& stream = send(body_of("stream", R"(,"stream":true)"));
+  net::Responder responder = asked.get_future().get();
+  EXPECT_THAT(stream.read_until(": ping\n\n"), HasSubstr("200 OK"));
+  silent.run([&] {
+    const net::Header headers[] = {{"Content-Type", "text/event-stream"}};
+    responder.start_stream(200, headers);
+    responder.write(chunk.substr(0, 20));
+  });
+  stream.read_until(": ping\n\n");
+  silent.run([&] {
+    responder.write(chunk.substr(20) + "\n\n" + std::string(net::kSseDone));
+    responder.finish();
+  });
+  const std::string rest = stream.read_until("0\r\n\r\n");
+  EXPECT_THAT(rest, HasSubstr(chunk + "\n\n"));
+  EXPECT_THAT(rest, HasSubstr("[DONE]"));
+  EXPECT_EQ(edge_->records().events(1)[0].outcome, Outcome::kCompleteUsageMissing);
+  edge_->records().expect_balanced();
+  silent.destroy();
 }
 
 TEST_F(EdgeWaiting, AStreamThatWaitsHearsAHeartbeat) {

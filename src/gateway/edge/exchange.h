@@ -88,7 +88,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   int64_t arrived_unix_ns = 0;
   int64_t first_token_ns = 0;  // 0: none yet
   int64_t last_token_ns = 0;
-  int64_t last_write_ns = 0;  // to a client that waits, for heartbeats
+  int64_t last_write_ns = 0;  // of a heartbeat
 
   // ---- limits and money
   LimitSets limit_sets;

@@ -338,7 +338,6 @@ void Gateway::wait(Exchange& exchange, int64_t at_ns) {
                                      .deadline_ns = exchange.facts.deadline_ns});
   if (!exchange.queued) return refuse(exchange, api::overloaded("too many requests wait", 1));
   exchange.state = Exchange::State::kWaiting;
-  if (exchange.last_write_ns == 0) exchange.last_write_ns = now_ns();
   options_.metrics.waiting.add();
   wake_at_ns_ = wake_at_ns_ == 0 ? at_ns : std::min(wake_at_ns_, at_ns);
 }
@@ -389,16 +388,25 @@ void Gateway::tick_one(Exchange& exchange, int64_t now) {
       now > exchange.flight.stall_deadline_ns(limits.response_timeout_ns) &&
       now > std::max(exchange.arrived_ns, exchange.last_token_ns) + limits.stall_least_ns)
     return upstream_stalled(exchange);
-  if (exchange.state != Exchange::State::kWaiting) return;
-  if (now > exchange.facts.deadline_ns) {
+  if (exchange.state == Exchange::State::kWaiting && now > exchange.facts.deadline_ns) {
     if (!exchange.attempts.empty()) return give_up(exchange);
     return route_again(exchange);  // the last time: it may not wait any more
   }
-  if (exchange.asked.stream && now - exchange.last_write_ns > limits.heartbeat_ns) {
-    exchange.last_write_ns = now;
-    begin_stream(exchange);
-    exchange.responder.write(net::kSsePing);
-  }
+  send_heartbeat(exchange, now);
+}
+
+// To who streams and hears nothing, whoever lets it wait: not every upstream says that it lives.
+// What is written are whole events, so this comes between two of them.
+void Gateway::send_heartbeat(Exchange& exchange, int64_t now) {
+  const bool waits =
+      exchange.state == Exchange::State::kWaiting || exchange.state == Exchange::State::kSent;
+  if (!exchange.asked.stream || !waits || exchange.paused) return;
+  const int64_t heard_ns =
+      std::max({exchange.arrived_ns, exchange.last_write_ns, exchange.last_token_ns});
+  if (now - heard_ns <= options_.edge.heartbeat_ns) return;
+  exchange.last_write_ns = now;
+  begin_stream(exchange);
+  exchange.responder.write(net::kSsePing);
 }
 
 void Gateway::on_tick() {

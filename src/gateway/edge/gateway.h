@@ -123,6 +123,7 @@ class Gateway {
   const KeyEntry* guest(const net::Request& head, std::string_view secret) const;
   void on_tick();
   void tick_one(Exchange& exchange, int64_t now_ns);
+  void send_heartbeat(Exchange& exchange, int64_t now_ns);
   void start_tick();
   void wake_waiting();
   void route_again(Exchange& exchange);  // that waits

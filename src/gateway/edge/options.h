@@ -36,7 +36,7 @@ struct EdgeLimits {
   int64_t replacement_wait_ns = 0;       // of these, where no replica is left: another may come
   int64_t request_max_ns = 3'600'000'000'000;     // from its arrival to the last byte; then it ends
   int64_t stall_least_ns = 0;                     // no stream stalls before it was silent so long
-  int64_t heartbeat_ns = 10'000'000'000;          // between ": ping" lines of a stream that waits
+  int64_t heartbeat_ns = 10'000'000'000;          // of silence before a stream's ": ping" line
   int64_t answer_bytes_max = 64 << 20;            // of an answer that is no stream; over it: 502
   int64_t event_bytes_max = 1 << 20;              // of a stream; over it the stream ends
   int64_t buffered_bytes_max = 256 << 10;         // for a slow reader, before the upstream waits
