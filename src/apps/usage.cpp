@@ -14,6 +14,7 @@
 #include "apps/verbs.h"
 #include "contract/request_id.h"
 #include "core/clock.h"
+#include "gateway/metrics/names.h"
 #include "ledger/account.h"
 #include "store/reports.h"
 #include "store/store_address.h"
@@ -237,7 +238,9 @@ ordered_json json_of(const contract::UsageEvent& event) {
   const bool has_parent = event.parent != contract::RequestId{};
   return {{"request", contract::to_text(event.id)},
           {"parent", has_parent ? contract::to_text(event.parent) : ""},
+          {"kind", gateway::name_of(gateway::kEventKindNames, event.kind)},
           {"outcome", contract::to_text(event.outcome)},
+          {"decision", gateway::name_of(gateway::kDecisionNames, event.decision)},
           {"status", event.status},
           {"tenant", event.tenant},
           {"project", event.project},
@@ -256,15 +259,17 @@ ordered_json json_of(const contract::UsageEvent& event) {
 
 void print_event(const contract::UsageEvent& event) {
   constexpr double kMs = 1e6;
-  fmt::print("{}  {}  status {}\n", contract::to_text(event.id), contract::to_text(event.outcome),
-             event.status);
+  fmt::print("{}  {}  {}  status {}\n", contract::to_text(event.id),
+             gateway::name_of(gateway::kEventKindNames, event.kind),
+             contract::to_text(event.outcome), event.status);
   if (event.parent != contract::RequestId{})
     fmt::print("parent {}\n", contract::to_text(event.parent));
   fmt::print("tenant {}  project {}  key {}  model {}\n", event.tenant, event.project, event.key,
              event.model);
-  fmt::print("ttft {:.1f} ms  tpot {:.1f} ms  total {:.1f} ms  target {}\n",
+  fmt::print("ttft {:.1f} ms  tpot {:.1f} ms  total {:.1f} ms  target {}  decision {}\n",
              static_cast<double>(event.ttft_ns) / kMs, static_cast<double>(event.tpot_ns) / kMs,
-             static_cast<double>(event.total_ns) / kMs, event.target_met ? "met" : "missed");
+             static_cast<double>(event.total_ns) / kMs, event.target_met ? "met" : "missed",
+             gateway::name_of(gateway::kDecisionNames, event.decision));
   contract::NanoMoney amount;
   for (const contract::UsageLine& line : event.lines) {
     amount = amount + line.amount;

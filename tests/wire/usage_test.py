@@ -86,6 +86,18 @@ class Usage(unittest.TestCase):
         self.assertEqual(sum(line["amount_nano"] for line in shown["lines"]), event["amount_nano"])
         text = usage("show", event["request"], "--data-folder", self.data).stdout
         self.assertIn(event["outcome"], text)
+        self.assertIn(f"  {shown['kind']}  ", text)
+        self.assertIn(f"decision {shown['decision']}\n", text)
+
+    def test_a_request_says_its_kind_and_where_the_valve_sent_it(self):
+        said = collections.defaultdict(set)
+        for event in self.events[:60]:
+            done = usage("show", event["request"], "--data-folder", self.data, "-o", "json")
+            for field in ("kind", "decision"):
+                said[field].add(json.loads(done.stdout)[field])
+        self.assertEqual(said["kind"], {"chat_completion", "completion", "embedding"})
+        self.assertGreater(len(said["decision"]), 3)
+        self.assertIn("local", said["decision"])
 
     def test_a_request_with_a_parent(self):
         """In a tenth of the stream: the request before it."""
