@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "contract/snapshot_json.h"
 
@@ -36,6 +37,31 @@ TEST(Config, TheDocumentedExampleIsGood) {
   EXPECT_EQ(snapshot.pools[1].capacity.tokens_per_minute, 500'000);
   EXPECT_EQ(snapshot.prices[0].rates[1].nano_per_million, 20'000'000);
   EXPECT_EQ(snapshot.prices[0].rates[3], snapshot.prices[0].rates[2]);
+}
+
+// It says so itself.
+TEST(Config, TheDocumentedExampleHasEveryEntry) {
+  const std::string text = example();
+  const auto expect_named = [&](std::string_view json) {
+    const nlohmann::json object = nlohmann::json::parse(json);
+    for (const auto& [name, value] : object.items())
+      EXPECT_TRUE(text.find(name + " = ") != std::string::npos ||
+                  text.find("." + name + "]") != std::string::npos)
+          << name;
+  };
+  contract::Limits all;
+  all.requests_per_minute = all.input_tokens_per_minute = all.output_tokens_per_minute = 1;
+  all.tokens_per_minute = all.concurrent_streams = all.tokens_per_day = all.tokens_per_month = 1;
+  all.money_per_day = all.money_per_month = contract::NanoMoney{1};
+  const std::string tenant = contract::to_json(contract::Tenant{.limits = all});
+  expect_named(tenant);
+  expect_named(nlohmann::json::parse(tenant)["limits"].dump());
+  expect_named(contract::to_json(contract::Project{}));
+  expect_named(contract::to_json(contract::Key{}));
+  expect_named(contract::to_json(contract::Pool{}));
+  expect_named(contract::to_json(contract::Replica{}));
+  expect_named(contract::to_json(contract::Model{}));
+  expect_named(contract::to_json(contract::Price{}));
 }
 
 TEST(Config, KeysGetTheHashesOfTheirSecrets) {

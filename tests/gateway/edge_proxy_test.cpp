@@ -3,6 +3,7 @@
 #include <future>
 #include <mutex>
 #include <set>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -114,6 +115,28 @@ TEST(EdgeProxy, OnlyWhatMustChangeChanges) {
   EXPECT_THAT(headers, HasSubstr("traceparent: 00-"));
   for (const char* hidden : {"evil", "mine", "sk-test"})
     EXPECT_THAT(headers, Not(HasSubstr(hidden)));
+}
+
+TEST(EdgeProxy, PathsStandBehindThatOfTheReplica) {
+  std::promise<std::string> asked[3];
+  size_t count = 0;
+  ServerThread upstream([&](const Request& request, Responder responder) {
+    asked[count++].set_value(std::string(request.path));
+    send_json(responder, 200, kAnswer);
+  });
+  using contract::ReplicaKind;
+  const std::tuple<ReplicaKind, const char*, const char*> rows[] = {
+      {ReplicaKind::kOpenAi, "/api/paas/v4/", "/api/paas/v4/chat/completions"},
+      {ReplicaKind::kSluice, "/engine/v1", "/engine/v1/chat/completions"},
+      {ReplicaKind::kSluice, "", "/v1/chat/completions"}};
+  for (size_t i = 0; i < std::size(rows); ++i) {
+    const auto& [kind, path, wanted] = rows[i];
+    contract::Snapshot snapshot = edge_snapshot({upstream.port()});
+    snapshot.replicas[0].kind = kind;
+    snapshot.replicas[0].url = fmt::format("http://127.0.0.1:{}{}", upstream.port(), path);
+    EXPECT_EQ(Edge(snapshot).post(kBody).status, 200);
+    EXPECT_EQ(asked[i].get_future().get(), wanted);
+  }
 }
 
 // A replica is shown what it names now, and as what it is now.

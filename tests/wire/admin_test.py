@@ -36,7 +36,8 @@ def run_gateway(*arguments: str, **environment: str) -> subprocess.CompletedProc
 
 class CheckTest(unittest.TestCase):
     def test_the_documented_example_is_good(self):
-        secrets = {"PROVIDER_API_KEY": "p", "WEB_API_KEY": "w", "SLUICE_HASH_KEY": "h" * 32}
+        secrets = {"PROVIDER_API_KEY": "p", "WEB_API_KEY": "w", "ENGINE_KEY": "e",
+                   "SLUICE_HASH_KEY": "h" * 32}  # fmt: skip
         done = run_gateway("--config", str(EXAMPLE), "--check", **secrets)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("1 tenants, 1 projects, 1 keys, 2 pools", done.stdout)

@@ -49,8 +49,11 @@ std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
   upstream->id = replica.id;
   upstream->url = replica.url;
   upstream->certificate_file = replica.certificate_file;
+  // Where a Sluice engine's routes are; those of others may be anywhere.
+  const bool is_bare = url.value().path.empty() && replica.kind == contract::ReplicaKind::kSluice;
+  const std::string_view prefix = is_bare ? "/v1" : std::string_view(url.value().path);
   for (size_t kind = 0; kind < upstream->targets.size(); ++kind)
-    upstream->targets[kind] = fmt::format("{}{}", url.value().path, kPaths[kind]);
+    upstream->targets[kind] = fmt::format("{}{}", prefix, kPaths[kind]);
   upstream->client = std::make_unique<net::HttpClient>(
       options_.loop, url.value().endpoint,
       net::ClientLimits{.connect_timeout_ns = options_.edge.connect_timeout_ns,
