@@ -198,6 +198,7 @@ core::Result<int> print_verification(const Options& options) {
                 {"open_reservations", found.open_reservations},
                 {"accounts", found.accounts},
                 {"days", found.days},
+                {"amounts_unchecked", found.amounts_unchecked},
                 {"faults", found.faults},
                 {"first_faults", found.first_faults}});
   } else {
@@ -206,6 +207,10 @@ core::Result<int> print_verification(const Options& options) {
         "recomputed: {} balances, {} sums of a day\n",
         found.events, found.lines, found.transfers, found.balance_changes, found.open_reservations,
         found.accounts, found.days);
+    if (found.amounts_unchecked > 0)
+      fmt::print(
+          "not recomputed: {} amounts of lines whose price versions the store does not have\n",
+          found.amounts_unchecked);
     for (const std::string& fault : found.first_faults) fmt::print("wrong: {}\n", fault);
     fmt::print("{}\n", found.faults == 0 ? "all equal" : fmt::format("{} wrong", found.faults));
   }

@@ -17,7 +17,8 @@ struct Verification {
   int64_t balance_changes = 0;
   int64_t open_reservations = 0;
   int64_t accounts = 0;
-  int64_t days = 0;  // rows of usage by day, key and model
+  int64_t days = 0;               // rows of usage by day, key and model
+  int64_t amounts_unchecked = 0;  // of lines whose price version the history does not have
   int64_t faults = 0;
   std::vector<std::string> first_faults;  // at most kFaultsShown, one line each
   static constexpr int64_t kFaultsShown = 20;

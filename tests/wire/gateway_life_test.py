@@ -1,11 +1,13 @@
 """`sluice gateway` while its world changes: a reload and a pool's capacity under open connections,
 the drain at its end, and a start while its store is away."""
 
+import contextlib
 import http.client
 import http.server
 import json
 import pathlib
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
@@ -179,6 +181,29 @@ class Life(unittest.TestCase):
             return client.ask().status
         except OSError:
             return None
+
+    def test_the_store_gets_a_generation_that_it_has_missed(self):
+        """As where the gateway ended before the store had taken it: lines name its prices."""
+        config = self.config() + '[[prices]]\nversion = 1\ninput_per_million = "1"\n'
+        store = pathlib.Path(self.folder, "data", "store.db")
+        prices = "SELECT COUNT(*) FROM prices"
+        with RunningGateway(config, self.folder) as gateway:
+            self.wait_for_store(gateway, store, prices)
+            self.assertNotIn("is not in the store", gateway.log())
+        with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as database:
+            for table in ("prices", "snapshots"):
+                database.execute(f"DELETE FROM {table}")
+        with RunningGateway(config, self.folder) as gateway:
+            self.wait_for_store(gateway, store, prices)
+            self.assertNotIn("is not in the store", gateway.log())
+
+    def wait_for_store(self, gateway: RunningGateway, store: pathlib.Path, query: str):
+        """Until it answers something else than 0."""
+        deadline = time.monotonic() + DEADLINE_S
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+            while database.execute(query).fetchone() == (0,):
+                self.assertLess(time.monotonic(), deadline, query)
+                gateway.admin("GET", "keys")
 
     def test_it_starts_from_its_last_snapshot_while_the_store_is_away(self):
         with RunningGateway(self.config(), self.folder) as gateway:

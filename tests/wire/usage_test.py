@@ -136,6 +136,18 @@ class Usage(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("wrong: platform: the balance is", done.stdout)
 
+    def test_verify_says_what_it_could_not_recompute(self):
+        whole = json.loads(usage("verify", "--data-folder", self.data, "-o", "json").stdout)
+        self.assertEqual(whole["amounts_unchecked"], 0)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / "store.db"
+            with sqlite3.connect(self.database) as source, sqlite3.connect(copy) as target:
+                source.backup(target)
+                target.execute("DELETE FROM prices")
+            done = usage("verify", "--data-folder", folder)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertRegex(done.stdout, r"not recomputed: \d+ amounts")
+
     def test_wrong_usage(self):
         for arguments in (("--data-folder", "a", "--store", "b"), ("--by", "colour")):
             self.assertEqual(usage(*arguments).returncode, 2, arguments)

@@ -220,23 +220,34 @@ void GatewayProcess::archive(const contract::Snapshot& snapshot) {
                           opened.error().message);
     archive_store_ = std::move(opened).value();
   }
+  const auto latest = archive_store_->generation();
+  if (latest.ok() && *latest == snapshot.generation) {
+    archived_generation_ = snapshot.generation;
+    return;
+  }
   const auto published =
       archive_store_->publish(snapshot, contract::to_json(snapshot), clock_.unix_ns());
   if (!published.ok()) {
     log_.warning("generation {} is not in the store: {}", snapshot.generation,
                  published.error().message);
-    archive_store_.reset();
-  } else if (*published == store::Published::kStale) {
-    log_.warning("generation {} is not in the store: it has a later one", snapshot.generation);
+    return archive_store_.reset();
   }
+  archived_generation_ = snapshot.generation;
+  if (*published == store::Published::kStale)
+    log_.warning("generation {} is not in the store: it has a later one", snapshot.generation);
 }
 
-// Again and again while the gateway runs, at the lowest priority.
+// Again and again while the gateway runs, at the lowest priority. With it goes a generation that
+// the store did not take when it began, or whose process ended before: lines name its prices.
 void GatewayProcess::start_proof() {
   const int64_t now_ns = clock_.now_ns();
   if (now_ns < proof_at_ns_ || !follower_->status().swept) return;
   proof_at_ns_ = now_ns + kProofIntervalNs;
-  (void)archive_->run([this] { prove_balances(); });  // where too much waits, the next one will do
+  (void)archive_->run([this, table = table_] {  // where too much waits, the next one will do
+    const gateway::Directory& directory = table->directory();
+    if (archived_generation_ < directory.generation()) archive(directory.snapshot());
+    prove_balances();
+  });
 }
 
 void GatewayProcess::prove_balances() {

@@ -96,6 +96,7 @@ class GatewayProcess {
   std::atomic<int64_t> proofs_ = 0;
   std::atomic<int64_t> proof_faults_ = 0;        // of the last
   std::unique_ptr<store::Store> archive_store_;  // of the archive's thread
+  int64_t archived_generation_ = 0;              // of the archive's thread: the store has it
   std::unique_ptr<gateway::QueryWorker> archive_;
   std::unique_ptr<AdminPlane> admin_;
 };
