@@ -14,12 +14,30 @@ int64_t count_of(std::string_view object, std::string_view name) {
   return text ? read_count(*text).value_or(0) : 0;
 }
 
-RelayedUsage read_usage(std::string_view usage) {
+// No answer has more: beyond it, it is no count. A price times this fits (contract/validate.cpp).
+constexpr int64_t kTokensMax = int64_t{1} << 30;
+
+// nullopt: it counts neither prompt nor output, which is no statement that both are 0, or something
+// in it cannot be.
+std::optional<RelayedUsage> read_usage(std::string_view usage) {
   RelayedUsage out;
+  bool counts = false;
+  bool possible = true;
+  const auto count = [&](std::string_view value, int64_t* tokens) {
+    const bool is_power = value.find_first_of("eE") != std::string_view::npos;
+    const auto read = is_power ? std::nullopt : read_count(value);
+    if (value == "null") return;
+    if (read && *read <= kTokensMax) {
+      counts = true;
+      *tokens = *read;
+    } else {
+      possible = false;
+    }
+  };
   for_each_member(usage, [&](std::string_view key, std::string_view value) {
     const std::string_view name = unquoted(key);
-    if (name == "prompt_tokens") out.prompt_tokens = read_count(value).value_or(0);
-    if (name == "completion_tokens") out.completion_tokens = read_count(value).value_or(0);
+    if (name == "prompt_tokens") count(value, &out.prompt_tokens);
+    if (name == "completion_tokens") count(value, &out.completion_tokens);
     if (name == "prompt_tokens_details") out.cached_tokens = count_of(value, "cached_tokens");
     if (name == "completion_tokens_details")
       out.reasoning_tokens = count_of(value, "reasoning_tokens");
@@ -27,7 +45,16 @@ RelayedUsage read_usage(std::string_view usage) {
   });
   out.cached_tokens = std::min(out.cached_tokens, out.prompt_tokens);
   out.reasoning_tokens = std::min(out.reasoning_tokens, out.completion_tokens);
+  if (!counts || !possible) return std::nullopt;
   return out;
+}
+
+// It goes into records and reports: a word, whatever the upstream says.
+std::string_view finish_word(std::string_view said) {
+  constexpr size_t kBytesMax = 64;
+  const bool is_word = said.size() <= kBytesMax &&
+                       std::ranges::all_of(said, [](char c) { return c > ' ' && c < 0x7f; });
+  return is_word ? said : "unknown";
 }
 
 // 0 for what is no text.
@@ -66,7 +93,7 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
       answer->text_bytes += text_bytes(value);
     else if (name == "finish_reason" && !unquoted(value).empty()) {
       ++answer->finished;
-      if (answer->finish_reason.empty()) answer->finish_reason = unquoted(value);
+      if (answer->finish_reason.empty()) answer->finish_reason = finish_word(unquoted(value));
     } else if (name == "token_ids") {
       answer->has_token_ids = true;
       if (!answer->has_choices) read_token_ids(value, ids);

@@ -161,8 +161,8 @@ struct Replica {
   std::string pool = {};
   std::string model = {};  // a Model's id
   ReplicaKind kind = ReplicaKind::kOpenAi;
-  std::string url = {};  // "https://api.example.com/v1": scheme, host, port, path prefix (of a
-                         // Sluice engine "/v1" where it has none); may be "" before it is ready
+  std::string url = {};  // "https://api.example.com/v1": scheme, host, port, path prefix; may be ""
+                         // before it is ready
   std::string upstream_model = {};    // the name it knows the model by; "" the same
   std::string secret = {};            // name of the secret that is sent as its key; "" none
   std::string certificate_file = {};  // PEM of the authorities to trust; "" the system's

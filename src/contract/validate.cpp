@@ -19,6 +19,9 @@ constexpr size_t kHashDigits = 64;
 constexpr size_t kLabelsMax = 32;
 constexpr size_t kLabelBytesMax = 256;
 constexpr int64_t kBurstMax_ms = 24 * 3600 * INT64_C(1000);
+// 10,000 a million tokens, or a second of compute. What a request can come to at most (2^36 tokens
+// of prompt, as many of output, a day of compute) then fits NanoMoney four times.
+constexpr int64_t kRateMax_nano = 10'000 * INT64_C(1'000'000'000);
 
 bool all_of(std::string_view text, std::string_view punctuation, bool upper_too) {
   return std::all_of(text.begin(), text.end(), [&](char c) {
@@ -279,10 +282,14 @@ class Validator {
     if (!price_times_.insert({price.side, price.model, price.pool, price.valid_from_unix_s}).second)
       add(path / "valid_from_unix_s",
           "another price of this side, model and pool is valid from that second");
-    for (size_t unit = 0; unit < price.rates.size(); ++unit)
-      if (price.rates[unit].nano_per_million < 0)
-        add(path / kRateNames[unit], "{} is negative",
-            to_text(NanoMoney{price.rates[unit].nano_per_million}));
+    for (size_t unit = 0; unit < price.rates.size(); ++unit) {
+      const NanoMoney rate = {price.rates[unit].nano_per_million};
+      if (rate.nano < 0)
+        add(path / kRateNames[unit], "{} is negative", to_text(rate));
+      else if (rate.nano > kRateMax_nano)
+        add(path / kRateNames[unit], "{} is more than {}", to_text(rate),
+            to_text(NanoMoney{kRateMax_nano}));
+    }
   }
 
   // Depth-first over the fallbacks; a model met again while it is still open closes a cycle.

@@ -134,7 +134,7 @@ class RandomSnapshot {
     if (coin()) price.model = any(s.models);
     if (coin()) price.pool = any(s.pools);
     price.valid_from_unix_s = i;
-    for (Rate& rate : price.rates) rate.nano_per_million = random_.below(INT64_MAX / 2);
+    for (Rate& rate : price.rates) rate.nano_per_million = random_.below(10'000'000'000'000);
     return price;
   }
 

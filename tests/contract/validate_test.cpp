@@ -85,6 +85,8 @@ TEST(Validate, NamesEveryKindOfFault) {
       {"prices[0].pool", [](Snapshot* s) { s->prices[0].pool = "x"; }},
       {"prices[0].output_per_million",
        [](Snapshot* s) { s->prices[0].rates[2].nano_per_million = -1; }},
+      {"prices[0].compute_per_second",
+       [](Snapshot* s) { s->prices[0].rates[4].nano_per_million = 10'000'000'000'001; }},
   };
   for (const Fault& fault : faults) {
     Snapshot snapshot = small();

@@ -15,6 +15,7 @@ constexpr int64_t kPageMax = 1000;
 constexpr int64_t kWaitMax_s = 60;
 constexpr int64_t kNsPerS = 1'000'000'000;
 constexpr size_t kBalanceChangesKept = 65'536;
+constexpr contract::NanoMoney kBalanceChangeMax = {100'000'000 * INT64_C(1'000'000'000)};
 
 constexpr std::string_view kGroupNames[] = {"tenant", "project", "key", "model", "day"};
 constexpr std::string_view kQuantityNames[contract::kUnits] = {
@@ -157,6 +158,9 @@ std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call
     fault = "reason: must be one line of text";
   else if (!amount || amount->nano == 0)
     fault = "amount: must be a decimal string like \"12.50\", not 0";
+  else if (*amount > kBalanceChangeMax || *amount < contract::NanoMoney{} - kBalanceChangeMax)
+    fault = fmt::format("amount: {} is more than {}", contract::to_text(*amount),
+                        contract::to_text(kBalanceChangeMax));
   else if (const auto& rest = std::get<contract::Value::Object>(body->content); !rest.empty())
     fault = fmt::format("{}: unknown; known are id, amount, reason", rest.front().name);
   if (!fault.empty()) {
