@@ -305,6 +305,28 @@ TEST(EdgeProxy, TheUpstreamsOwnNoPassesButNotItsNoToUs) {
     EXPECT_TRUE(event.lines.empty());
 }
 
+// Of those that are busy, the first that will take it again.
+TEST(EdgeProxy, ABusyReplicaSaysWhenToComeAgain) {
+  const auto busy = [](const char* retry_after) {
+    return [retry_after](const Request&, Responder responder) {
+      const net::Header headers[] = {{"Retry-After", retry_after}};
+      responder.send(429, headers, "{}");
+    };
+  };
+  ServerThread sooner(busy("20"));
+  ServerThread later(busy("40"));
+  ServerThread vague(busy("Mon, 23 Nov 2026 16:00:00 GMT"));
+  const auto retry_after = [](const std::vector<uint16_t>& ports) {
+    const net::Response refused = Edge(edge_snapshot(ports)).post(kBody);
+    EXPECT_EQ(refused.status, 503);
+    return header_of(refused, "retry-after");
+  };
+  EXPECT_EQ(retry_after({later.port()}), "40");
+  EXPECT_EQ(retry_after({later.port(), sooner.port()}), "20");
+  EXPECT_EQ(retry_after({sooner.port(), later.port()}), "20");
+  EXPECT_EQ(retry_after({vague.port()}), "1");
+}
+
 TEST(EdgeProxy, ASilentUpstreamTimesOut) {
   std::vector<Responder> held;
   ServerThread upstream([&](const Request&, Responder responder) { held.push_back(responder); });

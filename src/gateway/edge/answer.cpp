@@ -1,6 +1,7 @@
 #include "gateway/edge/answer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include <fmt/format.h>
@@ -90,16 +91,29 @@ bool can_resume(const Exchange& exchange) {
          exchange.resumes < exchange.gateway.options().edge.resumes_max;
 }
 
-api::Error failure_error(UpstreamOutcome outcome, std::string_view message) {
-  switch (outcome) {
+api::Error failure_error(const Exchange& exchange) {
+  switch (exchange.failure) {
     case UpstreamOutcome::kTimeout:
     case UpstreamOutcome::kStalled:
       return api::upstream_timeout("the model's replica did not answer in time");
     case UpstreamOutcome::kBusy:
-      return api::overloaded("the model's replica is busy", 1);
+      return api::overloaded("the model's replica is busy", std::max(exchange.busy_s, 1));
     default:
-      return api::bad_upstream(message.empty() ? "the model's replica failed" : message);
+      return api::bad_upstream(exchange.failure_text.empty() ? "the model's replica failed"
+                                                             : exchange.failure_text);
   }
+}
+
+// How long a replica that is busy wants to be left alone. Of several the least: then one of them
+// takes it. What is no number of seconds says nothing.
+void note_retry_after(std::string_view seconds, Exchange* exchange) {
+  constexpr int32_t kDay_s = 86'400;
+  int32_t wanted_s = 0;
+  const auto [end, fault] =
+      std::from_chars(seconds.data(), seconds.data() + seconds.size(), wanted_s);
+  if (fault != std::errc() || end != seconds.data() + seconds.size() || wanted_s < 1) return;
+  wanted_s = std::min(wanted_s, kDay_s);
+  exchange->busy_s = exchange->busy_s == 0 ? wanted_s : std::min(exchange->busy_s, wanted_s);
 }
 
 // Ends the attempt; asks another replica where that is allowed, else the request ends: well, where
@@ -155,13 +169,15 @@ UpstreamOutcome outcome_of(net::CallEnd end, const Exchange& exchange) {
 void pass_refusal(Exchange& exchange, std::string_view body) {
   Gateway& gateway = exchange.gateway;
   const int status = exchange.upstream_status;
-  const auto is_retry_after = [](const net::OwnedHeader& header) {
-    return net::equal_ignoring_case(header.name, "retry-after");
-  };
-  const bool has_retry_after = std::any_of(exchange.upstream_headers.begin(),
-                                           exchange.upstream_headers.end(), is_retry_after);
+  const auto retry_after =
+      std::ranges::find_if(exchange.upstream_headers, [](const net::OwnedHeader& header) {
+        return net::equal_ignoring_case(header.name, "retry-after");
+      });
+  const bool has_retry_after = retry_after != exchange.upstream_headers.end();
   const UpstreamOutcome outcome =
       outcome_of_status(status, has_retry_after ? RetryAfter::kGiven : RetryAfter::kMissing);
+  if (has_retry_after && outcome == UpstreamOutcome::kBusy)
+    note_retry_after(retry_after->value, &exchange);
   if (outcome != UpstreamOutcome::kRefused)
     return upstream_failed(exchange, outcome,
                            fmt::format("the model's replica answers with status {}", status));
@@ -461,7 +477,7 @@ void give_up(Exchange& exchange) {
                  late                       ? Outcome::kTimedOut
                  : exchange.attempt().usage ? Outcome::kUpstreamErrorWithUsage
                                             : Outcome::kUpstreamError,
-                 failure_error(exchange.failure, exchange.failure_text));
+                 failure_error(exchange));
 }
 
 void upstream_stalled(Exchange& exchange) {

@@ -116,6 +116,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   UpstreamOutcome failure = UpstreamOutcome::kServerError;  // of the last attempt that failed
   std::string failure_text;
   int64_t failed_ns = 0;  // when it failed
+  int32_t busy_s = 0;     // the least that replicas which were busy asked for; 0: none said
 
   // ---- the answer
   bool head_sent = false;  // 200 and headers of a stream: heartbeats may come before the rest
