@@ -70,6 +70,7 @@ class Case:
     folder: bool = False
     adjacent: bool = True
     rope: Rope = Rope(8, 500.0, "yarn", 4.0)
+    magnitude: float = 1.0  # YaRN's mscale, the same for the turned dimensions and for all
 
     @property
     def latent(self) -> bool:
@@ -97,6 +98,13 @@ SMALL_CASES = (
     Case("hf-kimi", family="kimi_k2", joined=True, folder=True, turned=16, experts=24, used=2,
          groups=1, groups_used=1, scale=2.827, tokens=16, margin=0.004,
          rope=Rope(16, 50.0, "yarn", 32.0, beta_fast=1.0, beta_slow=1.0)),
+    # DeepSeek-V2-Lite's: queries without a latent, softmax, choice "greedy", two shared experts.
+    Case("hf-lite", family="deepseek_v2", joined=True, folder=True, query_rank=0, scores="softmax",
+         normalized=False, scale=1.0, groups=1, groups_used=1, shared=2, tokens=16, margin=0.005,
+         rope=Rope(8, 50.0, "yarn", 40.0), magnitude=0.707),
+    Case("hf-qwen3moe", arch="qwen3moe", folder=True, scores="softmax", scale=1.0, groups=1,
+         groups_used=1, shared=0, leading_dense=0, tokens=16, margin=0.002, rope=Rope(16, 1e6),
+         adjacent=False),
 )  # fmt: skip
 
 
@@ -176,7 +184,7 @@ class Reference:
         self.values[layer].append(values)
         scale = 1 / math.sqrt(len(queries[0]))
         if self.case.latent and self.case.rope.scaling == "yarn":
-            scale *= (0.1 * math.log(self.case.rope.factor) + 1) ** 2
+            scale *= (0.1 * self.case.magnitude * math.log(self.case.rope.factor) + 1) ** 2
         out = []
         for h, query in enumerate(queries):
             scores = np.array([keys[h] @ query for keys in self.keys[layer]]) * scale
@@ -447,7 +455,7 @@ def write_safetensors(path: pathlib.Path, tensors: dict[str, tuple[str, np.ndarr
 
 
 def config_of(case: Case) -> dict:
-    model_type = case.family if case.latent else case.arch
+    model_type = case.family if case.latent else case.arch.replace("moe", "_moe")
     config = {
         "model_type": model_type, "hidden_act": "silu", "hidden_size": case.hidden,
         "intermediate_size": case.ffn, "max_position_embeddings": 128,
@@ -462,10 +470,18 @@ def config_of(case: Case) -> dict:
         }  # fmt: skip
     if not case.latent:
         config |= {"num_key_value_heads": case.kv_heads, "head_dim": case.head_dim}
+        if case.arch == "qwen3moe":
+            config |= {
+                "rope_theta": int(case.rope.base), "rope_scaling": None,
+                "num_experts": case.experts, "num_experts_per_tok": case.used,
+                "moe_intermediate_size": case.expert_ffn, "norm_topk_prob": case.normalized,
+                "decoder_sparse_step": 1, "mlp_only_layers": [], "max_window_layers": case.layers,
+                "sliding_window": None, "use_sliding_window": False, "attention_bias": False,
+            }  # fmt: skip
         return config
     config["rope_scaling"] = {
         "type": "yarn", "factor": rope.factor, "beta_fast": rope.beta_fast,
-        "beta_slow": rope.beta_slow, "mscale": 1.0, "mscale_all_dim": 1.0,
+        "beta_slow": rope.beta_slow, "mscale": case.magnitude, "mscale_all_dim": case.magnitude,
         "original_max_position_embeddings": ORIGINAL_CONTEXT,
     }  # fmt: skip
     config |= {
@@ -478,6 +494,9 @@ def config_of(case: Case) -> dict:
         "topk_method": "noaux_tc", "first_k_dense_replace": case.leading_dense,
         "num_key_value_heads": HEADS, "num_nextn_predict_layers": 1,
     }  # fmt: skip
+    if case.family == "deepseek_v2":
+        del config["rope_interleave"], config["num_nextn_predict_layers"]
+        config |= {"q_lora_rank": None, "topk_method": "greedy", "moe_layer_freq": 1}
     if case.family == "kimi_k2":
         del config["rope_interleave"]
         config |= {"num_nextn_predict_layers": 0, "attention_bias": False, "moe_layer_freq": 1}

@@ -49,10 +49,18 @@ core::Result<int64_t> write_folder(const plan::Geometry& geometry, const Options
   return quantize::synthesize_folder(geometry, synthesis);
 }
 
+// A name that both know, as a file's is spelled there, is the file's.
+bool is_folders_alone(const std::string& type) {
+  return quantize::is_folder_type(type) && !core::dtype_from_name(type);
+}
+
 core::Result<void> run(const Options& options) {
   const plan::Geometry geometry = TRY(read_geometry(options.geometry));
-  const bool makes_folder = options.folder || quantize::is_folder_type(options.weights.rest) ||
-                            quantize::is_folder_type(options.weights.experts);
+  const bool makes_folder = options.folder || is_folders_alone(options.weights.rest) ||
+                            is_folders_alone(options.weights.experts);
+  if (makes_folder && options.out.ends_with(".gguf"))
+    return core::invalid("'{}' names a file; these types are of a folder{}", options.out,
+                         options.folder ? " (--folder)" : "");
   Progress progress("writing");
   const int64_t bytes = TRY(makes_folder ? write_folder(geometry, options, &progress)
                                          : write_file(geometry, options, &progress));
@@ -82,9 +90,10 @@ int run_synth(int argc, char** argv) {
       "sluice synth"};
   add_geometry_options(app, &options.geometry);
   app.add_option("OUT", options.out,
-                 "GGUF file, or folder of int4, w8a8, fp8, awq, gptq and mxfp4, to write")
+                 "GGUF file to write, or folder where a type is of folders alone or with --folder")
       ->required();
-  app.add_flag("--folder", options.folder, "a folder whatever the type: bf16 is one of both");
+  app.add_flag("--folder", options.folder,
+               "a folder also of types that files have too: BF16, F16, F32, MXFP4");
   add_weight_type_options(app, &options.weights);
   add_output_option(app, &options.output);
   app.footer("Example: sluice synth deepseek-v3 v3.gguf --layers 4 --experts Q4_0 --type Q8_0");

@@ -87,16 +87,16 @@ ordered_json awq_config(const std::vector<std::string>& plain) {
           {"zero_point", true},    {"version", "gemm"}, {"modules_to_not_convert", plain}};
 }
 
-ordered_json gptq_config() {
-  return {{"quant_method", "gptq"}, {"bits", 4},   {"group_size", 128},
-          {"desc_act", false},      {"sym", true}, {"checkpoint_format", "gptq"}};
+ordered_json gptq_config(bool is_act_order) {
+  return {{"quant_method", "gptq"},   {"bits", 4},   {"group_size", 128},
+          {"desc_act", is_act_order}, {"sym", true}, {"checkpoint_format", "gptq"}};
 }
 
 ordered_json compressed_config(const std::vector<FolderModule>& modules) {
   std::map<std::pair<FolderType, int64_t>, std::set<std::string>> groups;
   std::set<std::string> ignored;
   for (const FolderModule& m : modules) {
-    if (m.choice.type != FolderType::kAsStored)
+    if (!is_plain(m.choice.type))
       groups[{m.choice.type, m.choice.group}].insert(module_pattern(m.name));
     else
       ignored.insert(m.name == "lm_head" ? m.name : module_pattern(m.name));
@@ -118,11 +118,12 @@ ordered_json quantization_of(const std::vector<FolderModule>& modules) {
   std::set<FolderType> types;
   for (const FolderModule& m : modules) {
     types.insert(m.choice.type);
-    if (m.choice.type == FolderType::kAsStored) plain.push_back(m.name);
+    if (is_plain(m.choice.type)) plain.push_back(m.name);
   }
   if (types.contains(FolderType::kFp8)) return fp8_config(plain);
   if (types.contains(FolderType::kAwq)) return awq_config(plain);
-  if (types.contains(FolderType::kGptq)) return gptq_config();
+  const bool is_act_order = types.contains(FolderType::kGptqActOrder);
+  if (is_act_order || types.contains(FolderType::kGptq)) return gptq_config(is_act_order);
   return compressed_config(modules);
 }
 
@@ -134,7 +135,7 @@ core::Result<std::string> quantized_config(const std::string& config_json,
   if (!config.is_object()) return core::invalid("config.json is no JSON object");
   config.erase("quantization_config");
   if (std::any_of(modules.begin(), modules.end(),
-                  [](const FolderModule& m) { return m.choice.type != FolderType::kAsStored; }))
+                  [](const FolderModule& m) { return !is_plain(m.choice.type); }))
     config["quantization_config"] = quantization_of(modules);
   return config.dump(2) + "\n";
 }

@@ -52,6 +52,7 @@ std::vector<FolderPart> quantized_parts(const std::string& name, const FolderCho
               make_part(stem + "scales", DType::kF16, {groups, rows}, rows, rows),
               make_part(stem + "qzeros", DType::kI32, {groups, rows / 8}, rows, rows)};
     case FolderType::kGptq:
+    case FolderType::kGptqActOrder:
       return {make_part(stem + "qweight", DType::kI32, {columns / 8, rows}, rows, rows),
               make_part(stem + "scales", DType::kF16, {groups, rows}, rows, rows),
               make_part(stem + "qzeros", DType::kI32, {groups, rows / 8}, rows, rows),
@@ -60,6 +61,8 @@ std::vector<FolderPart> quantized_parts(const std::string& name, const FolderCho
       return {plain_part(name + "_packed", DType::kU8, {rows, columns / 2}, rows),
               plain_part(name + "_scale", DType::kU8, {rows, columns / 32}, rows)};
     case FolderType::kAsStored:
+    case FolderType::kF16:
+    case FolderType::kF32:
       break;
   }
   ASSERT(false, "'{}' is not quantised", name);

@@ -9,12 +9,21 @@ struct NameRow {
   std::string_view name;
   FolderType type;
 };
-constexpr NameRow kNames[] = {{"bf16", FolderType::kAsStored}, {"int4", FolderType::kInt4},
-                              {"w8a8", FolderType::kInt8},     {"fp8", FolderType::kFp8},
-                              {"awq", FolderType::kAwq},       {"gptq", FolderType::kGptq},
-                              {"mxfp4", FolderType::kMxfp4}};
-constexpr FolderType kAlone[] = {FolderType::kFp8, FolderType::kAwq, FolderType::kGptq};
-constexpr FolderType kSynthetic[] = {FolderType::kAwq, FolderType::kGptq, FolderType::kMxfp4};
+constexpr NameRow kNames[] = {{"bf16", FolderType::kAsStored},
+                              {"int4", FolderType::kInt4},
+                              {"w8a8", FolderType::kInt8},
+                              {"fp8", FolderType::kFp8},
+                              {"awq", FolderType::kAwq},
+                              {"gptq", FolderType::kGptq},
+                              {"gptq-act-order", FolderType::kGptqActOrder},
+                              {"mxfp4", FolderType::kMxfp4},
+                              {"f16", FolderType::kF16},
+                              {"f32", FolderType::kF32}};
+constexpr FolderType kAlone[] = {FolderType::kFp8, FolderType::kAwq, FolderType::kGptq,
+                                 FolderType::kGptqActOrder};
+constexpr FolderType kSynthetic[] = {FolderType::kAwq,          FolderType::kGptq,
+                                     FolderType::kGptqActOrder, FolderType::kMxfp4,
+                                     FolderType::kF16,          FolderType::kF32};
 constexpr int64_t kInt4Groups[] = {128, 64, 32};
 constexpr int64_t kInt8Columns = 4;
 constexpr int64_t kFp8Columns = 128;
@@ -47,16 +56,21 @@ core::Result<FolderType> find_folder_type(std::string_view name) {
 
 bool is_folder_type(std::string_view name) {
   const NameRow* row = find_row(name);
-  return row != nullptr && row->type != FolderType::kAsStored;
+  return row != nullptr && !is_plain(row->type);
 }
 
 std::string_view name_of(FolderType type) {
   return kNames[static_cast<size_t>(type)].name;
 }
 
+bool is_plain(FolderType type) {
+  return type == FolderType::kAsStored || type == FolderType::kF16 || type == FolderType::kF32;
+}
+
 FolderRecipe folder_recipe(FolderType type) {
   FolderRecipe recipe;
   recipe.modules.fill(type);
+  if (is_plain(type)) return recipe;
   recipe.modules[static_cast<size_t>(Module::kEmbedding)] = FolderType::kAsStored;
   recipe.modules[static_cast<size_t>(Module::kOutput)] = FolderType::kAsStored;
   return recipe;
@@ -68,11 +82,10 @@ core::Result<void> check(const FolderRecipe& recipe) {
   };
   for (const FolderType alone : kAlone)
     for (const NameRow& other : kNames)
-      if (has(alone) && has(other.type) && other.type != alone &&
-          other.type != FolderType::kAsStored)
+      if (has(alone) && has(other.type) && other.type != alone && !is_plain(other.type))
         return core::unsupported("{} beside {}: no configuration says both", name_of(alone),
                                  other.name);
-  if (recipe.modules[static_cast<size_t>(Module::kEmbedding)] != FolderType::kAsStored)
+  if (!is_plain(recipe.modules[static_cast<size_t>(Module::kEmbedding)]))
     return core::unsupported("the embedding of a folder stays as it is stored");
   return {};
 }
@@ -101,7 +114,8 @@ FolderChoice choose_folder_type(const FolderRecipe& recipe, std::string_view ten
       (choice.type == FolderType::kFp8 && columns % kFp8Columns != 0) ||
       (choice.type == FolderType::kMxfp4 && columns % kMxfp4Columns != 0))
     choice.type = FolderType::kAsStored;
-  if (choice.type == FolderType::kAwq || choice.type == FolderType::kGptq) {
+  if (choice.type == FolderType::kAwq || choice.type == FolderType::kGptq ||
+      choice.type == FolderType::kGptqActOrder) {
     if (columns % kWordGroup == 0 && view.rows() % kWordCodes == 0)
       choice.group = kWordGroup;
     else

@@ -101,7 +101,8 @@ DType smaller_blocks(DType type) {
   switch (type) {
     case DType::kQ2_K:
     case DType::kQ3_K:
-      return DType::kQ4_0;
+    case DType::kIQ4_XS:
+      return DType::kIQ4_NL;
     case DType::kQ4_K:
       return DType::kQ5_0;
     case DType::kQ5_K:

@@ -11,6 +11,7 @@
 #include "formats/gguf_writer.h"
 #include "formats/output_file.h"
 #include "quantize/encode.h"
+#include "quantize/random_blocks.h"
 #include "quantize/random_tensors.h"
 #include "quantize/recipe.h"
 
@@ -34,13 +35,16 @@ float normal(core::Rng& rng) {
   return static_cast<float>(radius * std::cos(2 * M_PI * rng.unit()));
 }
 
-// Encoded random weights. An odd number of blocks: rows of a power of two begin elsewhere each
-// time.
+// Random weights. An odd number of blocks: rows of a power of two begin elsewhere each time.
 std::vector<std::byte> make_pattern(DType type, uint64_t seed) {
   const int64_t block = core::info(type).block_values;
   const int64_t values = (kPatternValues / block + 1) * block;
-  const std::vector<float> drawn = normals(seed, values, 0, kWeightDeviation);
   std::vector<std::byte> pattern(static_cast<size_t>(core::bytes_of(type, values)));
+  if (!can_encode(type)) {
+    fill_random_blocks(type, seed, pattern);
+    return pattern;
+  }
+  const std::vector<float> drawn = normals(seed, values, 0, kWeightDeviation);
   encode(type, drawn.data(), values, pattern.data());
   return pattern;
 }
@@ -346,6 +350,14 @@ std::vector<float> router_biases(RouterShape shape, double skew, uint64_t seed) 
   return biases;
 }
 
+bool can_synthesize(DType type) {
+  return can_encode(type) || has_random_blocks(type);
+}
+
+std::string synthesizable_types() {
+  return encodable_types() + ", " + random_block_types();
+}
+
 namespace {
 
 core::Result<void> check_options(const Geometry& geometry, const SynthesisOptions& options) {
@@ -353,9 +365,9 @@ core::Result<void> check_options(const Geometry& geometry, const SynthesisOption
     return core::unsupported("geometry '{}': only models with gated FFNs can be written",
                              geometry.name);
   for (const DType type : {options.rest, options.experts, options.output})
-    if (!can_encode(type))
+    if (!can_synthesize(type))
       return core::unsupported("type {}: expected one of {}", core::info(type).name,
-                               encodable_types());
+                               synthesizable_types());
   return {};
 }
 

@@ -25,10 +25,15 @@ struct SynthesisOptions {
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
+// Every type of a GGUF file that models are loaded from; as text for messages.
+bool can_synthesize(core::DType type);
+std::string synthesizable_types();
+
 // Writes the file; its size in bytes. The bytes are a function of the geometry and the options.
-// Weights of a type are a pattern of a million random values (standard deviation 0.02) that each
-// tensor enters at its own place; norms, routers and biases are drawn for each tensor. The file has
-// no vocabulary (tokenizer.ggml.model is "none").
+// Weights of a type are a pattern of a million random values (standard deviation 0.02; normal, but
+// of types without an encoder, whose codes are uniform) that each tensor enters at its own place;
+// norms, routers and biases are drawn for each tensor. The file has no vocabulary
+// (tokenizer.ggml.model is "none").
 core::Result<int64_t> synthesize(const plan::Geometry& geometry, const SynthesisOptions& options);
 
 // The same model without a file, in a fraction of its memory: tensors of a type share their

@@ -16,6 +16,7 @@
 #include "kernels/e2m1.h"
 #include "kernels/half.h"
 #include "quantize/checksum.h"
+#include "quantize/encode.h"
 #include "quantize/encode_rows.h"
 #include "quantize/folder_files.h"
 #include "quantize/folder_layout.h"
@@ -87,7 +88,7 @@ void to_f16(Bytes* bf16) {
 // version stores 8 less 1.
 Bytes make_zeros(FolderType type, int64_t count, uint64_t seed) {
   Bytes zeros(static_cast<size_t>(count / 2), std::byte{0x77});
-  if (type == FolderType::kGptq) return zeros;
+  if (type != FolderType::kAwq) return zeros;
   core::Rng rng(seed);
   for (std::byte& two : zeros)
     two = static_cast<std::byte>((7 + rng.below(2)) | (7 + rng.below(2)) << 4);
@@ -118,6 +119,38 @@ void encode_mxfp4(const std::vector<float>& drawn, Bytes* codes, Bytes* exponent
   }
 }
 
+// The type of floats that a plain matrix is written in.
+DType plain_type(FolderType type) {
+  if (type == FolderType::kF32) return DType::kF32;
+  return type == FolderType::kF16 ? DType::kF16 : DType::kBF16;
+}
+
+// A seed for all matrices that multiply the same inputs: their quantiser puts those in one order.
+uint64_t seed_of_inputs(std::string tensor, uint64_t seed) {
+  constexpr std::pair<std::string_view, std::string_view> kSame[] = {
+      {"ffn_up", "ffn_gate"},
+      {"attn_k.", "attn_q."},
+      {"attn_v.", "attn_q."},
+      {"attn_kv_a_mqa.", "attn_q_a."}};
+  for (const auto& [name, first] : kSame)
+    if (const size_t at = tensor.find(name); at != std::string::npos)
+      tensor.replace(at, name.size(), first);
+  for (const char c : tensor) seed = core::random_bits(seed, static_cast<uint8_t>(c));
+  return seed;
+}
+
+// The group of each input: all groups have as many, in order, or dealt out by the seed.
+std::vector<int32_t> input_groups(const FolderChoice& choice, int64_t inputs, uint64_t seed) {
+  std::vector<int32_t> groups(static_cast<size_t>(inputs));
+  for (size_t i = 0; i < groups.size(); ++i)
+    groups[i] = static_cast<int32_t>(static_cast<int64_t>(i) / choice.group);
+  if (choice.type != FolderType::kGptqActOrder) return groups;
+  core::Rng rng(seed);
+  for (size_t i = groups.size(); i > 1; --i)
+    std::swap(groups[i - 1], groups[static_cast<size_t>(rng.below(static_cast<int64_t>(i)))]);
+  return groups;
+}
+
 // Encoded random weights: bytes of each part of a matrix.
 std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
   constexpr int64_t kColumns = kPatternValues / kFp8Rows;
@@ -131,6 +164,7 @@ std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
       break;
     case FolderType::kAwq:
     case FolderType::kGptq:
+    case FolderType::kGptqActOrder:
       parts = {bytes(kPatternValues / 2), bytes(kPatternValues / choice.group * 2),
                make_zeros(choice.type, kPatternValues, core::random_bits(seed, 0))};
       encode_words(drawn, choice.group, &parts[0], &parts[1]);
@@ -156,10 +190,13 @@ std::vector<Bytes> make_patterns(const FolderChoice& choice, uint64_t seed) {
                                      .scales = reinterpret_cast<float*>(parts[1].data())});
       break;
     case FolderType::kAsStored:
-      parts = {bytes(kPatternValues * 2)};
-      for (size_t i = 0; i < drawn.size(); ++i)
-        kernels::store_u16(parts[0].data() + 2 * i, kernels::bf16_of_float(drawn[i]));
+    case FolderType::kF16:
+    case FolderType::kF32: {
+      const DType type = plain_type(choice.type);
+      parts = {bytes(core::bytes_of(type, kPatternValues))};
+      encode(type, drawn.data(), kPatternValues, parts[0].data());
       break;
+    }
   }
   return parts;
 }
@@ -206,8 +243,8 @@ class FolderWriter {
     std::copy(tensor.shape.begin(), tensor.shape.end(), view.shape.begin());
     Matrix m{.choice = choose_folder_type(options_.recipe, tensor.name, view)};
     const std::string stored = formats::hugging_face_tensor_name(tensor.name);
-    if (m.choice.type == FolderType::kAsStored) {
-      const DType type = is_drawn(tensor) ? DType::kF32 : DType::kBF16;
+    if (is_plain(m.choice.type)) {
+      const DType type = is_drawn(tensor) ? DType::kF32 : plain_type(m.choice.type);
       m.parts = {plain_part(stored, type, tensor.shape, tensor.shape.front())};
     } else {
       m.parts = quantized_parts(stored, m.choice, {tensor.shape[0], tensor.shape[1]});
@@ -221,7 +258,7 @@ class FolderWriter {
   }
 
   core::Result<void> write(const Matrix& m, uint64_t seed) {
-    if (m.choice.type == FolderType::kAsStored && is_drawn(m.tensor)) {
+    if (is_drawn(m.tensor)) {
       const auto values = drawn_values(geometry_, m.tensor, options_.router_skew, seed);
       return write_part(m.parts[0], std::as_bytes(std::span(values)), 0);
     }
@@ -232,11 +269,10 @@ class FolderWriter {
     for (size_t p = 0; p < patterns.size(); ++p) TRY(write_part(m.parts[p], patterns[p], seed));
     if (m.choice.type == FolderType::kInt4)
       return write_part(m.parts[2], std::as_bytes(std::span(m.tensor.shape)), 0);
-    if (m.choice.type != FolderType::kGptq) return {};
-    std::vector<int32_t> group_of_input(static_cast<size_t>(m.tensor.shape.back()));
-    for (size_t i = 0; i < group_of_input.size(); ++i)
-      group_of_input[i] = static_cast<int32_t>(i / static_cast<size_t>(m.choice.group));
-    return write_part(m.parts[3], std::as_bytes(std::span(group_of_input)), 0);
+    if (m.choice.type != FolderType::kGptq && m.choice.type != FolderType::kGptqActOrder) return {};
+    const auto groups =
+        input_groups(m.choice, m.tensor.shape.back(), seed_of_inputs(m.tensor.name, options_.seed));
+    return write_part(m.parts[3], std::as_bytes(std::span(groups)), 0);
   }
 
   // The pattern over and over, from a place that the seed says.

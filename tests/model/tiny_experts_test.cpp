@@ -46,7 +46,8 @@ INSTANTIATE_TEST_SUITE_P(All, TinyExperts,
                                            "qwen3moe", "hf-deepseek", "hf-deepseek-fp8", "hf-llama",
                                            "hf-qwen3", "hf-w8a8", "hf-int4", "hf-int4-zeros",
                                            "hf-awq", "hf-gptq", "hf-gptq-act-order", "hf-mxfp4",
-                                           "hf-mixed", "hf-gptq-experts", "hf-kimi"),
+                                           "hf-mixed", "hf-gptq-experts", "hf-kimi", "hf-lite",
+                                           "hf-qwen3moe"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::replace(name.begin(), name.end(), '-', '_');

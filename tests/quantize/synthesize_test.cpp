@@ -14,6 +14,7 @@
 #include "core/rng.h"
 #include "formats/gguf.h"
 #include "model/model.h"
+#include "model/single_sequence.h"
 #include "quantize/convert_folder.h"
 #include "quantize/random_tensors.h"
 #include "quantize/synthesize_folder.h"
@@ -56,6 +57,16 @@ class SynthesizeTest : public ::testing::Test {
     EXPECT_EQ(*bytes, std::ssize(found));
     return found;
   }
+  // Whether the options give the bytes that lie there.
+  static bool is_same_again(SynthesisOptions options, const plan::Geometry& geometry) {
+    const auto read_all = [](const std::string& path) {
+      std::ifstream in(path, std::ios::binary);
+      return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    const std::string first = read_all(options.path);
+    options.path += ".again";
+    return synthesize(geometry, options).ok() && read_all(options.path) == first;
+  }
   formats::GgufFile read(const char* name) const {
     return formats::read_gguf(formats::map_file(folder_ / name).value()).value();
   }
@@ -90,6 +101,73 @@ TEST_F(SynthesizeTest, TensorsHaveTheGeometrysShapesAndTheirTypes) {
   EXPECT_EQ(file.metadata.text("tokenizer.ggml.model").value(), "none");
 }
 
+struct Moments {
+  double mean = 0;
+  double deviation = 0;  // from 0
+};
+
+// Of the first rows.
+Moments moments_of(const std::vector<TensorSource>& sources, std::string_view name) {
+  const auto source = std::find_if(sources.begin(), sources.end(),
+                                   [&](const TensorSource& s) { return s.name == name; });
+  if (source == sources.end()) return {};
+  const RowReader reader(*source);
+  constexpr int64_t kRows = 64;
+  std::vector<float> row(static_cast<size_t>(source->shape.columns()));
+  double sum = 0, squares = 0;
+  for (int64_t r = 0; r < kRows; ++r) {
+    reader.read(r, row.data());
+    for (const float x : row) {
+      sum += double{x};
+      squares += double{x} * double{x};
+    }
+  }
+  const auto count = static_cast<double>(kRows * std::ssize(row));
+  return {sum / count, std::sqrt(squares / count)};
+}
+
+// What a model can be loaded from can be made, and has weights of the size of the other types'.
+TEST_F(SynthesizeTest, FilesOfEveryTypeLoadAndGiveNumbers) {
+  plan::Geometry geometry = small_experts();
+  geometry.experts.groups = geometry.experts.groups_used = 1;
+  geometry.latent.nope_dim = geometry.latent.value_dim = geometry.latent.kv_rank = 256;
+  int types = 0;
+  for (uint32_t id = 0; id < 64; ++id) {
+    const auto type = core::dtype_from_gguf(id);
+    if (!type) continue;
+    ++types;
+    SCOPED_TRACE(core::info(*type).name);
+    ASSERT_TRUE(can_synthesize(*type));
+    const SynthesisOptions options{
+        .path = folder_ / "t.gguf", .rest = *type, .experts = *type, .output = *type};
+    const auto bytes = synthesize(geometry, options);
+    ASSERT_TRUE(bytes.ok()) << bytes.error().message;
+    EXPECT_TRUE(is_same_again(options, geometry));
+    const auto opened = formats::Checkpoint::open(options.path);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    const auto found = tensor_sources(**opened);
+    ASSERT_TRUE(found.ok()) << found.error().message;
+    for (const char* name : {"token_embd.weight", "blk.1.ffn_up_exps.weight", "output.weight"}) {
+      EXPECT_EQ((*opened)->find(name)->type, *type) << name;
+      EXPECT_NEAR(moments_of(*found, name).deviation, kWeightDeviation, 0.05 * kWeightDeviation)
+          << name;
+      EXPECT_NEAR(moments_of(*found, name).mean, 0, 0.02 * kWeightDeviation) << name;
+    }
+    auto model = model::Model::load(**opened, {.threads = 2, .step_tokens_max = 4});
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    ASSERT_TRUE((*model)->allocate_kv(4).ok());
+    std::vector<float> logits(static_cast<size_t>(geometry.vocab));
+    model::SingleSequence sequence(**model, 0, 64);
+    const std::vector<int32_t> ids = {3, 1, 60};
+    sequence.append({.ids = ids, .chunk = 4, .logit_count = 1}, logits.data());
+    double squares = 0;
+    for (const float x : logits) squares += double{x} * double{x};
+    // A normalised state of 256 numbers against weights of this deviation: 16 · 0.02.
+    EXPECT_NEAR(std::sqrt(squares / static_cast<double>(logits.size())), 0.32, 0.1);
+  }
+  EXPECT_EQ(types, 16);
+}
+
 TEST_F(SynthesizeTest, TensorsOfOneTypeDiffer) {
   write("a.gguf", 1);
   const formats::GgufFile file = read("a.gguf");
@@ -103,22 +181,6 @@ TEST_F(SynthesizeTest, TensorsOfOneTypeDiffer) {
   ASSERT_FALSE(bytes("blk.1.ffn_gate_exps.weight").empty());
   EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.1.ffn_up_exps.weight"));
   EXPECT_NE(bytes("blk.1.ffn_gate_exps.weight"), bytes("blk.2.ffn_gate_exps.weight"));
-}
-
-// Root mean square of the first rows.
-double deviation_of(const std::vector<TensorSource>& sources, std::string_view name) {
-  const auto source = std::find_if(sources.begin(), sources.end(),
-                                   [&](const TensorSource& s) { return s.name == name; });
-  if (source == sources.end()) return 0;
-  const RowReader reader(*source);
-  constexpr int64_t kRows = 64;
-  std::vector<float> row(static_cast<size_t>(source->shape.columns()));
-  double squares = 0;
-  for (int64_t r = 0; r < kRows; ++r) {
-    reader.read(r, row.data());
-    for (const float x : row) squares += double{x} * double{x};
-  }
-  return std::sqrt(squares / static_cast<double>(kRows * std::ssize(row)));
 }
 
 std::string_view packed_type(const model::Model& model, std::string_view tensor) {
@@ -138,12 +200,16 @@ TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
       {"fp8", folder_recipe(FolderType::kFp8)},
       {"awq", folder_recipe(FolderType::kAwq)},
       {"gptq", folder_recipe(FolderType::kGptq)},
+      {"gptq-act-order", folder_recipe(FolderType::kGptqActOrder)},
+      {"f16", folder_recipe(FolderType::kF16)},
+      {"f32", folder_recipe(FolderType::kF32)},
       {"mxfp4", folder_recipe(FolderType::kMxfp4)},
       {"mixed", mixed},
       {"mixed_4", mixed_4}};
   const std::map<std::string_view, std::string_view> types = {
-      {"bf16", "BF16"},   {"fp8", "F8_B128"},  {"awq", "I4_Z32"},   {"gptq", "I4_B32"},
-      {"mxfp4", "MXFP4"}, {"mixed", "I4_B32"}, {"mixed_4", "MXFP4"}};
+      {"bf16", "BF16"},   {"fp8", "F8_B128"},  {"awq", "I4_Z32"},    {"gptq", "I4_B32"},
+      {"mxfp4", "MXFP4"}, {"mixed", "I4_B32"}, {"mixed_4", "MXFP4"}, {"gptq-act-order", "I4_B32"},
+      {"f16", "F16"},     {"f32", "F32"}};
   for (const auto& [name, recipe] : kRecipes) {
     SCOPED_TRACE(name);
     plan::Geometry geometry = small_experts();
@@ -163,7 +229,7 @@ TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
       shapes[t.name] = {t.shape.shape.begin(), t.shape.shape.begin() + t.shape.dims};
     for (const plan::GeometryTensor& t : plan::tensors_of(geometry))
       EXPECT_EQ(shapes[t.name], t.shape) << t.name;
-    EXPECT_NEAR(deviation_of(*found, "blk.1.ffn_up_exps.weight"), kWeightDeviation,
+    EXPECT_NEAR(moments_of(*found, "blk.1.ffn_up_exps.weight").deviation, kWeightDeviation,
                 0.1 * kWeightDeviation);
     const auto model = model::Model::load(**opened, {.threads = 2, .step_tokens_max = 1});
     ASSERT_TRUE(model.ok()) << model.error().message;

@@ -104,7 +104,9 @@ class Quantize(unittest.TestCase):
 
     def test_synthetic_folders_run_and_are_planned(self):
         geometry = ("smollm2-135m", "--layers", "1", "--vocab", "256")
-        for kind in (("bf16", "--folder"), ("int4",), ("w8a8",), ("awq",), ("gptq",), ("mxfp4",)):
+        kinds = [(kind,) for kind in ("int4", "w8a8", "awq", "gptq", "gptq-act-order", "mxfp4")]
+        kinds += [(kind, "--folder") for kind in ("bf16", "f16", "f32")]
+        for kind in kinds:
             with self.subTest(kind[0]):
                 path = str(self.folder / kind[0])
                 made = self.json_of("synth", *geometry[:1], path, *geometry[1:], "--type", *kind)
@@ -113,6 +115,11 @@ class Quantize(unittest.TestCase):
                 plan = self.json_of("plan", path, "--context", "16", "-p", "4")
                 self.assertEqual(plan["parameters"], made["parameters"])
                 self.assertGreater(plan["decode_tok_s"], 0)
+        mxfp4 = str(self.folder / "m.gguf")
+        self.json_of("synth", "smollm2-135m", mxfp4, *geometry[1:], "--type", "MXFP4")
+        self.assertEqual(pathlib.Path(mxfp4).read_bytes()[:4], b"GGUF")
+        for kind in (("mxfp4",), ("MXFP4", "--folder")):
+            self.refused(1, "names a file", "synth", "smollm2-135m", mxfp4, "--type", *kind)
         self.refused(1, "written of random models alone", "quantize", MODEL,
                      str(self.folder / "new"), "--type", "awq")  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "quantize/encode.h"
+#include "quantize/folder_recipe.h"
+#include "quantize/synthesize.h"
 
 namespace sluice::apps {
 namespace {
@@ -10,16 +11,18 @@ namespace {
 core::Result<core::DType> type_of(const std::string& name) {
   const auto type = core::dtype_from_name(name);
   if (!type)
-    return core::unsupported("type '{}', expected one of {}", name, quantize::encodable_types());
+    return core::unsupported("type '{}', expected one of {}", name,
+                             quantize::synthesizable_types());
   return *type;
 }
 
 }  // namespace
 
 void add_weight_type_options(CLI::App& app, WeightTypeOptions* options) {
-  app.add_option(
-         "--type", options->rest,
-         "type of all matrices but the experts; int4, w8a8, fp8, awq, gptq, mxfp4 for a folder")
+  app.add_option("--type", options->rest,
+                 "type of all matrices but the experts; in a file " +
+                     quantize::synthesizable_types() + "; in a folder " +
+                     quantize::folder_type_names())
       ->capture_default_str();
   app.add_option("--experts", options->experts,
                  "type of the routed experts; Q4_0, in a folder --type");
