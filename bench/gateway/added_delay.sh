@@ -10,6 +10,7 @@
 #   bench/gateway/added_delay.sh BUILD_FOLDER [REQUESTS_PER_S] [ROUNDS] [SECONDS] [awake]
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need floor_proxy open_loop
 rate="${2:-20000}"
 rounds="${3:-5}"
 seconds="${4:-3}"

@@ -4,6 +4,7 @@
 #   bench/gateway/change_delay.sh BUILD_FOLDER [KEYS] [REQUESTS_PER_S] [CHANGES]
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need open_loop
 keys="${2:-30000}"
 rate="${3:-10000}"
 changes="${4:-10}"

@@ -8,6 +8,7 @@
 #   bench/gateway/compare.sh BUILD_FOLDER [ROUNDS] [SECONDS]
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need
 rounds="${2:-5}"
 seconds="${3:-4}"
 start_backend

@@ -1,6 +1,10 @@
 # The set-up of the scripts of this folder, which begin with `. gateway.sh` and have the build folder
 # as their first argument: the programs that they measure, the measured ones on core 0, what drives
 # them on core 1. Whatever was started ends with the script.
+if [ $# -eq 0 ]; then
+  echo "usage: $0 BUILD_FOLDER ...; what it measures stands at its top" >&2
+  exit 2
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 bin="$1/bin"
 work=$(mktemp -d)
@@ -9,6 +13,16 @@ also=  # further processes to end
 export KEY=sk-test
 ulimit -n "$(ulimit -Hn)"
 trap stop_all EXIT
+
+# Ends the script, before it has started anything, where one of these programs of the build is missing.
+need() {
+  for program in sluice "$@"; do
+    if [ ! -x "$bin/$program" ]; then
+      echo "$0: $bin/$program is missing: configure the build with -DSLUICE_BENCH=ON and build all" >&2
+      exit 1
+    fi
+  done
+}
 
 # A fixed answer at http://127.0.0.1:9000/v1.
 start_backend() {
@@ -30,7 +44,7 @@ start_gateway() {
   taskset -c 0 "$bin/sluice" gateway --config "$work/gateway.toml" > "$work/gateway.log" 2>&1 &
   gateway=$!
   until grep -qs 'listening on' "$work/gateway.log"; do
-    kill -0 "$gateway" || { cat "$work/gateway.log"; exit 1; }
+    kill -0 "$gateway" 2> /dev/null || { cat "$work/gateway.log"; exit 1; }
     sleep 0.2
   done
 }
@@ -47,7 +61,7 @@ stop_all() {
   for file in "$work"/*/*.pid; do
     if [ -e "$file" ]; then kill "$(cat "$file")"; fi
   done
-  for process in $gateway $also; do kill "$process" || true; done
+  for process in $gateway $also; do kill "$process" 2> /dev/null || true; done
   wait
   rm -rf "$work"
 }

@@ -5,6 +5,7 @@
 #   bench/gateway/sixty_seconds.sh BUILD_FOLDER [CONNECTIONS] [SECONDS]
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need
 connections="${2:-32}"
 export SECONDS_OF_LOAD="${3:-60}" HERE="$here"
 start_backend

@@ -7,6 +7,7 @@
 # Needs perf and leave to trace the scheduler.
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need
 connections="${2:-32}" seconds="${3:-4}"
 start_backend
 start_gateway 9300 http://127.0.0.1:9000/v1

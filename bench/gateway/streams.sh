@@ -4,6 +4,7 @@
 #   bench/gateway/streams.sh BUILD_FOLDER [STREAMS]
 set -eu
 . "$(dirname "$0")/gateway.sh"
+need streams_bench
 streams="${2:-9000}"
 taskset -c 1 "$bin/streams_bench" engine 9401 40 & also=$!
 start_gateway 9410 http://127.0.0.1:9401/v1

@@ -256,6 +256,13 @@ TEST(LimitsSet, APrepaidBalance) {
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().kind, LimitRefusal::Kind::kNotKnownYet);
   EXPECT_EQ(unknown.error().retry_after_ns, kSecondNs);
+  EXPECT_EQ(unknown.error().message,
+            "What tenant acme has for prepaid balance is not known yet: it has just begun. Try "
+            "again in 1s.");
+  world.table.explain({name}, Awaited::kStore);
+  EXPECT_EQ(world.reserve({.money_max = {1}}).error().message,
+            "What tenant acme has for prepaid balance is not known yet: the usage store does not "
+            "answer. Try again in 1s.");
   EXPECT_TRUE(world.reserve({}).ok()) << "what costs nothing passes";
   EXPECT_TRUE(world.table.top_up("acme", {5})) << "the records have it too";
   EXPECT_EQ(world.table.balance("acme"), std::nullopt);

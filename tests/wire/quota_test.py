@@ -156,6 +156,7 @@ class QuotaTest(unittest.TestCase):
         with self.start() as gateway:
             status, answer = self.ask(gateway, "quota", 8)
             self.assertEqual((status, b"not known yet" in answer), (503, True), answer)
+            self.assertIn(b"not known yet: the usage store does not answer", answer)
             self.assertEqual(self.ask(gateway, "free", 8)[0], 200, "who has no quota is served")
             store.rmdir()
             for file in kept:
@@ -164,6 +165,32 @@ class QuotaTest(unittest.TestCase):
             status, answer = self.ask_until_known(gateway, 1000 - 5 * USED + 1)
             self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
             self.assertEqual(self.ask(gateway, "quota", 1000 - 5 * USED - 80)[0], 200)
+            said = self.lines(gateway, "tokens per day of key key_quota")
+            self.assertEqual(len(said), 2, said)
+            self.assertIn("requests get 503: ", said[0])
+            self.assertIn("known now", said[1])
+
+    def lines(self, gateway: RunningGateway, what: str) -> list[str]:
+        """Of the gateway's log."""
+        return [line for line in gateway.log().splitlines() if what in line]
+
+    def test_what_keeps_a_balance_from_being_known_is_said(self):
+        with self.start() as gateway:
+            other = sqlite3.connect(self.folder / "data" / "store.db", isolation_level=None)
+            other.execute("ALTER TABLE accounts RENAME TO hidden")
+            prepaid = self.config.replace('id = "acme"', 'id = "acme"\nprepaid = true')
+            self.take_over(gateway, prepaid + PRICES)
+            status, answer = self.ask(gateway, "free", 8)
+            self.assertEqual(status, 503, answer)
+            self.assertIn(b"not known yet: the usage store cannot be read", answer)
+            what = "prepaid balance of tenant acme"
+            self.assertIn("requests get 503: ", *self.lines(gateway, what))
+            other.execute("ALTER TABLE hidden RENAME TO accounts")
+            other.close()
+            status, answer = self.ask_until_known(gateway, 8, "free")
+            self.assertEqual((status, b"insufficient_quota" in answer), (429, True), answer)
+            self.assertIn("known now", self.lines(gateway, what)[1])
+            self.assertEqual(len(self.lines(gateway, what)), 2)
 
     def test_a_new_quota_counts_what_only_the_journal_has(self):
         with self.start() as gateway:

@@ -97,6 +97,7 @@ core::Result<void> GatewayProcess::open_records() {
       journal_.get(), &clock_, &log_);
   restorer_ =
       std::make_unique<LimitRestorer>(LimitRestorer::Sources{.clock = clock_,
+                                                             .log = log_,
                                                              .store = store_address_,
                                                              .journal_source = journal_source_,
                                                              .journal = *journal_,

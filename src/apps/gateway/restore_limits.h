@@ -1,18 +1,22 @@
 // What quotas and balances start from: used tokens and money of the running day and month, and
 // balances, as the store has them, and where it lags behind a gateway that runs, the store and the
-// journal. Who has such a limit is told to come again until they have been read.
+// journal. Who has such a limit is told to come again until they have been read, and for what; what
+// keeps them from being read stands in the log.
 #pragma once
 
 #include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/result.h"
 #include "gateway/limits/limit_table.h"
 #include "store/follower.h"
@@ -46,6 +50,7 @@ class LimitRestorer {
  public:
   struct Sources {
     const core::Clock& clock;
+    const core::Logger& log;
     store::StoreAddress store;
     store::JournalCopier::Source journal_source;
     store::Journal& journal;
@@ -65,22 +70,38 @@ class LimitRestorer {
   void after_balance_change(std::string_view tenant);
 
  private:
+  // Why limits are not known yet.
+  struct Obstacle {
+    gateway::Awaited awaited = gateway::Awaited::kGateway;
+    std::string why;        // for the log
+    bool is_fault = false;  // false: it passes by itself, mostly at once
+    bool operator==(const Obstacle&) const = default;
+  };
+  struct Unknown {
+    std::vector<gateway::LimitName> names;
+    std::optional<gateway::Awaited> told = std::nullopt;  // to clients
+    std::optional<Obstacle> logged = std::nullopt;        // the last
+  };
   // Limits that began together.
   struct Group {
-    std::vector<gateway::LimitName> quotas;
-    std::vector<gateway::LimitName> balances;
+    Unknown quotas;
+    Unknown balances;
+    int64_t began_ns = 0;
     std::shared_ptr<JoinedRequests> joined;     // null: all loops have spoken, or none runs
     std::set<contract::RequestId> except = {};  // requests that the limits count themselves
     uint64_t last_sequence = 0;                 // the records up to it must be known
   };
-  static Group group_of(const std::vector<gateway::LimitName>& names);
+  static Obstacle store_is_behind();
+  static Obstacle fault_of(gateway::Awaited awaited, const core::Error& error);
+  Group group_of(const std::vector<gateway::LimitName>& names) const;
   void forget(const std::vector<gateway::LimitName>& names);
   bool hear_loops(Group* group, int64_t timeout_ns);
   bool restore(Group* group);
-  core::Result<void> restore_quotas(store::Store* store, Group* group);
-  core::Result<void> restore_balances(store::Store* store, Group* group);
-  void restore_known(const std::map<gateway::LimitName, int64_t>& known,
-                     std::vector<gateway::LimitName>* names);
+  std::optional<Obstacle> before_reading(Group* group);
+  std::optional<Obstacle> restore_quotas(store::Store* store, Group* group);
+  std::optional<Obstacle> restore_balances(store::Store* store, Group* group);
+  void restore_known(const std::map<gateway::LimitName, int64_t>& known, Unknown* unknown);
+  void tell(const Obstacle& obstacle, int64_t began_ns, Unknown* unknown);
 
   const Sources sources_;
   std::vector<Group> groups_;

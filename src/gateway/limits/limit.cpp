@@ -25,6 +25,10 @@ constexpr std::array<DimensionNames, kDimensions> kDimensionNames = {{
     {"balance", "prepaid balance"},
 }};
 
+constexpr std::array<std::string_view, 4> kAwaitedPhrases = {
+    "it has just begun", "the usage store does not answer",
+    "the usage store does not have all records yet", "the usage store cannot be read"};
+
 }  // namespace
 
 std::string_view to_text(LimitObject object) {
@@ -35,6 +39,9 @@ std::string_view to_text(Dimension dimension) {
 }
 std::string_view to_phrase(Dimension dimension) {
   return kDimensionNames[static_cast<size_t>(dimension)].phrase;
+}
+std::string_view to_phrase(Awaited awaited) {
+  return kAwaitedPhrases[static_cast<size_t>(awaited)];
 }
 
 }  // namespace sluice::gateway

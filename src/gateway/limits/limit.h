@@ -27,8 +27,17 @@ enum class Dimension : uint8_t {
 };
 inline constexpr int kDimensions = 10;
 
+// What a calendar limit or a balance that is not known yet waits for.
+enum class Awaited : uint8_t {
+  kGateway,  // it has just begun
+  kStore,    // does not answer
+  kRecords,  // the store does not have all of them yet
+  kReading,  // the store's answer is an error
+};
+
 std::string_view to_text(LimitObject object);     // "key"
 std::string_view to_text(Dimension dimension);    // "tokens_per_minute", as in the snapshot
 std::string_view to_phrase(Dimension dimension);  // "tokens per minute", for people
+std::string_view to_phrase(Awaited awaited);      // "the usage store does not answer"
 
 }  // namespace sluice::gateway

@@ -42,12 +42,13 @@ int64_t weight_of(const LimitAnswer& answer) {
   return -1;
 }
 
-std::string message_of(const LimitRefusal& refusal) {
+std::string message_of(const LimitRefusal& refusal, const LimitState& state) {
   const std::string_view object = to_text(refusal.object);
   const std::string_view what = to_phrase(refusal.dimension);
   if (refusal.kind == LimitRefusal::Kind::kNotKnownYet) {
-    return fmt::format("What {} {} has for {} is not known yet. Try again in {}.", object,
-                       refusal.object_id, what, duration_text(*refusal.retry_after_ns));
+    return fmt::format("What {} {} has for {} is not known yet: {}. Try again in {}.", object,
+                       refusal.object_id, what, to_phrase(state.awaited.load()),
+                       duration_text(*refusal.retry_after_ns));
   }
   if (refusal.dimension == Dimension::kBalance) {
     return fmt::format("The prepaid balance of {} {} does not cover this request.", object,
@@ -80,7 +81,7 @@ LimitRefusal refusal_of(const LimitState& state, int64_t cost, const LimitAnswer
                           .requested = cost};
   if (answer.kind == LimitAnswer::Kind::kWait) refusal.retry_after_ns = answer.wait_ns;
   if (answer.kind == LimitAnswer::Kind::kNotKnown) refusal.retry_after_ns = kAskAgainNs;
-  refusal.message = message_of(refusal);
+  refusal.message = message_of(refusal, state);
   return refusal;
 }
 

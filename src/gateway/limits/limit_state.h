@@ -2,6 +2,7 @@
 // For gateway/limits/ alone.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <variant>
@@ -27,6 +28,7 @@ struct LimitState {
 
   const LimitName name;
   Word word;
+  std::atomic<Awaited> awaited = Awaited::kGateway;  // while it is not known
 };
 
 // What is `limit` of the calendar's dimensions counted in? nullopt: it is no calendar limit.

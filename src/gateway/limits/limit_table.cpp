@@ -176,6 +176,11 @@ void LimitTable::withhold(const std::vector<LimitName>& names) {
   }
 }
 
+void LimitTable::explain(const std::vector<LimitName>& names, Awaited awaited) {
+  for (const LimitName& name : names)
+    if (const auto state = find(name)) state->awaited.store(awaited);
+}
+
 void LimitTable::restore(const std::vector<RecordedAmount>& amounts) {
   for (const RecordedAmount& recorded : amounts) {
     const auto state = find(recorded.name);

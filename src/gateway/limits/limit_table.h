@@ -37,8 +37,8 @@ struct RecordedAmount {
   int64_t amount = 0;  // tokens or nano-units
 };
 
-// apply(), withhold(), restore() and top_up() are the admin loop's; sets may be resolved and used
-// by any thread.
+// apply(), withhold(), explain(), restore() and top_up() are the admin loop's; sets may be resolved
+// and used by any thread.
 class LimitTable {
  public:
   explicit LimitTable(const core::Clock& clock);  // must outlive the table and its sets
@@ -55,6 +55,9 @@ class LimitTable {
   // The calendar limits among `names` let nothing pass until restore() has said what was used: who
   // they hold for is told to come again. Before the sets of that apply() are resolved.
   void withhold(const std::vector<LimitName>& names);
+
+  // What those who are told to come again are told that `names` wait for.
+  void explain(const std::vector<LimitName>& names, Awaited awaited);
 
   // Adds what the records hold, without the requests that were counted since, to what was. Once
   // for each name; those that hold no such limit are passed over.
