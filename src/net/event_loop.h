@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/core_wish.h"
 #include "net/task.h"
 
 namespace sluice::net {
@@ -13,9 +14,15 @@ namespace sluice::net {
 // exceptions, post() and stop(), are marked. A loop outlives what was made on it.
 class EventLoop {
  public:
-  // A turn that finds nothing to do looks again for `spin_ns` before its thread sleeps: the host of
-  // a virtual machine takes tens of microseconds to wake a core, longer than many answers take.
-  explicit EventLoop(int64_t spin_ns = 0);
+  // A turn that finds nothing to do looks again for `ns` before its thread sleeps: the host of a
+  // virtual machine takes tens of microseconds to wake a core, longer than many answers take. It
+  // sleeps at once while one of `beside`, which outlive the loop, wishes for a core.
+  struct Spin {
+    int64_t ns = 0;
+    std::vector<const core::CoreWish*> beside;
+  };
+  EventLoop() : EventLoop(Spin()) {}
+  explicit EventLoop(Spin spin);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;

@@ -14,6 +14,8 @@ namespace {
 using testing::HasSubstr;
 using testing::SizeIs;
 
+constexpr int64_t kPatienceNs = 300'000'000'000;
+
 TEST(Journal, GivesBackWhatItWasGivenInOrder) {
   const TestFolder folder;
   const core::SystemClock clock;
@@ -41,6 +43,22 @@ TEST(Journal, IsForItsOwnerAlone) {
   struct stat status = {};
   ASSERT_EQ(::stat(folder.journal().c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0700u);
+}
+
+TEST(Journal, ItsFlusherWishesForACoreFromItsNextFlushOn) {
+  const TestFolder folder;
+  const core::SystemClock clock;
+  const auto journal = open_journal(folder.journal(), &clock);
+  const auto sleeps_until_a_flush = [&] {
+    const int64_t now_ns = clock.now_ns();
+    const core::CoreWish& wish = journal->flusher_wish();
+    return !wish.holds(now_ns) && wish.holds(now_ns + Journal::kFlushIntervalNs);
+  };
+  const int64_t until_ns = clock.now_ns() + kPatienceNs;
+  while (!sleeps_until_a_flush()) {
+    ASSERT_LT(clock.now_ns(), until_ns);
+    std::this_thread::yield();
+  }
 }
 
 TEST(Journal, KeepsItsIdAndItsSequenceAndCountsItsStarts) {
