@@ -91,6 +91,7 @@ class Loop {
   void reserve(Launch* launch) const;
   void begin_batch(Launch* launch);
   void add_rows(Part* part);
+  bool runner_can_sample(const Sequence& s, int64_t position) const;
   bool may_submit() const;
   void submit(Launch* launch);
   void collect();

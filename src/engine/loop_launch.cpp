@@ -80,12 +80,16 @@ void Loop::add_rows(Part* part) {
 
 // ---- Sampled where it runs
 
+bool Loop::runner_can_sample(const Sequence& s, int64_t position) const {
+  return (shape_.draws || s.sampling.temperature < kGreedyTemperature) &&
+         device_can_sample(s.sampling, s.masked_ids(position));
+}
+
 bool Loop::may_submit() const {
   return shape_.samples &&
-         std::all_of(current_.jobs.begin(), current_.jobs.end(), [](const Job& job) {
+         std::all_of(current_.jobs.begin(), current_.jobs.end(), [&](const Job& job) {
            const Sequence& s = *job.sequence;
-           return job.position >= s.known() &&
-                  device_can_sample(s.sampling, s.masked_ids(job.position));
+           return job.position >= s.known() && runner_can_sample(s, job.position);
          });
 }
 
@@ -126,11 +130,11 @@ bool Loop::may_go_ahead() const {
   if (current_.parts.size() != running_.size() || !current_.is_submitted) return false;
   const bool has_places = std::ssize(running_) < config_.limits.sequences_max;
   if (has_places && !waiting_.empty()) return false;
-  return std::all_of(current_.parts.begin(), current_.parts.end(), [](const Part& part) {
+  return std::all_of(current_.parts.begin(), current_.parts.end(), [&](const Part& part) {
     const Sequence& s = *part.sequence;
     const int64_t next = s.known() + 1;
     return part.jobs == 1 && s.computed + part.tokens == s.known() &&
-           (next >= s.tokens_max || device_can_sample(s.sampling, s.masked_ids(next)));
+           (next >= s.tokens_max || runner_can_sample(s, next));
   });
 }
 

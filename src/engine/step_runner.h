@@ -26,6 +26,7 @@ struct RunnerShape {
   int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
   bool has_drafts = false;    // draft() may be called
   bool samples = false;       // submit() and collect() may be called
+  bool draws = true;          // so they may at a temperature: its exponentials are not the host's
   bool goes_ahead = false;    // submit() returns while the step goes on
   StepWork work{};
 };
@@ -62,6 +63,8 @@ class ModelRunner final : public StepRunner {
             .logit_columns = model_.spec().vocab,
             .has_drafts = model_.has_drafts(),
             .samples = model_.device() != nullptr,
+            // Where one row of a step needs the host, all are sampled there.
+            .draws = !model_.is_deterministic(),
             .goes_ahead = model_.goes_ahead(),
             .work = {.step_bytes = static_cast<double>(plan.step_file_bytes),
                      .context_token_bytes = static_cast<double>(plan.kv_token_bytes),

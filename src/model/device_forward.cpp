@@ -17,6 +17,12 @@ constexpr int64_t kLogitRowsMax = 256;      // computed at once
 constexpr int64_t kRecordedRowsMax = 256;   // of a decode step
 constexpr int64_t kStagingBytes = 4 << 20;  // of values on their way to the host
 
+// Of arrays for steps of up to `tokens` rows.
+int64_t rows_for(int64_t tokens, bool is_deterministic) {
+  const int64_t rows = std::max(recorded_rows(tokens), tokens);
+  return is_deterministic ? core::round_up(rows, kernels::kProductRows) : rows;
+}
+
 }  // namespace
 
 core::Result<void> check_device_support(const Spec& spec) {
@@ -56,7 +62,8 @@ DeviceForward::DeviceForward(const Parts& parts)
     : spec_(parts.spec),
       weights_(parts.weights),
       device_(parts.device),
-      rows_max_(std::max(recorded_rows(parts.step_tokens_max), int64_t{parts.step_tokens_max})),
+      is_deterministic_(parts.is_deterministic),
+      rows_max_(rows_for(parts.step_tokens_max, parts.is_deterministic)),
       host_(parts.host),
       hybrid_(parts.hybrid),
       host_ops_(parts.ops) {
@@ -113,7 +120,8 @@ int64_t DeviceForward::place_flight(Placer placer, Flight* flight) const {
 }
 
 kernels::DeviceLimits DeviceForward::limits() const {
-  kernels::DeviceLimits limits{.rows_max = rows_max_,
+  kernels::DeviceLimits limits{.is_deterministic = is_deterministic_,
+                               .rows_max = rows_max_,
                                .inputs_max = std::max<int64_t>(
                                    {spec_.hidden, spec_.attended_columns(), spec_.latent.query_rank,
                                     spec_.ffn, spec_.experts.shared_ffn}),
@@ -193,7 +201,9 @@ void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
     on_host.tables[span.first_row + i] = static_cast<int32_t>(shape->page_entries);
   }
   shape->page_entries += pages;
-  if (span.rows == 1) {
+  shape->has_prompts = shape->has_prompts || span.rows > 1;
+  // Attention of rows that are alone is another kernel, which sums in another order.
+  if (span.rows == 1 && !is_deterministic_) {
     on_host.single_rows[shape->singles++] = span.first_row;
     return;
   }
@@ -230,16 +240,18 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   std::reverse(on_host.tiles, on_host.tiles + shape.tiles);
 
   const int64_t padded = recorded_rows(rows);
-  if (shape.tiles > 0 || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
+  if (shape.has_prompts || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
   for (int64_t row = rows; row < padded; ++row) {
     on_host.ids[row] = 0;
     on_host.positions[row] = 0;
     on_host.tables[row] = -1;
-    on_host.single_rows[row] = static_cast<int32_t>(row);
+    if (is_deterministic_)
+      on_host.tiles[shape.tiles++] = {static_cast<int32_t>(row), 0};
+    else
+      on_host.single_rows[shape.singles++] = static_cast<int32_t>(row);
   }
   shape.rows = shape.logit_rows = padded;
   shape.is_recorded = true;
-  shape.singles = static_cast<int32_t>(padded);
   return shape;
 }
 

@@ -45,6 +45,7 @@ class DeviceForward {
     const kernels::Ops* ops = nullptr;  // the host's
     MachineSpeeds speeds{};
     HybridOptions hybrid{};
+    bool is_deterministic = false;
   };
   static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
 
@@ -102,6 +103,7 @@ class DeviceForward {
     int32_t tiles = 0;
     int64_t logit_rows = 0;
     int64_t page_entries = 0;
+    bool has_prompts = false;  // a sequence with more than one row
     bool is_recorded = false;
   };
 
@@ -186,6 +188,7 @@ class DeviceForward {
   const Spec& spec_;
   const Weights& weights_;
   kernels::Device& device_;
+  const bool is_deterministic_;  // a row's values do not depend on the other rows
   const int64_t rows_max_;
   int64_t page_entries_max_ = 0;
 

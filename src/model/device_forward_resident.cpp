@@ -110,17 +110,32 @@ void DeviceForward::exchange_residents() {
 
 // Of a step that is not recorded: what prompts choose says what their answers will choose.
 void DeviceForward::see_choices(const Shape& shape) {
+  if (residents_.caches.empty()) return;
   const ExpertSpec& spec = spec_.experts;
-  for (size_t i = 0; i < residents_.caches.size(); ++i) {
-    const int32_t number = number_of(*host_layers_[i]);
-    const int64_t rows = number + 1 < spec_.layers ? shape.rows : shape.logit_rows;
-    const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
-    const int64_t choices = rows * spec.used;
-    device_.fetch(staging_.data(), reinterpret_cast<const std::byte*>(expert_ids_ + at),
-                  choices * int64_t{sizeof(int32_t)});
+  const auto layers = std::ssize(residents_.caches);
+  const int64_t of_layer = shape.rows * spec.used;
+  const int64_t layers_at_once = staging_.bytes() / (of_layer * int64_t{sizeof(int32_t)});
+  ASSERT(layers_at_once > 0, "{} choices of a layer have no room", of_layer);
+  const auto* ids = reinterpret_cast<const int32_t*>(staging_.data());
+  for (int64_t first = 0; first < layers; first += layers_at_once) {
+    const int64_t end = std::min(first + layers_at_once, layers);
+    // What the routers have chosen for layer i, or what of it is for rows that go on.
+    const auto each = [&](const auto& use) {
+      for (int64_t i = first; i < end; ++i) {
+        const int32_t number = number_of(*host_layers_[static_cast<size_t>(i)]);
+        const int64_t rows = number + 1 < spec_.layers ? shape.rows : shape.logit_rows;
+        use(i, expert_ids_ + (number - spec.leading_dense) * of_layer, rows * spec.used);
+      }
+    };
+    each([&](int64_t i, const int32_t* chosen, int64_t count) {
+      device_.fetch(staging_.data() + (i - first) * of_layer * int64_t{sizeof(int32_t)},
+                    reinterpret_cast<const std::byte*>(chosen), count * int64_t{sizeof(int32_t)});
+    });
     device_.wait();
-    residents_.caches[i].see(
-        {reinterpret_cast<const int32_t*>(staging_.data()), static_cast<size_t>(choices)});
+    each([&](int64_t i, const int32_t*, int64_t count) {
+      residents_.caches[static_cast<size_t>(i)].see(
+          {ids + (i - first) * of_layer, static_cast<size_t>(count)});
+    });
   }
 }
 

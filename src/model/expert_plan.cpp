@@ -39,4 +39,16 @@ void ExpertPlan::build(std::span<const int32_t> ids) {
   }
 }
 
+void defer_lightest(std::span<const float> weights, int32_t count, std::span<int32_t> ids,
+                    std::span<int32_t> later) {
+  for (int32_t i = 0; i < count; ++i) {
+    size_t lightest = ids.size();  // of equal ones the last
+    for (size_t choice = 0; choice < ids.size(); ++choice)
+      if (ids[choice] >= 0 && (lightest == ids.size() || weights[choice] <= weights[lightest]))
+        lightest = choice;
+    if (lightest == ids.size()) return;
+    std::swap(ids[lightest], later[lightest]);
+  }
+}
+
 }  // namespace sluice::model

@@ -36,4 +36,9 @@ class ExpertPlan {
   std::vector<int32_t> choices_;
 };
 
+// Of a row's choices, -1 where somebody else has them: the `count` of the least weight leave `ids`
+// for `later`, which is -1 everywhere before.
+void defer_lightest(std::span<const float> weights, int32_t count, std::span<int32_t> ids,
+                    std::span<int32_t> later);
+
 }  // namespace sluice::model

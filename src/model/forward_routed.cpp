@@ -85,14 +85,10 @@ void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
   std::copy_n(turns.rows.weights, choices, experts_.weights);
   std::fill_n(experts_.later_ids, choices, -1);
   if (turn + 1 == turns.layers.size()) return;
-  for (size_t choice = 0; choice < choices; ++choice) {
-    const float* row = experts_.weights + choice / used * used;
-    const float weight = experts_.weights[choice];
-    const auto lighter = std::count_if(row, row + used, [&](const float& other) {
-      return other < weight || (other == weight && &other > &experts_.weights[choice]);
-    });
-    if (lighter < turns.deferred) std::swap(experts_.ids[choice], experts_.later_ids[choice]);
-  }
+  const auto of_row = static_cast<size_t>(used);
+  for (size_t first = 0; first < choices; first += of_row)
+    defer_lightest({experts_.weights + first, of_row}, turns.deferred,
+                   {experts_.ids + first, of_row}, {experts_.later_ids + first, of_row});
 }
 
 // After the answer, while the device goes on: what the next one begins with.

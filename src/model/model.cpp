@@ -23,6 +23,7 @@ struct Model::State {
   std::unique_ptr<Forward> forward;  // runs them where there is none, or the experts on the host
   MemoryPlan plan;
   int32_t step_tokens_max = 0;
+  bool is_deterministic = false;
 
   core::Buffer kv_storage;
   kernels::DeviceBuffer device_kv;
@@ -87,6 +88,11 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
     return core::unsupported("exact arithmetic on a device: it runs the reference kernels");
   if (options.kv_format.value_or(kernels::KvFormat::kF16) != kernels::KvFormat::kF16)
     return core::unsupported("this KV type on a device: it keeps f16");
+  if (options.is_deterministic && (spec.experts.count > 0 || spec.latent.rank > 0))
+    return core::unsupported(
+        "steps on a device that do not depend on the other rows, of a model with {}: their kernels "
+        "sum by the number of rows",
+        spec.experts.count > 0 ? "experts" : "latent attention");
   return check_device_support(spec);
 }
 
@@ -143,14 +149,16 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
                        .step_tokens_max = state->step_tokens_max,
                        .role = has_device ? Forward::Role::kRoutedExperts : Forward::Role::kSteps});
   if (has_device)
-    state->device_forward = TRY(DeviceForward::create({.spec = state->spec,
-                                                       .weights = state->weights,
-                                                       .device = *state->device,
-                                                       .step_tokens_max = state->step_tokens_max,
-                                                       .host = state->forward.get(),
-                                                       .ops = &state->ops,
-                                                       .speeds = options.speeds,
-                                                       .hybrid = options.hybrid}));
+    state->device_forward =
+        TRY(DeviceForward::create({.spec = state->spec,
+                                   .weights = state->weights,
+                                   .device = *state->device,
+                                   .step_tokens_max = state->step_tokens_max,
+                                   .host = state->forward.get(),
+                                   .ops = &state->ops,
+                                   .speeds = options.speeds,
+                                   .hybrid = options.hybrid,
+                                   .is_deterministic = options.is_deterministic}));
   if (has_device && options.placed && state->forward != nullptr)
     options.placed(state->device_forward->streaming_text());
   return {};
@@ -189,6 +197,7 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   state->device = options.device;
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
+  state->is_deterministic = options.is_deterministic;
   TRY(make_forward(state.get(), options));
   const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
   state->kv.assign(state->weights.layers.size() + state->weights.drafts.size(), kv);
@@ -213,6 +222,9 @@ const kernels::Ops& Model::ops() const {
 }
 core::ThreadPool& Model::pool() {
   return state_->pool;
+}
+bool Model::is_deterministic() const {
+  return state_->is_deterministic;
 }
 kernels::Device* Model::device() const {
   return state_->device.get();

@@ -38,6 +38,9 @@ struct LoadOptions {
   std::function<void(const std::string& line)> placed{};
   int64_t kv_bytes = 0;  // of the device, which hot experts leave for allocate_kv()
   HybridOptions hybrid{};
+  // On a device too, a row's logits are the same bits whatever the other rows of its steps and
+  // however its prefix was cut; slower. Not with experts or latent attention.
+  bool is_deterministic = false;
   MachineSpeeds speeds{};  // with a device: for what is predicted, and what prompts do by them
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
@@ -62,6 +65,7 @@ class Model {
   int32_t step_tokens_max() const;
   const kernels::Ops& ops() const;  // the kernel table in use
   core::ThreadPool& pool();
+  bool is_deterministic() const;    // LoadOptions
   kernels::Device* device() const;  // null: the processor runs the steps
 
   // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
@@ -75,8 +79,8 @@ class Model {
   ResidentCounts resident_counts() const;
 
   // One step: appends the rows' keys and values to their pages and writes the logits of
-  // `logit_rows`, (logit_rows, vocab). A row's logits are the same bits whatever the other rows and
-  // however its prefix was cut into steps.
+  // `logit_rows`, (logit_rows, vocab). On the processor, and where is_deterministic(), a row's
+  // logits are the same bits whatever the other rows and however its prefix was cut into steps.
   void forward(const StepBatch& batch, float* logits);
 
   // A pass of the draft layer after a step: writes the logits of each sequence's last row,

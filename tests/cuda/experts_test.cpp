@@ -120,7 +120,8 @@ struct ExpertShape {
   int64_t rows = 0;
 };
 
-// The first expert is everybody's: it has the most rows. One row is nobody's.
+// The first expert is everybody's: it has the most rows. One row is nobody's, and one choice of
+// another.
 std::vector<int32_t> random_ids(core::Rng& rng, const ExpertShape& shape) {
   std::vector<int32_t> ids;
   for (int64_t row = 0; row < shape.rows; ++row) {
@@ -132,6 +133,7 @@ std::vector<int32_t> random_ids(core::Rng& rng, const ExpertShape& shape) {
       ids.push_back(rest[at]);
       rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(at));
     }
+    if (row == 1 && shape.used > 1) ids.back() = -1;
     if (row == 2) std::fill(ids.end() - shape.used, ids.end(), -1);
   }
   return ids;

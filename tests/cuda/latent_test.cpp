@@ -76,7 +76,8 @@ Rows rows_of(const std::vector<Sequence>& sequences, bool earlier) {
 
 // What the last step gives, without the row of nobody.
 std::vector<float> run_latent(Device& device, const LatentShape& shape,
-                              const std::vector<Sequence>& sequences, uint64_t seed) {
+                              const std::vector<Sequence>& sequences, uint64_t seed,
+                              float first_query = 0) {
   core::Rng rng(seed);
   KvLayer kv{.format = KvFormat::kF16,
              .kv_heads = 1,
@@ -100,8 +101,9 @@ std::vector<float> run_latent(Device& device, const LatentShape& shape,
     const Rows numbers = rows_of(sequences, earlier);
     const auto rows = std::ssize(numbers.positions);
     if (rows == 0) continue;
-    const OnDevice<float> q(device, normals(rng, rows * shape.heads * (shape.nope + shape.turned))),
-        kv_low(device, normals(rng, rows * kv.head_dim, 2));
+    auto queries = normals(rng, rows * shape.heads * (shape.nope + shape.turned));
+    queries[0] += first_query;
+    const OnDevice<float> q(device, queries), kv_low(device, normals(rng, rows * kv.head_dim, 2));
     const OnDevice<int32_t> positions(device, numbers.positions), tables(device, numbers.tables),
         page_ids(device, numbers.pages);
     const OnDevice<uint16_t> out(
@@ -150,6 +152,17 @@ TEST_F(CudaLatent, AgreesWithReference) {
                 0.006)
           << shape.heads << " heads, rank " << shape.rank << ", seed " << seed;
     }
+}
+
+// Few rows and many.
+TEST_F(CudaLatent, KeepsNotANumber) {
+  const LatentShape shape{.heads = 3, .rank = 512, .turned = 64, .nope = 128, .values = 128};
+  for (const std::vector<Sequence>& sequences :
+       {std::vector<Sequence>{{63, 1}, {64, 1}}, {{0, 9}}}) {
+    const auto out = run_latent(cuda(), shape, sequences, 4, NAN);
+    for (size_t i = 0; i < out.size(); ++i)
+      EXPECT_EQ(std::isnan(out[i]), i < 128) << "value " << i << " of " << out.size();
+  }
 }
 
 TEST_F(CudaLatent, ManyRowsGiveTheSameAgain) {

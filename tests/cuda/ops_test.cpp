@@ -43,13 +43,15 @@ struct LinearShape {
   int64_t rows = 0;
   bool through_norm = false;
   DeviceResult result = DeviceResult::kStore;
+  bool is_poisoned = false;  // a value of the first row is NaN
 };
 
 // All that the op writes, as floats.
 std::vector<float> run_linear(Device& device, const LinearShape& shape, uint64_t seed) {
   core::Rng rng(seed);
   const DType kept = device_weight_type(shape.type);
-  const auto hidden = normals(rng, shape.rows * shape.inputs, 3);
+  auto hidden = normals(rng, shape.rows * shape.inputs, 3);
+  if (shape.is_poisoned) hidden[5] = NAN;
   const auto norm = normals(rng, shape.inputs), bias = normals(rng, shape.outputs);
   const int count = shape.result == DeviceResult::kSiluMul ? 2
                     : shape.result == DeviceResult::kAdd   ? 1
@@ -139,6 +141,19 @@ TEST_F(CudaOps, LinearOfShortRows) {
                 0.004)
           << inputs << " inputs, " << rows << " rows";
     }
+}
+
+TEST_F(CudaOps, LinearKeepsNotANumber) {
+  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K})
+    for (const int64_t rows : {1, 3, 8, 40})
+      for (const bool through_norm : {false, true}) {
+        const LinearShape shape{type, 24, 256, rows, through_norm, DeviceResult::kStore, true};
+        const auto y = run_linear(cuda(), shape, 7);
+        for (int64_t i = 0; i < rows * shape.outputs; ++i)
+          EXPECT_EQ(std::isnan(y[static_cast<size_t>(i)]), i < shape.outputs)
+              << core::info(type).name << ", row " << i / shape.outputs << " of " << rows
+              << ", through the norm: " << through_norm;
+      }
 }
 
 // Rows that have no room together in a block's shared memory.

@@ -1,5 +1,7 @@
 #include "tests/kernels/support.h"
 
+#include <cpuid.h>
+
 #include "kernels/half.h"
 
 namespace sluice::kernels {
@@ -39,7 +41,31 @@ ScalesOf scales_of(DType type) {
   }
 }
 
+// XGETBV says which registers are not as they were first. Debug builds leave vzeroupper out.
+bool says_what_is_in_use() {
+#ifdef SLUICE_DEBUG_ASSERT
+  return false;
+#else
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  constexpr uint32_t kXgetbvOfOne = 1 << 2;
+  return core::detect_cpu().avx2 && __get_cpuid_count(13, 1, &a, &b, &c, &d) != 0 &&
+         (a & kXgetbvOfOne) != 0;
+#endif
+}
+const bool kSaysWhatIsInUse = says_what_is_in_use();
+
 }  // namespace
+
+void clear_upper_halves() {
+  if (kSaysWhatIsInUse) asm volatile("vzeroupper");
+}
+bool upper_halves_in_use() {
+  if (!kSaysWhatIsInUse) return false;
+  uint32_t in_use = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(in_use), "=d"(high) : "c"(1));
+  constexpr uint32_t kYmm = 1 << 2, kZmm = 1 << 6;  // of registers 0 to 15
+  return (in_use & (kYmm | kZmm)) != 0;
+}
 
 std::vector<std::byte> random_blocks(core::Rng& rng, DType type, int64_t values) {
   std::vector<std::byte> bytes(static_cast<size_t>(core::bytes_of(type, values)));

@@ -27,6 +27,18 @@ TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
         << "chunk " << chunk;
 }
 
+// Decode steps too are prompts of one row, and padding a prompt of none.
+TEST(DeviceModel, DeterministicStepsAreCloseToNumpy) {
+  for (const char* name : {"llama", "llama-q8", "qwen2", "qwen3"})
+    for (const int32_t chunk : {1, 7, 64})
+      EXPECT_LE(worst_golden_error({.name = name,
+                                    .chunk = chunk,
+                                    .device = reference_device(),
+                                    .is_deterministic = true}),
+                0.03)
+          << name << ", chunk " << chunk;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, DeviceModel, ::testing::ValuesIn(device_models()),
                          [](const auto& test) { return test_name(test.param); });
 
@@ -54,6 +66,9 @@ TEST(DeviceModel, WhatItCannotRunIsRefused) {
   EXPECT_THAT(load_error("llama.gguf", {.kv_format = kernels::KvFormat::kInt8, .device = device}),
               HasSubstr("it keeps f16"));
   EXPECT_EQ(load_error("llama.gguf", {.device = device}), "no error");
+  EXPECT_THAT(load_error("qwen3moe.gguf", {.device = device, .is_deterministic = true}),
+              HasSubstr("of a model with experts"));
+  EXPECT_EQ(load_error("qwen3moe.gguf", {.is_deterministic = true}), "no error");
 }
 
 // Of qwen3moe, 48 kB are no experts and each of three layers has 49 kB of them.

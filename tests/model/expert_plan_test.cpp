@@ -45,5 +45,20 @@ TEST(ExpertPlan, EveryChoiceHasOnePlaceInItsExpertsGroup) {
   }
 }
 
+// Those that somebody else has do not count, however light they are.
+TEST(DeferLightest, TakesTheLightestOfWhatIsThere) {
+  const auto deferred = [](std::vector<int32_t> ids, int32_t count) {
+    const float weights[] = {0.1f, 0.5f, 0.2f, 0.2f};
+    std::vector<int32_t> later(ids.size(), -1);
+    defer_lightest(weights, count, ids, later);
+    return std::pair(ids, later);
+  };
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(deferred({4, 5, 6, 7}, 0), std::pair(Ids({4, 5, 6, 7}), Ids({-1, -1, -1, -1})));
+  EXPECT_EQ(deferred({4, 5, 6, 7}, 2), std::pair(Ids({-1, 5, 6, -1}), Ids({4, -1, -1, 7})));
+  EXPECT_EQ(deferred({-1, 5, 6, 7}, 2), std::pair(Ids({-1, 5, -1, -1}), Ids({-1, -1, 6, 7})));
+  EXPECT_EQ(deferred({-1, 5, -1, -1}, 2), std::pair(Ids({-1, -1, -1, -1}), Ids({-1, 5, -1, -1})));
+}
+
 }  // namespace
 }  // namespace sluice::model

@@ -36,7 +36,8 @@ double worst_golden_error(const GoldenCase& test) {
                                                                                : Arithmetic::kFast,
                   .kernels = test.kernels,
                   .device = test.device,
-                  .placement = Placement::parse(test.place).value()},
+                  .placement = Placement::parse(test.place).value(),
+                  .is_deterministic = test.is_deterministic},
                  tokens);
   if (loaded.model == nullptr) return INFINITY;
   std::vector<float> logits(static_cast<size_t>(loaded.model->spec().vocab));

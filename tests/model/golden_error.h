@@ -17,6 +17,7 @@ struct GoldenCase {
   int32_t chunk = 7;
   std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
   std::string place{};                        // of the weights, with a device
+  bool is_deterministic = false;              // with a device
 };
 
 // Those that a device runs whole: of every architecture.

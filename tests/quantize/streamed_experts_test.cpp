@@ -96,8 +96,9 @@ std::optional<Decoded> decode(const char* place, const model::HybridOptions& hyb
                     .placement = model::Placement::parse(place).value(),
                     .placed = [&](const std::string& line) { decoded.answer.said += line; },
                     .hybrid = hybrid});
-  if (!loaded.ok()) return std::nullopt;
-  model::Model& model = **loaded;
+  // No table of this machine has a layout that a device reads; anything else ends the test.
+  if (!loaded.ok() && loaded.error().message.starts_with("resident experts: ")) return std::nullopt;
+  model::Model& model = *loaded.value();
   model.allocate_kv(3 * streams).value();
   const auto vocab = static_cast<size_t>(model.spec().vocab);
   std::vector<float> logits(static_cast<size_t>(streams) * vocab);

@@ -44,6 +44,10 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
          "a quarter of the host's experts on it besides, those that are used most; "
          "'hot=auto': as many as fit beside KV; 'experts=cpu,experts[3:0-7]=cuda': these")
       ->needs(device);
+  app.add_flag("--deterministic", options->is_deterministic,
+               "with a device, the same output whatever runs beside a request and whatever of its "
+               "prompt is cached, as on the processor; slower")
+      ->needs(device);
   app.add_option("--prefer-resident", options->hybrid.preference,
                  "in decode steps, scores of experts that are on the device besides count 1 + this "
                  "many times; changes answers")
@@ -130,6 +134,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
           },
       .kv_bytes = options.kv_bytes,
       .hybrid = options.hybrid,
+      .is_deterministic = options.is_deterministic,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   if (load.device != nullptr && !options.place.empty())
     load.speeds = speeds_of(*load.device, load.threads);

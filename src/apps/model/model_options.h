@@ -24,6 +24,7 @@ struct ModelOptions {
   model::DraftLayers drafts = model::DraftLayers::kLeave;  // not an option of its own
   std::string device = "cpu";
   model::HybridOptions hybrid;
+  bool is_deterministic = false;
   int64_t kv_bytes = 0;  // not an option of its own: what hot experts leave for KV
   std::string place;     // as model::Placement::parse() reads it; empty: all on the device
 };

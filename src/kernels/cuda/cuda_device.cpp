@@ -157,6 +157,7 @@ class CudaDevice final : public Device {
   // Measures where base is null, otherwise sets what points into the scratch.
   void place_scratch(const DeviceLimits& limits, std::byte* base);
   void linear_wide(const DeviceLinearArgs& args);
+  void multiply(const cuda::WideProduct& product);
   double measure_link();
   const uint16_t* as_bf16(const PackedWeights& weights);
 
@@ -173,6 +174,7 @@ class CudaDevice final : public Device {
   cudaEvent_t queued_ = nullptr;
   std::array<cudaEvent_t, kMarks> marks_{};
 
+  bool is_deterministic_ = false;
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
   cuda::AttentionScratch attention_;
@@ -267,6 +269,7 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
 }
 
 core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
+  is_deterministic_ = limits.is_deterministic;
   place_scratch(limits, nullptr);
   scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
   place_scratch(limits, scratch_.data());
@@ -300,7 +303,7 @@ void CudaDevice::linear(const DeviceLinearArgs& args) {
   for (int32_t p = 1; p < args.product_count; ++p)
     alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
   const bool blocks = type != core::DType::kBF16;
-  if (args.rows > cuda::kNarrowRowsMax) return linear_wide(args);
+  if (args.rows > cuda::kNarrowRowsMax || is_deterministic_) return linear_wide(args);
   if (alike && blocks) return cuda::linear_narrow_blocks(args, stream_);
   if (alike) return cuda::linear_narrow_bf16(args, stream_);
   if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
@@ -318,6 +321,20 @@ const uint16_t* CudaDevice::as_bf16(const PackedWeights& weights) {
   return decoded_;
 }
 
+// Which kernel sums, and in what order, the library chooses by shape. Where a row's result must not
+// depend on how many rows there are, all products have the same number of them.
+void CudaDevice::multiply(const cuda::WideProduct& product) {
+  if (!is_deterministic_) return wide_->multiply(product, workspace_, stream_);
+  const int64_t value_bytes = product.into == cuda::WideProduct::Into::kBf16 ? 2 : 4;
+  cuda::WideProduct group = product;
+  group.rows = kProductRows;
+  for (int64_t first = 0; first < product.rows; first += kProductRows) {
+    group.x = product.x + first * product.inputs;
+    group.y = static_cast<std::byte*>(product.y) + first * product.outputs * value_bytes;
+    wide_->multiply(group, workspace_, stream_);
+  }
+}
+
 void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
   using Into = cuda::WideProduct::Into;
   const uint16_t* x = args.x;
@@ -331,12 +348,13 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
                     stream_);
     x = normed_;
   }
-  if (cuda::rows_fit_tiles(args)) return cuda::rows_by_tiles(args, x, stream_);
+  if (!is_deterministic_ && cuda::rows_fit_tiles(args))
+    return cuda::rows_by_tiles(args, x, stream_);
   const bool activates = args.result == DeviceResult::kSiluMul;
   const auto type_of = [&](size_t p) { return args.products[p].weights.type; };
   const auto few = [&](size_t p) {
-    return args.rows <= cuda::kRowsByBlocksMax && type_of(p) != core::DType::kBF16 &&
-           type_of(p) != core::DType::kQ6_K;
+    return !is_deterministic_ && args.rows <= cuda::kRowsByBlocksMax &&
+           type_of(p) != core::DType::kBF16 && type_of(p) != core::DType::kQ6_K;
   };
   if (activates && few(0) && type_of(0) == type_of(1))
     return cuda::rows_by_blocks(args, x, stream_);
@@ -363,7 +381,7 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
     } else if (args.result == DeviceResult::kAdd) {
       wide.into = Into::kFloatAdd;
     }
-    wide_->multiply(wide, workspace_, stream_);
+    multiply(wide);
   }
   const PackedWeights& first = args.products[0].weights;
   if (activates) cuda::silu_mul(gate_, up_, args.rows * first.outputs, args.activated, stream_);

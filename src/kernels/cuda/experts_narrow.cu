@@ -53,12 +53,16 @@ struct NarrowExpertArgs {
   float* hidden = nullptr;        // (rows, outputs), of down
 };
 
-// Experts of all choices; of a row of nobody the first one, whose result nobody reads.
+// Experts of all choices; for a choice of nobody the first one, without weight.
 struct Choices {
   int32_t ids[kChoicesMax];
+  float weights[kChoicesMax];  // of down
   __device__ void read(const NarrowExpertArgs& args) {
     const int count = static_cast<int>(args.input.rows) * args.used;
-    if (threadIdx.x < count) ids[threadIdx.x] = max(args.ids[threadIdx.x], 0);
+    if (threadIdx.x >= count) return;
+    const int32_t id = args.ids[threadIdx.x];
+    ids[threadIdx.x] = max(id, 0);
+    weights[threadIdx.x] = id < 0 || args.weights == nullptr ? 0.0f : args.weights[threadIdx.x];
   }
 };
 
@@ -195,7 +199,7 @@ struct DownWork {
   }
   __device__ __forceinline__ void finish(int64_t unit, float (&sums)[1][1]) {
     pairs.join(sums);
-    if (threadIdx.x % 32 != 0 || unit % 2 != 0 || args.ids[row_of(unit) * args.used] < 0) return;
+    if (threadIdx.x % 32 != 0 || unit % 2 != 0) return;
     atomicAdd(args.hidden + unit / 2, sums[0][0]);  // nobody else adds here
   }
 };
@@ -216,9 +220,9 @@ __global__ void __launch_bounds__(kNarrowThreads, 1)
     RowInput<Weights> row = work.inputs.row(r);
     take_row(args.input, r, [&](int, NarrowInputs inputs) {
       const auto expert = static_cast<int>(static_cast<uint32_t>(inputs.at) / ffn);
-      const float weight = expert < args.used ? args.weights[r * args.used + expert] : 0.0f;
+      const float weight = expert < args.used ? choices.weights[r * args.used + expert] : 0.0f;
 #pragma unroll
-      for (float& value : inputs.values) value *= weight;
+      for (float& value : inputs.values) value = weight != 0 ? value * weight : 0.0f;
       row.take(0, inputs);
     });
   }

@@ -33,7 +33,7 @@ HeadMatrix head_matrix(const DeviceStack& stack) {
           static_cast<int32_t>(w.inputs / kChunk)};
 }
 
-// 16 inputs of a lane: value = scale · (256 · high + low), bytes.
+// 16 inputs of a lane: value = scale · (256 · high + low), bytes. NaN makes the scale NaN.
 struct Inputs16 {
   uint4 high;
   uint4 low;
@@ -43,7 +43,8 @@ __device__ Inputs16 inputs_of(const float (&values)[kChunk]) {
   constexpr float kLargest = 32512;  // 127 · 256: a high byte is at most 127
   float largest = 0;
 #pragma unroll
-  for (const float value : values) largest = fmaxf(largest, fabsf(value));
+  for (const float value : values) largest = larger_size(largest, value);
+  largest = fabsf(largest);
   const float inverse = largest > 0 ? __fdividef(kLargest, largest) : 0;
   uint32_t high[4], low[4];
 #pragma unroll

@@ -38,6 +38,13 @@ __device__ __forceinline__ int dot16_high(const uint4& a, const uint4& b) {
       dot4_unsigned(high.z, b.z, dot4_unsigned(high.y, b.y, dot4_unsigned(high.x, b.x, 0))));
 }
 
+// The larger of |a| and |b|, with some sign: fabsf() is for the last of a chain. NaN if one is.
+__device__ __forceinline__ float larger_size(float a, float b) {
+  float larger = 0;
+  asm("max.NaN.xorsign.abs.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+  return larger;
+}
+
 // Four values · factor, at most 127 in size, as rounded bytes: what is added to leaves whole
 // numbers in the low bits of a float.
 __device__ __forceinline__ uint32_t rounded_bytes(const float* values, float factor) {
@@ -73,9 +80,10 @@ struct Int8Input {
     const auto& v = inputs.values;
     float largest = 0;
 #pragma unroll
-    for (const float value : v) largest = fmaxf(largest, fabsf(value));
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+    for (const float value : v) largest = larger_size(largest, value);
+    largest = larger_size(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+    largest = larger_size(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+    largest = fabsf(largest);  // NaN makes the scale NaN
     const float inverse = largest > 0 ? __fdividef(127, largest) : 0;
     const uint2 codes{rounded_bytes(v, inverse), rounded_bytes(v + 4, inverse)};
     constexpr int kOnes = 0x01010101;
