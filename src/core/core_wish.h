@@ -1,6 +1,6 @@
 // When a thread that works beside a loop wants a core. A loop that looks again and again instead of
-// sleeping (net::EventLoop) reads it and sleeps while somebody wishes for the core: who never sleeps
-// gives it up at the kernel's tick alone, after milliseconds.
+// sleeping (net::EventLoop) reads it and sleeps while somebody wishes for the core: who never
+// sleeps gives it up at the kernel's tick alone, after milliseconds.
 #pragma once
 
 #include <atomic>
