@@ -24,12 +24,12 @@ std::optional<RelayedUsage> read_usage(std::string_view usage) {
   bool counts = false;
   bool possible = true;
   const auto count = [&](std::string_view value, int64_t* tokens) {
-    const bool is_power = value.find_first_of("eE") != std::string_view::npos;
-    const auto read = is_power ? std::nullopt : read_count(value);
     if (value == "null") return;
-    if (read && *read <= kTokensMax) {
+    const bool is_power = value.find_first_of("eE") != std::string_view::npos;
+    const int64_t read = is_power ? -1 : read_count(value).value_or(-1);
+    if (read >= 0 && read <= kTokensMax) {
       counts = true;
-      *tokens = *read;
+      *tokens = read;
     } else {
       possible = false;
     }
