@@ -19,9 +19,15 @@ constexpr size_t kHashDigits = 64;
 constexpr size_t kLabelsMax = 32;
 constexpr size_t kLabelBytesMax = 256;
 constexpr int64_t kBurstMax_ms = 24 * 3600 * INT64_C(1000);
-// 10,000 a million tokens, or a second of compute. What a request can come to at most (2^36 tokens
-// of prompt, as many of output, a day of compute) then fits NanoMoney four times.
-constexpr int64_t kRateMax_nano = 10'000 * INT64_C(1'000'000'000);
+// A million for a million tokens, 10,000 for a second of compute: room for every currency. What a
+// request can come to at most (2^30 tokens of prompt, as many of output, a day of compute) fits
+// NanoMoney three times.
+constexpr int64_t kTokenRateMax_nano = 1'000'000 * INT64_C(1'000'000'000);
+constexpr int64_t kComputeRateMax_nano = 10'000 * INT64_C(1'000'000'000);
+
+NanoMoney rate_max(Unit unit) {
+  return {unit == Unit::kComputeMicrosecond ? kComputeRateMax_nano : kTokenRateMax_nano};
+}
 
 bool all_of(std::string_view text, std::string_view punctuation, bool upper_too) {
   return std::all_of(text.begin(), text.end(), [&](char c) {
@@ -286,9 +292,9 @@ class Validator {
       const NanoMoney rate = {price.rates[unit].nano_per_million};
       if (rate.nano < 0)
         add(path / kRateNames[unit], "{} is negative", to_text(rate));
-      else if (rate.nano > kRateMax_nano)
+      else if (rate > rate_max(static_cast<Unit>(unit)))
         add(path / kRateNames[unit], "{} is more than {}", to_text(rate),
-            to_text(NanoMoney{kRateMax_nano}));
+            to_text(rate_max(static_cast<Unit>(unit))));
     }
   }
 

@@ -87,6 +87,8 @@ TEST(Validate, NamesEveryKindOfFault) {
        [](Snapshot* s) { s->prices[0].rates[2].nano_per_million = -1; }},
       {"prices[0].compute_per_second",
        [](Snapshot* s) { s->prices[0].rates[4].nano_per_million = 10'000'000'000'001; }},
+      {"prices[0].input_per_million",
+       [](Snapshot* s) { s->prices[0].rates[0].nano_per_million = 1'000'000'000'000'001; }},
   };
   for (const Fault& fault : faults) {
     Snapshot snapshot = small();

@@ -23,7 +23,8 @@ void send_json(Responder& responder, int status, std::string_view body) {
 contract::Snapshot dear_snapshot(uint16_t port) {
   contract::Snapshot snapshot = edge_snapshot({port});
   snapshot.models[0].context_tokens = 0;
-  for (contract::Rate& rate : snapshot.prices[0].rates) rate = {10'000'000'000'000};
+  for (contract::Rate& rate : snapshot.prices[0].rates) rate = {1'000'000'000'000'000};
+  snapshot.prices[0].rates[static_cast<size_t>(Unit::kComputeMicrosecond)] = {10'000'000'000'000};
   EXPECT_TRUE(contract::validate(snapshot).empty());
   return snapshot;
 }

@@ -15,7 +15,7 @@ constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor mod
 constexpr int64_t kSecondNs = 1'000'000'000;
 // What is asked for beyond it is taken for it: nobody computes so much, and a price times this fits
 // (contract/validate.cpp).
-constexpr int64_t kOutputTokensMax = int64_t{1} << 36;
+constexpr int64_t kOutputTokensMax = int64_t{1} << 30;
 
 // What the pools of the model that answers take at most.
 struct Amounts {
@@ -60,7 +60,7 @@ int64_t output_tokens_max(const Exchange& exchange) {
                                                                      : kOutputTokensUnknown);
   if (context_tokens > 0) each = std::min(each, context_tokens);
   const int64_t answers = exchange.asked.choices * exchange.asked.prompts;
-  return std::min(each, kOutputTokensMax / answers) * answers;
+  return each > kOutputTokensMax / answers ? kOutputTokensMax : each * answers;
 }
 
 int64_t compute_us_max(const Exchange& exchange) {
