@@ -26,13 +26,10 @@ std::optional<RelayedUsage> read_usage(std::string_view usage) {
   const auto count = [&](std::string_view value, int64_t* tokens) {
     if (value == "null") return;
     const bool is_power = value.find_first_of("eE") != std::string_view::npos;
-    const int64_t read = is_power ? -1 : read_count(value).value_or(-1);
-    if (read >= 0 && read <= kTokensMax) {
-      counts = true;
-      *tokens = read;
-    } else {
-      possible = false;
-    }
+    const int64_t stated = is_power ? -1 : read_count(value).value_or(-1);
+    possible &= stated >= 0 && stated <= kTokensMax;
+    counts = true;
+    *tokens = stated;
   };
   for_each_member(usage, [&](std::string_view key, std::string_view value) {
     const std::string_view name = unquoted(key);
