@@ -138,8 +138,9 @@ def fill(arguments, model: pathlib.Path, base_type: str, options: list[str]) -> 
         table = Table(arguments, base, options)
         for kind in FILE_TYPES:
             run(arguments.sluice, "quantize", base, own, "--type", kind)
-            run(arguments.llama_quantize, "--allow-requantize", base, peer, kind)
-            table.add(kind, own, peer)
+            if arguments.llama_quantize:
+                run(arguments.llama_quantize, "--allow-requantize", base, peer, kind)
+            table.add(kind, own, peer if arguments.llama_quantize else None)
         source = model if model.is_dir() else base
         for kind, types in FOLDER_TYPES.items():
             run(arguments.sluice, "quantize", source, own, *types)
@@ -156,7 +157,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sluice", default=ROOT / "build/release/bin/sluice")
-    parser.add_argument("--llama-quantize", required=True)
+    parser.add_argument("--llama-quantize", help="without it the peer's columns stay empty")
     parser.add_argument("--trained", type=pathlib.Path, help="Hugging Face folder")
     parser.add_argument("--small", type=pathlib.Path, help="GGUF file")
     parser.add_argument("--exact", action="store_true", help="float activations: slow")

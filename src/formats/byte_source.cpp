@@ -87,7 +87,8 @@ class MemorySource final : public ByteSource {
 }  // namespace
 
 core::Result<std::unique_ptr<ByteSource>> map_file(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without waiting: a pipe would, for whoever writes to it.
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) return system_error(path, "open");
   struct stat status {};
   if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {

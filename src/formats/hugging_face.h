@@ -27,6 +27,15 @@ inline constexpr std::string_view kInt4LayoutKey = "sluice.int4.layout";
 inline constexpr std::string_view kInt4ZeroOffsetKey = "sluice.int4.zero_offset";
 inline constexpr std::string_view kAwqLayout = "awq", kGptqLayout = "gptq";
 
+// Flags, set where the configuration says that tensors are there which other models do without: the
+// output matrix, the routers' choice biases, and of every INT4 matrix its zeros and the groups of
+// its inputs.
+inline constexpr std::string_view kHasOutputKey = "sluice.has.output";
+inline constexpr std::string_view kHasChoiceBiasesKey = "sluice.has.choice_biases";
+inline constexpr std::string_view kHasZerosKey = "sluice.has.int4_zeros";
+inline constexpr std::string_view kHasInputGroupsKey = "sluice.has.int4_input_groups";
+bool says_has(const Metadata& metadata, std::string_view key);
+
 struct HuggingFaceConfig {
   std::string_view config;              // config.json
   std::string_view generation = {};     // generation_config.json; empty: there is none

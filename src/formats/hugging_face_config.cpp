@@ -81,6 +81,7 @@ class Translator {
     } else {
       copy(kGroupedQueryKeys);
     }
+    if (!config_.flag("tie_word_embeddings").value_or(true)) writer_.set_flag(kHasOutputKey, true);
     layers(files.has_draft_layers);
     layout();
     rope();
@@ -143,6 +144,8 @@ class Translator {
       config_.unsupported("scoring_func", scores, "softmax, sigmoid");
     set("expert_gating_func", scores == "sigmoid" ? 2 : 1);
     const auto method = config_.text("topk_method").value_or("noaux_tc");
+    if (config_.find("topk_method") && method == "noaux_tc")
+      writer_.set_flag(kHasChoiceBiasesKey, true);
     if (method == "greedy") return;  // no groups, whatever their number
     if (method != "noaux_tc" && method != "group_limited_greedy")
       config_.unsupported("topk_method", method, "greedy, group_limited_greedy, noaux_tc");
@@ -273,6 +276,8 @@ const FamilyRow* family_of(const Object& config, Problems* problems) {
 void add_quantization(std::string_view config_json, GgufWriter* writer, Problems* problems) {
   const StoredQuantization quantization = read_quantization(config_json, problems);
   if (!quantization.method.empty()) writer->set_text(kQuantMethodKey, quantization.method);
+  if (quantization.has_zeros) writer->set_flag(kHasZerosKey, true);
+  if (quantization.has_input_groups) writer->set_flag(kHasInputGroupsKey, true);
   if (quantization.int4_layout.empty()) return;
   writer->set_text(kInt4LayoutKey, quantization.int4_layout);
   writer->set_integer(kInt4ZeroOffsetKey, quantization.int4_zero_offset);
@@ -292,6 +297,11 @@ void add_texts(const HuggingFaceConfig& files, GgufWriter* writer, Problems* pro
 }
 
 }  // namespace
+
+bool says_has(const Metadata& metadata, std::string_view key) {
+  const auto flag = metadata.flag_or(key, false);
+  return flag.ok() && *flag;
+}
 
 std::string_view config_key(std::string_view architecture, std::string_view key) {
   const bool is_latent =

@@ -37,7 +37,7 @@ class Reader {
     if (method == "fp8") {
       read_fp8();
     } else if (method == "compressed-tensors") {
-      read_compressed_tensors();
+      return read_compressed_tensors();
     } else if (method == "awq") {
       return read_awq();
     } else if (method == "gptq") {
@@ -82,7 +82,7 @@ class Reader {
     check_bits();
     const std::string_view version = text_or(config_, "version", "gemm");
     if (version != "gemm" && version != "GEMM") unsupported("version", version, "gemm");
-    return {.int4_layout = kAwqLayout};
+    return {.int4_layout = kAwqLayout, .has_zeros = flag_or(config_, "zero_point", true)};
   }
 
   StoredQuantization read_gptq() {
@@ -90,10 +90,13 @@ class Reader {
     const std::string_view format = text_or(config_, "checkpoint_format", "gptq");
     if (format != "gptq" && format != "gptq_v2")
       unsupported("checkpoint_format", format, "gptq, gptq_v2");
-    return {.int4_layout = kGptqLayout, .int4_zero_offset = format == "gptq_v2" ? 0u : 1u};
+    return {.int4_layout = kGptqLayout,
+            .int4_zero_offset = format == "gptq_v2" ? 0u : 1u,
+            .has_zeros = !flag_or(config_, "sym", true),
+            .has_input_groups = flag_or(config_, "desc_act", false)};
   }
 
-  void read_compressed_tensors() {
+  StoredQuantization read_compressed_tensors() {
     if (!is_null_or_absent(config_, "kv_cache_scheme"))
       unsupported("kv_cache_scheme", found(config_, "kv_cache_scheme"), "null");
     dom::element sparsity;
@@ -101,14 +104,17 @@ class Reader {
       if (const auto format = text_or(sparsity, "format", "dense"); format != "dense")
         unsupported("sparsity_config.format", format, "dense");
     dom::object groups;
-    if (config_["config_groups"].get(groups) != simdjson::SUCCESS)
-      return problems_.add("config.json, 'quantization_config': no object 'config_groups'");
+    if (config_["config_groups"].get(groups) != simdjson::SUCCESS) {
+      problems_.add("config.json, 'quantization_config': no object 'config_groups'");
+      return {};
+    }
+    Int4Groups int4;
     for (const auto [name, group] : groups) {
       dom::element weights;
       if (group["weights"].get(weights) != simdjson::SUCCESS || !weights.is_object())
         problems_.add("config.json, 'quantization_config': '{}' has no object 'weights'", name);
-      else
-        check_weights(name, weights);
+      else if (check_weights(name, weights))
+        int4.count(weights);
       dom::element activations;
       if (group["input_activations"].get(activations) == simdjson::SUCCESS &&
           activations.is_object())
@@ -117,9 +123,26 @@ class Reader {
         unsupported(fmt::format("{}.output_activations", name), found(group, "output_activations"),
                     "null");
     }
+    return {.has_zeros = int4.groups > 0 && int4.with_zeros == int4.groups,
+            .has_input_groups = int4.groups > 0 && int4.with_input_groups == int4.groups};
   }
 
-  void check_weights(std::string_view group, dom::element weights) {
+  // Groups of modules in INT4. Which module is in which, only lists of patterns say: what is so of
+  // all of them can be asked of every matrix.
+  struct Int4Groups {
+    int groups = 0, with_zeros = 0, with_input_groups = 0;
+
+    void count(dom::element weights) {
+      ++groups;
+      with_zeros += flag_or(weights, "symmetric", true) ? 0 : 1;
+      const std::string_view order = text_or(weights, "actorder", "");
+      with_input_groups +=
+          order == "group" || order == "dynamic" || flag_or(weights, "actorder", false) ? 1 : 0;
+    }
+  };
+
+  // Whether they are INT4.
+  bool check_weights(std::string_view group, dom::element weights) {
     static constexpr std::string_view kSupported =
         "int4 by group or channel, symmetric int8 by channel, float4 in groups of 32";
     const int64_t bits = integer_or(weights, "num_bits", 0);
@@ -136,6 +159,7 @@ class Reader {
                   fmt::format("{}{} by {}{}", type, bits, strategy.empty() ? "?" : strategy,
                               is_symmetric ? "" : ", asymmetric"),
                   kSupported);
+    return is_int4;
   }
 
   void check_activations(std::string_view group, dom::element activations) {

@@ -16,6 +16,8 @@ struct StoredQuantization {
   std::string method{};            // empty: none, or one with problems
   std::string_view int4_layout{};  // of tensors "qweight": kAwqLayout, kGptqLayout, or none
   uint32_t int4_zero_offset = 0;   // added to their zeros: GPTQ's first version stores them less 1
+  bool has_zeros = false;          // every INT4 matrix, by the configuration
+  bool has_input_groups = false;   // the same
 };
 
 // Which module is stored how, the tensors say themselves; here everything that this program cannot

@@ -85,7 +85,24 @@ StoredMatrix stored_int4(const Int4Matrix& values, TensorShape shape,
   return m;
 }
 
+// Of a salvaged checkpoint: some tensor that the matrix may be stored in is lost.
+bool is_lost(const formats::Checkpoint& checkpoint, std::string_view tensor) {
+  if (checkpoint.is_lost(tensor)) return true;
+  return is_weight(tensor) &&
+         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
+           return checkpoint.is_lost(companion(tensor, codes));
+         });
+}
+
 }  // namespace
+
+bool has_matrix(const formats::Checkpoint& checkpoint, std::string_view tensor) {
+  if (checkpoint.find(tensor) != nullptr || is_lost(checkpoint, tensor)) return true;
+  return is_weight(tensor) &&
+         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
+           return checkpoint.find(companion(tensor, codes)) != nullptr;
+         });
+}
 
 MatrixFinder::MatrixFinder(const formats::Checkpoint& checkpoint, formats::Problems* problems)
     : checkpoint_(checkpoint), problems_(*problems) {}
@@ -98,15 +115,6 @@ std::optional<std::string> MatrixFinder::matrix_of(std::string_view tensor) {
   if (std::find(std::begin(kCodes), std::end(kCodes), suffix) != std::end(kCodes))
     return fmt::format("{}{}", tensor.substr(0, tensor.size() - suffix.size()), kWeight);
   return std::string(tensor);
-}
-
-// Of a salvaged checkpoint: some tensor that the matrix may be stored in is lost.
-bool MatrixFinder::is_lost(std::string_view tensor) const {
-  if (checkpoint_.is_lost(tensor)) return true;
-  return is_weight(tensor) &&
-         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
-           return checkpoint_.is_lost(companion(tensor, codes));
-         });
 }
 
 // What is left to say of a salvaged checkpoint whose quantisation is not known: nothing of modules
@@ -155,14 +163,6 @@ void MatrixFinder::require_method(const std::string& tensor, std::string_view ex
         found, name, type, expected);
 }
 
-bool MatrixFinder::has(std::string_view tensor) const {
-  if (checkpoint_.find(tensor) != nullptr || is_lost(tensor)) return true;
-  return is_weight(tensor) &&
-         std::any_of(std::begin(kCodes), std::end(kCodes), [&](std::string_view codes) {
-           return checkpoint_.find(companion(tensor, codes)) != nullptr;
-         });
-}
-
 std::optional<StoredMatrix> MatrixFinder::find(const std::string& tensor, TensorShape shape) {
   if (is_module_of_unknown_format(tensor)) return std::nullopt;
   const TensorView* view = checkpoint_.find(tensor);
@@ -201,7 +201,7 @@ TensorShape MatrixFinder::shape_by(std::string_view stored_tensor) const {
 const TensorView* MatrixFinder::find_tensor(const std::string& name, TensorShape shape) {
   const TensorView* view = checkpoint_.find(name);
   if (view == nullptr) {
-    if (!is_lost(name))
+    if (!is_lost(checkpoint_, name))
       problems_.add("tensor '{}' is missing, expected {}", checkpoint_.stored_name(name),
                     text(shape));
     return nullptr;
@@ -318,14 +318,11 @@ std::optional<StoredMatrix> MatrixFinder::find_packed(const std::string& tensor,
   const auto groups = find_groups(scales_name, 1, shape.columns);
   if (codes == nullptr || !groups) return std::nullopt;
   const TensorView* scales = find_scales(scales_name, {.rows = shape.rows, .columns = *groups});
-  const TensorView* zeros = nullptr;
-  if (checkpoint_.find(zeros_name) != nullptr) {
-    zeros = find_typed(
-        zeros_name, {.rows = core::div_ceil(shape.rows, kWordCodes), .columns = *groups, .dims = 2},
-        {DType::kI32});
-    if (zeros == nullptr) return std::nullopt;
-  }
-  if (scales == nullptr) return std::nullopt;
+  bool is_good = scales != nullptr;
+  const TensorView* zeros = find_zeros(
+      zeros_name, {.rows = core::div_ceil(shape.rows, kWordCodes), .columns = *groups, .dims = 2},
+      &is_good);
+  if (!is_good) return std::nullopt;
   Int4Matrix matrix{.layout = Int4Layout::kCompressedTensors,
                     .outputs = shape.rows,
                     .inputs = shape.columns,
@@ -359,13 +356,10 @@ std::optional<StoredMatrix> MatrixFinder::find_awq_or_gptq(const std::string& te
   const auto groups = find_groups(scales_name, 0, shape.columns);
   if (codes == nullptr || !groups) return std::nullopt;
   const TensorView* scales = find_scales(scales_name, {.rows = *groups, .columns = shape.rows});
-  const TensorView* zeros = nullptr;
-  if (checkpoint_.find(zeros_name) != nullptr) {
-    zeros = find_typed(zeros_name, {.rows = *groups, .columns = shape.rows / kWordCodes, .dims = 2},
-                       {DType::kI32});
-    if (zeros == nullptr) return std::nullopt;
-  }
-  if (scales == nullptr) return std::nullopt;
+  bool is_good = scales != nullptr;
+  const TensorView* zeros = find_zeros(
+      zeros_name, {.rows = *groups, .columns = shape.rows / kWordCodes, .dims = 2}, &is_good);
+  if (!is_good) return std::nullopt;
   Int4Matrix matrix{.layout = is_awq ? Int4Layout::kAwq : Int4Layout::kGptq,
                     .outputs = shape.rows,
                     .inputs = shape.columns,
@@ -383,7 +377,8 @@ std::optional<int64_t> MatrixFinder::find_groups(const std::string& scales, int 
                                                  int64_t inputs) {
   const TensorView* view = checkpoint_.find(scales);
   if (view == nullptr) {
-    if (!is_lost(scales)) problems_.add("tensor '{}' is missing", checkpoint_.stored_name(scales));
+    if (!is_lost(checkpoint_, scales))
+      problems_.add("tensor '{}' is missing", checkpoint_.stored_name(scales));
     return std::nullopt;
   }
   const int64_t groups = groups_dim == 0 ? view->rows() : view->dims == 1 ? 1 : view->columns();
@@ -393,9 +388,26 @@ std::optional<int64_t> MatrixFinder::find_groups(const std::string& scales, int 
   return std::nullopt;
 }
 
+// Whether the configuration says that the tensor is there, which it is not: a problem.
+bool MatrixFinder::is_promised(const std::string& name, std::string_view key) const {
+  if (!formats::says_has(checkpoint_.metadata(), key)) return false;
+  if (!is_lost(checkpoint_, name))
+    problems_.add("tensor '{}' is missing, config.json says that it is there",
+                  checkpoint_.stored_name(name));
+  return true;
+}
+
+const TensorView* MatrixFinder::find_zeros(const std::string& name, TensorShape shape,
+                                           bool* is_good) {
+  const bool is_there = checkpoint_.find(name) != nullptr;
+  const TensorView* zeros = is_there ? find_typed(name, shape, {DType::kI32}) : nullptr;
+  if (is_there ? zeros == nullptr : is_promised(name, formats::kHasZerosKey)) *is_good = false;
+  return zeros;
+}
+
 // Inputs in the order of their groups need no list.
 bool MatrixFinder::add_input_groups(const std::string& name, Int4Matrix* matrix) {
-  if (checkpoint_.find(name) == nullptr) return true;
+  if (checkpoint_.find(name) == nullptr) return !is_promised(name, formats::kHasInputGroupsKey);
   const TensorView* view = find_typed(name, {.columns = matrix->inputs}, {DType::kI32});
   if (view == nullptr) return false;
   const int32_t* groups = ints(view);

@@ -30,6 +30,9 @@ struct TensorShape {
   int dims = count > 1 ? 3 : rows > 1 ? 2 : 1;
 };
 
+// Whether tensors of the matrix are there, in any format, or were in a file that is lost.
+bool has_matrix(const formats::Checkpoint& checkpoint, std::string_view tensor);
+
 // What is missing or wrong goes to the problems.
 class MatrixFinder {
  public:
@@ -37,7 +40,7 @@ class MatrixFinder {
 
   // `tensor` as a plain checkpoint calls it, "blk.3.ffn_up.weight". A stack of matrices (count > 1)
   // is one of count · rows rows.
-  bool has(std::string_view tensor) const;
+  bool has(std::string_view tensor) const { return has_matrix(checkpoint_, tensor); }
   std::optional<StoredMatrix> find(const std::string& tensor, TensorShape shape);
   const core::TensorView* find_tensor(const std::string& name, TensorShape shape);
   void refuse_type(const std::string& name, core::DType type);
@@ -59,7 +62,6 @@ class MatrixFinder {
   using Types = std::initializer_list<core::DType>;
   const core::TensorView* find_typed(const std::string& name, TensorShape shape, Types types);
   const core::TensorView* find_scales(const std::string& name, TensorShape shape);
-  bool is_lost(std::string_view tensor) const;
   void require_method(const std::string& tensor, std::string_view expected,
                       std::initializer_list<std::string_view> methods);
   bool is_module_of_unknown_format(std::string_view tensor);
@@ -73,6 +75,9 @@ class MatrixFinder {
   // The number of groups by the scales' shape, which has them in dimension `groups_dim`.
   std::optional<int64_t> find_groups(const std::string& scales, int groups_dim, int64_t inputs);
   bool add_input_groups(const std::string& name, kernels::Int4Matrix* matrix);
+  // None where there is none; an error, and `is_good` false, where there must be or it is wrong.
+  const core::TensorView* find_zeros(const std::string& name, TensorShape shape, bool* is_good);
+  bool is_promised(const std::string& name, std::string_view key) const;
   void check_stored_shape(const std::string& name, TensorShape shape);
 
   const formats::Checkpoint& checkpoint_;

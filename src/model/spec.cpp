@@ -1,10 +1,22 @@
 #include "model/spec.h"
 
+#include "formats/hugging_face.h"
 #include "model/arch/architecture.h"
 #include "model/arch/keys.h"
+#include "model/matrix_finder.h"
 
 namespace sluice::model {
 namespace {
+
+// A folder's configuration says how many there are; of a GGUF file the tokens would.
+int32_t checked_vocab(int32_t rows, const std::string& embedding, Keys& keys,
+                      formats::Problems* problems) {
+  if (!keys.is_folder() || !keys.has("vocab_size") || !keys.are_good({"vocab_size"})) return rows;
+  if (const int32_t said = keys.count("vocab_size"); said != rows)
+    problems->add("{}: {}, tensor '{}' has {} rows", keys.said("vocab_size"), said, embedding,
+                  rows);
+  return rows;
+}
 
 // The embedding's rows; what the metadata say where it is lost. 0: not known.
 int32_t read_vocab(const formats::Checkpoint& checkpoint, Keys& keys, formats::Problems* problems) {
@@ -18,7 +30,7 @@ int32_t read_vocab(const formats::Checkpoint& checkpoint, Keys& keys, formats::P
   else if (embedding->rows() < 1 || embedding->rows() > kMost)
     problems->add("tensor '{}': a vocabulary of {}", name, embedding->rows());
   else
-    return static_cast<int32_t>(embedding->rows());
+    return checked_vocab(static_cast<int32_t>(embedding->rows()), name, keys, problems);
   return 0;
 }
 
@@ -49,9 +61,11 @@ std::optional<Spec> read_spec(const formats::Checkpoint& checkpoint, formats::Pr
     keys.refuse("block_count", "{} layers, the file has {} tensors", layers,
                 checkpoint.tensors().size());
   spec.vocab = read_vocab(checkpoint, keys, &found);
-  spec.tied_embeddings =
-      checkpoint.find(kOutputTensor) == nullptr && !checkpoint.is_lost(kOutputTensor);
+  spec.tied_embeddings = !has_matrix(checkpoint, kOutputTensor);
   problems->add_all(found);
+  if (spec.tied_embeddings && formats::says_has(metadata, formats::kHasOutputKey))
+    problems->add("tensor '{}' is missing, and config.json says 'tie_word_embeddings': false",
+                  checkpoint.stored_name(kOutputTensor));
   if (!found.empty() || !keys.is_whole() || spec.vocab == 0) return std::nullopt;
   return spec;
 }
@@ -59,7 +73,7 @@ std::optional<Spec> read_spec(const formats::Checkpoint& checkpoint, formats::Pr
 core::Result<Spec> read_spec(const formats::Checkpoint& checkpoint) {
   formats::Problems problems;
   auto spec = read_spec(checkpoint, &problems);
-  if (spec) return std::move(*spec);
+  if (spec && problems.empty()) return std::move(*spec);
   return problems.error();
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/math.h"
+#include "formats/hugging_face.h"
 #include "kernels/device_weights.h"
 #include "model/arch/architecture.h"
 #include "model/matrix_finder.h"
@@ -74,7 +75,9 @@ class Planner {
 
   template <typename Owner>
   void add(const TensorRow<Owner>& row, const std::string& tensor, Owner* owner) {
-    if (row.presence == Presence::kOptional && !finder_.has(tensor)) return;
+    const bool is_promised =
+        !row.promise.empty() && formats::says_has(checkpoint_.metadata(), row.promise);
+    if (row.presence == Presence::kOptional && !is_promised && !finder_.has(tensor)) return;
     const TensorShape shape{.rows = extent_of(spec_, row.rows),
                             .columns = extent_of(spec_, row.columns)};
     if (row.vector != nullptr) {

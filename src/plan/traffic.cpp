@@ -28,8 +28,12 @@ constexpr double kCheckpointFactor = 6;
 }  // namespace
 
 core::Result<double> bytes_per_value(std::string_view format) {
+  // Folders' formats have small letters elsewhere.
+  std::string upper(format);
+  std::transform(upper.begin(), upper.end(), upper.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
   for (const NamedFormat& f : kFormats)
-    if (f.name == format) return f.bytes;
+    if (f.name == upper) return f.bytes;
   if (const auto type = core::dtype_from_name(format)) {
     const core::DTypeInfo& info = core::info(*type);
     return static_cast<double>(info.block_bytes) / info.block_values;

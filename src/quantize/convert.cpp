@@ -7,6 +7,7 @@
 
 #include "core/math.h"
 #include "formats/output_file.h"
+#include "model/matrix_finder.h"
 #include "quantize/checksum.h"
 #include "quantize/encode.h"
 #include "quantize/tensor_source.h"
@@ -50,7 +51,7 @@ ModelFacts facts_of(const formats::Checkpoint& source) {
   const auto layers =
       source.metadata().integer_or(source.manifest().architecture + ".block_count", 0);
   return {.layers = layers.ok() ? static_cast<int32_t>(*layers) : 0,
-          .tied_embeddings = source.find("output.weight") == nullptr};
+          .tied_embeddings = !model::has_matrix(source, "output.weight")};
 }
 
 struct Item {

@@ -281,9 +281,7 @@ int64_t stored_row(const TensorSource& source, int64_t row) {
 
 bool describes_old_file(std::string_view key) {
   return key == "general.file_type" || key == "general.quantization_version" ||
-         key == kChecksumsKey || key == formats::kQuantMethodKey ||
-         key == formats::kInt4LayoutKey || key == formats::kInt4ZeroOffsetKey ||
-         key.starts_with("split.") || key.starts_with("quantize.");
+         key.starts_with("sluice.") || key.starts_with("split.") || key.starts_with("quantize.");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include "formats/gguf_writer.h"
 
@@ -60,6 +61,7 @@ class Folder {
                static_cast<std::streamsize>(bytes.size()));
     return path_ / name;
   }
+  std::string file(const char* name) const { return path_ / name; }
 
  private:
   std::filesystem::path path_;
@@ -113,6 +115,10 @@ TEST(Checkpoint, WhatIsNoModelFileSaysWhy) {
               AllOf(HasSubstr("2 problems"), HasSubstr("neither model.safetensors nor"),
                     HasSubstr("config.json': cannot open")));
   EXPECT_THAT(error_of("/dev/null"), HasSubstr("not a regular file"));
+  // Nobody writes to it: it would be waited for.
+  const std::string pipe = folder.file("pipe.gguf");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(error_of(pipe), HasSubstr("not a regular file"));
 }
 
 TEST(Checkpoint, TheDigestSeesMetadataAndWeights) {

@@ -1,6 +1,7 @@
 // A copy of a Hugging Face folder of tests/data/models, to be broken.
 #pragma once
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,6 +9,7 @@
 #include <string_view>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "formats/checkpoint.h"
 #include "model/model.h"
@@ -38,6 +40,27 @@ class FolderCopy {
   void cut(const char* file, size_t bytes) const {
     std::filesystem::resize_file(path_ / file, std::filesystem::file_size(path_ / file) - bytes);
   }
+  // A tensor and its bytes, so that the file is whole without.
+  void erase(const std::string& tensor) const {
+    const std::string file = path_ / "model.safetensors";
+    std::ifstream in(file, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    const uint64_t old_bytes = header_bytes_of(text);
+    auto header = nlohmann::json::parse(text.substr(sizeof old_bytes, old_bytes));
+    ASSERT_TRUE(header.contains(tensor)) << tensor;
+    const size_t begin = header[tensor]["data_offsets"][0], end = header[tensor]["data_offsets"][1];
+    header.erase(tensor);
+    for (auto& [name, entry] : header.items())
+      if (name != "__metadata__" && entry["data_offsets"][0] >= end)
+        for (auto& offset : entry["data_offsets"]) offset = offset.get<size_t>() - (end - begin);
+    std::string kept = header.dump();
+    kept.resize((kept.size() + 7) / 8 * 8, ' ');
+    const uint64_t bytes = kept.size();
+    std::string data = text.substr(sizeof old_bytes + old_bytes);
+    data.erase(begin, end - begin);
+    std::ofstream(file, std::ios::binary)
+        << std::string(reinterpret_cast<const char*>(&bytes), sizeof bytes) << kept << data;
+  }
   // The first bytes of a tensor.
   template <typename T>
   void overwrite(std::string_view tensor, T value) const {
@@ -61,6 +84,11 @@ class FolderCopy {
   }
 
  private:
+  static uint64_t header_bytes_of(const std::string& text) {
+    uint64_t bytes = 0;
+    std::memcpy(&bytes, text.data(), sizeof bytes);
+    return bytes;
+  }
   void replace_in(const char* file, const std::string& from, const std::string& to) const {
     std::ifstream in(path_ / file, std::ios::binary);
     std::string text{std::istreambuf_iterator<char>(in), {}};

@@ -46,6 +46,35 @@ TEST(QuantizedFolder, PartsThatAreMissingOrOfAnotherTypeAreAllNamed) {
             HasSubstr("'model.layers.0.mlp.up_proj.weight_spare' is no part of")));
 }
 
+// Without them the matrices would mean something else, and other models do without.
+TEST(QuantizedFolder, WhatTheConfigurationSaysIsThereMustBe) {
+  const struct {
+    const char* folder;
+    const char* tensor;
+  } kCases[] = {{"hf-awq", "model.layers.0.mlp.up_proj.qzeros"},
+                {"hf-gptq", "model.layers.0.mlp.up_proj.qzeros"},
+                {"hf-gptq-act-order", "model.layers.0.self_attn.q_proj.g_idx"},
+                {"hf-int4-zeros", "model.layers.0.mlp.up_proj.weight_zero_point"},
+                {"hf-mixed", "model.layers.1.mlp.gate.e_score_correction_bias"},
+                {"hf-int4", "lm_head.weight"}};
+  for (const auto& [name, tensor] : kCases) {
+    const FolderCopy folder(name);
+    folder.erase(tensor);
+    EXPECT_THAT(folder.error(), HasSubstr(fmt::format("'{}' is missing", tensor)));
+  }
+  // One that may lack.
+  const FolderCopy folder("hf-gptq");
+  folder.erase("model.layers.0.mlp.up_proj.g_idx");
+  EXPECT_EQ(folder.error(), "no error");
+}
+
+TEST(QuantizedFolder, TheVocabularyIsThatOfTheConfiguration) {
+  const FolderCopy folder("hf-int4");
+  folder.replace_in_config(R"("vocab_size": 64)", R"("vocab_size": 65)");
+  EXPECT_THAT(folder.error(), HasSubstr("config.json: 'vocab_size': 65, tensor "
+                                        "'model.embed_tokens.weight' has 64 rows"));
+}
+
 TEST(QuantizedFolder, ShapesMustAgree) {
   const FolderCopy folder("hf-int4");
   folder.overwrite("model.layers.0.mlp.up_proj.weight_shape", int64_t{96});

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/model/checkpoint_matrices.h"
+#include "apps/model/number_checks.h"
+#include "model/matrix_finder.h"
 #include "plan/sizing.h"
 
 namespace sluice::apps {
@@ -67,19 +69,20 @@ void add_traffic_options(CLI::App& app, TrafficOptions* options) {
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--memory-gb-s", options->memory_gb_s,
                  "speed of a machine's memory, instead of measuring this one's")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   auto* gpu = app.add_option("--gpu", options->gpu,
                              "GPU of that machine: h100, h200, h20, a100, l40s, 4090, …");
   app.add_option("--gpus", options->gpus, "how many")->check(CLI::Range(1, 1024))->needs(gpu);
   app.add_option("--gpu-memory-gb", options->gpu_memory_gb, "its memory, if not the usual")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(gpu);
   app.add_option("--gpu-gb-s", options->gpu_gb_s, "its memory's speed, if not the usual")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(gpu);
   app.add_option("--gpu-expert-hits", options->gpu_expert_hits,
                  "share of the routed reads that find their expert on the GPU")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(finite_number())
       ->needs(gpu);
 }
 
@@ -103,7 +106,7 @@ core::Result<plan::ModelSize> size_of_checkpoint(const formats::Checkpoint& chec
                            ? static_cast<int32_t>(layers) -
                                  static_cast<int32_t>(TRY(number("leading_dense_block_count")))
                            : 0;
-  size.tied_embeddings = checkpoint.find("output.weight") == nullptr;
+  size.tied_embeddings = !model::has_matrix(checkpoint, "output.weight");
   const int64_t latent = TRY(number("attention.kv_lora_rank"));
   const int64_t heads = TRY(number("attention.head_count"));
   int64_t kv_heads = TRY(number("attention.head_count_kv"));

@@ -70,6 +70,7 @@ struct TensorRow {
   Extent count = Extent::kOne;  // of `matrices`
   Where where = Where::kAll;
   Widen widen = Widen::kNo;
+  std::string_view promise = {};  // metadata's flag under which an optional one is required
 };
 using LayerTable = std::span<const TensorRow<LayerWeights>>;
 

@@ -45,6 +45,7 @@ class Keys {
   }
   // Nothing is said of the key, and it is not good: its value comes from one that is not.
   void pass_over(std::string_view key) { faulty_.emplace(key); }
+  bool is_folder() const { return is_folder_; }
   // The key as the user knows it.
   std::string said(std::string_view key) const;
 

@@ -1,5 +1,7 @@
 #include "model/arch/tensors.h"
 
+#include "formats/hugging_face.h"
+
 namespace sluice::model {
 namespace {
 
@@ -103,7 +105,8 @@ constexpr TensorRow<LayerWeights> kExperts[] = {
      .presence = Presence::kOptional,
      .columns = Extent::kExperts,
      .vector = &LayerWeights::router_bias,
-     .where = Where::kExperts},
+     .where = Where::kExperts,
+     .promise = formats::kHasChoiceBiasesKey},
     {.name = "blk.{}.ffn_gate_exps.weight",
      .columns = Extent::kHidden,
      .rows = Extent::kExpertFfn,
