@@ -134,6 +134,8 @@ std::optional<std::vector<UsageGroup>> read_groups(const AdminCall& call) {
   return groups;
 }
 
+constexpr size_t kReasonBytesMax = 1024;  // a record of the journal has room for it
+
 // {"id","amount","reason"}; answers what is wrong with it.
 std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call) {
   auto body = read_body(call);
@@ -153,10 +155,10 @@ std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call
   };
   if (change.id.empty() || change.id.size() > 128 || has_control(change.id))
     fault = "id: must be a string of 1 to 128 bytes that names this change for ever";
-  else if (has_control(change.reason))
-    fault = "reason: must be one line of text";
+  else if (change.reason.size() > kReasonBytesMax || has_control(change.reason))
+    fault = fmt::format("reason: must be one line of at most {} bytes", kReasonBytesMax);
   else if (!amount || amount->nano == 0)
-    fault = "amount: must be a decimal string like \"12.50\", not 0";
+    fault = "amount: must be a decimal string like \"12.50\", within \u00b1 9223372036 and not 0";
   else if (const auto& rest = std::get<contract::Value::Object>(body->content); !rest.empty())
     fault = fmt::format("{}: unknown; known are id, amount, reason", rest.front().name);
   if (!fault.empty()) {
