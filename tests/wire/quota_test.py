@@ -183,7 +183,8 @@ class QuotaTest(unittest.TestCase):
             prepaid = self.config.replace('id = "acme"', 'id = "acme"\nprepaid = true')
             self.take_over(gateway, prepaid + PRICES)
             deadline = time.monotonic() + DEADLINE_S
-            while b"the usage store cannot be read" not in (said := self.ask(gateway, "free", 8))[1]:
+            wanted = b"the usage store cannot be read"
+            while wanted not in (said := self.ask(gateway, "free", 8))[1]:
                 self.assertEqual((said[0], b"not known yet: " in said[1]), (503, True), said)
                 assert time.monotonic() < deadline, "it is said that the store cannot be read"
             self.assertEqual(said[0], 503)

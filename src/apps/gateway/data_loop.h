@@ -60,7 +60,8 @@ class DataLoop {
 
   // From any thread. `done`, on the loop's thread, gets what Gateway::update() returns.
   using Updated = std::function<void(std::vector<contract::RequestId>)>;
-  void update(std::shared_ptr<const gateway::RoutingTable> table, Updated done);
+  void update(std::shared_ptr<const gateway::RoutingTable> table, gateway::Gateway::Limits limits,
+              Updated done);
   // Calls `done` on the loop's thread, where the updates before this call hold by then.
   void after_updates(std::function<void()> done) { loop_.post(std::move(done)); }
   // No new connection, running requests are answered; then `done` on the loop's thread.

@@ -48,9 +48,11 @@ class Gateway {
   net::Response refusal(int status, std::string_view message);
 
   // What holds from now on. Streams of keys that it revokes end here. Requests that have begun keep
-  // the directory they began with, but count in limits that are new (LimitReservation::join).
-  // Returns those that the records must leave out when they say what was used of these.
-  std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table);
+  // the directory they began with, but where limits hold more than before (LimitsChange), they are
+  // all looked at and count in those that are new to them (LimitReservation::join). Returns those
+  // that the records must leave out when they say what was used of these.
+  enum class Limits : uint8_t { kHoldNoMore, kHoldMore };
+  std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table, Limits limits);
 
   // Readiness says no from now on, what waits is refused; what runs is answered.
   void drain();
