@@ -190,6 +190,14 @@ const KeyEntry* Gateway::guest(const net::Request& head, std::string_view secret
                                                                                           : nullptr;
 }
 
+std::string Gateway::combined_salt(const TenantEntry& tenant, std::string_view client_salt) {
+  constexpr size_t kDigits = 32;
+  std::string text = "cache_salt";  // with zeros in it, which no secret of a key has
+  for (const std::string_view part : {std::string_view(tenant.cache_salt), client_salt})
+    text.append(1, '\0').append(part);
+  return to_hex(hasher_.digest(0, text)).substr(0, kDigits);
+}
+
 Gateway::Caller Gateway::authenticate(const net::Request& head) {
   const auto refuse = [&](AuthRefusal why, api::Error error) {
     options_.metrics.auth_refused[static_cast<size_t>(why)].add();

@@ -96,6 +96,10 @@ class Gateway {
 
   std::string& body_buffer() { return body_buffer_; }
 
+  // Of a tenant, for those of its requests that name a salt of their own: without a secret of the
+  // gateway nobody can tell what it is, or look for one that meets another tenant's.
+  std::string combined_salt(const TenantEntry& tenant, std::string_view client_salt);
+
   // Who asks, or why not.
   struct Caller {
     const KeyEntry* key = nullptr;

@@ -8,6 +8,12 @@ namespace {
 // Behind the URL of a replica, by contract::EventKind.
 constexpr std::string_view kPaths[] = {"/chat/completions", "/completions", "/embeddings"};
 
+// Else what it was made of holds no longer.
+bool is_of(const Upstream& upstream, const contract::Replica& replica) {
+  return upstream.url == replica.url && upstream.certificate_file == replica.certificate_file &&
+         upstream.secret == replica.secret && upstream.kind == replica.kind;
+}
+
 }  // namespace
 
 std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
@@ -35,6 +41,8 @@ std::shared_ptr<Upstream> Upstreams::make(const contract::Replica& replica) {
   upstream->id = replica.id;
   upstream->url = replica.url;
   upstream->certificate_file = replica.certificate_file;
+  upstream->secret = replica.secret;
+  upstream->kind = replica.kind;
   for (size_t kind = 0; kind < upstream->targets.size(); ++kind)
     upstream->targets[kind] = fmt::format("{}{}", url.value().path, kPaths[kind]);
   upstream->client = std::make_unique<net::HttpClient>(
@@ -54,8 +62,7 @@ void Upstreams::update(const RoutingTable& table) {
     const contract::Replica& replica = *routed.entry->replica;
     std::shared_ptr<Upstream> upstream;
     const auto old = before.find(replica.id);
-    if (old != before.end() && old->second != nullptr && old->second->url == replica.url &&
-        old->second->certificate_file == replica.certificate_file) {
+    if (old != before.end() && old->second != nullptr && is_of(*old->second, replica)) {
       upstream = std::move(old->second);
       before.erase(old);
     } else {

@@ -20,6 +20,8 @@ struct Upstream {
   std::string id;
   std::string url;
   std::string certificate_file;
+  std::string secret;  // its name
+  contract::ReplicaKind kind = contract::ReplicaKind::kOpenAi;
   std::array<std::string, 3> targets;  // "/v1/chat/completions" …, by contract::EventKind
   std::string authorization;           // "Bearer …" or ""
   std::string engine_key;              // x-sluice-key of a Sluice engine, or ""
