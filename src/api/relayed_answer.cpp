@@ -46,14 +46,6 @@ std::optional<RelayedUsage> read_usage(std::string_view usage) {
   return out;
 }
 
-// It goes into records and reports: a word, whatever the upstream says.
-std::string_view finish_word(std::string_view said) {
-  constexpr size_t kBytesMax = 64;
-  const bool is_word = said.size() <= kBytesMax &&
-                       std::ranges::all_of(said, [](char c) { return c > ' ' && c < 0x7f; });
-  return is_word ? said : "unknown";
-}
-
 // 0 for what is no text.
 int64_t text_bytes(std::string_view value) {
   return value.size() > 2 && value.front() == '"' ? static_cast<int64_t>(value.size()) - 2 : 0;
@@ -90,7 +82,7 @@ void read_choice(std::string_view choice, RelayedAnswer* answer, std::vector<int
       answer->text_bytes += text_bytes(value);
     else if (name == "finish_reason" && !unquoted(value).empty()) {
       ++answer->finished;
-      if (answer->finish_reason.empty()) answer->finish_reason = finish_word(unquoted(value));
+      if (answer->finish_reason.empty()) answer->finish_reason = unquoted(value);
     } else if (name == "token_ids") {
       answer->has_token_ids = true;
       if (!answer->has_choices) read_token_ids(value, ids);

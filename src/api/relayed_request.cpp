@@ -44,6 +44,7 @@ enum class Field : uint8_t {
   kPrompt,  // messages, prompt or input, by the kind
   kText,    // what else a prompt is made of
   kWishes,
+  kCacheSalt,
   kForm,  // it prescribes the answer's form, or continues a text itself
   kOther,
 };
@@ -76,6 +77,7 @@ constexpr FieldRow kFields[] = {
     {"add_generation_prompt", Field::kForm},
     {"continue_final_message", Field::kForm},
     {"sluice", Field::kWishes},
+    {"cache_salt", Field::kCacheSalt},
 };
 constexpr std::string_view kFormTexts[] = {"response_format", "suffix"};     // of kText, the same
 constexpr std::string_view kPromptKeys[] = {"messages", "prompt", "input"};  // by RelayedKind
@@ -124,6 +126,7 @@ class BodyReader {
       if (field == Field::kMaxTokens) request_.max_tokens_value = range;
       if (field == Field::kMaxCompletionTokens) request_.max_completion_tokens_value = range;
       if (field == Field::kStreamOptions) locate_include_usage(body, range);
+      if (field == Field::kCacheSalt) request_.cache_salt_value = range;
       if (field == Field::kWishes)
         request_.wishes_member = whole_member(body, static_cast<size_t>(key.data() - body.data()));
       return true;
@@ -191,6 +194,8 @@ class BodyReader {
         return true;
       case Field::kWishes:
         return read_wishes(value);
+      case Field::kCacheSalt:
+        return read_cache_salt(value);
       case Field::kOther:
         break;
     }
@@ -204,6 +209,14 @@ class BodyReader {
       return fail(invalid_field("model", fmt::format("'model' must have 1 to {} bytes, it has {}",
                                                      kModelBytesMax, name.size())));
     request_.model = name;
+    return true;
+  }
+
+  bool read_cache_salt(dom::element value) {
+    std::string_view salt;
+    if (value.get_string().get(salt) != simdjson::SUCCESS)
+      return wrong_type("cache_salt", "a string");
+    request_.cache_salt = salt;
     return true;
   }
 
@@ -485,7 +498,7 @@ Parsed<RelayedRequest> RelayedRequestParser::parse(RelayedKind kind, std::string
 
 void change_body(std::string_view body, const RelayedRequest& request, const BodyChanges& changes,
                  std::string* out) {
-  std::array<Splice, 7> splices;
+  std::array<Splice, 8> splices;
   size_t count = 0;
   std::string front;
   if (changes.continuation != nullptr)
@@ -497,6 +510,10 @@ void change_body(std::string_view body, const RelayedRequest& request, const Bod
   std::string name;
   if (rename) append_json_string(&name, changes.model);
   if (rename && !request.model_value.found()) front.append("\"model\":").append(name).append(",");
+  std::string salt;
+  if (!changes.cache_salt.empty()) append_json_string(&salt, changes.cache_salt);
+  if (!salt.empty() && !request.cache_salt_value.found())
+    front.append("\"cache_salt\":").append(salt).append(",");
   if (request.stream && !request.stream_options.found())
     front.append("\"stream_options\":{\"include_usage\":true},");
   if (!front.empty())
@@ -512,6 +529,8 @@ void change_body(std::string_view body, const RelayedRequest& request, const Bod
   }
   if (rename && request.model_value.found())
     splices[count++] = {request.model_value, std::move(name)};
+  if (!salt.empty() && request.cache_salt_value.found())
+    splices[count++] = {request.cache_salt_value, std::move(salt)};
   if (request.wishes_member.found()) splices[count++] = {request.wishes_member, ""};
   const std::span<Splice> used = std::span(splices).first(count);
   std::sort(used.begin(), used.end(), [](const Splice& a, const Splice& b) {

@@ -52,6 +52,7 @@ struct RelayedRequest {
   // as one.
   int64_t text_bytes = 0;
   std::optional<RelayedWishes> wishes;
+  std::string cache_salt;  // the client's own; "": none
   // An answer to it can be continued from its text: nothing prescribes its form, and it does not
   // continue something itself.
   bool continuable = true;
@@ -60,7 +61,8 @@ struct RelayedRequest {
   ByteRange stream_options;  // the value: an object or null
   ByteRange include_usage_value;
   ByteRange wishes_member;  // key, value and one comma
-  ByteRange prompt_value;   // messages, prompt or input
+  ByteRange cache_salt_value;
+  ByteRange prompt_value;  // messages, prompt or input
   ByteRange max_tokens_value;
   ByteRange max_completion_tokens_value;
   size_t object_begin = 0;  // behind the first '{'
@@ -108,6 +110,7 @@ struct TextContinuation {
 struct BodyChanges {
   std::string_view model = {};                     // another name; empty: the client's
   const RelayedExtension* extension = nullptr;     // null: not a Sluice engine
+  std::string_view cache_salt = {};                // in place of the client's; empty: that stays
   const TextContinuation* continuation = nullptr;  // null: from the beginning; of a continuable one
 };
 // `out`: `body` with the changes; where it streams, include_usage is on. The client's object

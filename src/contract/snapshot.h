@@ -167,6 +167,7 @@ struct Replica {
   std::string secret = {};            // name of the secret that is sent as its key; "" none
   std::string certificate_file = {};  // PEM of the authorities to trust; "" the system's
   Continuation continuation = Continuation::kNone;
+  bool cache_salt = false;  // it knows vLLM's field "cache_salt" and is sent the tenant's
   ReplicaState state = ReplicaState::kReady;
   int64_t ready_at_unix_ns = 0;  // predicted; kStarting, kStaging
   Speed speed = {};

@@ -150,6 +150,7 @@ void fields(V& visit, T& object) {
   visit.value("secret", object.secret);
   visit.value("certificate_file", object.certificate_file);
   visit.value("continuation", object.continuation);
+  visit.value("cache_salt", object.cache_salt);
   visit.value("state", object.state);
   visit.value("ready_at_unix_ns", object.ready_at_unix_ns);
   visit.value("speed", object.speed);

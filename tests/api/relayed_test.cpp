@@ -74,6 +74,28 @@ TEST(RelayedRequest, TheClientsOwnObjectGoesAndOursComes) {
             R"("resume_ids":[1,2],"token_ids":true},"model":"m","messages":[{}]})");
 }
 
+TEST(RelayedRequest, ASaltOfOursTakesTheClientsPlace) {
+  constexpr std::string_view kPlain = R"({"model":"m","messages":[{}]})";
+  EXPECT_EQ(changed(kPlain, {.cache_salt = "ours"}),
+            R"({"cache_salt":"ours","model":"m","messages":[{}]})");
+  for (const char* theirs : {R"("a\"b")", R"("")", "null"}) {
+    const std::string body = fmt::format(
+        R"({{"model":"m", "cache_salt" : {} ,"messages":[{{"cache_salt":1}}]}})", theirs);
+    EXPECT_EQ(changed(body, {.cache_salt = "ours"}),
+              R"({"model":"m", "cache_salt" : "ours" ,"messages":[{"cache_salt":1}]})");
+    EXPECT_EQ(changed(body), body) << "of replicas that are sent none it stays";
+  }
+  EXPECT_EQ(parsed(R"({"model":"m","cache_salt":"a\u0062","messages":[{}]})").cache_salt, "ab");
+  EXPECT_EQ(parsed(R"({"model":"m","cache_salt":null,"messages":[{}]})").cache_salt, "");
+  RelayedRequestParser parser;
+  for (const char* wrong : {R"("cache_salt":1)", R"("cache_salt":["a"])",
+                            R"("cache_salt":"a","cache_salt":"b")", R"("cache_sal\u0074":"a")"}) {
+    const auto refused = parser.parse(
+        RelayedKind::kChat, fmt::format(R"({{"model":"m",{},"messages":[{{}}]}})", wrong));
+    EXPECT_FALSE(refused.ok()) << wrong;
+  }
+}
+
 TEST(RelayedAnswer, FindsUsageWhereItStands) {
   std::vector<int32_t> ids;
   const RelayedAnswer answer = read_relayed_answer(

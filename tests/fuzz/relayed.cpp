@@ -21,13 +21,16 @@ void check_request(RelayedKind kind, std::string_view body) {
   const RelayedExtension extension = {.ttft_ns = 5'000'000, .cache_salt = "salt"};
   for (const RelayedExtension* ours : {&extension, static_cast<const RelayedExtension*>(nullptr)}) {
     std::string sent;
-    change_body(body, *first, {.model = "other", .extension = ours}, &sent);
+    const BodyChanges changes = {
+        .model = "other", .extension = ours, .cache_salt = ours == nullptr ? "mine" : ""};
+    change_body(body, *first, changes, &sent);
     const bool has_salt = sent.find("\"cache_salt\":\"salt\"") != std::string::npos;
     ASSERT(ours == nullptr || has_salt, "our object is missing: {}", sent);
     if (ours != nullptr) continue;  // it is not for clients: no request of theirs has it
     const auto again = parser.parse(kind, sent);
     ASSERT(again.ok(), "{}: {}", again.error().message, sent);
     ASSERT(again->model == "other" && !again->wishes, "{}", sent);
+    ASSERT(again->cache_salt == "mine", "{}", sent);
     ASSERT(again->stream == first->stream && again->choices == first->choices, "{}", sent);
     ASSERT(!again->stream || again->include_usage, "no usage is asked for: {}", sent);
     ASSERT(again->text_bytes == first->text_bytes, "{}", sent);

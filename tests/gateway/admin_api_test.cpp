@@ -330,6 +330,17 @@ TEST_F(AdminApiTest, TheWholeSnapshotIsReplacedAgainstItsGeneration) {
   EXPECT_EQ(wrong.body["error"]["problems"][0]["path"], "pools[0].data_classes");
 }
 
+TEST_F(AdminApiTest, WhatIsInUseStays) {
+  call(Method::kPost, "tenants", {{"id", "acme"}});
+  call(Method::kPost, "projects", {{"id", "web"}, {"tenant", "acme"}});
+  const Answer refused = call(Method::kDelete, "tenants/acme");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_THAT(refused.body["error"]["message"].get<std::string>(),
+              HasSubstr("tenant 'acme' is in use: projects["));
+  EXPECT_EQ(call(Method::kDelete, "projects/web").status, 204);
+  EXPECT_EQ(call(Method::kDelete, "tenants/acme").status, 204);
+}
+
 TEST_F(AdminApiTest, ATopUpHappensOnceForItsId) {
   call(Method::kPost, "tenants", {{"id", "acme"}});
   const json change = {{"id", "t-1"}, {"amount", "12.50"}, {"reason", "invoice 7"}};
@@ -341,6 +352,12 @@ TEST_F(AdminApiTest, ATopUpHappensOnceForItsId) {
   json other = change;
   other["amount"] = "13";
   EXPECT_EQ(call(Method::kPost, "balances/acme/top-ups", other).status, 409);
+  for (const json& reason : {json(std::string(2000, 'y')), json("a\nb")}) {
+    const json wrong = {{"id", "t-2"}, {"amount", "1"}, {"reason", reason}};
+    const Answer refused = call(Method::kPost, "balances/acme/top-ups", wrong);
+    EXPECT_EQ(refused.status, 400);
+    EXPECT_EQ(refused.body["error"]["message"], "reason: must be one line of at most 1024 bytes");
+  }
   for (const char* amount : {"-1", "0", "1.0000000001", "x", "100000001"})
     EXPECT_EQ(
         call(Method::kPost, "balances/acme/top-ups", {{"id", "t-2"}, {"amount", amount}}).status,

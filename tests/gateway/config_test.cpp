@@ -105,23 +105,25 @@ valid_from_unix_s = 2027-01-01T00:00:00Z
 compute_per_second = "-1"
 [surprise]
 )");
-  EXPECT_EQ(to_text("f.toml", parsed.problems),
-            "f.toml:3: gateway.threads: must be an integer from 1 to 256\n"
-            "f.toml:4: gateway.listen[0]: must be an address like \"127.0.0.1:8080\" or "
-            "\"[::]:8080\"\n"
-            "f.toml:5: gateway.colour: unknown; known are listen, threads, spin_us, "
-            "response_timeout_s, request_timeout_s, data_folder, store, access_log_file\n"
-            "f.toml:6: tls: needs certificate_file and private_key_file\n"
-            "f.toml:9: secrets.a: needs one of file and environment\n"
-            "f.toml:12: keys[0].project: there is no project 'nowhere'\n"
-            "f.toml:13: keys[0].secret: must be a name of [secrets]\n"
-            "f.toml:17: pools[0].data_classes: private data never leaves local pools, this one is "
-            "remote\n"
-            "f.toml:21: replicas[0].model: there is no model 'm'\n"
-            "f.toml:23: replicas[0].secret: there is no secret 'c' in [secrets]\n"
-            "f.toml:27: prices[0].compute_per_second: -1 is negative\n"
-            "f.toml:28: surprise: unknown; known are gateway, tls, admin, telemetry, secrets, "
-            "hash_keys, tenants, projects, keys, pools, replicas, models, prices\n");
+  EXPECT_EQ(
+      to_text("f.toml", parsed.problems),
+      "f.toml:3: gateway.threads: must be an integer from 1 to 256\n"
+      "f.toml:4: gateway.listen[0]: must be an address like \"127.0.0.1:8080\" or "
+      "\"[::]:8080\"\n"
+      "f.toml:5: gateway.colour: unknown; known are listen, threads, spin_us, "
+      "response_timeout_s, request_timeout_s, data_folder, store, access_log_file\n"
+      "f.toml:6: tls: needs certificate_file and private_key_file\n"
+      "f.toml:9: secrets.a: must say where the secret is: { file = \"PATH\" } or { environment = "
+      "\"NAME\" }, one of the two\n"
+      "f.toml:12: keys[0].project: there is no project 'nowhere'\n"
+      "f.toml:13: keys[0].secret: must be a name of [secrets]\n"
+      "f.toml:17: pools[0].data_classes: private data never leaves local pools, this one is "
+      "remote\n"
+      "f.toml:21: replicas[0].model: there is no model 'm'\n"
+      "f.toml:23: replicas[0].secret: there is no secret 'c' in [secrets]\n"
+      "f.toml:27: prices[0].compute_per_second: -1 is negative\n"
+      "f.toml:28: surprise: unknown; known are gateway, tls, admin, telemetry, secrets, "
+      "hash_keys, tenants, projects, keys, pools, replicas, models, prices\n");
 }
 
 TEST(Config, SyntaxAndDatesAreNamedWithTheirLine) {
@@ -135,6 +137,13 @@ TEST(Config, SyntaxAndDatesAreNamedWithTheirLine) {
               HasSubstr("f:4: a date or time needs"));
   EXPECT_THAT(first(""), HasSubstr("gateway.data_folder: must name a folder"));
   EXPECT_EQ(first("[gateway]\ndata_folder = \"d\"\n"), "");
+  const std::string gateway = "[gateway]\ndata_folder = \"d\"\n";
+  for (const char* store : {"sqlite:", "mysql://a/b", "store.db"})
+    EXPECT_EQ(first(fmt::format("{}store = \"{}\"\n", gateway, store)),
+              "f:3: gateway.store: must be sqlite:PATH or postgresql://user@host/database\n");
+  EXPECT_EQ(first(gateway + "store = \"sqlite:a.db\"\n"), "");
+  const auto plain = parse_config(gateway + "[secrets]\na = \"plain\"\n").problems;
+  EXPECT_EQ(plain.size(), 1u) << to_text("f", plain);
 }
 
 }  // namespace

@@ -43,23 +43,6 @@ TEST(EdgeExtremes, TheLargestRequestFitsTheHighestPrice) {
   edge.records().expect_balanced();
 }
 
-// Into records, and from there into a database, goes a word.
-TEST(EdgeExtremes, AFinishReasonIsAWord) {
-  for (const std::string& reason : {std::string(100'000, 'x'), std::string("a\xff"),
-                                    std::string("a b"), std::string("tool_calls")}) {
-    ServerThread upstream([&](const Request&, Responder responder) {
-      send_json(
-          responder, 200,
-          fmt::format(R"({{"choices":[{{"message":{{"content":"a"}},"finish_reason":"{}"}}]}})",
-                      reason));
-    });
-    Edge edge(edge_snapshot({upstream.port()}));
-    EXPECT_EQ(edge.post(kBody).status, 200);
-    EXPECT_EQ(edge.records().events(1)[0].finish_reason,
-              reason == "tool_calls" ? reason : "unknown");
-  }
-}
-
 // An empty statement is none: nobody gets an answer for nothing by it.
 TEST(EdgeExtremes, AUsageThatCountsNothingIsMissing) {
   for (const char* usage : {"{}", R"({"total_tokens":9})", R"({"prompt_tokens":null})", "null",

@@ -132,7 +132,7 @@ Edge::Edge(contract::Snapshot snapshot, EdgeLimits limits, net::ServerLimits ser
                                                         .guest_key = doors.guest_key,
                                                         .default_model = doors.default_model,
                                                         .allowed_origin = doors.allowed_origin});
-    gateway_->update(table_);
+    gateway_->update(table_, Gateway::Limits::kHoldNoMore);
     net::ServerOptions options{.loop = thread_.loop()};
     options.limits = server_limits;
     options.handler = [&](const net::Request& request, net::Responder responder) {
@@ -156,11 +156,14 @@ Edge::~Edge() {
 
 void Edge::update(contract::Snapshot snapshot) {
   snapshot.generation = table_->directory().generation() + 1;
-  limits_.apply(std::make_shared<contract::Snapshot>(snapshot));
+  const LimitsChange change = limits_.apply(std::make_shared<contract::Snapshot>(snapshot));
   texts_.update(snapshot);
   table_ =
       RoutingTable::make(Directory::compile(std::move(snapshot), kHashKeyIds), table_.get(), {});
-  thread_.run([&] { gateway_->update(table_); });
+  using Limits = Gateway::Limits;
+  thread_.run([&] {
+    gateway_->update(table_, change.holds_more ? Limits::kHoldMore : Limits::kHoldNoMore);
+  });
 }
 
 void Edge::take_secrets(std::map<std::string, std::string> secrets) {

@@ -26,11 +26,12 @@ struct World {
   Limits& tenant() { return snapshot.tenants[0].limits; }
   Limits& model() { return snapshot.models[0].limits; }
 
-  std::vector<LimitName> apply() {
-    auto uncounted = table.apply(std::make_shared<contract::Snapshot>(snapshot));
+  std::vector<LimitName> apply() { return change().uncounted; }
+  LimitsChange change() {
+    LimitsChange change = table.apply(std::make_shared<contract::Snapshot>(snapshot));
     sets = {table.key_limits(snapshot.keys[0], snapshot.projects[0]),
             table.model_limits(snapshot.models[0])};
-    return uncounted;
+    return change;
   }
   auto reserve(const Demand& demand) { return gateway::reserve(sets, demand); }
   int64_t requests_left() { return rate_limit_headers(sets).requests->remaining; }
@@ -283,6 +284,30 @@ TEST(LimitsSet, APrepaidBalance) {
   EXPECT_EQ(world.table.balance("other"), std::nullopt);
 }
 
+// Else nobody has to look at what runs.
+TEST(LimitsSet, AChangeSaysWhetherALimitHoldsMore) {
+  World world;
+  world.snapshot.tenants.push_back({.id = "other"});
+  world.snapshot.projects.push_back({.id = "elsewhere", .tenant = "other"});
+  EXPECT_FALSE(world.change().holds_more) << "no limit";
+  world.key() = {.requests_per_minute = 10, .tokens_per_day = 100};
+  EXPECT_TRUE(world.change().holds_more) << "two that are new";
+  world.snapshot.keys[0].labels["team"] = "a";
+  EXPECT_FALSE(world.change().holds_more) << "something else";
+  world.key().requests_per_minute = 5;
+  EXPECT_FALSE(world.change().holds_more) << "another number";
+  world.key().tokens_per_day.reset();
+  EXPECT_FALSE(world.change().holds_more) << "one less";
+  world.tenant() = {.concurrent_streams = 5};
+  EXPECT_TRUE(world.change().holds_more);
+  world.snapshot.keys[0].project = "elsewhere";
+  EXPECT_TRUE(world.change().holds_more) << "others' limits hold for the key";
+  world.snapshot.projects[1].tenant = world.snapshot.tenants[0].id;
+  EXPECT_TRUE(world.change().holds_more) << "and for the project";
+  world.snapshot.keys.pop_back();
+  EXPECT_FALSE(world.change().holds_more);
+}
+
 TEST(LimitsSet, StateOutlivesSnapshots) {
   World world;
   world.key() = {.requests_per_minute = 10, .tokens_per_day = 100};
@@ -366,7 +391,8 @@ TEST(LimitsSet, WhatRunsCountsInLimitsThatBegin) {
   world.table.withhold(uncounted);
   EXPECT_TRUE(runs->join(world.sets, demand, reserved_unix_ns));
   EXPECT_TRUE(refunded->join(world.sets, demand, reserved_unix_ns));
-  EXPECT_FALSE(runs->join(world.sets, demand, reserved_unix_ns)) << "once";
+  EXPECT_TRUE(runs->join(world.sets, demand, reserved_unix_ns))
+      << "once, and the records must leave it out while they have not spoken";
   EXPECT_EQ(world.reserve(tokens(1, 0)).error().kind, LimitRefusal::Kind::kNotKnownYet);
   for (const LimitName& name : uncounted)
     world.table.restore(

@@ -26,6 +26,29 @@ TEST(PoolGate, WithoutABoundEverybodyGetsIn) {
   EXPECT_EQ(gate.room(1'000'000, 0).wait_ns, 0);
 }
 
+// Nothing is counted of what nobody asks for: a bound that comes later begins with all of its
+// tokens, and who came in before it takes none of them.
+TEST(PoolGate, WithoutABoundNoTokensAreCounted) {
+  PoolGate gate(streams(10));
+  const auto before = gate.enter({.tokens = 500}, 0);
+  ASSERT_TRUE(before);
+  EXPECT_FALSE(before->counts_tokens);
+  EXPECT_EQ(gate.streams(), 1);
+  gate.change({.streams_max = 10, .tokens_per_minute = 600});
+  EXPECT_EQ(gate.tokens_remaining(0), 600);
+  gate.leave(*before, 700, 0);
+  EXPECT_EQ(gate.tokens_remaining(0), 600);
+  EXPECT_EQ(gate.streams(), 0);
+  // And one that goes has its tokens given back, should it come again.
+  const auto counted = gate.enter({.tokens = 500}, 0);
+  ASSERT_TRUE(counted);
+  gate.change(streams(10));
+  EXPECT_TRUE(gate.enter({.tokens = 500}, 0));
+  gate.leave(*counted, 100, 0);
+  gate.change({.streams_max = 10, .tokens_per_minute = 600});
+  EXPECT_EQ(gate.tokens_remaining(0), 500);
+}
+
 TEST(PoolGate, TakesSoManyStreamsAndSaysWhenOneEnds) {
   PoolGate gate(streams(2));
   const auto first = gate.enter({.tokens = 1, .stay_ns = 10 * kSecond}, 0);

@@ -50,6 +50,9 @@ class Tokenize(unittest.TestCase):
         self.assertEqual(tokenize(text="").returncode, 2)
         self.assertEqual(tokenize(str(VOCABULARY), "-o", "xml", text="").returncode, 2)
         self.assertEqual(tokenize("--help", text="").returncode, 0)
+        unknown = tokenize(str(VOCABULARY), "--data", "/path", "more", text="")
+        self.assertEqual(unknown.returncode, 2)
+        self.assertIn(b"not expected: --data /path more\n", unknown.stderr)  # as typed
         missing = tokenize("no-such-file.gguf", text="")
         self.assertEqual(missing.returncode, 1)
         self.assertIn(b"no-such-file.gguf", missing.stderr)

@@ -73,9 +73,10 @@ void DataLoop::run() {
   });
 }
 
-void DataLoop::update(std::shared_ptr<const gateway::RoutingTable> table, Updated done) {
-  loop_.post([this, table = std::move(table), done = std::move(done)]() mutable {
-    done(gateway_->update(std::move(table)));
+void DataLoop::update(std::shared_ptr<const gateway::RoutingTable> table,
+                      gateway::Gateway::Limits limits, Updated done) {
+  loop_.post([this, table = std::move(table), limits, done = std::move(done)]() mutable {
+    done(gateway_->update(std::move(table), limits));
   });
 }
 

@@ -62,7 +62,8 @@ class DataLoop {
 
   // From any thread. `done`, on the loop's thread, gets what Gateway::update() returns.
   using Updated = std::function<void(std::vector<contract::RequestId>)>;
-  void update(std::shared_ptr<const gateway::RoutingTable> table, Updated done);
+  void update(std::shared_ptr<const gateway::RoutingTable> table, gateway::Gateway::Limits limits,
+              Updated done);
   // From any thread: of replicas, by the names that they give.
   void take_secrets(std::map<std::string, std::string> secrets);
   // Calls `done` on the loop's thread, where the updates before this call hold by then.

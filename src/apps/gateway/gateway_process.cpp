@@ -191,21 +191,22 @@ void GatewayProcess::on_balance_change(const contract::BalanceChange& change) {
 }
 
 void GatewayProcess::on_directory(std::shared_ptr<const gateway::Directory> directory) {
-  const std::vector<gateway::LimitName> uncounted =
-      limits_->apply({directory, &directory->snapshot()});
-  limits_->withhold(uncounted);
+  const gateway::LimitsChange change = limits_->apply({directory, &directory->snapshot()});
+  limits_->withhold(change.uncounted);
   texts_.update(directory->snapshot());
   const bool at_start = table_ == nullptr;
   auto next = gateway::RoutingTable::make(std::move(directory), table_.get(), {});
   retired_.push_back(std::exchange(table_, std::move(next)));
   const auto joined = std::make_shared<JoinedRequests>(loops_.size());
+  using Limits = gateway::Gateway::Limits;
   for (const auto& loop : loops_)
-    loop->update(table_, [joined](const auto& requests) { joined->add(requests); });
+    loop->update(table_, change.holds_more ? Limits::kHoldMore : Limits::kHoldNoMore,
+                 [joined](const auto& requests) { joined->add(requests); });
   watch_->update(table_);
   if (at_start)
-    restorer_->begin_at_start(uncounted);
+    restorer_->begin_at_start(change.uncounted);
   else
-    restorer_->begin(uncounted, joined);
+    restorer_->begin(change.uncounted, joined);
 }
 
 // Who lets the last reference to a table go frees what may be tens of thousands of keys: the admin

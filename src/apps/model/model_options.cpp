@@ -1,6 +1,8 @@
 #include "apps/model/model_options.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
@@ -156,6 +158,11 @@ ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {
   format_help(app);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError&) {
+    std::vector<std::string> extras = app.remaining(true);  // as typed; CLI11 says them in reverse
+    std::reverse(extras.begin(), extras.end());
+    app.exit(CLI::ExtrasError(std::move(extras)));
+    return {.run = false, .exit_code = 2};
   } catch (const CLI::ParseError& error) {
     return {.run = false, .exit_code = app.exit(error) == 0 ? 0 : 2};
   }

@@ -95,7 +95,7 @@ void reply_json(const net::Responder& responder, int status, std::string_view bo
 std::optional<contract::Value> read_body(const AdminCall& call) {
   auto body = contract::parse_json_value(call.request.body);
   if (!body.ok()) {
-    reply(call, AdminError{400, "invalid", "the body is " + body.error().message});
+    reply(call, AdminError{400, "invalid", "the body: " + body.error().message});
     return std::nullopt;
   }
   if (body->as<contract::Value::Object>() == nullptr) {

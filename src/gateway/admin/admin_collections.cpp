@@ -235,7 +235,13 @@ void delete_object(AdminContext& context, AdminCall& call) {
            objects->erase(objects->begin() + (find_object(*objects, call.id) - objects->data()));
            return {};
          }});
-    if (!done.ok()) return reply(call, done.error());
+    if (!done.ok()) {
+      ChangeError error = done.error();
+      if (error.code == ChangeError::Code::kInvalid)
+        error.message =
+            fmt::format("{} '{}' is in use: {}", kind_name(call.kind), call.id, error.message);
+      return reply(call, error);
+    }
     call.responder.send(204, {}, "");
   });
 }

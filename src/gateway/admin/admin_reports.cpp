@@ -135,6 +135,8 @@ std::optional<std::vector<UsageGroup>> read_groups(const AdminCall& call) {
   return groups;
 }
 
+constexpr size_t kReasonBytesMax = 1024;  // a record of the journal has room for it
+
 // {"id","amount","reason"}; answers what is wrong with it.
 std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call) {
   auto body = read_body(call);
@@ -154,8 +156,8 @@ std::optional<contract::BalanceChange> read_balance_change(const AdminCall& call
   };
   if (change.id.empty() || change.id.size() > 128 || has_control(change.id))
     fault = "id: must be a string of 1 to 128 bytes that names this change for ever";
-  else if (has_control(change.reason))
-    fault = "reason: must be one line of text";
+  else if (change.reason.size() > kReasonBytesMax || has_control(change.reason))
+    fault = fmt::format("reason: must be one line of at most {} bytes", kReasonBytesMax);
   else if (!amount || amount->nano == 0)
     fault = "amount: must be a decimal string like \"12.50\", not 0";
   else if (*amount > kBalanceChangeMax || *amount < contract::NanoMoney{} - kBalanceChangeMax)

@@ -152,9 +152,11 @@ class ConfigReader {
     if (config().data_folder.empty())
       section.add("data_folder", "must name a folder: journal, snapshot and database lie there");
     section.text("store", &config().store);
-    if (const std::string& store = config().store;
-        !store.empty() && !store.starts_with("sqlite:") && !store.starts_with("postgresql://"))
-      section.add("store", "must begin with sqlite: or postgresql://");
+    const std::string& store = config().store;
+    const bool is_known =
+        store.starts_with("postgresql://") || (store.starts_with("sqlite:") && store != "sqlite:");
+    if (!store.empty() && !is_known)
+      section.add("store", "must be sqlite:PATH or postgresql://user@host/database");
     section.text("access_log_file", &config().access_log_file);
   }
 
@@ -189,11 +191,16 @@ class ConfigReader {
       return;
     }
     for (const auto& [name, value] : *members) {
-      Section section(&value, "secrets." + name, &problems_);
       std::string file, variable;
-      section.text("file", &file);
-      section.text("environment", &variable);
-      if (file.empty() == variable.empty()) section.add("", "needs one of file and environment");
+      if (value.as<Value::Object>() != nullptr) {
+        Section section(&value, "secrets." + name, &problems_);
+        section.text("file", &file);
+        section.text("environment", &variable);
+      }
+      if (file.empty() == variable.empty())
+        problems_.push_back({"secrets." + name,
+                             "must say where the secret is: { file = \"PATH\" } or "
+                             "{ environment = \"NAME\" }, one of the two"});
       using Kind = SecretSource::Kind;
       config().secrets[name] = {file.empty() ? Kind::kEnvironment : Kind::kFile,
                                 file.empty() ? variable : file, value.line};

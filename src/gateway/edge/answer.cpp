@@ -42,7 +42,7 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
                                                                         exchange.gateway.now_ns())
                                      : 0,
       .session = exchange.asked.wishes ? std::string_view(exchange.asked.wishes->session) : "",
-      .cache_salt = exchange.key->tenant().cache_salt,
+      .cache_salt = exchange.cache_salt(),
       .resume_ids = exchange.emitted_ids,
       .token_ids = exchange.asked.stream};
   const api::TextContinuation continuation = {
@@ -51,12 +51,15 @@ std::string_view outgoing_body(const Exchange& exchange, const Upstream& upstrea
                   : api::TextContinuation::Form::kFinalMessage,
       .text = exchange.text,
       .output_tokens = exchange.output_tokens()};
+  const bool has_extension = !upstream.engine_key.empty();
   const bool by_text = exchange.attempt().goes_on_by == GoesOnBy::kText;
   const std::string& served = exchange.model->model->id;
   std::string& out = exchange.gateway.body_buffer();
   api::change_body(exchange.body, exchange.asked,
                    {.model = replica.upstream_model.empty() ? served : replica.upstream_model,
-                    .extension = upstream.engine_key.empty() ? nullptr : &extension,
+                    .extension = has_extension ? &extension : nullptr,
+                    .cache_salt = !has_extension && replica.cache_salt ? exchange.cache_salt()
+                                                                       : std::string_view(),
                     .continuation = by_text ? &continuation : nullptr},
                    &out);
   return out;

@@ -80,6 +80,7 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
   const ModelEntry* asked_model = nullptr;
   const ModelEntry* model = nullptr;  // that answers: the one asked for or a fallback
   api::RelayedRequest asked;
+  std::string own_salt;                     // where the client names one, else ""
   std::string body;                         // as the client sent it
   std::vector<net::OwnedHeader> forwarded;  // of the client's headers
 
@@ -137,6 +138,10 @@ struct Exchange final : net::ResponseSink, std::enable_shared_from_this<Exchange
 
   // Its flight, and what it took of the replica. Whether the target was met.
   bool end_flight(UpstreamOutcome outcome, int64_t now_ns);
+  // What it shares cached prefixes under.
+  std::string_view cache_salt() const {
+    return own_salt.empty() ? std::string_view(key->tenant().cache_salt) : own_salt;
+  }
   Attempt& attempt() { return attempts.back(); }
   const Attempt& attempt() const { return attempts.back(); }
   int64_t output_tokens() const {

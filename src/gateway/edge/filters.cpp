@@ -188,6 +188,8 @@ Forward read_body(Exchange& exchange) {
     const auto error = apply_wishes(*exchange.asked.wishes, &exchange);
     if (error) return refuse(exchange, *error);
   }
+  if (const std::string& salt = exchange.asked.cache_salt; !salt.empty())
+    exchange.own_salt = exchange.gateway.combined_salt(exchange.key->tenant(), salt);
   exchange.body = request.body;
   return Forward::kNext;
 }
@@ -315,8 +317,9 @@ void prepare_route(Exchange& exchange) {
   RouteFacts& facts = exchange.facts;
   exchange.route_prepared = true;
   const PrefixGeometry geometry = exchange.table->prefix_geometry(*exchange.model);
-  const uint64_t name_space =
-      contract::combine_namespace(geometry.name_space, exchange.key->tenant().salt_number);
+  const uint64_t salt = exchange.own_salt.empty() ? exchange.key->tenant().salt_number
+                                                  : contract::salt_number(exchange.own_salt);
+  const uint64_t name_space = contract::combine_namespace(geometry.name_space, salt);
   const bool by_pages = geometry.kind == PrefixGeometry::Kind::kTokens &&
                         exchange.gateway.prompts().append_pages(exchange, geometry, name_space);
   if (!by_pages && geometry.kind != PrefixGeometry::Kind::kNone) {

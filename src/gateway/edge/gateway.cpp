@@ -79,7 +79,8 @@ Gateway::~Gateway() {
 
 // ---- what holds ---------------------------------------------------------------------------------
 
-std::vector<contract::RequestId> Gateway::update(std::shared_ptr<const RoutingTable> table) {
+std::vector<contract::RequestId> Gateway::update(std::shared_ptr<const RoutingTable> table,
+                                                 Limits limits) {
   ASSERT(options_.loop.owned_by_caller(), "update() from a foreign thread");
   const Directory& directory = table->directory();
   upstreams_.update(*table);
@@ -93,7 +94,8 @@ std::vector<contract::RequestId> Gateway::update(std::shared_ptr<const RoutingTa
   }
   table_ = table;
   end_revoked(*table);
-  std::vector<contract::RequestId> joined = join_limits(directory);
+  std::vector<contract::RequestId> joined;
+  if (limits == Limits::kHoldMore) joined = join_limits(directory);
   wake_waiting();
   return joined;
 }
@@ -104,7 +106,8 @@ std::vector<contract::RequestId> Gateway::join_limits(const Directory& directory
     if (!exchange->limits.held()) continue;
     const KeyEntry* key = directory.key_by_id(exchange->key->key->id);
     const ModelEntry* model = directory.find_model(exchange->model->model->id);
-    if (key == nullptr || model == nullptr) continue;
+    if (key == nullptr) continue;
+    if (model == nullptr) model = exchange->model;  // gone; the key's limits hold on
     if (exchange->limits.join(limit_sets(*key, *model), exchange->demand,
                               exchange->arrived_unix_ns))
       joined.push_back(exchange->id);
@@ -191,6 +194,14 @@ const KeyEntry* Gateway::guest(const net::Request& head, std::string_view secret
   const KeyEntry* key = table_->directory().key_by_id(options_.guest_key);
   return key != nullptr && !key->key->revoked && key->allows_address(head.remote_address) ? key
                                                                                           : nullptr;
+}
+
+std::string Gateway::combined_salt(const TenantEntry& tenant, std::string_view client_salt) {
+  constexpr size_t kDigits = 32;
+  std::string text = "cache_salt";  // with zeros in it, which no secret of a key has
+  for (const std::string_view part : {std::string_view(tenant.cache_salt), client_salt})
+    text.append(1, '\0').append(part);
+  return to_hex(hasher_.digest(0, text)).substr(0, kDigits);
 }
 
 Gateway::Caller Gateway::authenticate(const net::Request& head) {

@@ -49,9 +49,11 @@ class Gateway {
   net::Response refusal(int status, std::string_view message);
 
   // What holds from now on. Streams of keys that it revokes end here. Requests that have begun keep
-  // the directory they began with, but count in limits that are new (LimitReservation::join).
-  // Returns those that the records must leave out when they say what was used of these.
-  std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table);
+  // the directory they began with, but where limits hold more than before (LimitsChange), they are
+  // all looked at and count in those that are new to them (LimitReservation::join). Returns those
+  // that the records must leave out when they say what was used of these.
+  enum class Limits : uint8_t { kHoldNoMore, kHoldMore };
+  std::vector<contract::RequestId> update(std::shared_ptr<const RoutingTable> table, Limits limits);
 
   // What replicas are shown from now on; what has been sent goes on.
   void take_secrets(std::map<std::string, std::string> secrets);
@@ -97,6 +99,10 @@ class Gateway {
   ModelPrompts::Counting count_prompt(Exchange& exchange);
 
   std::string& body_buffer() { return body_buffer_; }
+
+  // Of a tenant, for those of its requests that name a salt of their own: without a secret of the
+  // gateway nobody can tell what it is, or look for one that meets another tenant's.
+  std::string combined_salt(const TenantEntry& tenant, std::string_view client_salt);
 
   // Who asks, or why not.
   struct Caller {

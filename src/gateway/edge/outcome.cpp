@@ -14,6 +14,17 @@ constexpr size_t kRoomBytes = 2048;
 using contract::PriceSide;
 using contract::Unit;
 
+constexpr size_t kReasonBytesMax = 32;
+
+// An upstream may say anything; a record has room for names, and a store for valid text.
+std::string_view recorded_reason(std::string_view said) {
+  const bool is_name = std::ranges::all_of(said, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  });
+  return is_name && said.size() <= kReasonBytesMax ? said : "other";
+}
+
 int64_t& quantity(ledger::Quantities* quantities, Unit unit) {
   return (*quantities)[static_cast<size_t>(unit)];
 }
@@ -80,7 +91,7 @@ void fill_event(const Exchange& exchange, const Ending& ending, contract::UsageE
   event->key = exchange.key->key->id;
   event->model = exchange.model != nullptr ? exchange.model->model->id : "";
   event->model_digest = exchange.model != nullptr ? exchange.model->model->digest : "";
-  event->finish_reason = exchange.finish_reason;
+  event->finish_reason = recorded_reason(exchange.finish_reason);
   event->started_unix_ns = exchange.arrived_unix_ns;
   const int64_t tokens = exchange.output_tokens();
   event->ttft_ns = exchange.first_token_ns == 0 ? 0 : exchange.first_token_ns - exchange.arrived_ns;

@@ -162,7 +162,6 @@ bool LimitReservation::join(const LimitSets& now, const Demand& demand, int64_t 
   if (!held()) return false;
   const Instant instant = instant_of(now);
   const int64_t outgrown = output_tokens_booked_ - output_tokens_reserved_;
-  bool unknown = false;
   for (int i = 0; i < limits_in(now); ++i) {
     const std::shared_ptr<LimitState>& state = shared_state_at(now, i);
     if (holds(*state)) continue;
@@ -171,9 +170,10 @@ bool LimitReservation::join(const LimitSets& now, const Demand& demand, int64_t 
                               .outgrown = counts_output_per_minute(dimension) ? outgrown : 0,
                               .reserved_unix_ns = reserved_unix_ns};
     joined_.push_back({state, gateway::join(*state, cost, instant)});
-    unknown |= !is_known(*state);
   }
-  return unknown;
+  // Also one joined early: the table's limits may be ahead of the snapshot that brought the call.
+  return std::ranges::any_of(joined_,
+                             [](const JoinedLimit& joined) { return !is_known(*joined.state); });
 }
 
 void LimitReservation::book_output(int64_t output_tokens) {

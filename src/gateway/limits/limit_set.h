@@ -130,7 +130,7 @@ class LimitReservation {
   }
   // `now` holds from here on. The limits in it that were not there when this was reserved, at
   // `reserved_unix_ns`, count it too, whether it fits or not. True: the records have still to say
-  // what else was used of one of them, and must leave this request out.
+  // what else was used of one that it has joined, now or before, and must leave this request out.
   bool join(const LimitSets& now, const Demand& demand, int64_t reserved_unix_ns);
   // The end of a request that was sent: what it did not need goes back, what it needed beyond the
   // reservation is booked. The request itself stays counted, its stream is over.

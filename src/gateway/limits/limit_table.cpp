@@ -52,9 +52,21 @@ bool is_prepaid(const contract::Tenant& tenant) {
   return tenant.prepaid;
 }
 
+// Whose limits hold besides its own.
+template <typename Object>
+std::string_view holder_of(const Object&) {
+  return {};
+}
+std::string_view holder_of(const contract::Project& project) {
+  return project.tenant;
+}
+std::string_view holder_of(const contract::Key& key) {
+  return key.project;
+}
+
 template <typename Object>
 bool limited_alike(const Object& a, const Object& b) {
-  return a.limits == b.limits && is_prepaid(a) == is_prepaid(b);
+  return a.limits == b.limits && is_prepaid(a) == is_prepaid(b) && holder_of(a) == holder_of(b);
 }
 
 // Calls visit(before, after) for each object that is limited in another way than before; null: it
@@ -129,7 +141,7 @@ LimitTable::LimitTable(const core::Clock& clock)
 LimitTable::~LimitTable() = default;
 
 // Nothing limited: the object is forgotten. What is still limited keeps its state.
-void LimitTable::set(ObjectName name, const Numbers& numbers, std::vector<LimitName>* uncounted) {
+void LimitTable::set(ObjectName name, const Numbers& numbers, LimitsChange* change) {
   const std::lock_guard lock(mutex_);
   if (std::ranges::none_of(numbers.by_dimension, &Number::has_value)) {
     objects_.erase(name);
@@ -141,23 +153,23 @@ void LimitTable::set(ObjectName name, const Numbers& numbers, std::vector<LimitN
     if (!number.has_value()) {
       states[d].reset();
     } else if (states[d] != nullptr) {
-      change(*states[d], *number, numbers.burst_ms, clock_.now_ns());
+      gateway::change(*states[d], *number, numbers.burst_ms, clock_.now_ns());
     } else {
       const LimitName limit = {name.first, name.second, static_cast<Dimension>(d)};
-      if (is_counted_in_records(limit.dimension)) uncounted->push_back(limit);
+      if (is_counted_in_records(limit.dimension)) change->uncounted.push_back(limit);
+      change->holds_more = true;
       states[d] = new_state(limit, *number, numbers.burst_ms, clock_.now_ns());
     }
   }
 }
 
-std::vector<LimitName> LimitTable::apply(std::shared_ptr<const contract::Snapshot> snapshot) {
-  std::vector<LimitName> uncounted;
+LimitsChange LimitTable::apply(std::shared_ptr<const contract::Snapshot> snapshot) {
+  LimitsChange change;
   const auto take_over = [&](LimitObject object, const auto& before, const auto& after) {
     for_each_difference(before, after, [&](const auto* was, const auto* now) {
-      if (now == nullptr)
-        set({object, was->id}, {}, &uncounted);
-      else
-        set({object, now->id}, Numbers::of(*now), &uncounted);
+      if (now == nullptr) return set({object, was->id}, {}, &change);
+      set({object, now->id}, Numbers::of(*now), &change);
+      change.holds_more |= was != nullptr && holder_of(*was) != holder_of(*now);
     });
   };
   take_over(LimitObject::kTenant, applied_->tenants, snapshot->tenants);
@@ -165,7 +177,7 @@ std::vector<LimitName> LimitTable::apply(std::shared_ptr<const contract::Snapsho
   take_over(LimitObject::kKey, applied_->keys, snapshot->keys);
   take_over(LimitObject::kModel, applied_->models, snapshot->models);
   applied_ = std::move(snapshot);
-  return uncounted;
+  return change;
 }
 
 void LimitTable::withhold(const std::vector<LimitName>& names) {

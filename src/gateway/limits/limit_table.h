@@ -37,6 +37,15 @@ struct RecordedAmount {
   int64_t amount = 0;  // tokens or nano-units
 };
 
+// What apply() changed.
+struct LimitsChange {
+  // Calendar limits and balances that were not counted before: restore() them from the records.
+  std::vector<LimitName> uncounted;
+  // Whether a limit may hold requests that run and were not held by it: one that is new, or whose
+  // object a key or project has moved to.
+  bool holds_more = false;
+};
+
 // apply(), withhold(), explain(), restore() and top_up() are the admin loop's; sets may be resolved
 // and used by any thread.
 class LimitTable {
@@ -45,12 +54,12 @@ class LimitTable {
   ~LimitTable();
 
   // The limits in force from now on, also for LimitSets and reservations that are held. What a
-  // snapshot no longer limits is forgotten. Returns the calendar limits and balances that were not
-  // counted before: restore() them from the records. Until then a calendar limit counts from now
-  // (unless it is withheld), and a balance is not known: its tenant is told to come again.
+  // snapshot no longer limits is forgotten. Until an uncounted one is restored, a calendar limit
+  // counts from now (unless it is withheld), and a balance is not known: its tenant is told to come
+  // again.
   // Only what differs from the snapshot before is touched: a change among tens of thousands of keys
   // takes as long as comparing them does.
-  std::vector<LimitName> apply(std::shared_ptr<const contract::Snapshot> snapshot);
+  LimitsChange apply(std::shared_ptr<const contract::Snapshot> snapshot);
 
   // The calendar limits among `names` let nothing pass until restore() has said what was used: who
   // they hold for is told to come again. Before the sets of that apply() are resolved.
@@ -86,7 +95,7 @@ class LimitTable {
   using Objects = std::unordered_map<ObjectName, States, ObjectHash>;
   // What a snapshot says of one object.
   struct Numbers;
-  void set(ObjectName name, const Numbers& numbers, std::vector<LimitName>* uncounted);
+  void set(ObjectName name, const Numbers& numbers, LimitsChange* change);
 
   std::shared_ptr<LimitState> find(const LimitName& name) const;
   std::shared_ptr<const LimitSet> set_of(std::span<const ObjectName> names) const;

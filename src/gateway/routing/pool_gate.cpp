@@ -14,7 +14,7 @@ int64_t streams_max_of(const contract::PoolCapacity& capacity) {
   return capacity.streams_max.value_or(std::numeric_limits<int64_t>::max());
 }
 
-// A pool without a bound flows as fast as any can.
+// Without a bound nothing is taken of it; what was before flows out at once.
 RateLimit rate_of(const contract::PoolCapacity& capacity) {
   return RateLimit::of(capacity.tokens_per_minute.value_or(RateLimit::kPerMinuteMax), kMinuteMs);
 }
@@ -22,11 +22,14 @@ RateLimit rate_of(const contract::PoolCapacity& capacity) {
 }  // namespace
 
 PoolGate::PoolGate(const contract::PoolCapacity& capacity)
-    : streams_max_(streams_max_of(capacity)), tokens_(rate_of(capacity), 0) {}
+    : streams_max_(streams_max_of(capacity)),
+      bounds_tokens_(capacity.tokens_per_minute.has_value()),
+      tokens_(rate_of(capacity), 0) {}
 
 void PoolGate::change(const contract::PoolCapacity& capacity) {
   streams_max_.store(streams_max_of(capacity), kRelaxed);
   tokens_.change(rate_of(capacity), seen_ns_.load(kRelaxed));
+  bounds_tokens_.store(capacity.tokens_per_minute.has_value(), kRelaxed);
 }
 
 // What is longer than a minute's tokens goes when all of them are there.
@@ -39,20 +42,26 @@ std::optional<PoolGate::Pass> PoolGate::enter(const Asked& asked, int64_t now_ns
   do {
     if (streams >= streams_max_.load(kRelaxed)) return std::nullopt;
   } while (!streams_.compare_exchange_weak(streams, streams + 1, kRelaxed));
-  const RateAttempt attempt = tokens_.reserve(cost_of(asked.tokens), now_ns);
-  if (attempt.answer != RateAnswer::kTaken) {
-    streams_.fetch_sub(1, kRelaxed);
-    return std::nullopt;
+  Pass pass = {.counts_tokens = bounds_tokens_.load(kRelaxed),
+               .end_us = (now_ns + asked.stay_ns) / kNsPerUs};
+  if (pass.counts_tokens) {
+    const RateAttempt attempt = tokens_.reserve(cost_of(asked.tokens), now_ns);
+    if (attempt.answer != RateAnswer::kTaken) {
+      streams_.fetch_sub(1, kRelaxed);
+      return std::nullopt;
+    }
+    pass.place = attempt.place;
   }
-  const Pass pass = {.place = attempt.place, .end_us = (now_ns + asked.stay_ns) / kNsPerUs};
   ends_us_.fetch_add(pass.end_us, kRelaxed);
   seen_ns_.store(now_ns, kRelaxed);
   return pass;
 }
 
 void PoolGate::leave(const Pass& pass, int64_t tokens_used, int64_t now_ns) {
-  tokens_.give_back(pass.place, std::min(tokens_used, pass.place.cost), now_ns);
-  tokens_.book(std::max<int64_t>(tokens_used - pass.place.cost, 0), now_ns);
+  if (pass.counts_tokens) {
+    tokens_.give_back(pass.place, std::min(tokens_used, pass.place.cost), now_ns);
+    tokens_.book(std::max<int64_t>(tokens_used - pass.place.cost, 0), now_ns);
+  }
   ends_us_.fetch_sub(pass.end_us, kRelaxed);
   streams_.fetch_sub(1, kRelaxed);
   seen_ns_.store(now_ns, kRelaxed);
@@ -61,15 +70,17 @@ void PoolGate::leave(const Pass& pass, int64_t tokens_used, int64_t now_ns) {
 PoolGate::Room PoolGate::room(int64_t tokens, int64_t now_ns) const {
   const int64_t streams = this->streams();
   const int64_t streams_max = streams_max_.load(kRelaxed);
-  const RateLevel level = tokens_.level(now_ns);
-  const RateAttempt attempt = tokens_.ask(cost_of(tokens), now_ns);
   Room room;
-  room.share =
-      std::max(static_cast<double>(streams) / static_cast<double>(streams_max),
-               1.0 - static_cast<double>(level.remaining) / static_cast<double>(tokens_.limit()));
+  room.share = static_cast<double>(streams) / static_cast<double>(streams_max);
   if (streams >= streams_max) room.wait_ns = stream_wait_ns(streams, now_ns);
-  if (attempt.answer == RateAnswer::kLater)
-    room.wait_ns = std::max(room.wait_ns, attempt.retry_at_ns - now_ns);
+  if (bounds_tokens_.load(kRelaxed)) {
+    const RateLevel level = tokens_.level(now_ns);
+    const double left = static_cast<double>(level.remaining) / static_cast<double>(tokens_.limit());
+    room.share = std::max(room.share, 1.0 - left);
+    const RateAttempt attempt = tokens_.ask(cost_of(tokens), now_ns);
+    if (attempt.answer == RateAnswer::kLater)
+      room.wait_ns = std::max(room.wait_ns, attempt.retry_at_ns - now_ns);
+  }
   if (room.wait_ns > 0) room.share = 1.0;
   return room;
 }

@@ -1,7 +1,8 @@
 // What runs in a pool against what the pool takes at once (contract::PoolCapacity): streams, and
-// tokens per minute by the same rule as a key's limits (limits/rate_word.h). Exact: of all threads
-// that enter together no more get in than there is room for. It hangs on the pool's id and outlives
-// snapshots; of several gateways each counts its own requests.
+// tokens per minute by the same rule as a key's limits (limits/rate_word.h), each counted only
+// where it is bounded. Exact: of all threads that enter together no more get in than there is room
+// for. It hangs on the pool's id and outlives snapshots; of several gateways each counts its own
+// requests.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,8 @@ class PoolGate {
   };
   // Held from enter() to leave().
   struct Pass {
-    RatePlace place;
+    bool counts_tokens = false;  // its pool had a bound of them
+    RatePlace place = {};
     int64_t end_us = 0;  // expected
   };
   std::optional<Pass> enter(const Asked& asked, int64_t now_ns);  // nullopt: full
@@ -50,6 +52,7 @@ class PoolGate {
   int64_t stream_wait_ns(int64_t streams, int64_t now_ns) const;
 
   std::atomic<int64_t> streams_max_;
+  std::atomic<bool> bounds_tokens_;
   std::atomic<int64_t> streams_ = 0;
   std::atomic<int64_t> ends_us_ = 0;  // the sum of all expected ends
   std::atomic<int64_t> seen_ns_ = 0;  // when somebody entered or left last
