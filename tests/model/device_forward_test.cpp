@@ -29,8 +29,8 @@ TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
 
 // Decode steps too are prompts of one row, and padding a prompt of none.
 TEST(DeviceModel, DeterministicStepsAreCloseToNumpy) {
-  for (const char* name : {"llama", "llama-q8", "qwen2", "qwen3"})
-    for (const int32_t chunk : {1, 7, 64})
+  for (const char* name : {"llama-q8", "qwen3"})
+    for (const int32_t chunk : {1, 7})
       EXPECT_LE(worst_golden_error({.name = name,
                                     .chunk = chunk,
                                     .device = reference_device(),
