@@ -9,6 +9,16 @@
 namespace sluice::api {
 namespace {
 
+bool is_true(const Json& value) {
+  const bool* boolean = value.as<bool>();
+  return boolean != nullptr && *boolean;
+}
+
+bool is_medium_text(const Json& value) {  // OpenAI's default
+  const auto* text = value.as<std::string>();
+  return text != nullptr && *text == "medium";
+}
+
 constexpr UnsupportedField kUnsupported[] = {
     {"tools", is_empty_list_or_object, "tool calls are"},
     {"tool_choice", is_none_text, "tool calls are"},
@@ -24,6 +34,11 @@ constexpr UnsupportedField kUnsupported[] = {
     {"echo", is_false, "echo is (it is with /v1/completions)"},
     {"add_special_tokens", is_false, "adding special tokens to what the template renders is"},
     {"mm_processor_kwargs", is_empty_list_or_object, "input other than text is"},
+    {"verbosity", is_medium_text, "choosing how verbose answers are is"},
+    {"thinking", never, "switching thoughts by an object is (use enable_thinking)"},
+    {"thinking_token_budget", is_minus_one, "a limit of thoughts is"},
+    {"include_reasoning", is_true, "leaving thoughts out of the answer is"},
+    {"separate_reasoning", is_true, "mixing thoughts into the answer is (use --reasoning off)"},
 };
 
 constexpr UnsupportedField kUnsupportedInMessage[] = {

@@ -138,10 +138,14 @@ Parsed<std::vector<int32_t>> to_token_ids(const Json::Array& array, std::string_
   ids.reserve(array.size());
   for (const Json& item : array) {
     const std::optional<int64_t> id = as_integer(item);
-    if (!id || *id < 0 || *id > std::numeric_limits<int32_t>::max())
-      return invalid_field(path, fmt::format("'{}[{}]' is no token id: an integer from 0 is "
-                                             "expected, found: {}",
-                                             path, ids.size(), item.type_name()));
+    if (!id || *id < 0 || *id > std::numeric_limits<int32_t>::max()) {
+      const std::optional<double> number = as_number(item);
+      return invalid_field(
+          path, fmt::format("'{}[{}]' is no token id: an integer from 0 is "
+                            "expected, found: {}",
+                            path, ids.size(),
+                            number ? fmt::format("{}", *number) : std::string(item.type_name())));
+    }
     ids.push_back(static_cast<int32_t>(*id));
   }
   return ids;

@@ -49,6 +49,15 @@ constexpr UnsupportedField kUnsupported[] = {
     {"n_probs", is_zero, "llama.cpp's name is (use logprobs)"},
     {"regex", never, "structured output is"},
     {"ebnf", never, "structured output is"},
+    {"samplers", is_empty_list_or_object, "an order of samplers is"},
+    {"stop_regex", is_empty_list_or_object, "stopping at a pattern is (use stop)"},
+    {"custom_logit_processor", never, "loading code is"},
+    {"lora", is_empty_list_or_object, "an adapter is"},
+    {"lora_path", never, "an adapter is"},
+    {"post_sampling_probs", is_false, "probabilities after sampling are"},
+    {"return_hidden_states", is_false, "hidden states in the answer are"},
+    {"repetition_detection", never, "ending an answer that repeats itself is"},
+    {"t_max_predict_ms", is_not_positive, "a limit of an answer's time is"},
 };
 
 Parsed<std::vector<std::pair<int32_t, float>>> parse_logit_bias(const FieldReader& fields,

@@ -70,5 +70,9 @@ int run(int argc, char** argv) {
 }  // namespace sluice::apps
 
 int main(int argc, char** argv) {
-  return sluice::apps::run(argc, argv);
+  const int code = sluice::apps::run(argc, argv);
+  // A full disk shows only here, where output is buffered: what was not written was not done.
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  fmt::print(stderr, "sluice: the output could not be written\n");
+  return code == 0 ? 1 : code;
 }

@@ -13,6 +13,10 @@ using core::Result;
 
 namespace {
 
+// Names of jinja2 that this engine does not have.
+constexpr std::string_view kUnsupportedFilters[] = {"pprint",  "random",   "urlize",
+                                                    "xmlattr", "wordwrap", "striptags"};
+
 std::string describe(const Token& token) {
   switch (token.kind) {
     case TokenKind::kName:
@@ -450,7 +454,13 @@ Result<ExprPtr> ExpressionParser::parse_one_filter(ExprPtr input) {
   const int line = tokens_.current().at.line;
   Filter filter;
   filter.input = std::move(input);
+  const Position at = tokens_.current().at;
   filter.name = TRY(parse_dotted_name());
+  if (std::ranges::find(kUnsupportedFilters, filter.name) != std::end(kUnsupportedFilters)) {
+    Error error = syntax_error(at, fmt::format("the filter '{}' is not supported", filter.name));
+    error.code = core::ErrorCode::kUnsupported;
+    return error;
+  }
   filter.function = find_filter(filter.name);
   if (tokens_.at_op("(")) filter.arguments = TRY(parse_arguments());
   return make(line, std::move(filter));

@@ -12,10 +12,6 @@ namespace {
 
 using core::Result;
 
-// Names of jinja2 that this engine does not have.
-constexpr std::string_view kUnsupportedFilters[] = {"pprint",  "random",   "urlize",
-                                                    "xmlattr", "wordwrap", "striptags"};
-
 // First pass over a block: which names it loads and stores, without looking into the blocks in it.
 class Collector {
  public:
@@ -117,11 +113,15 @@ class Binder {
   Result<void> bind(Expr& expr, Frame frame) {
     if (auto* name = std::get_if<Name>(&expr.node)) bind(*name, frame.symbols);
     if (std::holds_alternative<Conditional>(expr.node)) frame.branch = Branch::kMaybe;
-    if (const auto* filter = std::get_if<Filter>(&expr.node)) {
-      TRY(check_filter(*filter, expr.line, frame));
-    }
-    if (const auto* test = std::get_if<Test>(&expr.node)) {
-      if (test->function == nullptr && frame.branch == Branch::kAlways) {
+    // Those that do not exist are errors only where they are run: here, and in a branch when the
+    // rendering gets there.
+    if (frame.branch == Branch::kAlways) {
+      const auto* filter = std::get_if<Filter>(&expr.node);
+      if (filter != nullptr && filter->function == nullptr) {
+        return core::invalid("line {}: no filter named '{}'", expr.line, filter->name);
+      }
+      const auto* test = std::get_if<Test>(&expr.node);
+      if (test != nullptr && test->function == nullptr) {
         return core::invalid("line {}: no test named '{}'", expr.line, test->name);
       }
     }
@@ -130,18 +130,6 @@ class Binder {
       if (result.ok()) result = bind(child, frame);
     });
     return result;
-  }
-
-  // Filters and tests that do not exist are errors only where they are run: here, and in a branch
-  // when the rendering gets there.
-  Result<void> check_filter(const Filter& node, int line, Frame frame) {
-    if (node.function != nullptr || frame.branch == Branch::kMaybe) return {};
-    const bool known =
-        std::ranges::find(kUnsupportedFilters, node.name) != std::end(kUnsupportedFilters);
-    if (known) {
-      return core::unsupported("line {}: the filter '{}' is not supported", line, node.name);
-    }
-    return core::invalid("line {}: no filter named '{}'", line, node.name);
   }
 
   Result<void> body(Body& body, Frame frame) {

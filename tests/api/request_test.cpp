@@ -148,6 +148,20 @@ const BadField kBadChatFields[] = {
     {R"("regex":"a+")", "regex"},
     {R"("ebnf":"")", "ebnf"},
     {R"("add_special_tokens":true)", "add_special_tokens"},
+    {R"("samplers":["top_k","temperature"])", "samplers"},
+    {R"("stop_regex":"[0-9]+")", "stop_regex"},
+    {R"("custom_logit_processor":"x")", "custom_logit_processor"},
+    {R"("lora":[{"id":0,"scale":0.5}])", "lora"},
+    {R"("lora_path":"x")", "lora_path"},
+    {R"("post_sampling_probs":true)", "post_sampling_probs"},
+    {R"("return_hidden_states":true)", "return_hidden_states"},
+    {R"("repetition_detection":{"max_pattern_size":4})", "repetition_detection"},
+    {R"("t_max_predict_ms":500)", "t_max_predict_ms"},
+    {R"("verbosity":"low")", "verbosity"},
+    {R"("thinking":{"type":"disabled"})", "thinking"},
+    {R"("thinking_token_budget":100)", "thinking_token_budget"},
+    {R"("include_reasoning":false)", "include_reasoning"},
+    {R"("separate_reasoning":false)", "separate_reasoning"},
 };
 
 TEST(ChatRequest, RefusesABadFieldByName) {
@@ -162,12 +176,24 @@ TEST(ChatRequest, RefusesABadFieldByName) {
   }
 }
 
+TEST(ChatRequest, SaysWhichNumberIsNoTokenId) {
+  const auto negative = parse_chat_request(chat_with(R"("stop_token_ids":[5,-1])"), {});
+  ASSERT_FALSE(negative.ok());
+  EXPECT_EQ(negative.error().message,
+            "'stop_token_ids[1]' is no token id: an integer from 0 is expected, found: -1");
+  const auto text = parse_chat_request(chat_with(R"("stop_token_ids":["5"])"), {});
+  ASSERT_FALSE(text.ok());
+  EXPECT_NE(text.error().message.find("found: string"), std::string::npos) << text.error().message;
+}
+
 // Values with which they change nothing: clients of llama.cpp and vLLM send them unasked.
 TEST(ChatRequest, TakesUnsupportedFieldsThatAskForNothing) {
   const auto request = parse_chat_request(
       chat_with(R"("repeat_penalty":1.0,"typical_p":1,"xtc_probability":0,"dry_multiplier":0.0,
                    "dynatemp_range":0,"top_n_sigma":-1,"n_predict":-1,"n_probs":0,"regex":null,
-                   "add_special_tokens":false)"),
+                   "add_special_tokens":false,"samplers":[],"lora":[],"post_sampling_probs":false,
+                   "return_hidden_states":false,"t_max_predict_ms":0,"verbosity":"medium",
+                   "thinking_token_budget":-1,"include_reasoning":true,"separate_reasoning":true)"),
       {});
   EXPECT_TRUE(request.ok()) << request.error().message;
 }

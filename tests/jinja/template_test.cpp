@@ -57,8 +57,17 @@ TEST(Template, ConstructsOfJinjaThatAreMissingHereSaySo) {
     expect_error("\n{% " + tag + " 'x' %}", ErrorCode::kUnsupported,
                  "line 2, column 4: the tag '" + tag + "' is not supported");
   }
-  expect_error("{{ 1|pprint }}", ErrorCode::kUnsupported,
-               "line 1: the filter 'pprint' is not supported");
+  for (const std::string filter :
+       {"pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"}) {
+    expect_error("{{ 1|" + filter + " }}", ErrorCode::kUnsupported,
+                 "line 1, column 6: the filter '" + filter + "' is not supported");
+    // At load, also where no conversation may ever get to.
+    const auto in_a_branch = Template::parse("{% if false %}\n{{ 1 | " + filter + " }}{% endif %}");
+    ASSERT_FALSE(in_a_branch.ok()) << filter;
+    EXPECT_EQ(in_a_branch.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(in_a_branch.error().message,
+                HasSubstr("line 2, column 8: the filter '" + filter + "' is not supported"));
+  }
 }
 
 TEST(Template, RuntimeErrorsNameTheLine) {

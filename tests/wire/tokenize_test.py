@@ -16,6 +16,14 @@ def tokenize(*arguments: str, text: str) -> subprocess.CompletedProcess:
 
 
 class Tokenize(unittest.TestCase):
+    def test_output_that_is_lost_is_a_failure(self):
+        for options in (["-o", "json"], [], ["-o", "json", "--batch"]):
+            with open("/dev/full", "w") as full:
+                command = [os.environ["SLUICE_BINARY"], "tokenize", str(VOCABULARY), *options]
+                done = subprocess.run(command, input=b'"a"\n', stdout=full, stderr=subprocess.PIPE)
+            self.assertEqual(done.returncode, 1, options)
+            self.assertIn(b"could not be written", done.stderr)
+
     def setUp(self):
         self.pairs = json.loads((DATA / "tokenizer-tiny-deepseek-v3.json").read_text())["strings"]
 
