@@ -5,6 +5,7 @@
 // a few layers of random weights) runs on the real forward pass; the missing layers are counted at
 // the median time of the sample's.
 #include <algorithm>
+#include <filesystem>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -14,6 +15,7 @@
 #include "apps/bench/roof.h"
 #include "apps/bench/traffic_report.h"
 #include "apps/model/byte_size.h"
+#include "apps/model/geometry_options.h"
 #include "apps/model/model_options.h"
 #include "apps/verbs.h"
 #include "core/clock.h"
@@ -129,8 +131,15 @@ void count_tensors(const std::vector<CheckpointMatrix>& matrices, const model::S
   }
 }
 
+// A name that is neither a file nor a geometry may be meant as either.
+core::Result<std::unique_ptr<formats::Checkpoint>> open_file(const std::string& model) {
+  if (!std::filesystem::exists(model))
+    return core::invalid("'{}': No such file or folder; geometries: {}", model, geometry_names());
+  return model::open_checkpoint(model);
+}
+
 core::Result<Plan> make_plan(const Options& options) {
-  const auto checkpoint = TRY(model::open_checkpoint(options.model.model));
+  const auto checkpoint = TRY(open_file(options.model.model));
   const model::Spec spec = TRY(model::read_spec(*checkpoint));
   const ModelSample sample = TRY(sample_model(*checkpoint, spec, kSampleBytes));
   const auto loaded = TRY(model::Model::load(
@@ -232,7 +241,7 @@ core::Result<void> run_geometry(const Options& options) {
 }
 
 core::Result<void> run_file(const Options& options) {
-  const auto checkpoint = TRY(model::open_checkpoint(options.model.model));
+  const auto checkpoint = TRY(open_file(options.model.model));
   const double cache_bytes = TRY(plan::bytes_per_value(options.traffic.cache));
   const Subject subject{.name = checkpoint->manifest().name,
                         .size = TRY(size_of_checkpoint(*checkpoint, cache_bytes)),
@@ -263,7 +272,7 @@ void check_used(const CLI::App& app, const Options& options) {
       if (app.count(name) > 0) throw CLI::ValidationError(name, reason);
   };
   if (!is_geometry(options.model.model))
-    refuse({"--layers", "--dense-layers", "--vocab", "--type", "--experts"},
+    refuse({"--layers", "--dense-layers", "--vocab", "--expert-count", "--type", "--experts"},
            "a file has its own; this is for the shapes that have a name");
   if (is_geometry(options.model.model) || options.traffic.names_a_machine())
     refuse({"--exact", "--kernels", "--n-prompt"},

@@ -33,31 +33,15 @@ core::Result<int64_t> write_file(const plan::Geometry& geometry, const Options& 
 
 core::Result<int64_t> write_folder(const plan::Geometry& geometry, const Options& options,
                                    Progress* progress) {
-  const quantize::FolderType rest = TRY(quantize::find_folder_type(options.weights.rest));
-  quantize::FolderSynthesis synthesis{.path = options.out,
-                                      .recipe = quantize::folder_recipe(rest),
-                                      .router_skew = options.weights.router_skew,
-                                      .seed = options.weights.seed};
-  auto& modules = synthesis.recipe.modules;
-  if (!options.weights.experts.empty())
-    modules[static_cast<size_t>(quantize::Module::kExperts)] =
-        TRY(quantize::find_folder_type(options.weights.experts));
-  if (!options.weights.output_matrix.empty())
-    modules[static_cast<size_t>(quantize::Module::kOutput)] =
-        TRY(quantize::find_folder_type(options.weights.output_matrix));
+  quantize::FolderSynthesis synthesis = TRY(folder_synthesis(options.weights));
+  synthesis.path = options.out;
   synthesis.progress = [&](int64_t done, int64_t total) { progress->update(done, total); };
   return quantize::synthesize_folder(geometry, synthesis);
 }
 
-// A name that both know, as a file's is spelled there, is the file's.
-bool is_folders_alone(const std::string& type) {
-  return quantize::is_folder_type(type) && !core::dtype_from_name(type);
-}
-
 core::Result<void> run(const Options& options) {
   const plan::Geometry geometry = TRY(read_geometry(options.geometry));
-  const bool makes_folder = options.folder || is_folders_alone(options.weights.rest) ||
-                            is_folders_alone(options.weights.experts);
+  const bool makes_folder = options.folder || means_folder(options.weights);
   if (makes_folder && options.out.ends_with(".gguf"))
     return core::invalid("'{}' names a file; these types are of a folder{}", options.out,
                          options.folder ? " (--folder)" : "");

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <span>
+#include <tuple>
 
 #include "core/math.h"
 #include "core/rng.h"
@@ -207,9 +208,17 @@ struct Matrix {
   std::vector<FolderPart> parts{};
 };
 
-class FolderWriter {
+// What a part holds: bytes of its own, or a pattern again and again from a place that the seed
+// says.
+struct Contents {
+  Bytes own{};
+  size_t pattern = 0;  // of the choice's
+  int64_t at = 0;      // bytes from its beginning
+};
+
+class FolderMaker {
  public:
-  FolderWriter(const Geometry& geometry, const FolderSynthesis& options)
+  FolderMaker(const Geometry& geometry, const FolderSynthesis& options)
       : geometry_(geometry), options_(options) {
     for (GeometryTensor& t : folder_tensors(geometry)) matrices_.push_back(matrix_of(std::move(t)));
     std::vector<std::vector<FolderPart>*> parts;
@@ -218,8 +227,8 @@ class FolderWriter {
     for (const FolderShard& shard : shards_) total_bytes_ += shard.layout.file_bytes;
   }
 
-  core::Result<int64_t> run() {
-    const std::string config = TRY(config_of(geometry_));
+  core::Result<int64_t> write_files() {
+    const std::string config = TRY(config_text());
     std::error_code failed;
     fs::create_directories(options_.path, failed);
     if (failed) return core::invalid("'{}': {}", options_.path, failed.message());
@@ -237,7 +246,72 @@ class FolderWriter {
     return total_bytes_;
   }
 
+  // Tensors of their own contents, then each pattern as long as whatever enters it reaches.
+  core::Result<std::unique_ptr<formats::Checkpoint>> in_memory() {
+    formats::HuggingFaceFolder folder;
+    const std::string config = TRY(config_text());
+    folder.metadata = TRY(formats::metadata_of_config({.config = config, .name = geometry_.name}));
+    folder.names = {std::string(geometry_.name)};
+    struct Region {
+      std::span<const std::byte> pattern;
+      int64_t bytes = 0, begin = 0;
+    };
+    std::map<std::tuple<FolderType, int64_t, size_t>, Region> regions;
+    struct Place {
+      const FolderPart* part = nullptr;
+      const Region* region = nullptr;  // null: its own bytes
+      int64_t at = 0;
+    };
+    std::vector<Place> places;
+    Bytes bytes;
+    const auto grow = [&](int64_t by) {
+      const int64_t begin = core::round_up(std::ssize(bytes), kCacheLineBytes);
+      bytes.resize(static_cast<size_t>(begin + by));
+      return begin;
+    };
+    for (size_t i = 0; i < matrices_.size(); ++i) {
+      const Matrix& m = matrices_[i];
+      std::vector<Contents> contents = contents_of(m, core::random_bits(options_.seed, i));
+      for (size_t p = 0; p < contents.size(); ++p) {
+        Contents& c = contents[p];
+        Place place{.part = &m.parts[p], .at = c.at};
+        if (c.own.empty()) {
+          Region& region = regions[{m.choice.type, m.choice.group, c.pattern}];
+          region.pattern = patterns_of(m.choice)[c.pattern];
+          region.bytes = std::max(region.bytes, c.at + m.parts[p].bytes);
+          place.region = &region;
+        } else {
+          place.at = grow(std::ssize(c.own));
+          std::copy(c.own.begin(), c.own.end(), bytes.begin() + place.at);
+        }
+        places.push_back(place);
+      }
+    }
+    for (auto& [key, region] : regions) {
+      region.begin = grow(region.bytes);
+      for (int64_t at = 0; at < region.bytes; at += std::ssize(region.pattern))
+        std::copy_n(region.pattern.begin(), std::min(region.bytes - at, std::ssize(region.pattern)),
+                    bytes.begin() + region.begin + at);
+    }
+    formats::SafetensorsFile file;
+    file.source = formats::memory_source(std::move(bytes));
+    for (const Place& place : places) {
+      const FolderPart& part = *place.part;
+      core::TensorView view{.type = part.type, .dims = static_cast<int>(part.shape.size())};
+      std::copy(part.shape.begin(), part.shape.end(), view.shape.begin());
+      const int64_t begin = place.region != nullptr ? place.region->begin : 0;
+      view.data = file.source->bytes().data() + begin + place.at;
+      const std::string& name = file.names.emplace_back(part.name);
+      file.tensors.push_back({name, view});
+      folder.tensors.push_back({formats::gguf_tensor_name(name), name, view});
+    }
+    folder.files.push_back(std::move(file));
+    return formats::Checkpoint::of_folder(std::move(folder));
+  }
+
  private:
+  static constexpr int64_t kCacheLineBytes = 64;
+
   Matrix matrix_of(GeometryTensor tensor) const {
     core::TensorView view{.dims = static_cast<int>(tensor.shape.size())};
     std::copy(tensor.shape.begin(), tensor.shape.end(), view.shape.begin());
@@ -257,29 +331,53 @@ class FolderWriter {
     return tensor.part == plan::Part::kVectors || tensor.part == plan::Part::kRouter;
   }
 
-  core::Result<void> write(const Matrix& m, uint64_t seed) {
-    if (is_drawn(m.tensor)) {
-      const auto values = drawn_values(geometry_, m.tensor, options_.router_skew, seed);
-      return write_part(m.parts[0], std::as_bytes(std::span(values)), 0);
-    }
-    std::vector<Bytes>& patterns = patterns_[{m.choice.type, m.choice.group}];
+  const std::vector<Bytes>& patterns_of(const FolderChoice& choice) {
+    std::vector<Bytes>& patterns = patterns_[{choice.type, choice.group}];
     if (patterns.empty())
       patterns = make_patterns(
-          m.choice, core::random_bits(options_.seed, ~static_cast<uint64_t>(m.choice.type)));
-    for (size_t p = 0; p < patterns.size(); ++p) TRY(write_part(m.parts[p], patterns[p], seed));
-    if (m.choice.type == FolderType::kInt4)
-      return write_part(m.parts[2], std::as_bytes(std::span(m.tensor.shape)), 0);
-    if (m.choice.type != FolderType::kGptq && m.choice.type != FolderType::kGptqActOrder) return {};
-    const auto groups =
-        input_groups(m.choice, m.tensor.shape.back(), seed_of_inputs(m.tensor.name, options_.seed));
-    return write_part(m.parts[3], std::as_bytes(std::span(groups)), 0);
+          choice, core::random_bits(options_.seed, ~static_cast<uint64_t>(choice.type)));
+    return patterns;
   }
 
-  // The pattern over and over, from a place that the seed says.
+  static Bytes bytes_of(std::span<const std::byte> values) {
+    return {values.begin(), values.end()};
+  }
+
+  // By part.
+  std::vector<Contents> contents_of(const Matrix& m, uint64_t seed) {
+    if (is_drawn(m.tensor)) {
+      const auto values = drawn_values(geometry_, m.tensor, options_.router_skew, seed);
+      return {{.own = bytes_of(std::as_bytes(std::span(values)))}};
+    }
+    std::vector<Contents> contents;
+    const std::vector<Bytes>& patterns = patterns_of(m.choice);
+    for (size_t p = 0; p < patterns.size(); ++p) {
+      const int64_t unit = core::info(m.parts[p].type).block_bytes;
+      const auto units = static_cast<uint64_t>(std::ssize(patterns[p]) / unit);
+      contents.push_back({.pattern = p, .at = static_cast<int64_t>(seed % units) * unit});
+    }
+    if (m.choice.type == FolderType::kInt4)
+      contents.push_back({.own = bytes_of(std::as_bytes(std::span(m.tensor.shape)))});
+    if (m.choice.type == FolderType::kGptq || m.choice.type == FolderType::kGptqActOrder) {
+      const auto groups = input_groups(m.choice, m.tensor.shape.back(),
+                                       seed_of_inputs(m.tensor.name, options_.seed));
+      contents.push_back({.own = bytes_of(std::as_bytes(std::span(groups)))});
+    }
+    return contents;
+  }
+
+  core::Result<void> write(const Matrix& m, uint64_t seed) {
+    const std::vector<Contents> contents = contents_of(m, seed);
+    for (size_t p = 0; p < contents.size(); ++p) {
+      const Contents& c = contents[p];
+      TRY(write_part(m.parts[p], c.own.empty() ? patterns_of(m.choice)[c.pattern] : c.own, c.at));
+    }
+    return {};
+  }
+
+  // The pattern over and over, from `at` on.
   core::Result<void> write_part(const FolderPart& part, std::span<const std::byte> pattern,
-                                uint64_t seed) {
-    const int64_t unit = core::info(part.type).block_bytes, units = std::ssize(pattern) / unit;
-    auto at = static_cast<int64_t>(seed % static_cast<uint64_t>(units)) * unit;
+                                int64_t at) {
     Checksum checksum;
     for (int64_t done = 0; done < part.bytes;) {
       const int64_t count = std::min({part.bytes - done, std::ssize(pattern) - at, kPieceBytes});
@@ -295,19 +393,23 @@ class FolderWriter {
     return file_->write(shards_[part.shard].digits_offset(part), std::as_bytes(std::span(digits)));
   }
 
-  core::Result<void> write_texts(const std::string& config) {
+  core::Result<std::string> config_text() const {
     std::vector<FolderModule> modules;
-    std::map<std::string, std::string> shard_of;
     for (const Matrix& m : matrices_) {
       const std::string stored = formats::hugging_face_tensor_name(m.tensor.name);
       const bool is_linear = m.tensor.shape.size() > 1 && m.tensor.part != plan::Part::kEmbedding;
       if (is_linear) modules.push_back({stored.substr(0, stored.rfind('.')), m.choice});
-      for (const FolderPart& part : m.parts) shard_of[part.name] = shards_[part.shard].file;
     }
-    const std::string text = TRY(quantized_config(config, modules));
+    return quantized_config(TRY(config_of(geometry_)), modules);
+  }
+
+  core::Result<void> write_texts(const std::string& config) {
+    std::map<std::string, std::string> shard_of;
+    for (const Matrix& m : matrices_)
+      for (const FolderPart& part : m.parts) shard_of[part.name] = shards_[part.shard].file;
     if (shards_.size() > 1)
       TRY(write_text("model.safetensors.index.json", shard_index(shard_of, total_bytes_)));
-    return write_text("config.json", text);
+    return write_text("config.json", config);
   }
 
   core::Result<void> write_text(const char* name, std::string_view text) {
@@ -329,12 +431,26 @@ class FolderWriter {
 
 }  // namespace
 
-core::Result<int64_t> synthesize_folder(const Geometry& geometry, const FolderSynthesis& options) {
+namespace {
+
+core::Result<void> check_options(const Geometry& geometry, const FolderSynthesis& options) {
   if (geometry.ffn_kind != plan::FfnKind::kGated)
     return core::unsupported("geometry '{}': only models with gated FFNs can be written",
                              geometry.name);
-  TRY(check(options.recipe));
-  return FolderWriter(geometry, options).run();
+  return check(options.recipe);
+}
+
+}  // namespace
+
+core::Result<int64_t> synthesize_folder(const Geometry& geometry, const FolderSynthesis& options) {
+  TRY(check_options(geometry, options));
+  return FolderMaker(geometry, options).write_files();
+}
+
+core::Result<std::unique_ptr<formats::Checkpoint>> synthetic_folder(
+    const Geometry& geometry, const FolderSynthesis& options) {
+  TRY(check_options(geometry, options));
+  return FolderMaker(geometry, options).in_memory();
 }
 
 }  // namespace sluice::quantize

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "core/result.h"
+#include "formats/checkpoint.h"
 #include "plan/geometry.h"
 #include "quantize/folder_recipe.h"
 
@@ -25,5 +27,10 @@ struct FolderSynthesis {
 // random values that each tensor enters at its own place. What no type is asked for is BF16.
 core::Result<int64_t> synthesize_folder(const plan::Geometry& geometry,
                                         const FolderSynthesis& options);
+
+// The same model without files, in a fraction of its memory: parts of a format share their
+// pattern's bytes. `path` is not used.
+core::Result<std::unique_ptr<formats::Checkpoint>> synthetic_folder(const plan::Geometry& geometry,
+                                                                    const FolderSynthesis& options);
 
 }  // namespace sluice::quantize

@@ -43,6 +43,27 @@ TEST(EdgeExtremes, TheLargestRequestFitsTheHighestPrice) {
   edge.records().expect_balanced();
 }
 
+// Whatever it is: the journal has room for it, and a store takes it.
+TEST(EdgeExtremes, AnUpstreamMayNameAnyFinishReason) {
+  std::string reason;
+  ServerThread upstream([&](const Request&, Responder responder) {
+    std::string answer = kAnswer;
+    answer.replace(answer.find("stop"), 4, reason);
+    send_json(responder, 200, answer);
+  });
+  Edge edge(edge_snapshot({upstream.port()}));
+  const std::pair<std::string, std::string> rows[] = {{"tool_calls", "tool_calls"},
+                                                      {std::string(100'000, 'x'), "other"},
+                                                      {"\xff\xfe", "other"},
+                                                      {"a\\u0000b", "other"}};
+  for (size_t i = 0; i < std::size(rows); ++i) {
+    reason = rows[i].first;
+    EXPECT_EQ(edge.post(kBody).status, 200);
+    EXPECT_EQ(edge.records().events(i + 1).back().finish_reason, rows[i].second);
+  }
+  edge.records().expect_balanced();
+}
+
 // An empty statement is none: nobody gets an answer for nothing by it.
 TEST(EdgeExtremes, AUsageThatCountsNothingIsMissing) {
   for (const char* usage : {"{}", R"({"total_tokens":9})", R"({"prompt_tokens":null})", "null",

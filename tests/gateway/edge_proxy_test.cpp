@@ -66,27 +66,6 @@ TEST(EdgeProxy, AWholeAnswerPassesAndIsBilled) {
   edge.records().expect_balanced();
 }
 
-// Whatever it is: the journal has room for it, and a store takes it.
-TEST(EdgeProxy, AnUpstreamMayNameAnyFinishReason) {
-  std::string reason;
-  ServerThread upstream([&](const Request&, Responder responder) {
-    std::string answer = kAnswer;
-    answer.replace(answer.find("stop"), 4, reason);
-    send_json(responder, 200, answer);
-  });
-  Edge edge(edge_snapshot({upstream.port()}));
-  const std::pair<std::string, std::string> rows[] = {{"tool_calls", "tool_calls"},
-                                                      {std::string(100'000, 'x'), "other"},
-                                                      {"\xff\xfe", "other"},
-                                                      {"a\\u0000b", "other"}};
-  for (size_t i = 0; i < std::size(rows); ++i) {
-    reason = rows[i].first;
-    EXPECT_EQ(edge.post(kBody).status, 200);
-    EXPECT_EQ(edge.records().events(i + 1).back().finish_reason, rows[i].second);
-  }
-  edge.records().expect_balanced();
-}
-
 // As its client says; but only ids that were given out here, each of which the store knows anyway.
 TEST(EdgeProxy, ARequestMayNameItsParent) {
   ServerThread upstream(

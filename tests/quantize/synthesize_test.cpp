@@ -237,6 +237,25 @@ TEST_F(SynthesizeTest, FoldersHaveTheGeometrysMatrices) {
   }
 }
 
+// Folders whose output matrix is quantised: it has no tensor "lm_head.weight".
+TEST_F(SynthesizeTest, TheOutputMatrixOfAFolderMayHaveAnyType) {
+  for (const FolderType type : {FolderType::kInt4, FolderType::kInt8, FolderType::kFp8,
+                                FolderType::kAwq, FolderType::kGptq, FolderType::kMxfp4}) {
+    SCOPED_TRACE(name_of(type));
+    plan::Geometry geometry = small_experts();
+    geometry.experts.groups = geometry.experts.groups_used = 1;
+    FolderRecipe recipe = folder_recipe(type);
+    recipe.modules[static_cast<size_t>(Module::kOutput)] = type;
+    const std::string path = folder_ / name_of(type);
+    ASSERT_TRUE(synthesize_folder(geometry, {.path = path, .recipe = recipe}).ok());
+    const auto opened = formats::Checkpoint::open(path).value();
+    const auto model = model::Model::load(*opened, {.threads = 2, .step_tokens_max = 1});
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    EXPECT_FALSE((*model)->spec().tied_embeddings);
+    EXPECT_EQ(packed_type(**model, "output.weight"), packed_type(**model, "blk.0.ffn_up.weight"));
+  }
+}
+
 // What is alone in its configuration, or not encoded from values, is refused.
 TEST_F(SynthesizeTest, TypesThatNoFolderHasTogetherAreRefused) {
   FolderRecipe recipe = folder_recipe(FolderType::kAwq);
@@ -291,6 +310,30 @@ TEST(RouterBiases, RanksAreDealtAtRandom) {
   const auto one = router_biases({64, 4}, 1, 1), two = router_biases({64, 4}, 1, 2);
   EXPECT_NE(one, two);
   EXPECT_EQ(one, router_biases({64, 4}, 1, 1));
+}
+
+TEST_F(SynthesizeTest, InMemoryItIsTheFolder) {
+  plan::Geometry geometry = small_experts();
+  geometry.experts.groups = geometry.experts.groups_used = 1;
+  for (const FolderType type : {FolderType::kInt4, FolderType::kFp8, FolderType::kGptqActOrder}) {
+    const FolderSynthesis options{
+        .path = folder_ / name_of(type), .recipe = folder_recipe(type), .seed = 3};
+    ASSERT_TRUE(synthesize_folder(geometry, options).ok());
+    const auto in_files = formats::Checkpoint::open(options.path).value();
+    const auto in_memory = synthetic_folder(geometry, options);
+    ASSERT_TRUE(in_memory.ok()) << in_memory.error().message;
+    ASSERT_EQ((*in_memory)->tensors().size(), in_files->tensors().size());
+    for (const auto& [name, expected] : in_files->tensors()) {
+      const core::TensorView* view = (*in_memory)->find(name);
+      ASSERT_NE(view, nullptr) << name;
+      ASSERT_EQ(view->type, expected.type) << name;
+      ASSERT_EQ(core::shape_text(*view), core::shape_text(expected)) << name;
+      EXPECT_EQ(std::memcmp(view->data, expected.data, static_cast<size_t>(view->bytes())), 0)
+          << name;
+    }
+    const auto model = model::Model::load(**in_memory, {.threads = 2, .step_tokens_max = 1});
+    EXPECT_TRUE(model.ok()) << model.error().message;
+  }
 }
 
 TEST_F(SynthesizeTest, InMemoryItIsTheFile) {

@@ -121,14 +121,15 @@ class Inspect(unittest.TestCase):
         self.assertIn("--n-prompt INT in [0 - 1048576]=512", run("bench", "--help").stdout.decode())
 
     def test_options_that_would_do_nothing_are_wrong_usage(self):
-        for option in ("--layers", "--dense-layers", "--vocab", "--seed", "--router-skew"):
+        for option in ("--layers", "--dense-layers", "--vocab", "--expert-count", "--seed",
+                       "--router-skew"):  # fmt: skip
             self.refused(2, option, "bench", MODEL, option, "32")
         for option in ("--type", "--experts", "--output-matrix"):
             self.refused(2, option, "bench", MODEL, option, "Q8_0")
         self.refused(2, "--synth", "bench", MODEL, "--synth", "llama3-8b")
         for verb in ("bench", "generate", "serve"):
             self.refused(2, "--place", verb, MODEL, "--place", "experts=cpu")
-        for option in ("--layers", "--dense-layers", "--vocab"):
+        for option in ("--layers", "--dense-layers", "--vocab", "--expert-count"):
             self.refused(2, option, "plan", MODEL, option, "64")
         for option in ("--type", "--experts"):
             self.refused(2, option, "plan", MODEL, option, "INT4")

@@ -115,6 +115,9 @@ class Quantize(unittest.TestCase):
                 plan = self.json_of("plan", path, "--context", "16", "-p", "4")
                 self.assertEqual(plan["parameters"], made["parameters"])
                 self.assertGreater(plan["decode_tok_s"], 0)
+        bench = self.json_of("bench", "--synth", *geometry, "--type", "int4", "-p", "4", "-n", "4",
+                             "-r", "1")  # fmt: skip
+        self.assertGreater(bench[0]["avg_ts"], 0)
         mxfp4 = str(self.folder / "m.gguf")
         self.json_of("synth", "smollm2-135m", mxfp4, *geometry[1:], "--type", "MXFP4")
         self.assertEqual(pathlib.Path(mxfp4).read_bytes()[:4], b"GGUF")
@@ -141,6 +144,20 @@ class Quantize(unittest.TestCase):
         self.assertAlmostEqual(plan["serial_limit_tok_s"], 46.2, delta=0.02 * 46.2)
         self.assertAlmostEqual(plan["overlapped_limit_tok_s"], 56.9, delta=0.02 * 56.9)
         self.assertEqual(plan["parts"]["experts"]["device"], "cpu")
+
+    def test_fewer_experts_take_less_memory_and_a_token_reads_as_many(self):
+        whole = self.json_of("plan", "deepseek-v3", "--memory-gb-s", "30")
+        half = self.json_of("plan", "deepseek-v3", "--memory-gb-s", "30", "--expert-count", "128")
+        self.assertEqual(2 * half["parts"]["experts"]["bytes"], whole["parts"]["experts"]["bytes"])
+        self.assertAlmostEqual(half["serial_limit_tok_s"], whole["serial_limit_tok_s"], delta=0.1)
+        for count in ("12", "8"):
+            self.refused(1, "a multiple of 8 groups of which 4 hold at least 8", "plan",
+                         "deepseek-v3", "--expert-count", count)  # fmt: skip
+        self.refused(1, "geometries: smollm2-135m", "plan", "deepseekv3")
+        for number in ("nan", "inf", "0", "-5"):
+            self.refused(2, "is no number over 0", "plan", "deepseek-v3", "--memory-gb-s", number)
+        self.refused(2, "nan is no number", "synth", "kimi-k2", "x.gguf", "--router-skew", "nan")
+        self.refused(1, "has no experts", "plan", "llama3-8b", "--expert-count", "8")
 
     def test_a_cache_leaves_room_for_sixteen_requests(self):
         plan = self.json_of("plan", "gpt3-175b", "--type", "F16", "--context", "2048",

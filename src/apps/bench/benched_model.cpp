@@ -11,6 +11,10 @@ core::Result<std::unique_ptr<formats::Checkpoint>> open_checkpoint(
     const BenchedModelOptions& options) {
   if (!options.is_synthetic()) return model::open_checkpoint(options.model.model);
   const plan::Geometry geometry = TRY(read_geometry(options.synth));
+  if (means_folder(options.weights)) {
+    const quantize::FolderSynthesis folder = TRY(folder_synthesis(options.weights));
+    return quantize::synthetic_folder(geometry, folder);
+  }
   const quantize::SynthesisOptions synthesis = TRY(synthesis_options(options.weights));
   return quantize::synthetic_checkpoint(geometry, synthesis);
 }

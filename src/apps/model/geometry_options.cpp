@@ -17,7 +17,29 @@ void add_shape_options(CLI::App& app, GeometryOptions* options) {
       ->check(CLI::Range(0, 10'000));
   app.add_option("--vocab", options->vocab, "vocabulary of a geometry, if not the model's")
       ->check(CLI::Range(32, 1 << 24));
+  app.add_option(
+         "--expert-count", options->expert_count,
+         "routed experts of a geometry's layer, if not the model's: fewer take less memory, "
+         "and a token reads as many")
+      ->check(CLI::Range(1, 1 << 16));
 }
+
+namespace {
+
+core::Result<void> set_expert_count(const std::string& name, int32_t count,
+                                    plan::Experts* experts) {
+  if (experts->count == 0) return core::invalid("--expert-count: '{}' has no experts", name);
+  const int32_t groups = std::max(experts->groups, 1);
+  const int32_t open_groups = std::max(experts->groups_used, 1);
+  if (count % groups != 0 || count / groups * open_groups < experts->used)
+    return core::invalid(
+        "--expert-count: {} experts, expected a multiple of {} groups of which {} hold at least {}",
+        count, groups, open_groups, experts->used);
+  experts->count = count;
+  return {};
+}
+
+}  // namespace
 
 core::Result<plan::Geometry> read_geometry(const GeometryOptions& options) {
   plan::Geometry geometry = TRY(plan::find_geometry(options.name));
@@ -28,6 +50,8 @@ core::Result<plan::Geometry> read_geometry(const GeometryOptions& options) {
       return core::invalid("--dense-layers: '{}' has no experts", options.name);
     geometry.experts.dense_layers = options.dense_layers;
   }
+  if (options.expert_count > 0)
+    TRY(set_expert_count(options.name, options.expert_count, &geometry.experts));
   geometry.experts.dense_layers = std::min(geometry.experts.dense_layers, geometry.layers);
   return geometry;
 }

@@ -18,11 +18,12 @@ struct GeometryOptions {
   int32_t layers = 0;         // 0: the model's
   int32_t dense_layers = -1;  // leading ones without experts; -1: the model's
   int32_t vocab = 0;          // 0: the model's
+  int32_t expert_count = 0;   // of a layer; 0: the model's
 };
 
 // GEOMETRY and the options below.
 void add_geometry_options(CLI::App& app, GeometryOptions* options);
-// --layers, --dense-layers, --vocab alone.
+// --layers, --dense-layers, --vocab, --expert-count alone.
 void add_shape_options(CLI::App& app, GeometryOptions* options);
 
 core::Result<plan::Geometry> read_geometry(const GeometryOptions& options);

@@ -13,9 +13,9 @@ using contract::NanoMoney;
 
 constexpr int64_t kOutputTokensUnknown = 4096;  // where neither request nor model says
 constexpr int64_t kSecondNs = 1'000'000'000;
-// What is asked for beyond it is taken for it: nobody computes so much, and a price times this fits
-// (contract/validate.cpp).
-constexpr int64_t kOutputTokensMax = int64_t{1} << 30;
+// Of prompt, and of output. What is asked for beyond it is taken for it: nobody computes so much,
+// and a price times this fits (contract/validate.cpp).
+constexpr int64_t kTokensMax = int64_t{1} << 30;
 
 // What the pools of the model that answers take at most.
 struct Amounts {
@@ -33,9 +33,10 @@ std::optional<Amounts> amounts(const Exchange& exchange, const Demand& demand,
     const contract::Price* price = exchange.table->directory().price(
         *exchange.model, *replica->pool, contract::PriceSide::kSale,
         exchange.arrived_unix_ns / kSecondNs);
-    const NanoMoney here = amount_at_most(price, {.prompt_tokens = demand.input_tokens,
-                                                  .output_tokens = demand.output_tokens_max,
-                                                  .compute_us = compute_us_max(exchange)});
+    const NanoMoney here =
+        amount_at_most(price, {.prompt_tokens = std::min(demand.input_tokens, kTokensMax),
+                               .output_tokens = demand.output_tokens_max,
+                               .compute_us = compute_us_max(exchange)});
     if (bound && here >= *bound) continue;
     const Amounts before = found.value_or(Amounts{here, here});
     found = {std::max(before.most, here), std::min(before.least, here)};
@@ -60,7 +61,7 @@ int64_t output_tokens_max(const Exchange& exchange) {
                                                                      : kOutputTokensUnknown);
   if (context_tokens > 0) each = std::min(each, context_tokens);
   const int64_t answers = exchange.asked.choices * exchange.asked.prompts;
-  return each > kOutputTokensMax / answers ? kOutputTokensMax : each * answers;
+  return each > kTokensMax / answers ? kTokensMax : each * answers;
 }
 
 int64_t compute_us_max(const Exchange& exchange) {
