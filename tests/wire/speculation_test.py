@@ -16,11 +16,11 @@ SMALL = ("--kv-budget", "256MiB")
 REQUESTS = {
     "plain": {},
     # Stop strings begin and end inside of what one step brings.
-    "stop": {"stop": ["reserve a place", "e con"]},
-    "stop inside a word": {"stop": ["rrive"], "logprobs": 3},
+    "stop": {"stop": ["on Mondays", "ea, bread a"]},
+    "stop inside a word": {"stop": ["nducto"], "logprobs": 3},
     "log probabilities": {"logprobs": 5, "max_tokens": 40},
     "sampled": {"temperature": 0.4, "seed": 7, "logprobs": 2, "stop": ["conductor"]},
-    "two choices": {"temperature": 0.7, "seed": 11, "n": 2, "best_of": 2, "max_tokens": 24},
+    "two choices": {"temperature": 0.7, "seed": 11, "n": 2, "max_tokens": 24},
     "penalties": {"frequency_penalty": 0.5, "logit_bias": {"28": -5}, "max_tokens": 32},
     "one token": {"max_tokens": 1, "logprobs": 1},
 }
