@@ -29,6 +29,9 @@ static_assert(sizeof(SchedulingAttributes) == 48);
 
 constexpr int kSmallShareNice = 10;  // a tenth of the weight
 
+constexpr int kPiecesOfATurn = 32;
+thread_local bool has_given_way = false;
+
 id_t thread_id() {
   return static_cast<id_t>(syscall(SYS_gettid));
 }
@@ -67,6 +70,13 @@ void take_small_share() {
 
 void give_way() {
   set_policy(SCHED_IDLE);
+  has_given_way = true;
+}
+
+void let_others_first() {
+  if (!has_given_way) return;
+  thread_local int pieces = 0;
+  if (++pieces % kPiecesOfATurn == 0) sched_yield();
 }
 
 }  // namespace sluice::core

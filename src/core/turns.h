@@ -21,4 +21,10 @@ void take_small_share();
 // (SCHED_IDLE)
 void give_way();
 
+// After each piece of the work of a thread that has given way, a few microseconds of it: whoever
+// waits for the core gets it, every so many calls. The kernel gives such a thread a little of a
+// core that others want all of, but in turns that last until its tick (4 ms at 250 Hz), and then
+// nobody is answered. Does nothing in other threads.
+void let_others_first();
+
 }  // namespace sluice::core

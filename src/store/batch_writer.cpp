@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/turns.h"
 #include "ledger/account.h"
 
 namespace sluice::store {
@@ -165,6 +166,7 @@ core::Result<void> BatchWriter::translate(std::span<const SequencedRecord> recor
                                           Duplicates duplicates) {
   rows_.clear();
   for (const SequencedRecord& each : records) {
+    core::let_others_first();
     if (const auto* reservation = std::get_if<contract::Reservation>(&each.record)) {
       TRY(add(*reservation, each.record));
     } else if (const auto* event = std::get_if<contract::UsageEvent>(&each.record)) {

@@ -1,6 +1,7 @@
 #include "store/journal_copier.h"
 
 #include "contract/request_id.h"
+#include "core/turns.h"
 
 namespace sluice::store {
 
@@ -21,6 +22,7 @@ core::Result<CopiedBatch> JournalCopier::copy(int64_t records_max, Commit commit
     auto record = contract::decode(next->kind, next->version, next->bytes);
     if (!record.ok()) return record.error().within(fmt::format("record {}", next->sequence));
     records_.push_back({next->sequence, std::move(record).value()});
+    core::let_others_first();
   }
   const WrittenBatch written = TRY(writer_->apply(records_, commit));
   if (commit == Commit::kDurable && durable_sequence_ < writer_->applied_sequence()) {

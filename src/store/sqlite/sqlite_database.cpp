@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/turns.h"
+
 namespace sluice::store {
 namespace {
 
@@ -141,6 +143,7 @@ class SqliteDatabase final : public Database {
       const int state = sqlite3_step(insert.get());
       if (sqlite3_reset(insert.get()) != SQLITE_OK || state != SQLITE_DONE)
         return error_of(connection_.get(), table.name);
+      core::let_others_first();
     }
     return {};
   }
