@@ -11,12 +11,10 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
-#include <fstream>
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
+#include "bench/decode_timing.h"
 #include "core/math.h"
 #include "formats/checkpoint.h"
 #include "model/model.h"
@@ -34,21 +32,6 @@ struct Options {
   int rounds = 9;
   int threads = 1;
 };
-
-class ProcessorClock final : public core::Clock {
- public:
-  int64_t now_ns() const override {
-    timespec t{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-  }
-  int64_t unix_ns() const override { return core::SystemClock().unix_ns(); }
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 // Weights that a step reads once, in bytes of the checkpoint.
 struct WeightBytes {
@@ -274,8 +257,7 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "draft_costs MODEL IDS.json [tokens] [rounds] [threads]\n");
     return 2;
   }
-  std::ifstream file(argv[2]);
-  Options options{.ids = nlohmann::json::parse(file).get<std::vector<int32_t>>()};
+  Options options{.ids = read_ids(argv[2])};
   if (argc > 3) options.tokens = std::max(std::atoi(argv[3]), 2 * kRowsMax);
   if (argc > 4) options.rounds = std::max(std::atoi(argv[4]), 1);
   if (argc > 5) options.threads = std::max(std::atoi(argv[5]), 1);

@@ -7,13 +7,11 @@
 // thread time is the processor's, so that other work beside counts for little.
 #include <algorithm>
 #include <cstdlib>
-#include <ctime>
-#include <fstream>
 #include <map>
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
+#include "bench/decode_timing.h"
 #include "core/cpu.h"
 #include "core/math.h"
 #include "engine/loop.h"
@@ -30,21 +28,6 @@ struct Options {
   int64_t tokens = 128;
   int64_t streams = 1;
   int pairs = 5;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-class ProcessorClock final : public core::Clock {
- public:
-  int64_t now_ns() const override {
-    timespec t{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-  }
-  int64_t unix_ns() const override { return core::SystemClock().unix_ns(); }
 };
 
 // One engine without its thread; what it has learned of the machine stays from run to run.
@@ -159,8 +142,7 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "speculation_bench MODEL IDS.json [tokens] [streams] [pairs] [threads]\n");
     return 2;
   }
-  std::ifstream file(argv[2]);
-  Options options{.ids = nlohmann::json::parse(file).get<std::vector<int32_t>>()};
+  Options options{.ids = read_ids(argv[2])};
   if (argc > 3) options.tokens = std::atoi(argv[3]);
   if (argc > 4) options.streams = std::atoi(argv[4]);
   if (argc > 5) options.pairs = std::atoi(argv[5]);

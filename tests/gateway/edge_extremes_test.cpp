@@ -14,11 +14,6 @@ using net::Request;
 using net::Responder;
 using net::ServerThread;
 
-void send_json(Responder& responder, int status, std::string_view body) {
-  const net::Header headers[] = {{"Content-Type", "application/json"}};
-  responder.send(status, headers, body);
-}
-
 // At the highest prices that are valid.
 contract::Snapshot dear_snapshot(uint16_t port) {
   contract::Snapshot snapshot = edge_snapshot({port});

@@ -69,6 +69,11 @@ int64_t quantity(const contract::UsageEvent& event, contract::Unit unit) {
   return sum;
 }
 
+void send_json(net::Responder& responder, int status, std::string_view body) {
+  const net::Header headers[] = {{"Content-Type", "application/json"}, {"x-secret", "s"}};
+  responder.send(status, headers, body);
+}
+
 contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams) {
   contract::Snapshot snapshot;
   snapshot.generation = 1;

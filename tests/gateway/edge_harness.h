@@ -56,6 +56,9 @@ inline constexpr char kAnswer[] =
     R"("usage":{"prompt_tokens":20,"completion_tokens":30,"total_tokens":50,)"
     R"("prompt_tokens_details":{"cached_tokens":5}}})";
 
+// With a header that no client may see.
+void send_json(net::Responder& responder, int status, std::string_view body);
+
 // One tenant, one project, key_1 for kSecret; model "m" with a replica per upstream, r0, r1 …
 contract::Snapshot edge_snapshot(const std::vector<uint16_t>& upstreams);
 

@@ -22,11 +22,6 @@ using net::ServerThread;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-void send_json(Responder& responder, int status, std::string_view body) {
-  const net::Header headers[] = {{"Content-Type", "application/json"}, {"x-secret", "s"}};
-  responder.send(status, headers, body);
-}
-
 void start_events(Responder& responder) {
   const net::Header headers[] = {{"Content-Type", "text/event-stream"}};
   responder.start_stream(200, headers);
