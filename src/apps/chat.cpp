@@ -39,7 +39,7 @@ struct ChatOptions {
 
 constexpr std::string_view kHelp =
     "/clear       forgets the conversation\n"
-    "/system TEXT sets the system prompt and forgets the conversation\n"
+    "/system TEXT sets the system prompt (none: removes it) and forgets the conversation\n"
     "/exit        leaves (Ctrl-D too); Ctrl-C stops an answer\n";
 
 class LocalConversation final : public Conversation {
@@ -177,7 +177,17 @@ class LocalConversation final : public Conversation {
   bool answering_ = false;
 };
 
-enum class Turn { kGoOn, kLeave };
+enum class Turn { kGoOn, kFailed, kLeave };
+
+// A question may begin with a path: only a lone word behind the slash is a command.
+bool is_unknown_command(const std::string& line) {
+  return line.size() > 1 && line[0] == '/' && line.find_first_of(" /", 1) == std::string::npos;
+}
+
+Turn refuse(const std::string& why) {
+  fmt::print(stderr, "{}", why);
+  return Turn::kFailed;
+}
 
 Turn take_line(Conversation& conversation, const std::string& line) {
   if (line.empty()) return Turn::kGoOn;
@@ -187,10 +197,14 @@ Turn take_line(Conversation& conversation, const std::string& line) {
     conversation.clear();
   else if (line.starts_with(kSystem))
     conversation.set_system(line.substr(kSystem.size()));
+  else if (line == "/system")
+    conversation.set_system("");
   else if (line == "/help")
     fmt::print("{}", kHelp);
+  else if (is_unknown_command(line))
+    return refuse(fmt::format("'{}' is no command; these are:\n{}", line, kHelp));
   else if (const auto asked = conversation.ask(line); !asked.ok())
-    fmt::print(stderr, "{}\n", asked.error().message);
+    return refuse(asked.error().message + '\n');
   return Turn::kGoOn;
 }
 
@@ -206,18 +220,23 @@ void talk(Conversation& conversation) {
 }
 
 // Each line of a pipe is a turn.
-void read_pipe(Conversation& conversation) {
+core::Result<void> read_pipe(Conversation& conversation) {
   std::string line;
-  while (std::getline(std::cin, line))
-    if (take_line(conversation, line) == Turn::kLeave) return;
+  int64_t lines = 0, failed = 0;
+  while (std::getline(std::cin, line)) {
+    const Turn turn = take_line(conversation, line);
+    if (turn == Turn::kLeave) break;
+    ++lines;
+    if (turn == Turn::kFailed) ++failed;
+  }
+  if (failed > 0) return core::invalid("{} of {} lines failed", failed, lines);
+  return {};
 }
 
 core::Result<void> converse(const ChatOptions& options, Conversation& conversation) {
   if (!options.prompt.empty()) return conversation.ask(options.prompt);
-  if (is_interactive())
-    talk(conversation);
-  else
-    read_pipe(conversation);
+  if (!is_interactive()) return read_pipe(conversation);
+  talk(conversation);
   return {};
 }
 

@@ -82,6 +82,14 @@ class Chat(unittest.TestCase):
         self.assertEqual((code, out), (1, ""))
         self.assertIn("maximum context length is 64 tokens", err)
 
+    def test_a_line_that_fails_is_told_by_the_exit_code(self):
+        lines = "/nothing\n" + "word " * 100 + "\n/system\n"
+        code, out, err = chat("--context-length", "64", "--system", "Be short.", text=lines)
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("'/nothing' is no command", err)
+        self.assertIn("maximum context length is 64 tokens", err)
+        self.assertIn("2 of 3 lines failed", err)
+
     def test_wrong_usage(self):
         self.assertEqual(chat("--temperature", "9", "-p", "x")[0], 2)
         missing = subprocess.run([binary(), "chat", "/nothing.gguf", "-p", "x"],
