@@ -14,7 +14,7 @@
 
 namespace sluice::net {
 
-EventLoop::Impl::Impl(Spin how) : spin(std::move(how)) {
+EventLoop::Impl::Impl(int64_t spin) : spin_ns(spin) {
   const int descriptor = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   ASSERT(descriptor >= 0, "eventfd: error {}", errno);
   wake = std::make_unique<ReadWatch>(poller, descriptor, [this] { on_woken(); });
@@ -45,19 +45,15 @@ void EventLoop::Impl::run() {
 }
 
 void EventLoop::Impl::wait_for_sockets() {
-  if (spin.ns > 0) {
-    int64_t until_ns = core::SystemClock().now_ns() + spin.ns;
+  if (spin_ns > 0) {
+    const core::SystemClock clock;
+    int64_t until_ns = clock.now_ns() + spin_ns;
     if (!timers.empty()) until_ns = std::min(until_ns, timers.begin()->first);
-    while (spins_until(until_ns))
+    do {
       if (has_posted || poller.dispatch(0)) return;
+    } while (clock.now_ns() < until_ns);
   }
   poller.dispatch(sleep_ns());
-}
-
-bool EventLoop::Impl::spins_until(int64_t until_ns) const {
-  const int64_t now_ns = core::SystemClock().now_ns();
-  const auto holds = [&](const core::CoreWish* wish) { return wish->holds(now_ns); };
-  return now_ns < until_ns && std::none_of(spin.beside.begin(), spin.beside.end(), holds);
 }
 
 void EventLoop::Impl::post(Task task) {
@@ -122,7 +118,7 @@ void EventLoop::Impl::on_signals() {
   signal_watch->wait();
 }
 
-EventLoop::EventLoop(Spin spin) : impl_(std::make_unique<Impl>(std::move(spin))) {}
+EventLoop::EventLoop(int64_t spin_ns) : impl_(std::make_unique<Impl>(spin_ns)) {}
 EventLoop::~EventLoop() {
   ASSERT(owned_by_caller(), "the loop is destroyed while another thread runs it");
   impl_->drop_tasks();

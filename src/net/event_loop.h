@@ -5,7 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "core/core_wish.h"
 #include "net/task.h"
 
 namespace sluice::net {
@@ -14,15 +13,9 @@ namespace sluice::net {
 // exceptions, post() and stop(), are marked. A loop outlives what was made on it.
 class EventLoop {
  public:
-  // A turn that finds nothing to do looks again for `ns` before its thread sleeps: the host of a
-  // virtual machine takes tens of microseconds to wake a core, longer than many answers take. It
-  // sleeps at once while one of `beside`, which outlive the loop, wishes for a core.
-  struct Spin {
-    int64_t ns = 0;
-    std::vector<const core::CoreWish*> beside;
-  };
-  EventLoop() : EventLoop(Spin()) {}
-  explicit EventLoop(Spin spin);
+  // A turn that finds nothing to do looks again for `spin_ns` before its thread sleeps: the host of
+  // a virtual machine takes tens of microseconds to wake a core, longer than many answers take.
+  explicit EventLoop(int64_t spin_ns = 0);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;

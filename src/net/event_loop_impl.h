@@ -24,20 +24,19 @@ struct TimerEntry {
 };
 
 struct EventLoop::Impl {
-  explicit Impl(Spin how);
+  explicit Impl(int64_t spin);
 
   void run();
   void post(Task task);
   void run_posted();
   void expire_timers();
   void wait_for_sockets();
-  bool spins_until(int64_t until_ns) const;
   int64_t sleep_ns();  // 0: there is something to do; −1: nothing to wait for but sockets
   void on_woken();
   void on_signals();
   void drop_tasks();
 
-  const Spin spin;
+  const int64_t spin_ns;
   SocketPoller poller;  // before the tasks: these may hold the last sockets
   TimerEntry::Queue timers;
   std::unique_ptr<Resolver> resolver = std::make_unique<Resolver>();

@@ -51,7 +51,6 @@ FollowerStatus Follower::status() const {
 bool Follower::wait_until_applied(uint64_t sequence, int64_t timeout_ns) {
   std::unique_lock lock(mutex_);
   asked_ = true;
-  wish_.now();
   changed_.notify_all();
   return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] {
     return status_.store_open && status_.applied_sequence >= sequence;
@@ -190,11 +189,9 @@ void Follower::pause(Pace own, Next next) {
   if (next == Next::kAfterRetry) retry_ns_ = std::min(2 * retry_ns_, kRetryMaxNs);
   std::unique_lock lock(mutex_);
   if (pace_ != own) return;
-  const auto ended = [&] { return stopping_ || (asked_ && next == Next::kAfterPoll); };
-  if (!ended()) wish_.from(core::SystemClock().now_ns() + pause_ns);
-  changed_.wait_for(lock, std::chrono::nanoseconds(pause_ns), ended);
+  changed_.wait_for(lock, std::chrono::nanoseconds(pause_ns),
+                    [&] { return stopping_ || (asked_ && next == Next::kAfterPoll); });
   asked_ = false;
-  wish_.now();
 }
 
 }  // namespace sluice::store

@@ -22,7 +22,6 @@
 #include <thread>
 
 #include "core/clock.h"
-#include "core/core_wish.h"
 #include "core/log.h"
 #include "core/result.h"
 #include "store/journal.h"
@@ -67,7 +66,6 @@ class Follower {
 
   // From any thread.
   FollowerStatus status() const;
-  const core::CoreWish& wish() const { return wish_; }  // of the thread that has the turn
 
   // Waits until the record `sequence` is in the store, at most `timeout_ns`; whether it is. Records
   // that are not durable yet do not come: Journal::flush() first.
@@ -105,7 +103,6 @@ class Follower {
   std::optional<int64_t> durable_at_ns_;  // the last time
   uint64_t sweep_behind_ = 0;             // once this record is applied
 
-  core::CoreWish wish_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   FollowerStatus status_;

@@ -82,7 +82,6 @@ struct Journal::Impl {
   std::condition_variable wake;
   std::mutex wake_mutex;
   bool closed = false;
-  core::CoreWish wish;
   std::thread flusher;
 
   // Files without a name yet: the flusher's and rotate()'s.
@@ -225,10 +224,7 @@ void Journal::Impl::prepare_spare() {
 void Journal::Impl::flush_until_closed() {
   core::wake_without_haste();
   std::unique_lock lock(wake_mutex);
-  for (;;) {
-    wish.from(core::SystemClock().now_ns() + kFlushIntervalNs);
-    if (wake.wait_for(lock, std::chrono::nanoseconds(kFlushIntervalNs), [&] { return closed; }))
-      return;
+  while (!wake.wait_for(lock, std::chrono::nanoseconds(kFlushIntervalNs), [&] { return closed; })) {
     (void)flush();  // append() and trouble() tell
     prepare_spare();
   }
@@ -296,10 +292,6 @@ uint64_t Journal::last_sequence() const {
 
 core::Result<void> Journal::flush() {
   return impl_->flush();
-}
-
-const core::CoreWish& Journal::flusher_wish() const {
-  return impl_->wish;
 }
 
 std::string Journal::trouble() const {

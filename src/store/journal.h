@@ -17,7 +17,6 @@
 
 #include "contract/usage_event.h"
 #include "core/clock.h"
-#include "core/core_wish.h"
 #include "core/result.h"
 
 namespace sluice::store {
@@ -60,8 +59,6 @@ class Journal final : public contract::RecordSink {
   // Waits for the disk: what was appended before the call is durable after it, and JournalReader
   // gives it.
   core::Result<void> flush();
-
-  const core::CoreWish& flusher_wish() const;  // of the thread that flushes
 
   // Why append() returns false; "" while all is well. After a full disk it goes on as soon as there
   // is room again, after a write error it does not.

@@ -124,6 +124,9 @@ core::Result<void> Segment::map(int64_t bytes, Access access) {
   if (data == MAP_FAILED) return io_error(path_);
   data_ = static_cast<std::byte*>(data);
   size_bytes_ = bytes;
+  // So that the first touch of a page brings in that page and not, zeroed, as much as the kernel
+  // reads ahead: up to megabytes, for which a record would wait.
+  if (access == Access::kWrite) (void)::madvise(data, static_cast<size_t>(bytes), MADV_RANDOM);
   return {};
 }
 

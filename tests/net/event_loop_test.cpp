@@ -1,15 +1,11 @@
 #include "net/event_loop.h"
 
-#include <time.h>
-
 #include <csignal>
 #include <functional>
 #include <memory>
 #include <thread>
 
 #include <gtest/gtest.h>
-
-#include "core/clock.h"
 
 namespace sluice::net {
 namespace {
@@ -60,7 +56,7 @@ TEST(EventLoop, TakesTasksOfManyThreads) {
 
 // It would spin for an hour.
 TEST(EventLoop, HearsTimersAndOtherThreadsWhileItSpins) {
-  EventLoop loop({.ns = INT64_C(3'600'000'000'000), .beside = {}});
+  EventLoop loop(INT64_C(3'600'000'000'000));
   Timer timer(loop);
   std::thread other;
   bool expired = false;
@@ -71,35 +67,6 @@ TEST(EventLoop, HearsTimersAndOtherThreadsWhileItSpins) {
   loop.run();
   other.join();
   EXPECT_TRUE(expired);
-}
-
-// Processor time of this thread while a loop that may spin for an hour waits for 50 ms.
-int64_t processor_ns_of_a_wait(const core::CoreWish& beside) {
-  EventLoop loop({.ns = INT64_C(3'600'000'000'000), .beside = {&beside}});
-  Timer timer(loop);
-  timer.start(50'000'000, [&] { loop.stop(); });
-  const auto used_ns = [] {
-    timespec time = {};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return time.tv_sec * INT64_C(1'000'000'000) + time.tv_nsec;
-  };
-  const int64_t before_ns = used_ns();
-  loop.run();
-  return used_ns() - before_ns;
-}
-
-TEST(EventLoop, SleepsWhileSomebodyWishesForItsCore) {
-  core::CoreWish wish;
-  const int64_t spinning_ns = processor_ns_of_a_wait(wish);
-  wish.now();
-  EXPECT_LT(processor_ns_of_a_wait(wish), spinning_ns / 4);
-}
-
-TEST(EventLoop, EndsItsSpinWhenAWishBegins) {
-  core::CoreWish wish;
-  const int64_t spinning_ns = processor_ns_of_a_wait(wish);
-  wish.from(core::SystemClock().now_ns() + 5'000'000);
-  EXPECT_LT(processor_ns_of_a_wait(wish), spinning_ns / 2);
 }
 
 TEST(EventLoop, RunsAgainAfterStop) {

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <sys/resource.h>
@@ -85,24 +84,6 @@ TEST_P(FollowerTest, WhatTheJournalTakesIsSoonInTheStore) {
   EXPECT_EQ(status.lag_records, 0);
   EXPECT_EQ(status.events, recomputed_.events());
   EXPECT_EQ(status.trouble, "");
-}
-
-TEST_P(FollowerTest, AFollowerThatIsLevelWishesForACoreFromItsNextLookOn) {
-  const auto journal = open_journal();
-  const auto follower = follow(journal.get());
-  RecordStream stream({.seed = 16});
-  append_stream(journal.get(), stream, 1'000);
-  wait_for_all(journal.get(), follower.get());
-  const auto sleeps_until_a_look = [&] {
-    const int64_t now_ns = clock_.now_ns();
-    return !follower->wish().holds(now_ns) &&
-           follower->wish().holds(now_ns + Follower::kPollIntervalNs);
-  };
-  const int64_t until_ns = clock_.now_ns() + kPatienceNs;
-  while (!sleeps_until_a_look()) {
-    ASSERT_LT(clock_.now_ns(), until_ns);
-    std::this_thread::yield();
-  }
 }
 
 TEST_P(FollowerTest, AFollowerGoesOnWhereTheLastOneStopped) {

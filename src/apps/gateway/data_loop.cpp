@@ -7,9 +7,7 @@
 namespace sluice::apps {
 
 DataLoop::DataLoop(const DataLoopShared& shared, uint64_t seed)
-    : shared_(shared),
-      loop_({.ns = shared.front.spin_ns, .beside = shared.beside}),
-      stats_timer_(loop_) {
+    : shared_(shared), loop_(shared.front.spin_ns), stats_timer_(loop_) {
   if (shared.access_log_descriptor >= 0)
     access_log_ = std::make_unique<AccessLogFile>(loop_, shared.access_log_descriptor);
   if (shared.collector)

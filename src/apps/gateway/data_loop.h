@@ -23,7 +23,7 @@ namespace sluice::apps {
 struct FrontOptions {
   net::ServerLimits http_limits = {.connections_max = 20'000};  // of each data loop
   gateway::EdgeLimits edge = {};
-  int64_t spin_ns = 0;              // of each loop: net::EventLoop::Spin
+  int64_t spin_ns = 0;              // of each loop: net::EventLoop
   std::string guest_key = {};       // gateway::GatewayOptions
   std::string default_model = {};   // the same
   std::string allowed_origin = {};  // the same
@@ -46,7 +46,6 @@ struct DataLoopShared {
   std::optional<net::Url> collector;           // of spans
   FrontOptions front;
   net::PortUse port_use = net::PortUse::kAlone;
-  std::vector<const core::CoreWish*> beside;  // of the threads that write what a request leaves
 };
 
 class DataLoop {

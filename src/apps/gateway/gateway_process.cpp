@@ -116,22 +116,21 @@ core::Result<void> GatewayProcess::make_loops() {
   if (!config.certificate_file.empty())
     tls_ = TRY(net::TlsServer::load(
         {.certificate_file = config.certificate_file, .key_file = config.private_key_file}));
-  shared_ = std::make_unique<DataLoopShared>(
-      DataLoopShared{.clock = clock_,
-                     .log = log_,
-                     .records = *journal_,
-                     .request_ids = *request_ids_,
-                     .limits = *limits_,
-                     .estimates = estimates_,
-                     .texts = texts_,
-                     .signer = signer_.get(),
-                     .hash_keys = hash_keys_,
-                     .secrets = {options_.secrets.begin(), options_.secrets.end()},
-                     .tls = tls_,
-                     .collector = std::nullopt,
-                     .front = options_.front,
-                     .port_use = config.threads > 1 ? net::PortUse::kShared : net::PortUse::kAlone,
-                     .beside = {&journal_->flusher_wish(), &follower_->wish()}});
+  shared_ = std::make_unique<DataLoopShared>(DataLoopShared{
+      .clock = clock_,
+      .log = log_,
+      .records = *journal_,
+      .request_ids = *request_ids_,
+      .limits = *limits_,
+      .estimates = estimates_,
+      .texts = texts_,
+      .signer = signer_.get(),
+      .hash_keys = hash_keys_,
+      .secrets = {options_.secrets.begin(), options_.secrets.end()},
+      .tls = tls_,
+      .collector = std::nullopt,
+      .front = options_.front,
+      .port_use = config.threads > 1 ? net::PortUse::kShared : net::PortUse::kAlone});
   if (!config.access_log_file.empty())
     shared_->access_log_descriptor = TRY(open_access_log(config.access_log_file));
   if (!config.otlp_url.empty()) shared_->collector = TRY(net::parse_url(config.otlp_url));
