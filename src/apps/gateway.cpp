@@ -94,7 +94,10 @@ core::Result<int> serve(const Options& options, Configuration read) {
     if (std::exchange(ending, true)) return loop.stop();
     log.info("draining: running requests have {} s; a second signal ends at once",
              options.drain_timeout_s);
-    drain_timer.start(options.drain_timeout_s * INT64_C(1'000'000'000), [&] { loop.stop(); });
+    drain_timer.start(options.drain_timeout_s * INT64_C(1'000'000'000), [&] {
+      process->end_all([] {});
+      drain_timer.start(kLastWordsNs, [&] { loop.stop(); });
+    });
     process->drain([&] { loop.stop(); });
   });
   process->run();

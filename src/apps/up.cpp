@@ -26,7 +26,6 @@ namespace {
 
 constexpr int64_t kOtherDescriptors = 256;        // journal, store, pipes, the loops'
 constexpr int64_t kFirstStartNs = 1'000'000'000;  // until it is known
-constexpr int64_t kLastWordsNs = 2'000'000'000;   // for clients to take their answers
 
 std::string new_engine_key() {
   std::array<uint8_t, 32> bytes;
@@ -198,8 +197,8 @@ void Up::on_signal(int number) {
   drain();
 }
 
-// The gateway first, while the engine still answers; what runs after the limit ends with the
-// engine.
+// The gateway first, while the engine still answers. What runs after the limit is ended before the
+// engine is: else the gateway would take its end for a death and wait for the next one.
 void Up::drain() {
   gateway_->drain([this] {
     loop_.post([this] {
@@ -208,8 +207,9 @@ void Up::drain() {
       if (stopped_) loop_.stop();
     });
   });
-  timer_.start(static_cast<int64_t>(options_.serve.drain_timeout_s * 1e9),
-               [this] { supervisor_->stop(); });
+  timer_.start(static_cast<int64_t>(options_.serve.drain_timeout_s * 1e9), [this] {
+    gateway_->end_all([this] { loop_.post([this] { supervisor_->stop(); }); });
+  });
 }
 
 void Up::on_stopped(int exit_code) {

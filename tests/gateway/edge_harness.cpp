@@ -179,6 +179,10 @@ void Edge::drain() {
   thread_.run([&] { gateway_->drain(); });
 }
 
+void Edge::end_all() {
+  thread_.run([&] { gateway_->end_all(); });
+}
+
 net::Response Edge::post(std::string_view body, std::string_view path,
                          std::vector<net::Header> headers) {
   net::BlockingClient client({.host = "127.0.0.1", .port = port_});

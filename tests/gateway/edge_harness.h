@@ -83,6 +83,7 @@ class Edge {
   void update(contract::Snapshot snapshot);
   void take_secrets(std::map<std::string, std::string> secrets);  // in place of "engine"
   void drain();
+  void end_all();
   LoopMetrics& metrics() { return metrics_; }
   const RoutingTable& table() const { return *table_; }
 

@@ -563,16 +563,5 @@ TEST(EdgeProxy, ModelsAreThoseTheKeyMayCall) {
   EXPECT_EQ(edge.post(kBody).status, 404);
 }
 
-TEST(EdgeProxy, DrainingSaysSo) {
-  ServerThread upstream(
-      [](const Request&, Responder responder) { send_json(responder, 200, kAnswer); });
-  Edge edge(edge_snapshot({upstream.port()}));
-  EXPECT_EQ(edge.get("/readyz").status, 200);
-  edge.drain();
-  EXPECT_EQ(edge.get("/readyz").status, 503);
-  EXPECT_EQ(edge.get("/livez").status, 200);
-  EXPECT_EQ(edge.post(kBody).status, 503);
-}
-
 }  // namespace
 }  // namespace sluice::gateway

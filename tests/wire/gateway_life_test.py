@@ -152,6 +152,16 @@ class Life(unittest.TestCase):
             self.assertIn(b"[DONE]", stream.read())
             self.assertEqual(gateway.process.wait(DEADLINE_S), 0)
 
+    def test_what_runs_at_the_end_of_a_drain_is_told_so(self):
+        limit = ("--drain-timeout", "0")
+        with RunningGateway(self.config(), self.folder, arguments=limit) as gateway:
+            stream = self.begin_stream(Client(gateway))
+            gateway.process.send_signal(signal.SIGTERM)
+            rest = stream.read()
+            self.assertIn(b'data: {"error"', rest)
+            self.assertIn(b"shutting down and ended", rest)
+            self.assertEqual(gateway.process.wait(DEADLINE_S), 0)
+
     def test_a_reload_reads_the_secrets_of_replicas_again(self):
         secrets = {name: pathlib.Path(self.folder, name) for name in ("one", "other")}
         for name, file in secrets.items():

@@ -36,7 +36,13 @@ class RunningGateway:
     """From its last "listening on" line until SIGTERM. {folder} in the configuration is the data
     folder's parent; `process_lines` stand in its section [gateway]."""
 
-    def __init__(self, config: str = "", folder: str | None = None, process_lines: str = ""):
+    def __init__(
+        self,
+        config: str = "",
+        folder: str | None = None,
+        process_lines: str = "",
+        arguments: tuple[str, ...] = (),
+    ):
         self.process_lines = process_lines
         self.temporary = tempfile.TemporaryDirectory() if folder is None else None
         self.folder = pathlib.Path(folder or self.temporary.name)
@@ -45,7 +51,7 @@ class RunningGateway:
         self.log_path = self.folder / "log"
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                [binary(), "gateway", "--config", str(self.config_path)],
+                [binary(), "gateway", "--config", str(self.config_path), *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self.first_key = None

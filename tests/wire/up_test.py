@@ -409,7 +409,7 @@ class Ends(unittest.TestCase):
             events = iter(start(server, 7000, True))
             next(events)
             server.process.send_signal(signal.SIGTERM)
-            with self.assertRaises(openai.APIError):
+            with self.assertRaisesRegex(openai.APIError, "shutting down and ended"):
                 list(events)
             self.assertEqual(server.process.wait(DEADLINE_S), 0)
 

@@ -92,6 +92,13 @@ void DataLoop::drain(std::function<void()> done) {
   });
 }
 
+void DataLoop::end_all(std::function<void()> done) {
+  loop_.post([this, done = std::move(done)] {
+    gateway_->end_all();
+    done();
+  });
+}
+
 net::ServerStats DataLoop::http_stats() const {
   std::lock_guard lock(stats_mutex_);
   return stats_;

@@ -69,6 +69,8 @@ class DataLoop {
   void after_updates(std::function<void()> done) { loop_.post(std::move(done)); }
   // No new connection, running requests are answered; then `done` on the loop's thread.
   void drain(std::function<void()> done);
+  // What still runs ends with an error; then `done` on the loop's thread.
+  void end_all(std::function<void()> done);
   const gateway::LoopMetrics& metrics() const { return metrics_; }
   net::ServerStats http_stats() const;  // of the last second
   int64_t spans_dropped() const { return exporter_ ? exporter_->dropped() : 0; }

@@ -338,4 +338,9 @@ void GatewayProcess::drain(std::function<void()> done) {
   for (const auto& loop : loops_) loop->drain(loop_done);
 }
 
+void GatewayProcess::end_all(std::function<void()> done) {
+  const std::function<void()> loop_done = once_of(loops_.size(), std::move(done));
+  for (const auto& loop : loops_) loop->end_all(loop_done);
+}
+
 }  // namespace sluice::apps

@@ -21,6 +21,9 @@
 
 namespace sluice::apps {
 
+// For clients to take their last answers, after end_all().
+inline constexpr int64_t kLastWordsNs = 2'000'000'000;
+
 struct GatewayProcessOptions {
   gateway::GatewayConfig config;  // of the start
   Secrets secrets;
@@ -52,6 +55,8 @@ class GatewayProcess {
   core::Result<void> reload_certificate();
   // Running requests are answered, then `done`, on some loop's thread.
   void drain(std::function<void()> done);
+  // What still runs ends with an error, then `done`, on some loop's thread.
+  void end_all(std::function<void()> done);
 
  private:
   explicit GatewayProcess(GatewayProcessOptions options);

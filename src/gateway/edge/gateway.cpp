@@ -436,4 +436,15 @@ void Gateway::drain() {
       refuse(*exchange, api::overloaded("the gateway is shutting down", kDrainRetryS));
 }
 
+void Gateway::end_all() {
+  drain();
+  for (const auto& exchange : std::vector(exchanges_)) {
+    if (exchange->state == Exchange::State::kEnded) continue;
+    exchange->call.cancel();
+    end_with_error(
+        *exchange, contract::Outcome::kUpstreamError,
+        api::overloaded("the server is shutting down and ended this request", kDrainRetryS));
+  }
+}
+
 }  // namespace sluice::gateway

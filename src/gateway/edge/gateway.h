@@ -61,6 +61,9 @@ class Gateway {
   // Readiness says no from now on, what waits is refused; what runs is answered.
   void drain();
 
+  // The same, and what runs ends with an error.
+  void end_all();
+
   int64_t running() const { return static_cast<int64_t>(exchanges_.size()); }
   int64_t waiting() const { return waiting_.size(); }
 
