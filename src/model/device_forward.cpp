@@ -202,6 +202,8 @@ void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
   }
   shape->page_entries += pages;
   shape->has_prompts = shape->has_prompts || span.rows > 1;
+  if (span.rows > 1)
+    prompts_.push_back({span.first_row, span.rows, static_cast<int32_t>(positions)});
   // Attention of rows that are alone is another kernel, which sums in another order.
   if (span.rows == 1 && !is_deterministic_) {
     on_host.single_rows[shape->singles++] = span.first_row;
@@ -234,6 +236,7 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
   Shape shape{.rows = rows, .logit_rows = logit_rows};
   write_ids(batch);
+  prompts_.clear();
   std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), on_host.logit_rows);
   for (const SequenceSpan& span : batch.sequences) write_span(span, &shape);
   // The longest first: tiles late in a prompt read the most.

@@ -260,6 +260,7 @@ class DeviceForward {
   kernels::DeviceBuffer device_numbers_;
   Numbers on_device_;
   std::array<Flight, kStepsAhead> flights_;
+  std::vector<kernels::LatentPrompt> prompts_;  // of the step that was written last
   uint64_t submitted_ = 0;
   uint64_t collected_ = 0;
   std::map<std::pair<int64_t, Output>, std::unique_ptr<kernels::Recording>> recordings_;  // by rows

@@ -20,6 +20,7 @@ void DeviceForward::attend_latent(const LayerWeights& layer, const kernels::KvLa
                     .rows = shape.rows,
                     .products = {{{layer.q_b, q_}}}});
   device_.latent_attention({.rows = rows_of(shape),
+                            .prompts = prompts_,
                             .kv = kv,
                             .heads = spec_.heads,
                             .scale = spec_.attention_scale,

@@ -51,6 +51,7 @@ struct Sequence {
 
 struct Rows {
   std::vector<int32_t> positions, tables, pages;
+  std::vector<LatentPrompt> prompts;
 };
 Rows rows_of(const std::vector<Sequence>& sequences, bool earlier) {
   Rows rows;
@@ -62,6 +63,8 @@ Rows rows_of(const std::vector<Sequence>& sequences, bool earlier) {
     for (int32_t p = 0; p < pages; ++p) rows.pages.push_back(page + pages - 1 - p);
     page += pages;
     const int32_t first = earlier ? 0 : s.before, count = earlier ? s.before : s.rows;
+    if (count > 1)
+      rows.prompts.push_back({static_cast<int32_t>(rows.positions.size()), count, first + count});
     for (int32_t i = 0; i < count; ++i) {
       rows.positions.push_back(first + i);
       rows.tables.push_back(table);
@@ -110,6 +113,7 @@ std::vector<float> run_latent(Device& device, const LatentShape& shape,
         device,
         std::vector<uint16_t>(static_cast<size_t>(rows * shape.heads * shape.values), 0x7fc0));
     device.latent_attention({.rows = {rows, positions.data(), tables.data(), page_ids.data()},
+                             .prompts = numbers.prompts,
                              .kv = kv,
                              .heads = shape.heads,
                              .scale = 0.05f,
@@ -154,11 +158,39 @@ TEST_F(CudaLatent, AgreesWithReference) {
     }
 }
 
-// Few rows and many.
+// Prompts of 128 rows and more are not absorbed: after earlier steps or not, whole tiles or not,
+// between rows that are.
+TEST_F(CudaLatent, PromptsAgreeWithReference) {
+  const LatentShape deepseek{.heads = 3, .rank = 512, .turned = 64, .nope = 128, .values = 128};
+  const LatentShape tiny{.type = DType::kBF16,
+                         .heads = 4,
+                         .rank = 32,
+                         .turned = 8,
+                         .nope = 32,
+                         .values = 32,
+                         .layout = RopeLayout::kAdjacentPairs};
+  const LatentShape odd{
+      .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
+  const LatentShape offset{
+      .type = DType::kQ4_1, .heads = 2, .rank = 160, .turned = 16, .nope = 64, .values = 72};
+  const std::vector<std::vector<Sequence>> batches = {
+      {{40, 1}, {0, 128}, {7, 5}, {33, 129}, {100, 1}}, {{0, 191}}, {{250, 130}, {0, 64}}};
+  uint64_t seed = 190;
+  for (const LatentShape& shape : {deepseek, tiny, odd, offset})
+    for (const auto& sequences : batches) {
+      ++seed;
+      EXPECT_LT(relative_error(run_latent(cuda(), shape, sequences, seed),
+                               run_latent(reference(), shape, sequences, seed)),
+                0.006)
+          << shape.heads << " heads, rank " << shape.rank << ", seed " << seed;
+    }
+}
+
+// Few rows, many, and a prompt that is not absorbed.
 TEST_F(CudaLatent, KeepsNotANumber) {
   const LatentShape shape{.heads = 3, .rank = 512, .turned = 64, .nope = 128, .values = 128};
   for (const std::vector<Sequence>& sequences :
-       {std::vector<Sequence>{{63, 1}, {64, 1}}, {{0, 9}}}) {
+       {std::vector<Sequence>{{63, 1}, {64, 1}}, {{0, 9}}, {{0, 140}}}) {
     const auto out = run_latent(cuda(), shape, sequences, 4, NAN);
     for (size_t i = 0; i < out.size(); ++i)
       EXPECT_EQ(std::isnan(out[i]), i < 128) << "value " << i << " of " << out.size();

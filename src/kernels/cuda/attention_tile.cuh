@@ -86,10 +86,11 @@ __device__ __forceinline__ uint32_t half_pair(float low, float high) {
 
 // 16 query rows in a warp's registers. Thread t holds of each product the rows t / 4 and t / 4 + 8
 // and the columns 2 (t % 4), 2 (t % 4) + 1 of every eight.
-template <int kDim>
+// kValues: dimensions of a value, padded as kDim.
+template <int kDim, int kValues = kDim>
 struct QueryRows {
   uint32_t q[kDim / 16][4];
-  float out[kDim / 8][4];
+  float out[kValues / 8][4];
   float largest[2];
   float total[2];
 
@@ -98,17 +99,22 @@ struct QueryRows {
   __device__ __forceinline__ void load(const RowAt& row_at, int dim) {
     const int lane = threadIdx.x % 32;
     const __half* rows[2] = {row_at(lane / 4), row_at(lane / 4 + 8)};
+    fill([&](int i, int column) -> uint32_t {
+      const __half* row = rows[i / 8];
+      return row != nullptr && column < dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
+    });
+  }
+  // pair_at(i, column): row i's values `column` and the one behind it, f16.
+  template <typename PairAt>
+  __device__ __forceinline__ void fill(const PairAt& pair_at) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int column = k * 16 + i / 2 * 8 + lane % 4 * 2;
-        const __half* row = rows[i % 2];
-        q[k][i] =
-            row != nullptr && column < dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
-      }
+      for (int i = 0; i < 4; ++i)
+        q[k][i] = pair_at(lane / 4 + i % 2 * 8, k * 16 + i / 2 * 8 + lane % 4 * 2);
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n)
+    for (int n = 0; n < kValues / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) out[n][i] = 0;
     largest[0] = largest[1] = -INFINITY;
@@ -158,10 +164,10 @@ struct QueryRows {
                                    half_pair(scores[n + 1][0], scores[n + 1][1]),
                                    half_pair(scores[n + 1][2], scores[n + 1][3])};
 #pragma unroll
-      for (int d = 0; d < kDim / 8; d += 2) {
+      for (int d = 0; d < kValues / 8; d += 2) {
         uint32_t values[4];
         const int token = first + n * 8 + lane / 8 % 2 * 8 + lane % 8;
-        load_matrices_turned(values, values_at + tile_offset<kDim>(token, d + lane / 16));
+        load_matrices_turned(values, values_at + tile_offset<kValues>(token, d + lane / 16));
         multiply_add(out[d], weights, values[0], values[1]);
         multiply_add(out[d + 1], weights, values[2], values[3]);
       }
@@ -201,7 +207,7 @@ struct QueryRows {
         }
       total[half] = total[half] * kept + sum;  // of this thread's columns
 #pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
+      for (int n = 0; n < kValues / 8; ++n) {
         out[n][half * 2] *= kept;
         out[n][half * 2 + 1] *= kept;
       }

@@ -90,18 +90,19 @@ core::Result<std::unique_ptr<CublasLt>> CublasLt::open() {
 
 Choice CublasLt::State::choose(const WideProduct& p) const {
   Choice choice;
-  const bool is_float = p.into != WideProduct::Into::kBf16;
+  using Into = WideProduct::Into;
+  const cudaDataType_t type = p.into == Into::kF16 ? CUDA_R_16F : CUDA_R_16BF;
+  const bool is_float = p.into == Into::kFloat || p.into == Into::kFloatAdd;
   const auto outputs = static_cast<uint64_t>(p.outputs), inputs = static_cast<uint64_t>(p.inputs);
   const auto rows = static_cast<uint64_t>(p.rows);
   check(call.desc_create(&choice.product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
   const cublasOperation_t turned = CUBLAS_OP_T;
   check(call.desc_set(choice.product, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned),
         "transposition");
-  check(call.layout_create(&choice.weights, CUDA_R_16BF, inputs, outputs, p.inputs), "layout");
-  check(call.layout_create(&choice.x, CUDA_R_16BF, inputs, rows, p.inputs), "layout");
-  check(
-      call.layout_create(&choice.y, is_float ? CUDA_R_32F : CUDA_R_16BF, outputs, rows, p.outputs),
-      "layout");
+  check(call.layout_create(&choice.weights, type, inputs, outputs, p.inputs), "layout");
+  check(call.layout_create(&choice.x, type, inputs, rows, p.inputs), "layout");
+  check(call.layout_create(&choice.y, is_float ? CUDA_R_32F : type, outputs, rows, p.outputs),
+        "layout");
   cublasLtMatmulPreference_t preference = nullptr;
   check(call.preference_create(&preference), "preference");
   const auto workspace = static_cast<size_t>(kWorkspaceBytes);

@@ -11,15 +11,16 @@ struct CUstream_st;
 
 namespace sluice::kernels::cuda {
 
-// y (rows, outputs) = x (rows, inputs) · weights (outputs, inputs)^T, x and weights bf16.
+// y (rows, outputs) = x (rows, inputs) · weights (outputs, inputs)^T; x and weights are bf16, and
+// f16 where the result is.
 struct WideProduct {
   const uint16_t* weights = nullptr;
   const uint16_t* x = nullptr;
   int64_t outputs = 0;
   int64_t inputs = 0;
   int64_t rows = 0;
-  enum class Into : uint8_t { kFloat, kFloatAdd, kBf16 } into = Into::kFloat;
-  void* y = nullptr;  // float or bf16
+  enum class Into : uint8_t { kFloat, kFloatAdd, kBf16, kF16 } into = Into::kFloat;
+  void* y = nullptr;
 };
 
 class CublasLt {

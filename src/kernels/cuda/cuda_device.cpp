@@ -24,6 +24,9 @@ void cuda::check(cudaError_t error, const char* what) {
 namespace {
 
 constexpr int64_t kMeasuredSize = 8192;  // of the square product that measure_roof() times
+// Rows from which on a prompt's latent attention is not absorbed: keys and values of all its tokens
+// are made for them.
+constexpr int32_t kPromptRowsMin = 128;
 
 using cuda::check;
 
@@ -120,9 +123,21 @@ class CudaDevice final : public Device {
       return cuda::make_values(args, latent_, stream_);
     }
     cuda::turn_latent(args, latent_, stream_);
-    cuda::multiply_k_b(args, latent_, stream_);
-    cuda::attend_latent(args, latent_, stream_);
-    cuda::multiply_v_b(args, latent_, stream_);
+    int64_t next = 0;  // row that is not attended yet
+    bool is_decoded = false;
+    for (const LatentPrompt& prompt : args.prompts) {
+      const int32_t heads = place_latent_room(args, prompt);
+      if (heads == 0) continue;
+      attend_absorbed(args, next, prompt.first_row);
+      if (!is_decoded) {
+        cuda::decode_heads(args.k_b, cuda::HeadMatrices::kTurned, latent_.room.k_b, stream_);
+        cuda::decode_heads(args.v_b, cuda::HeadMatrices::kAsTheyAre, latent_.room.v_b, stream_);
+      }
+      is_decoded = true;
+      attend_prompt(args, prompt, heads);
+      next = prompt.first_row + prompt.rows;
+    }
+    attend_absorbed(args, next, args.rows.rows);
   }
   void route(const DeviceRouteArgs& args) override { cuda::route(args, experts_.scores, stream_); }
   void experts(const DeviceExpertArgs& args) override {
@@ -158,6 +173,9 @@ class CudaDevice final : public Device {
   void place_scratch(const DeviceLimits& limits, std::byte* base);
   void linear_wide(const DeviceLinearArgs& args);
   void multiply(const cuda::WideProduct& product);
+  int32_t place_latent_room(const DeviceLatentArgs& args, const LatentPrompt& prompt);
+  void attend_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt, int32_t heads);
+  void attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end);
   double measure_link();
   const uint16_t* as_bf16(const PackedWeights& weights);
 
@@ -264,6 +282,7 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
     place(latent_.queries, heads * limits.latent_row);
     place(latent_.attended, heads * limits.latent_rank);
     place(latent_.parts, cuda::latent_part_floats());
+    place(latent_.room_bytes, cuda::kLatentRoomBytes);
   }
   scratch_bytes_ = bytes;
 }
@@ -387,6 +406,72 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
   if (activates) cuda::silu_mul(gate_, up_, args.rows * first.outputs, args.activated, stream_);
   if (args.bias != nullptr)
     cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
+}
+
+// Heads of a group whose keys and values have room at once; 0: the prompt is better absorbed.
+int32_t CudaDevice::place_latent_room(const DeviceLatentArgs& args, const LatentPrompt& prompt) {
+  const int64_t rank = args.kv.latent_rank, nope = args.k_b.first.inputs;
+  const int64_t values = args.v_b.first.outputs;
+  if (prompt.rows < kPromptRowsMin || nope > cuda::kLatentPromptDims ||
+      values > cuda::kLatentPromptDims || values % 8 != 0 || args.rope.dims % 8 != 0)
+    return 0;
+  const int64_t tokens = cuda::latent_padded(prompt.tokens);
+  int64_t at = 0;
+  const auto place = [&](uint16_t*& out, int64_t count) {
+    out = reinterpret_cast<uint16_t*>(latent_.room_bytes + at);
+    at += core::round_up(count * 2, 256);
+  };
+  cuda::LatentRoom& room = latent_.room;
+  place(room.k_b, args.heads * nope * rank);
+  place(room.v_b, args.heads * values * rank);
+  place(room.latents, tokens * rank);
+  place(room.turned, tokens * cuda::kLatentTurned);
+  const int64_t left = cuda::kLatentRoomBytes - at - 256;
+  const int64_t heads = std::clamp<int64_t>(left / (tokens * (nope + values) * 2), 0, args.heads);
+  place(room.keys, tokens * heads * nope);
+  place(room.values, tokens * heads * values);
+  return static_cast<int32_t>(heads);
+}
+
+void CudaDevice::attend_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt,
+                               int32_t heads) {
+  const int64_t rank = args.kv.latent_rank, nope = args.k_b.first.inputs;
+  const int64_t values = args.v_b.first.outputs;
+  const cuda::LatentRoom& room = latent_.room;
+  cuda::gather_latents(args, prompt, room, stream_);
+  cuda::WideProduct product{.x = room.latents,
+                            .inputs = rank,
+                            .rows = cuda::latent_padded(prompt.tokens),
+                            .into = cuda::WideProduct::Into::kF16};
+  for (int32_t first = 0; first < args.heads; first += heads) {
+    const cuda::LatentPromptHeads group{first, std::min(heads, args.heads - first)};
+    product.weights = room.k_b + first * nope * rank;
+    product.outputs = group.heads * nope;
+    product.y = room.keys;
+    multiply(product);
+    product.weights = room.v_b + first * values * rank;
+    product.outputs = group.heads * values;
+    product.y = room.values;
+    multiply(product);
+    cuda::attend_latent_prompt(args, prompt, group, latent_, stream_);
+  }
+}
+
+void CudaDevice::attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end) {
+  if (begin == end) return;
+  const int64_t first = begin * args.heads;
+  DeviceLatentArgs rows = args;
+  rows.rows.rows = end - begin;
+  rows.rows.positions += begin;
+  rows.rows.tables += begin;
+  rows.out += first * args.v_b.first.outputs;
+  cuda::LatentScratch scratch = latent_;
+  scratch.q_nope += first * args.k_b.first.inputs;
+  scratch.queries += first * args.kv.head_dim;
+  scratch.attended += first * args.kv.latent_rank;
+  cuda::multiply_k_b(rows, scratch, stream_);
+  cuda::attend_latent(rows, scratch, stream_);
+  cuda::multiply_v_b(rows, scratch, stream_);
 }
 
 double CudaDevice::measure_link() {

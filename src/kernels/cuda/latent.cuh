@@ -9,11 +9,31 @@
 
 namespace sluice::kernels::cuda {
 
+// What latent_prompt.cu has of a sequence's first tokens and a layer's matrices, all f16. There are
+// latent_padded() tokens; those behind the last are zero.
+inline constexpr int kLatentTurned = kDeviceLatentTurnedMax;
+inline constexpr int kLatentPromptDims =
+    128;  // of queries that do not turn, and of values, at most
+inline constexpr int64_t kLatentRoomBytes = int64_t{256} << 20;
+struct LatentRoom {
+  uint16_t* k_b = nullptr;      // (heads, nope, rank)
+  uint16_t* v_b = nullptr;      // (heads, value dims, rank)
+  uint16_t* latents = nullptr;  // (tokens, rank)
+  uint16_t* turned = nullptr;   // (tokens, kLatentTurned): keys
+  uint16_t* keys = nullptr;     // (tokens, heads of a group, nope)
+  uint16_t* values = nullptr;   // (tokens, heads of a group, value dims)
+};
+inline int64_t latent_padded(int64_t tokens) {
+  return (tokens + 63) / 64 * 64;
+}
+
 struct LatentScratch {
-  uint16_t* q_nope = nullptr;    // bf16 (rows, heads, nope dims)
-  uint16_t* queries = nullptr;   // f16 (rows, heads, cache row)
-  uint16_t* attended = nullptr;  // bf16 (rows, heads, latent rank)
-  float* parts = nullptr;        // latent_part_floats()
+  uint16_t* q_nope = nullptr;       // bf16 (rows, heads, nope dims)
+  uint16_t* queries = nullptr;      // f16 (rows, heads, cache row)
+  uint16_t* attended = nullptr;     // bf16 (rows, heads, latent rank)
+  float* parts = nullptr;           // latent_part_floats()
+  std::byte* room_bytes = nullptr;  // kLatentRoomBytes, which `room` points into
+  LatentRoom room;
 };
 int64_t latent_part_floats();
 
@@ -28,6 +48,19 @@ void multiply_v_b(const DeviceLatentArgs& args, const LatentScratch& scratch, cu
 bool latent_rows_are_few(const DeviceLatentArgs& args);
 void make_queries(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
+
+// latent_prompt.cu: the parts of attention that is not absorbed
+enum class HeadMatrices : uint8_t { kAsTheyAre, kTurned };  // (inputs, outputs) of each
+void decode_heads(const DeviceStack& matrices, HeadMatrices as, uint16_t* out, cudaStream_t stream);
+void gather_latents(const DeviceLatentArgs& args, const LatentPrompt& prompt,
+                    const LatentRoom& room, cudaStream_t stream);
+struct LatentPromptHeads {
+  int32_t first_head = 0;
+  int32_t heads = 0;
+};
+void attend_latent_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt,
+                          const LatentPromptHeads& of, const LatentScratch& scratch,
+                          cudaStream_t stream);
 
 // latent_attention.cu
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
