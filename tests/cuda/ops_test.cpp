@@ -167,6 +167,16 @@ TEST_F(CudaOps, LinearOfLongRows) {
     }
 }
 
+// More columns than the norm keeps in registers.
+TEST_F(CudaOps, LinearThroughTheNormOfLongRows) {
+  for (const int64_t rows : {5, 40}) {
+    const LinearShape shape{DType::kBF16, 72, 8456, rows, true, DeviceResult::kSiluMul};
+    EXPECT_LT(relative_error(run_linear(cuda(), shape, 7), run_linear(reference(), shape, 7)),
+              limit_of(shape))
+        << rows << " rows";
+  }
+}
+
 // Rows straight from blocks: tiles of rows and outputs, and rows of blocks, that are not whole.
 TEST_F(CudaOps, LinearOfManyBlockRows) {
   uint64_t seed = 9;
