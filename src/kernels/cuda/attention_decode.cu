@@ -1,8 +1,8 @@
 // Attention of rows that are alone of their sequence: bound by reading keys and values once. The
-// heads of a kv head (up to 16) are the query rows of one tensor core product, so that each key is
-// read once for all of them. A block has a part of the sequence's tiles; its four warps take 16
-// tokens each of a tile, which each copies for itself and ahead of its products, and join at the
-// end. Of several parts the block that ends last joins all: no second kernel.
+// heads of a kv head (up to 8) are the columns of one tensor core product, whose rows are tokens,
+// so that each key is read once for all of them. A block has a part of the sequence's tiles; its
+// four warps take 16 tokens each of a tile, which each copies for itself and ahead of its products,
+// and join at the end. Of several parts the block that ends last joins all: no second kernel.
 // Reference: kernels/ref/ref_device.cpp.
 #include <algorithm>
 #include <type_traits>
@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
-constexpr int kQueries = 16;
+constexpr int kQueries = 8;
 constexpr int kSplitsMax = 16;
 constexpr int kPartTilesMin = 2;  // joining parts costs more than another tile
 
@@ -23,25 +23,132 @@ constexpr int kPartTilesMin = 2;  // joining parts costs more than another tile
 template <int kDim>
 constexpr int kPartFloats = kQueries*(kDim + 2);
 
+// Rows and columns of eight-by-eight values change places within a warp.
+__device__ __forceinline__ uint32_t turned_over(uint32_t pair) {
+  uint32_t over;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(over) : "r"(pair));
+  return over;
+}
+
+// Eight queries in a warp's registers, as columns: thread t has of each product the columns
+// 2 (t % 4) and one more, at rows t / 4 and t / 4 + 8, which are tokens in scores and dimensions in
+// sums.
+template <int kDim>
+struct QueryColumns {
+  uint32_t q[kDim / 16][2];
+  float out[kDim / 16][4];
+  float largest[2];
+  float total[2];
+
+  // row_at(i): query i's values (dim), or null where there is none.
+  template <typename RowAt>
+  __device__ __forceinline__ void load(const RowAt& row_at, int dim) {
+    const int lane = threadIdx.x % 32;
+    const __half* row = row_at(lane / 4);
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = k * 16 + i * 8 + lane % 4 * 2;
+        q[k][i] =
+            row != nullptr && column < dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
+      }
+#pragma unroll
+    for (int n = 0; n < kDim / 16; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[n][i] = 0;
+    largest[0] = largest[1] = -INFINITY;
+    total[0] = total[1] = 0;
+  }
+
+  // Products with 16 tokens, whose keys stand from this address on.
+  __device__ __forceinline__ void score(float (&scores)[4], uint32_t keys_at) const {
+    const int lane = threadIdx.x % 32;
+    float even[4] = {}, odd[4] = {};  // two, so that fewer products wait for each other
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      uint32_t keys[4];
+      load_matrices(keys, keys_at + tile_offset<kDim>(lane % 16, k * 2 + lane / 16));
+      multiply_add(k % 2 == 0 ? even : odd, keys, q[k][0], q[k][1]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[i] = even[i] + odd[i];
+  }
+
+  // Scores become weights relative to the largest so far; what was summed before is scaled to it.
+  // Tokens stand at `position` and behind; those from `limit` on are not seen.
+  __device__ __forceinline__ void softmax(float (&scores)[4], int position, int limit,
+                                          float factor) {
+    const int token = position + static_cast<int>(threadIdx.x) % 32 / 4;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float &first = scores[i], &second = scores[2 + i];
+      first = token < limit ? first * factor : -INFINITY;
+      second = token + 8 < limit ? second * factor : -INFINITY;
+      float most = fmaxf(first, second);
+#pragma unroll
+      for (int offset = 4; offset < 32; offset *= 2)
+        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, offset));
+      most = fmaxf(most, largest[i]);
+      const float base = most == -INFINITY ? 0 : most;
+      const float kept = exp2f(largest[i] - base);
+      largest[i] = most;
+      first = exp2f(first - base);
+      second = exp2f(second - base);
+      total[i] = total[i] * kept + first + second;  // of this thread's tokens
+#pragma unroll
+      for (int n = 0; n < kDim / 16; ++n) {
+        out[n][i] *= kept;
+        out[n][2 + i] *= kept;
+      }
+    }
+  }
+
+  // Values of the same tokens, by the weights that softmax() has made of their scores.
+  __device__ __forceinline__ void add_values(const float (&scores)[4], uint32_t values_at) {
+    const int lane = threadIdx.x % 32;
+    const uint32_t first = turned_over(half_pair(scores[0], scores[1]));
+    const uint32_t second = turned_over(half_pair(scores[2], scores[3]));
+#pragma unroll
+    for (int n = 0; n < kDim / 16; ++n) {
+      uint32_t values[4];
+      load_matrices_turned(
+          values, values_at + tile_offset<kDim>(lane / 16 * 8 + lane % 8, n * 2 + lane / 8 % 2));
+      multiply_add(out[n], values, first, second);
+    }
+  }
+
+  // The sums of all tokens; before, each thread has those of its own.
+  __device__ __forceinline__ void join_totals() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int offset = 4; offset < 32; offset *= 2)
+        total[i] += __shfl_xor_sync(0xffffffffu, total[i], offset);
+  }
+};
+
 // What the warps have of the first `heads` queries, in shared memory: (kWarps, kPartFloats).
 template <int kDim>
-__device__ const float* share_rows(QueryRows<kDim>& rows, int heads) {
+__device__ const float* share_columns(QueryColumns<kDim>& columns, int heads) {
   extern __shared__ uint4 shared[];
   auto* parts = reinterpret_cast<float*>(shared);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float* mine = parts + warp * kPartFloats<kDim>;
-  rows.join_totals();
+  columns.join_totals();
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int i = lane / 4 + half * 8;
+  for (int more = 0; more < 2; ++more) {
+    const int i = lane % 4 * 2 + more;
     if (i >= heads) continue;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n)
-      *reinterpret_cast<float2*>(mine + i * kDim + n * 8 + lane % 4 * 2) = {
-          rows.out[n][half * 2], rows.out[n][half * 2 + 1]};
-    if (lane % 4 == 0) {
-      mine[kQueries * kDim + i] = rows.largest[half];
-      mine[kQueries * (kDim + 1) + i] = rows.total[half];
+    for (int n = 0; n < kDim / 16; ++n) {
+      float* to = mine + i * kDim + n * 16 + lane / 4;
+      to[0] = columns.out[n][more];
+      to[8] = columns.out[n][2 + more];
+    }
+    if (lane < 4) {
+      mine[kQueries * kDim + i] = columns.largest[more];
+      mine[kQueries * (kDim + 1) + i] = columns.total[more];
     }
   }
   __syncthreads();
@@ -176,7 +283,7 @@ struct TurnedRow {
 // Copies of a warp: keys of its tokens of the first tile, their values, keys of the next, … , each
 // a unit, in a ring of its own.
 constexpr int kOwnTokens = kTileTokens / kWarps;
-static_assert(kPageTokens % kOwnTokens == 0);
+static_assert(kPageTokens % kOwnTokens == 0 && kOwnTokens == 16);
 template <int kDim>
 struct WarpRing {
   static constexpr int kUnitBytes = kOwnTokens * kDim * 2;
@@ -188,13 +295,14 @@ struct WarpRing {
   int first_token;  // of this warp, in the first tile
   int units;
   int started = 0;
+  int32_t pages = 0;  // of this lane's tile of the next 32
 
   __device__ WarpRing(const KeySource& of, std::byte* shared, const DecodeTiles& tiles)
       : source(of),
         ring(shared + threadIdx.x / 32 * kBytes),
         first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens),
         units(2 * (tiles.end - tiles.begin)) {
-    for (int i = 0; i < kUnits - 1; ++i) start();
+    for (int i = 0; i < kUnits; ++i) start();
   }
   __device__ std::byte* at(int unit) const { return ring + unit % kUnits * kUnitBytes; }
 
@@ -205,8 +313,13 @@ struct WarpRing {
     if (unit < units) {
       const int lane = threadIdx.x % 32;
       const int64_t side = int64_t{source.kv_heads} * kPageTokens * source.dim;
-      // All of a warp's tokens lie in one page.
-      const int64_t page = first < source.tokens ? source.pages[first / kPageTokens] : 0;
+      // All of a warp's tokens lie in one page. Their numbers are fetched 32 at once: a copy that
+      // waits for its own is late.
+      if (unit % 64 == 0) {
+        const int of_lane = first + lane * kTileTokens;
+        pages = of_lane < source.tokens ? source.pages[of_lane / kPageTokens] : 0;
+      }
+      const int64_t page = __shfl_sync(0xffffffffu, pages, unit / 2 % 32);
       const auto* from = reinterpret_cast<const __half*>(source.base) +
                          (page * 2 + unit % 2) * side +
                          (int64_t{source.head} * kPageTokens + first % kPageTokens) * source.dim;
@@ -224,9 +337,13 @@ struct WarpRing {
     }
     end_copies();
   }
-  // The unit is there, and the one before it may be overwritten.
-  __device__ __forceinline__ void await() {
-    wait_copies<kUnits - 2>();
+  // The next unit is there.
+  __device__ __forceinline__ void await() const {
+    wait_copies<kUnits - 1>();
+    __syncwarp();
+  }
+  // It has been used; another is copied to its place.
+  __device__ __forceinline__ void release() {
     __syncwarp();
     start();
   }
@@ -268,8 +385,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     wait_for_previous();
     turned.turn(all_args.turn, place, has_last);
   }
-  QueryRows<kDim> rows;
-  rows.load(
+  QueryColumns<kDim> columns;
+  columns.load(
       [&](int i) -> const __half* {
         if (i >= place.heads) return nullptr;
         if constexpr (kTurns) return turned.queries[i];
@@ -277,28 +394,29 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
                (int64_t{place.row} * args.heads + place.first_head + i) * dim;
       },
       dim);
-  const int limits[2] = {tokens, tokens};
   for (int unit = 0; unit < ring.units; unit += 2) {
     const int position = ring.first_token + unit / 2 * kTileTokens;
     const int fresh = tokens - 1 - position;  // of this warp's tokens, where it is one of them
     const bool has_fresh = kTurns && fresh >= 0 && fresh < kOwnTokens;
-    float scores[kOwnTokens / 8][4];
+    float scores[4];
     ring.await();
     if constexpr (kTurns) {
       if (has_fresh) turned.put(ring.at(unit), 0, fresh, dim);
     }
-    rows.template score<kOwnTokens>(scores, shared_address(ring.at(unit)), 0);
-    rows.template softmax<kOwnTokens / 8>(scores, position, limits, args.scale * kLog2E);
+    columns.score(scores, shared_address(ring.at(unit)));
+    ring.release();
+    columns.softmax(scores, position, tokens, args.scale * kLog2E);
     ring.await();
     if constexpr (kTurns) {
       if (has_fresh) turned.put(ring.at(unit + 1), 1, fresh, dim);
     }
-    rows.template add_values<kOwnTokens>(scores, shared_address(ring.at(unit + 1)), 0);
+    columns.add_values(scores, shared_address(ring.at(unit + 1)));
+    ring.release();
   }
   __syncthreads();  // what follows takes the rings' memory
 
   const int64_t sequence = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
-  const float* of_warps = share_rows(rows, place.heads);
+  const float* of_warps = share_columns(columns, place.heads);
   if (tiles.parts == 1) return write_out<kDim, of_this_block>(args, place, of_warps, kWarps);
 
   float* all = scratch.parts + sequence * gridDim.x * kPartFloats<kDim>;
