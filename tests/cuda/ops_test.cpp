@@ -44,6 +44,7 @@ struct LinearShape {
   bool through_norm = false;
   DeviceResult result = DeviceResult::kStore;
   bool is_poisoned = false;  // a value of the first row is NaN
+  int products = 3;          // of kStore
 };
 
 // All that the op writes, as floats.
@@ -55,7 +56,7 @@ std::vector<float> run_linear(Device& device, const LinearShape& shape, uint64_t
   const auto norm = normals(rng, shape.inputs), bias = normals(rng, shape.outputs);
   const int count = shape.result == DeviceResult::kSiluMul ? 2
                     : shape.result == DeviceResult::kAdd   ? 1
-                                                           : 3;
+                                                           : shape.products;
   const OnDevice<float> hidden_on(device, hidden), norm_on(device, norm), bias_on(device, bias);
   const OnDevice<uint16_t> x_on(device, bf16_of(hidden));
   DeviceLinearArgs args{.rows = shape.rows, .product_count = count, .result = shape.result};
@@ -226,6 +227,14 @@ TEST_F(CudaOps, LinearOfEveryTile) {
         << outputs << "×" << inputs;
     EXPECT_EQ(run_linear(cuda(), shape, 8), got) << outputs << "×" << inputs;
   }
+}
+
+// As the output matrix: a block has one tile after another.
+TEST_F(CudaOps, LinearOfOneTallMatrixByTiles) {
+  const LinearShape shape{
+      .outputs = 40002, .inputs = 136, .rows = 7, .through_norm = true, .products = 1};
+  EXPECT_LT(relative_error(run_linear(cuda(), shape, 8), run_linear(reference(), shape, 8)),
+            limit_of(shape));
 }
 
 // ---- Attention with the store before it ---------------------------------------------------------

@@ -1,8 +1,8 @@
-// More rows than narrow.cuh takes, and at most 64, by several bf16 matrices: bound by reading the
-// weights once. All rows are one operand of wgmma, padded to 64, so a tile of outputs may be as
-// wide as it takes to give every multiprocessor one; the inputs of few outputs are split over a
-// cluster, whose blocks add up through each other's shared memory, in order: the same bits every
-// time.
+// More rows than narrow.cuh takes, and at most 64, by bf16 matrices whose products are stored or go
+// through silu: bound by reading the weights once. All rows are one operand of wgmma, padded to 64,
+// so a tile of outputs may be as wide as it takes to give every multiprocessor one; the inputs of
+// few outputs are split over a cluster, whose blocks send each other the sums of the rows that are
+// the other's, which it adds in order: the same bits every time.
 //
 // One warp copies tiles into a ring as long as there is room, weights before the op before has
 // ended; four multiply. A block's tile is two halves of kHalf outputs: of kSiluMul one of each
@@ -58,13 +58,16 @@ template <int kHalf, int kSplit>
 struct Shape {
   static constexpr int kHalfBytes = kHalf * kTileRowBytes;
   static constexpr int kStageBytes = 2 * kHalfBytes + kInputBytes;
-  static constexpr int kStages =
-      static_cast<int>((kSharedBytesMax - 2 * kTileAlignment) / kStageBytes);
-  static constexpr size_t kSharedBytes = kStages * kStageBytes + kTileAlignment;
-  // Sums of a block of a cluster, (kRows, kPitch) floats; rows of pairs in different banks.
+  // What the other blocks of a cluster send, (kSplit - 1, kOwnRows, kPitch) floats behind the ring;
+  // rows of pairs in different banks.
+  static constexpr int kOwnRows = kRows / kSplit;
   static constexpr int kPitch = 2 * kHalf + 8;
-  static_assert(kHalfBytes % kTileAlignment == 0);
-  static_assert(kRows * kPitch * 4 <= kStages * kStageBytes);
+  static constexpr int kSentBytes = (kSplit - 1) * kOwnRows * kPitch * int{sizeof(float)};
+  static constexpr int kStages =
+      static_cast<int>((kSharedBytesMax - 2 * kTileAlignment - kSentBytes) / kStageBytes);
+  static constexpr int kRingBytes = kStages * kStageBytes;
+  static constexpr size_t kSharedBytes = kRingBytes + kSentBytes + kTileAlignment;
+  static_assert(kHalfBytes % kTileAlignment == 0 && kOwnRows % 16 == 0);
 };
 
 __device__ __forceinline__ float silu_of(float x) {
@@ -114,55 +117,80 @@ struct TileWork {
     turns = tiles * steps;
   }
 
-  __device__ uint32_t stage_at(int turn) const { return ring + turn % S::kStages * S::kStageBytes; }
-  __device__ uint32_t barrier_of(uint32_t from, int turn) const {
-    return from + turn % S::kStages * 8;
-  }
-  __device__ uint32_t parity_of(int turn) const {
-    return static_cast<uint32_t>(turn / S::kStages % 2);
-  }
+  __device__ uint32_t stage_at(int stage) const { return ring + stage * S::kStageBytes; }
 
-  __device__ void copy_weights(int turn) const {
-    const int tile = first_tile + turn / steps * tile_step;
-    const int column = (first_step + turn % steps) * kTileColumns;
-    const uint32_t barrier = barrier_of(full, turn);
-    arrive_and_expect(barrier, S::kStageBytes);
+  // Where a thread is in the ring and in its tiles. It goes on by additions alone: each turn waits
+  // for the one thread that copies.
+  struct Cursor {
+    int tile = 0;
+    int step = 0;
+    int stage = 0;
+    uint32_t parity = 0;
+    const CUtensorMap* weights[2] = {};
+    int first[2] = {};  // outputs
+  };
+  __device__ __forceinline__ void enter(Cursor& at, int tile) const {
+    at.tile = tile;
+    at.step = 0;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const HalfPlace place = half_place<kHalf>(args, tile, half);
-      copy_tile(stage_at(turn) + half * S::kHalfBytes, args.weights[place.product], column,
-                place.first, barrier, kLeavesFirst);
+      at.weights[half] = &args.weights[place.product];
+      at.first[half] = place.first;
     }
   }
-  __device__ void copy_inputs(int turn) const {
-    copy_tile(stage_at(turn) + 2 * S::kHalfBytes, args.x,
-              (first_step + turn % steps) * kTileColumns, 0, barrier_of(full, turn), kStays);
+  __device__ __forceinline__ static void next_stage(Cursor& at) {
+    if (++at.stage < S::kStages) return;
+    at.stage = 0;
+    at.parity ^= 1;
+  }
+  __device__ __forceinline__ void advance(Cursor& at) const {
+    next_stage(at);
+    if (++at.step == steps) enter(at, at.tile + tile_step);
+  }
+
+  __device__ __forceinline__ void copy_weights(const Cursor& at) const {
+    const int column = (first_step + at.step) * kTileColumns;
+    const uint32_t barrier = full + at.stage * 8;
+    arrive_and_expect(barrier, S::kStageBytes);
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      copy_tile(stage_at(at.stage) + half * S::kHalfBytes, *at.weights[half], column,
+                at.first[half], barrier, kLeavesFirst);
+  }
+  __device__ __forceinline__ void copy_inputs(const Cursor& at) const {
+    copy_tile(stage_at(at.stage) + 2 * S::kHalfBytes, args.x, (first_step + at.step) * kTileColumns,
+              0, full + at.stage * 8, kStays);
   }
   // By one thread.
   __device__ void produce() const {
+    Cursor at, inputs;
+    enter(at, first_tile);
+    enter(inputs, first_tile);
     const int ahead = min(turns, S::kStages);
-    for (int turn = 0; turn < ahead; ++turn) copy_weights(turn);
+    for (int turn = 0; turn < ahead; ++turn, advance(at)) copy_weights(at);
     wait_for_previous();
-    for (int turn = 0; turn < ahead; ++turn) copy_inputs(turn);
-    for (int turn = ahead; turn < turns; ++turn) {
-      wait_barrier(barrier_of(empty, turn), parity_of(turn) ^ 1);
-      copy_weights(turn);
-      copy_inputs(turn);
+    for (int turn = 0; turn < ahead; ++turn, advance(inputs)) copy_inputs(inputs);
+    for (int turn = ahead; turn < turns; ++turn, advance(at)) {
+      wait_barrier(empty + at.stage * 8, at.parity ^ 1);
+      copy_weights(at);
+      copy_inputs(at);
     }
   }
 
-  // By the threads that multiply.
-  __device__ void consume(float* sums) const {
+  // By the threads that multiply. `sent`: of this block, in shared memory.
+  __device__ void consume(float* sent) const {
     float d[2][kHalf / 2];
     const bool is_first_lane = threadIdx.x % 32 == 0;
+    Cursor at;
+    uint32_t used = 0;  // the barrier of the stage before
     wait_for_previous();
-    for (int turn = 0; turn < turns;) {
-      const int tile = first_tile + turn / steps * tile_step;
-      for (int step = 0; step < steps; ++step, ++turn) {
-        wait_barrier(barrier_of(full, turn), parity_of(turn));
-        const uint64_t weights = tile_descriptor(stage_at(turn));
-        const uint64_t more_weights = tile_descriptor(stage_at(turn) + S::kHalfBytes);
-        const uint64_t inputs = tile_descriptor(stage_at(turn) + 2 * S::kHalfBytes);
+    for (int tile = first_tile; tile < args.tiles; tile += tile_step) {
+      for (int step = 0; step < steps; ++step) {
+        wait_barrier(full + at.stage * 8, at.parity);
+        const uint64_t weights = tile_descriptor(stage_at(at.stage));
+        const uint64_t more_weights = tile_descriptor(stage_at(at.stage) + S::kHalfBytes);
+        const uint64_t inputs = tile_descriptor(stage_at(at.stage) + 2 * S::kHalfBytes);
         begin_products();
 #pragma unroll
         for (int column = 0; column < kTileColumns; column += 16) {
@@ -173,14 +201,16 @@ struct TileWork {
         }
         end_products();
         wait_products<1>();
-        if (step > 0 && is_first_lane) arrive(barrier_of(empty, turn - 1));
+        if (step > 0 && is_first_lane) arrive(used);
+        used = empty + at.stage * 8;
+        next_stage(at);
       }
       wait_products<0>();
-      if (is_first_lane) arrive(barrier_of(empty, turn - 1));
+      if (is_first_lane) arrive(used);
       if constexpr (kSplit == 1)
         put_all(tile, d);
       else
-        share(d, sums);
+        join(d, sent);
     }
   }
 
@@ -200,50 +230,46 @@ struct TileWork {
       }
   }
 
-  // To this block's shared memory, once nobody multiplies there.
-  __device__ void share(const float (&d)[2][kHalf / 2], float* sums) const {
-    meet_threads<kConsumers>();
-    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+  // Each warp's rows are those of one block of the cluster; the other blocks send it theirs.
+  __device__ void join(float (&d)[2][kHalf / 2], float* sent) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = cluster_rank();
+    const int owner = warp * 16 / S::kOwnRows, row = warp * 16 % S::kOwnRows + lane / 4;
+    const auto place_of = [&](float* base, int from, int to, int half, int j, int more) {
+      const int slot = from < to ? from : from - 1;
+      return reinterpret_cast<float2*>(base + (slot * S::kOwnRows + row + more * 8) * S::kPitch +
+                                       half * kHalf + j * 8 + lane % 4 * 2);
+    };
+    const auto for_all = [&](const auto& act) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
+      for (int half = 0; half < 2; ++half)
 #pragma unroll
-      for (int j = 0; j < kHalf / 8; ++j)
+        for (int j = 0; j < kHalf / 8; ++j)
 #pragma unroll
-        for (int more = 0; more < 2; ++more) {
-          const int column = half * kHalf + j * 8 + lane % 4 * 2, i = j * 4 + more * 2;
-          *reinterpret_cast<float2*>(sums + (row + more * 8) * S::kPitch + column) = {
-              d[half][i], d[half][i + 1]};
-        }
-  }
-
-  __device__ __forceinline__ static float2 sum_of(const float* sums, int row, int column) {
-    float2 all{0, 0};
-#pragma unroll
-    for (int rank = 0; rank < kSplit; ++rank) {
-      const float2 part =
-          *reinterpret_cast<const float2*>(of_block(sums, rank) + row * S::kPitch + column);
-      all.x += part.x;
-      all.y += part.y;
+          for (int more = 0; more < 2; ++more)
+            act(half, j, more, d[half][j * 4 + more * 2], d[half][j * 4 + more * 2 + 1]);
+    };
+    __syncwarp();
+    await_cluster();  // all blocks have begun
+    if (owner != rank) {
+      float* there = of_block(sent, owner);
+      for_all([&](int half, int j, int more, float& a, float& b) {
+        *place_of(there, rank, owner, half, j, more) = {a, b};
+      });
     }
-    return all;
-  }
-
-  // The rows of this block of the cluster, by all threads.
-  __device__ void join(const float* sums) const {
     meet_cluster();
-    constexpr int kOwnRows = kRows / kSplit;
-    const bool activates = args.result == DeviceResult::kSiluMul;
-    const int first_row = cluster_rank() * kOwnRows, pairs = activates ? kHalf / 2 : kHalf;
-    const HalfPlace places[2] = {half_place<kHalf>(args, first_tile, 0),
-                                 half_place<kHalf>(args, first_tile, 1)};
-    for (int i = threadIdx.x; i < kOwnRows * pairs; i += kThreads) {
-      const int row = first_row + i / pairs, column = i % pairs * 2;
-      if (row >= args.rows) break;
-      const float2 value = sum_of(sums, row, column);
-      const float2 up = activates ? sum_of(sums, row, column + kHalf) : value;
-      put(args, places[column / kHalf], row, column % kHalf, value, up);
-    }
-    meet_cluster();  // nobody leaves whose memory is read
+    if (owner != rank) return;
+    for_all([&](int half, int j, int more, float& a, float& b) {
+      float2 all{0, 0};
+#pragma unroll
+      for (int from = 0; from < kSplit; ++from) {
+        const float2 part =
+            from == rank ? float2{a, b} : *place_of(sent, from, rank, half, j, more);
+        all = {all.x + part.x, all.y + part.y};
+      }
+      a = all.x;
+      b = all.y;
+    });
+    put_all(first_tile, d);
   }
 };
 
@@ -259,21 +285,20 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(kThreads, 1)
   const TileWork<kHalf, kSplit> work(args, begin + skipped, shared_address(barriers));
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < S::kStages; ++stage) {
-      begin_barrier(work.barrier_of(work.full, stage), 1);
-      begin_barrier(work.barrier_of(work.empty, stage), kConsumers / 32);
+      begin_barrier(work.full + stage * 8, 1);
+      begin_barrier(work.empty + stage * 8, kConsumers / 32);
     }
     publish_barriers();
   }
   __syncthreads();
-  auto* sums = reinterpret_cast<float*>(shared + skipped);
-  if (threadIdx.x < kConsumers) {
-    work.consume(sums);
-  } else if (threadIdx.x == kConsumers) {
-    work.produce();
-  }
+  if constexpr (kSplit > 1) arrive_at_cluster();
+  if (threadIdx.x < kConsumers)
+    return work.consume(reinterpret_cast<float*>(shared + skipped + S::kRingBytes));
+  if (threadIdx.x == kConsumers) work.produce();
   if constexpr (kSplit > 1) {
     __syncwarp();
-    work.join(sums);
+    await_cluster();
+    meet_cluster();
   }
 }
 
@@ -384,8 +409,7 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
 }  // namespace
 
 bool rows_fit_tiles(const DeviceLinearArgs& args) {
-  bool fit =
-      args.rows <= kRowsByTilesMax && args.product_count > 1 && args.result != DeviceResult::kAdd;
+  bool fit = args.rows <= kRowsByTilesMax && args.result != DeviceResult::kAdd;
   for (int32_t p = 0; p < args.product_count; ++p) {
     const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
     fit = fit && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;

@@ -169,17 +169,24 @@ __device__ __forceinline__ int cluster_rank() {
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return static_cast<int>(rank);
 }
-// All threads of the cluster's blocks; what they wrote to shared memory is seen after it.
-__device__ __forceinline__ void meet_cluster() {
+// All threads of the cluster's blocks arrive and await; what they wrote to shared memory before is
+// seen after.
+__device__ __forceinline__ void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void await_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void meet_cluster() {
+  arrive_at_cluster();
+  await_cluster();
 }
 // The same place in the shared memory of another block of the cluster.
 template <typename T>
-__device__ __forceinline__ const T* of_block(const T* here, int rank) {
+__device__ __forceinline__ T* of_block(T* here, int rank) {
   uint64_t there;
   asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(here), "r"(rank));
-  return reinterpret_cast<const T*>(there);
+  return reinterpret_cast<T*>(there);
 }
 
 }  // namespace sluice::kernels::cuda
