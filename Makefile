@@ -32,7 +32,7 @@ up: build model ## builds, fetches the default model and serves it on 127.0.0.1 
 test: setup model ## builds and runs all tests
 	@$(call configure,release)
 	@cmake --build --preset release
-	@$(CTEST) --test-dir build/release
+	@$(CTEST) --test-dir build/release --parallel 2
 
 test-asan: setup model ## all tests with the address and undefined behaviour sanitizers
 	@$(call configure,asan) && cmake --build --preset asan

@@ -16,11 +16,15 @@ sluice_kernel_flags(cpu/avx512/*.cpp ${avx512_flags} -mavx512bw)
 """
 
 
-def run_check(text: str, name: str = "core/x.h") -> subprocess.CompletedProcess:
+def run_check(
+    text: str, name: str = "core/x.h", source: str | None = None
+) -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as folder:
         header = pathlib.Path(folder, "src", name)
         header.parent.mkdir(parents=True)
         header.write_text(text)
+        if source is not None:
+            header.with_suffix(".cpp").write_text(source)
         pathlib.Path(folder, "src/CMakeLists.txt").write_text(CMAKE)
         command = [sys.executable, str(CHECK), folder]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -45,7 +49,14 @@ class CheckHeaders(unittest.TestCase):
     def test_names_a_header_without_guard(self):
         done = run_check("struct A {};\n")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("redefinition", done.stdout)
+        self.assertIn("no #pragma once", done.stdout)
+
+    def test_leaves_to_the_build_what_a_source_includes_first(self):
+        text = "#pragma once\nstd::int64_t f();\n"
+        first = '// x\n#include "core/x.h"\n\n#include <cstdint>\n'
+        second = '#include <cstdint>\n\n#include "core/x.h"\n'
+        self.assertEqual(run_check(text, source=first).returncode, 0)
+        self.assertEqual(run_check(text, source=second).returncode, 1)
 
 
 if __name__ == "__main__":
