@@ -40,18 +40,15 @@ struct QueryColumns {
   float largest[2];
   float total[2];
 
-  // row_at(i): query i's values (dim), or null where there is none.
-  template <typename RowAt>
-  __device__ __forceinline__ void load(const RowAt& row_at, int dim) {
+  // row: the values (dim) of query lane / 4; zeros where there is none.
+  __device__ __forceinline__ void load(const __half* row, bool has, int dim) {
     const int lane = threadIdx.x % 32;
-    const __half* row = row_at(lane / 4);
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int column = k * 16 + i * 8 + lane % 4 * 2;
-        q[k][i] =
-            row != nullptr && column < dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
+        q[k][i] = has && column < dim ? *reinterpret_cast<const uint32_t*>(row + column) : 0;
       }
 #pragma unroll
     for (int n = 0; n < kDim / 16; ++n)
@@ -128,56 +125,6 @@ struct QueryColumns {
   }
 };
 
-// What the warps have of the first `heads` queries, in shared memory: (kWarps, kPartFloats).
-template <int kDim>
-__device__ const float* share_columns(QueryColumns<kDim>& columns, int heads) {
-  extern __shared__ uint4 shared[];
-  auto* parts = reinterpret_cast<float*>(shared);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  float* mine = parts + warp * kPartFloats<kDim>;
-  columns.join_totals();
-#pragma unroll
-  for (int more = 0; more < 2; ++more) {
-    const int i = lane % 4 * 2 + more;
-    if (i >= heads) continue;
-#pragma unroll
-    for (int n = 0; n < kDim / 16; ++n) {
-      float* to = mine + i * kDim + n * 16 + lane / 4;
-      to[0] = columns.out[n][more];
-      to[8] = columns.out[n][2 + more];
-    }
-    if (lane < 4) {
-      mine[kQueries * kDim + i] = columns.largest[more];
-      mine[kQueries * (kDim + 1) + i] = columns.total[more];
-    }
-  }
-  __syncthreads();
-  return parts;
-}
-
-// A column of a query, of `parts` parts, (parts, kPartFloats).
-struct JoinedColumn {
-  float sum = 0;
-  float total = 0;
-  float largest = -INFINITY;
-};
-template <int kDim, float (*kLoad)(const float*)>
-__device__ __forceinline__ JoinedColumn join_column(const float* from, int parts, int i,
-                                                    int column) {
-  JoinedColumn joined;
-  for (int p = 0; p < parts; ++p)
-    joined.largest =
-        fmaxf(joined.largest, kLoad(from + p * kPartFloats<kDim> + kQueries * kDim + i));
-  for (int p = 0; p < parts; ++p) {
-    const float* part = from + p * kPartFloats<kDim>;
-    const float largest = kLoad(part + kQueries * kDim + i);
-    const float weight = largest == -INFINITY ? 0 : exp2f(largest - joined.largest);
-    joined.sum += weight * kLoad(part + i * kDim + column);
-    joined.total += weight * kLoad(part + kQueries * (kDim + 1) + i);
-  }
-  return joined;
-}
-
 struct DecodePlace {
   int32_t row = 0;
   int first_head = 0;  // of the query heads
@@ -185,46 +132,153 @@ struct DecodePlace {
   int kv_head = 0;
 };
 
-// Past the first cache: another block has written it.
-__device__ float of_other_block(const float* at) {
-  return __ldcg(at);
-}
-__device__ float of_this_block(const float* at) {
-  return *at;
-}
-
-// Joins `parts` parts into the row's output.
-template <int kDim, float (*kLoad)(const float*)>
-__device__ void write_out(const DeviceAttentionArgs& args, const DecodePlace& place,
-                          const float* from, int parts) {
-  const int dim = args.kv.head_dim;
-  auto* out = reinterpret_cast<__nv_bfloat16*>(args.out) +
-              (int64_t{place.row} * args.heads + place.first_head) * dim;
-  for (int at = threadIdx.x; at < place.heads * kDim; at += kThreads) {
-    const int i = at / kDim, column = at % kDim;
-    if (column >= dim) continue;
-    const JoinedColumn joined = join_column<kDim, kLoad>(from, parts, i, column);
-    out[i * dim + column] = __float2bfloat16(joined.sum / joined.total);
-  }
+// Largest and total of a query's weights.
+struct Weighed {
+  float largest[kQueries];
+  float total[kQueries];
+};
+__device__ __forceinline__ float weight_of(float largest, float of_all) {
+  return largest == -INFINITY ? 0 : exp2f(largest - of_all);
 }
 
-// Joins the warps' rows into the part of this block, in global memory.
+// Joins what the warps have of a block's queries.
 template <int kDim>
-__device__ void write_part(const float* from, int heads, float* part) {
-  for (int at = threadIdx.x; at < heads * kDim; at += kThreads) {
-    const int i = at / kDim, column = at % kDim;
-    const JoinedColumn joined = join_column<kDim, of_this_block>(from, kWarps, i, column);
-    __stcg(part + at, joined.sum);
-    if (column > 0) continue;
-    __stcg(part + kQueries * kDim + i, joined.largest);
-    __stcg(part + kQueries * (kDim + 1) + i, joined.total);
+struct WarpJoin {
+  static constexpr int kPitch = kDim + 4;  // rows that a warp stores lie in different banks
+  static constexpr int kSums = kQueries * kPitch;
+  static constexpr size_t kBytes = kWarps * kSums * sizeof(float);
+
+  Weighed of_warps[kWarps];
+  Weighed all;
+
+  // Leaves every warp's sums, relative to the largest of all, in `sums` (kWarps, kSums), which may
+  // be the rings' memory.
+  __device__ void join(QueryColumns<kDim>& columns, float* sums) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = lane % 4 * 2;
+    columns.join_totals();
+    if (lane < 4)
+#pragma unroll
+      for (int more = 0; more < 2; ++more) {
+        of_warps[warp].largest[first + more] = columns.largest[more];
+        of_warps[warp].total[first + more] = columns.total[more];
+      }
+    __syncthreads();
+    float largest[2];
+#pragma unroll
+    for (int more = 0; more < 2; ++more) {
+      largest[more] = -INFINITY;
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w)
+        largest[more] = fmaxf(largest[more], of_warps[w].largest[first + more]);
+    }
+    if (threadIdx.x < 4)
+#pragma unroll
+      for (int more = 0; more < 2; ++more) {
+        float total = 0;
+#pragma unroll
+        for (int w = 0; w < kWarps; ++w)
+          total += of_warps[w].total[first + more] *
+                   weight_of(of_warps[w].largest[first + more], largest[more]);
+        all.largest[first + more] = largest[more];
+        all.total[first + more] = total;
+      }
+#pragma unroll
+    for (int more = 0; more < 2; ++more) {
+      const float weight = weight_of(columns.largest[more], largest[more]);
+      float* to = sums + warp * kSums + (first + more) * kPitch + lane / 4;
+#pragma unroll
+      for (int n = 0; n < kDim / 16; ++n) {
+        to[n * 16] = columns.out[n][more] * weight;
+        to[n * 16 + 8] = columns.out[n][2 + more] * weight;
+      }
+    }
+    __syncthreads();
   }
+  // Four columns of a query, of all warps.
+  static __device__ __forceinline__ float4 sum_of(const float* sums, int query, int column) {
+    float4 sum{0, 0, 0, 0};
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float4 v = *reinterpret_cast<const float4*>(sums + w * kSums + query * kPitch + column);
+      sum = {sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w};
+    }
+    return sum;
+  }
+};
+
+// Calls take(query, column) for each four columns of `heads` queries, by all threads.
+template <int kDim, typename Take>
+__device__ __forceinline__ void for_columns(int heads, const Take& take) {
+#pragma unroll 1
+  for (int at = threadIdx.x; at < heads * (kDim / 4); at += kThreads)
+    take(at / (kDim / 4), at % (kDim / 4) * 4);
+}
+
+// Four columns of a query's output.
+__device__ __forceinline__ void write_out(const DeviceAttentionArgs& args, const DecodePlace& place,
+                                          int query, int column, const float4& sum) {
+  const int dim = args.kv.head_dim;
+  if (column >= dim) return;
+  uint16_t* out =
+      args.out + ((int64_t{place.row} * args.heads + place.first_head + query) * dim + column);
+  *reinterpret_cast<uint2*>(out) = {bf16_pair(sum.x, sum.y), bf16_pair(sum.z, sum.w)};
+}
+__device__ __forceinline__ float4 scaled(const float4& v, float factor) {
+  return {v.x * factor, v.y * factor, v.z * factor, v.w * factor};
+}
+
+// Joins `parts` parts, which other blocks have written, into the row's output. All that a thread
+// reads is on its way at once, but for the weights of the parts.
+struct PartJoin {
+  float largest[kSplitsMax][kQueries];
+  float total[kSplitsMax][kQueries];
+};
+template <int kDim>
+__device__ __forceinline__ void join_parts(const DeviceAttentionArgs& args,
+                                           const DecodePlace& place, const float* from, int parts,
+                                           PartJoin& shared) {
+  static_assert(kSplitsMax * kQueries <= kThreads);
+  const int part = threadIdx.x / kQueries, query = threadIdx.x % kQueries;
+  const bool has = part < parts && query < place.heads;
+  if (has) {
+    const float* at = from + part * kPartFloats<kDim> + kQueries * kDim + query;
+    shared.largest[part][query] = __ldcg(at);
+    shared.total[part][query] = __ldcg(at + kQueries);
+  }
+  __syncthreads();
+  float weight = 0;
+  if (has) {
+    float largest = -INFINITY, total = 0;
+    for (int p = 0; p < parts; ++p) largest = fmaxf(largest, shared.largest[p][query]);
+    for (int p = 0; p < parts; ++p)
+      total += shared.total[p][query] * weight_of(shared.largest[p][query], largest);
+    weight = weight_of(shared.largest[part][query], largest) / total;
+  }
+  __syncthreads();
+  if (has) shared.total[part][query] = weight;
+  __syncthreads();
+  for_columns<kDim>(place.heads, [&](int query, int column) {
+    float4 sum{0, 0, 0, 0};
+#pragma unroll 4
+    for (int p = 0; p < parts; ++p) {
+      const float4 v = __ldcg(
+          reinterpret_cast<const float4*>(from + p * kPartFloats<kDim> + query * kDim + column));
+      const float weight = shared.total[p][query];
+      sum.x += v.x * weight;
+      sum.y += v.y * weight;
+      sum.z += v.z * weight;
+      sum.w += v.w * weight;
+    }
+    write_out(args, place, query, column, sum);
+  });
 }
 
 struct DecodeArgs {
   DeviceAttentionArgs attention;
   DeviceTurnArgs turn;  // of kTurns
   AttentionScratch scratch;
+  int32_t group = 0;   // query heads of a kv head
+  int32_t shares = 0;  // of them, each of one block
 };
 
 // Which tiles of a row's sequence a block has, of the parts that all blocks of the row make.
@@ -235,7 +289,9 @@ struct DecodeTiles {
 };
 __device__ __forceinline__ DecodeTiles tiles_of(int tokens) {
   const int tiles = (tokens + kTileTokens - 1) / kTileTokens;
-  const int per_part = max(kPartTilesMin, static_cast<int>((tiles + gridDim.x - 1) / gridDim.x));
+  const int splits = static_cast<int>(gridDim.x);
+  const int per_part =
+      tiles <= kPartTilesMin * splits ? kPartTilesMin : (tiles + splits - 1) / splits;
   const int begin = blockIdx.x * per_part;
   return {begin, min(tiles, begin + per_part), (tiles + per_part - 1) / per_part};
 }
@@ -244,32 +300,121 @@ __device__ __forceinline__ DecodeTiles tiles_of(int tokens) {
 // and value of the row, which the block of the last tile also stores.
 template <int kDim>
 struct TurnedRow {
+  static constexpr int kLaneValues = kDim / 32;
+  static constexpr int kPitch = kDim + 8;  // queries lie in different banks
+  static constexpr int kUnits = (2 + kQueries + kWarps - 1) / kWarps;  // of a warp
+
   float2 rotation[kDim / 2];
-  alignas(16) __half queries[kQueries][kDim];
+  alignas(16) __half queries[kQueries][kPitch];
   alignas(16) __half fresh[2][kDim];  // key, value
   float values[kWarps][kDim];
 
-  __device__ void rotate(const DeviceTurnArgs& args, int32_t position) {
-    for (int i = threadIdx.x; i < args.rope.dims / 2; i += kThreads)
-      rotation[i] = rotation_of(args, position, i);
+  static __device__ __forceinline__ float frequency(const DeviceTurnArgs& args) {
+    static_assert(kDim / 2 <= kThreads);
+    const auto pair = static_cast<int>(threadIdx.x);
+    return pair < args.rope.dims / 2 ? args.rope.frequencies[pair] : 0;
+  }
+  // By what this thread's pair turns.
+  __device__ __forceinline__ void rotate(const DeviceTurnArgs& args, int32_t position,
+                                         float frequency) {
+    if (static_cast<int>(threadIdx.x) < args.rope.dims / 2) {
+      float sine, cosine;
+      sincosf(static_cast<float>(position) * frequency, &sine, &cosine);
+      rotation[threadIdx.x] = {cosine * args.rope.magnitude, sine * args.rope.magnitude};
+    }
     __syncthreads();
   }
-  __device__ void turn(const DeviceTurnArgs& args, const DecodePlace& place, bool has_last) {
-    const int warp = threadIdx.x / 32;
-    const auto rotated = [this](int pair) { return rotation[pair]; };
-    // Key and value first: the last warps have fewer queries.
-    if (has_last && warp == kWarps - 1)
-      turn_head(args, args.k, {place.row, place.kv_head, fresh[0]}, values[warp], rotated);
-    if (has_last && warp == kWarps - 2) value_head(args, {place.row, place.kv_head, fresh[1]});
-    for (int i = warp; i < place.heads; i += kWarps)
-      turn_head(args, args.q, {place.row, place.first_head + i, queries[i]}, values[warp], rotated);
+
+  // Heads of the block: the key, the value, then queries, of which each warp has every fourth. All
+  // that it reads is on its way at once.
+  __device__ __forceinline__ void turn(const DeviceTurnArgs& args, const DecodePlace& place,
+                                       bool has_last) {
+    const int lane = threadIdx.x % 32, dim = args.kv.head_dim;
+    const int first = (has_last ? 0 : 2) + static_cast<int>(threadIdx.x) / 32;
+    const int64_t kv_at = (int64_t{place.row} * args.kv.kv_heads + place.kv_head) * dim;
+    const float* queries_from =
+        args.q.x + (int64_t{place.row} * args.q.heads + place.first_head) * dim;
+    float x[kUnits][kLaneValues];
+#pragma unroll
+    for (int n = 0; n < kUnits; ++n) {
+      const int unit = first + n * kWarps;
+      const float* from = unit == 0   ? args.k.x + kv_at
+                          : unit == 1 ? args.v + kv_at
+                                      : queries_from + (unit - 2) * dim;
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i) {
+        const int d = lane + i * 32;
+        x[n][i] = unit < place.heads + 2 && d < dim ? from[d] : 0;
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kUnits; ++n) {
+      const int unit = first + n * kWarps;
+      if (unit >= place.heads + 2) break;
+      turn_head(args, place, unit, x[n]);
+    }
     __syncthreads();
-    if (!has_last || place.first_head % (args.q.heads / args.kv.kv_heads) != 0) return;
-    __half* keys = key_place(args, place.row, place.kv_head);
+  }
+  __device__ __forceinline__ void turn_head(const DeviceTurnArgs& args, const DecodePlace& place,
+                                            int unit, float (&x)[kLaneValues]) {
+    const int lane = threadIdx.x % 32, dim = args.kv.head_dim;
+    const bool is_query = unit >= 2;
+    const float* bias = is_query ? args.q.bias : unit == 0 ? args.k.bias : args.v_bias;
+    const int head = is_query ? place.first_head + unit - 2 : place.kv_head;
+    if (bias != nullptr)
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i)
+        if (lane + i * 32 < dim) x[i] += bias[head * dim + lane + i * 32];
+    if (unit == 1) {
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i)
+        if (lane + i * 32 < dim) fresh[1][lane + i * 32] = __float2half(x[i]);
+      return;
+    }
+    const float* norm = is_query ? args.q.norm : args.k.norm;
+    if (norm != nullptr) {
+      float squares = 0;
+#pragma unroll
+      for (const float value : x) squares += value * value;
+      const float factor = rsqrtf(warp_sum(squares) / static_cast<float>(dim) + args.epsilon);
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i)
+        if (lane + i * 32 < dim) x[i] = x[i] * factor * norm[lane + i * 32];
+    }
+    float* mine = values[threadIdx.x / 32];
+    __half* out = is_query ? queries[unit - 2] : fresh[0];
+#pragma unroll
+    for (int i = 0; i < kLaneValues; ++i) mine[lane + i * 32] = x[i];
+    __syncwarp();
+    const int pairs = args.rope.dims / 2;
+    const bool adjacent = args.rope.layout == RopeLayout::kAdjacentPairs;
+#pragma unroll
+    for (int n = 0; n < kDim / 64; ++n) {
+      const int i = lane + n * 32;
+      if (i >= pairs) break;
+      const float2 turn = rotation[i];
+      const int one = adjacent ? 2 * i : i, two = adjacent ? 2 * i + 1 : i + pairs;
+      const float a = mine[one], b = mine[two];
+      out[one] = __float2half(a * turn.x - b * turn.y);
+      out[two] = __float2half(a * turn.y + b * turn.x);
+    }
+#pragma unroll 1
+    for (int d = args.rope.dims + lane; d < dim; d += 32) out[d] = __float2half(mine[d]);
+    __syncwarp();  // another head may take `values`
+  }
+  // The row's key and value to their page.
+  __device__ __forceinline__ void store(const DeviceTurnArgs& args, const DecodePlace& place,
+                                        int32_t page, int32_t position) const {
     const int dim = args.kv.head_dim;
-    const int64_t to_values = int64_t{args.kv.kv_heads} * kPageTokens * dim;
-    for (int d = threadIdx.x; d < 2 * dim; d += kThreads)
-      keys[d / dim * to_values + d % dim] = fresh[d / dim][d % dim];
+    const int64_t side = int64_t{args.kv.kv_heads} * kPageTokens * dim;
+    auto* to = reinterpret_cast<__half*>(args.kv.base) + page * 2 * side +
+               (int64_t{place.kv_head} * kPageTokens + position % kPageTokens) * dim;
+    const int d = static_cast<int>(threadIdx.x) * 8, chunks = dim / 8;
+    if (static_cast<int>(threadIdx.x) < chunks)
+      *reinterpret_cast<uint4*>(to + d) = *reinterpret_cast<const uint4*>(&fresh[0][d]);
+    else if (static_cast<int>(threadIdx.x) < 2 * chunks)
+      *reinterpret_cast<uint4*>(to + side + d - dim) =
+          *reinterpret_cast<const uint4*>(&fresh[1][d - dim]);
   }
   // Key or value to its place among the tokens of a warp, which were copied without it.
   __device__ void put(std::byte* tokens, int side, int token, int dim) const {
@@ -302,9 +447,21 @@ struct WarpRing {
         ring(shared + threadIdx.x / 32 * kBytes),
         first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens),
         units(2 * (tiles.end - tiles.begin)) {
+    read_pages(0);
+  }
+  __device__ __forceinline__ void begin() {
+#pragma unroll 1
     for (int i = 0; i < kUnits; ++i) start();
   }
-  __device__ std::byte* at(int unit) const { return ring + unit % kUnits * kUnitBytes; }
+  // All of a warp's tokens lie in one page. Their numbers are fetched 32 at once: a copy that waits
+  // for its own is late.
+  __device__ __forceinline__ void read_pages(int unit) {
+    const int of_lane = first_token + (unit / 2 + static_cast<int>(threadIdx.x) % 32) * kTileTokens;
+    pages = of_lane < source.tokens ? source.pages[of_lane / kPageTokens] : 0;
+  }
+  __device__ std::byte* at(int unit) const {
+    return ring + unit % kUnits * kUnitBytes;
+  }
 
   // The copy of the next unit, if there is one.
   __device__ __forceinline__ void start() {
@@ -313,12 +470,7 @@ struct WarpRing {
     if (unit < units) {
       const int lane = threadIdx.x % 32;
       const int64_t side = int64_t{source.kv_heads} * kPageTokens * source.dim;
-      // All of a warp's tokens lie in one page. Their numbers are fetched 32 at once: a copy that
-      // waits for its own is late.
-      if (unit % 64 == 0) {
-        const int of_lane = first + lane * kTileTokens;
-        pages = of_lane < source.tokens ? source.pages[of_lane / kPageTokens] : 0;
-      }
+      if (unit % 64 == 0 && unit > 0) read_pages(unit);
       const int64_t page = __shfl_sync(0xffffffffu, pages, unit / 2 % 32);
       const auto* from = reinterpret_cast<const __half*>(source.base) +
                          (page * 2 + unit % 2) * side +
@@ -360,40 +512,54 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     decode_kernel(const __grid_constant__ DecodeArgs all_args) {
   extern __shared__ uint4 shared[];
   __shared__ bool is_last;
+  __shared__ WarpJoin<kDim> join;
+  __shared__ PartJoin part_join;
+  __shared__ DecodePlace kept_place;  // for the end: registers are few in between
+  __shared__ int kept_parts;
   __shared__ std::conditional_t<kTurns, TurnedRow<kDim>, int> turned;
   let_next_start();
   const DeviceAttentionArgs& args = all_args.attention;
   const AttentionScratch& scratch = all_args.scratch;
-  const int group = args.heads / args.kv.kv_heads;
-  const int shares = (group + kQueries - 1) / kQueries;  // of a kv head's queries
+  const int group = all_args.group, shares = all_args.shares;
   DecodePlace place;
-  place.row = args.single_rows[blockIdx.z];
-  const int tokens = args.rows.positions[place.row] + 1, dim = args.kv.head_dim;
+  // Where all rows are alone nobody asks which ones are.
+  place.row = kTurns ? static_cast<int32_t>(blockIdx.z) : args.single_rows[blockIdx.z];
+  const int position = args.rows.positions[place.row], table = args.rows.tables[place.row];
+  float frequency = 0;
+  if constexpr (kTurns) frequency = turned.frequency(all_args.turn);
+  const int tokens = position + 1, dim = args.kv.head_dim;
   const DecodeTiles tiles = tiles_of(tokens);
-  if (args.rows.tables[place.row] < 0 || tiles.begin >= tiles.end) return wait_for_previous();
-  place.kv_head = blockIdx.y / shares;
-  const int first = blockIdx.y % shares * kQueries;
+  if (table < 0 || tiles.begin >= tiles.end) return wait_for_previous();
+  place.kv_head = shares == 1 ? blockIdx.y : blockIdx.y / shares;
+  const int first = static_cast<int>(blockIdx.y - place.kv_head * shares) * kQueries;
   place.first_head = place.kv_head * group + first;
   place.heads = min(kQueries, group - first);
+
+  if (threadIdx.x == 0) {
+    kept_place = place;
+    kept_parts = tiles.parts;
+  }
 
   const KeySource source = key_source(args, place.row, place.kv_head, kTurns ? tokens - 1 : tokens);
   const bool has_last = tiles.end * kTileTokens >= tokens;
   if constexpr (!kTurns) wait_for_previous();
   WarpRing<kDim> ring(source, reinterpret_cast<std::byte*>(shared), tiles);
+  QueryColumns<kDim> columns;
+  const int query = static_cast<int>(threadIdx.x) % 32 / 4;
   if constexpr (kTurns) {
-    turned.rotate(all_args.turn, tokens - 1);
+    const int32_t page = source.pages[position / kPageTokens];
+    turned.rotate(all_args.turn, position, frequency);
+    ring.begin();
     wait_for_previous();
     turned.turn(all_args.turn, place, has_last);
+    if (has_last && first == 0) turned.store(all_args.turn, place, page, position);
+    columns.load(turned.queries[query], query < place.heads, dim);
+  } else {
+    ring.begin();
+    columns.load(reinterpret_cast<const __half*>(args.q) +
+                     (int64_t{place.row} * args.heads + place.first_head + query) * dim,
+                 query < place.heads, dim);
   }
-  QueryColumns<kDim> columns;
-  columns.load(
-      [&](int i) -> const __half* {
-        if (i >= place.heads) return nullptr;
-        if constexpr (kTurns) return turned.queries[i];
-        return reinterpret_cast<const __half*>(args.q) +
-               (int64_t{place.row} * args.heads + place.first_head + i) * dim;
-      },
-      dim);
   for (int unit = 0; unit < ring.units; unit += 2) {
     const int position = ring.first_token + unit / 2 * kTileTokens;
     const int fresh = tokens - 1 - position;  // of this warp's tokens, where it is one of them
@@ -413,45 +579,60 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     columns.add_values(scores, shared_address(ring.at(unit + 1)));
     ring.release();
   }
-  __syncthreads();  // what follows takes the rings' memory
+
+  auto* sums = reinterpret_cast<float*>(shared);  // the rings' memory
+  join.join(columns, sums);
+  const DecodePlace& row = kept_place;
+  if (kept_parts == 1)
+    return for_columns<kDim>(row.heads, [&](int query, int column) {
+      write_out(args, row, query, column,
+                scaled(join.sum_of(sums, query, column), 1 / join.all.total[query]));
+    });
 
   const int64_t sequence = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
-  const float* of_warps = share_columns(columns, place.heads);
-  if (tiles.parts == 1) return write_out<kDim, of_this_block>(args, place, of_warps, kWarps);
-
   float* all = scratch.parts + sequence * gridDim.x * kPartFloats<kDim>;
-  write_part<kDim>(of_warps, place.heads, all + blockIdx.x * kPartFloats<kDim>);
+  float* mine = all + blockIdx.x * kPartFloats<kDim>;
+  for_columns<kDim>(row.heads, [&](int query, int column) {
+    __stcg(reinterpret_cast<float4*>(mine + query * kDim + column),
+           join.sum_of(sums, query, column));
+  });
+  if (static_cast<int>(threadIdx.x) < row.heads) {
+    __stcg(mine + kQueries * kDim + threadIdx.x, join.all.largest[threadIdx.x]);
+    __stcg(mine + kQueries * (kDim + 1) + threadIdx.x, join.all.total[threadIdx.x]);
+  }
   __threadfence();
   __syncthreads();
   // The counter is zero again when the last one came.
   if (threadIdx.x == 0)
-    is_last = atomicInc(scratch.counters + sequence, static_cast<unsigned>(tiles.parts - 1)) ==
-              static_cast<unsigned>(tiles.parts - 1);
+    is_last = atomicInc(scratch.counters + sequence, static_cast<unsigned>(kept_parts - 1)) ==
+              static_cast<unsigned>(kept_parts - 1);
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  write_out<kDim, of_other_block>(args, place, all, tiles.parts);
+  join_parts<kDim>(args, row, all, kept_parts, part_join);
 }
 
 template <int kDim, bool kTurns>
-void launch_decode(const DecodeArgs& args, cudaStream_t stream) {
+void launch_decode(DecodeArgs args, cudaStream_t stream) {
   constexpr size_t kRings = kWarps * WarpRing<kDim>::kBytes;
-  constexpr size_t kJoin = kWarps * kPartFloats<kDim> * sizeof(float);
+  constexpr size_t kJoin = WarpJoin<kDim>::kBytes;
   constexpr size_t kShared = kRings > kJoin ? kRings : kJoin;
   const auto kernel = decode_kernel<kDim, kTurns>;
   allow_shared(kernel, kShared);
   static const int64_t at_once =
       blocks_at_once(reinterpret_cast<const void*>(kernel), kThreads, kShared);
   const DeviceAttentionArgs& attention = args.attention;
-  const int group = attention.heads / attention.kv.kv_heads;
-  const int columns = attention.kv.kv_heads * ((group + kQueries - 1) / kQueries);
+  args.group = attention.heads / attention.kv.kv_heads;
+  args.shares = (args.group + kQueries - 1) / kQueries;
+  const int columns = attention.kv.kv_heads * args.shares;
+  const int64_t rows = kTurns ? attention.rows.rows : attention.singles;
   // As many parts as the card has blocks for at once: all end at about the same time.
-  const int64_t blocks = int64_t{columns} * attention.singles;
+  const int64_t blocks = int64_t{columns} * rows;
   const int64_t splits =
       std::clamp<int64_t>(std::min(at_once, kAttentionPartsMax) / blocks, 1, kSplitsMax);
   launch("attention_decode", kernel,
          {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(columns),
-               static_cast<unsigned>(attention.singles)),
+               static_cast<unsigned>(rows)),
           kThreads, kShared, stream},
          args);
 }
