@@ -8,7 +8,6 @@
 #include <type_traits>
 
 #include "kernels/cuda/attention_tile.cuh"
-#include "kernels/cuda/turn_head.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {

@@ -9,6 +9,7 @@
 // A format is a struct `Weights` with
 //   using Chunk, kChunkInputs     what a lane reads of an output at once
 //   kUnroll                       how many of these
+//   kCarveout                     of LaunchShape
 //   Weights(matrix, inputs, output, chunk).load(on) → Chunk number chunk + on
 //   Input<kRows>                  the input in shared memory, padded with zeros to a multiple of
 //                                 kPaddedInputs: shared_bytes(), take() of eight values by every
@@ -149,7 +150,7 @@ void launch_narrow(NarrowArgs args, cudaStream_t stream) {
   const int64_t blocks = div_ceil(args.outputs_all << args.halves, kNarrowWarps);
   launch("linear_narrow", kernel,
          {dim3(static_cast<unsigned>(blocks < at_once ? blocks : at_once)), kNarrowThreads, bytes,
-          stream},
+          stream, Weights::kCarveout},
          args);
 }
 

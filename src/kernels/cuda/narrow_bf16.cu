@@ -9,6 +9,7 @@ struct Bf16Weights {
   using Chunk = uint4;
   static constexpr int kChunkInputs = 8;
   static constexpr int kUnroll = 8;
+  static constexpr int kCarveout = 57;
   const std::byte* from;
   __device__ __forceinline__ Bf16Weights(const NarrowMatrix& m, int64_t inputs, int64_t output,
                                          int chunk)

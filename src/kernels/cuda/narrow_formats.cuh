@@ -121,6 +121,7 @@ struct Int8Blocks {
 };
 
 struct Q8Weights {
+  static constexpr int kCarveout = 57;
   static constexpr int kUnroll = 4;
   static constexpr int kChunkInputs = 16;
   struct Chunk {
@@ -160,6 +161,7 @@ struct Q8Weights {
 // Q4_0: value = scale · (code - 8). Q4_1: scale · code + minimum.
 template <bool kHasMinimum>
 struct Q4Weights {
+  static constexpr int kCarveout = 100;
   static constexpr int kUnroll = 4;
   static constexpr int kChunkInputs = 32;
   static constexpr int kScaleBytes = kHasMinimum ? 4 : 2;
@@ -202,6 +204,7 @@ struct Q4Weights {
 
 // value = scale · (code - 32), a scale for each half of a block.
 struct Q6Weights {
+  static constexpr int kCarveout = 28;
   static constexpr int kUnroll = 4;
   static constexpr int kChunkInputs = 32;
   struct Chunk {

@@ -1,5 +1,5 @@
 // Bias, norm and rotation of one head of one row, by a warp: of the kernel that turns rows
-// (rows.cu) and of attention of rows that are alone (attention_decode.cu).
+// (rows.cu). Attention of rows that are alone does the same in fewer trips (attention_decode.cu).
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
