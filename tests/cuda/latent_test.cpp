@@ -132,22 +132,23 @@ std::vector<float> run_latent(Device& device, const LatentShape& shape,
   return result;
 }
 
+constexpr LatentShape kTiny{.type = DType::kBF16,
+                            .heads = 4,
+                            .rank = 32,
+                            .turned = 8,
+                            .nope = 32,
+                            .values = 32,
+                            .layout = RopeLayout::kAdjacentPairs};
+constexpr LatentShape kOdd{
+    .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
+
 // Queries are f16 and weights of the softmax too, values in the latent space bf16.
 TEST_F(CudaLatent, AgreesWithReference) {
   const LatentShape deepseek{.heads = 70, .rank = 512, .turned = 64, .nope = 128, .values = 128};
-  const LatentShape tiny{.type = DType::kBF16,
-                         .heads = 4,
-                         .rank = 32,
-                         .turned = 8,
-                         .nope = 32,
-                         .values = 32,
-                         .layout = RopeLayout::kAdjacentPairs};
-  const LatentShape odd{
-      .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
   const std::vector<std::vector<Sequence>> batches = {
       {{700, 1}}, {{0, 1}, {63, 1}, {64, 1}, {300, 5}}, {{0, 30}, {10, 3}}};
   uint64_t seed = 90;
-  for (const LatentShape& shape : {deepseek, tiny, odd})
+  for (const LatentShape& shape : {deepseek, kTiny, kOdd})
     for (const auto& sequences : batches) {
       if (shape.rank == 512 && sequences[0].before == 700) continue;  // the reference takes long
       ++seed;
@@ -162,21 +163,12 @@ TEST_F(CudaLatent, AgreesWithReference) {
 // between rows that are.
 TEST_F(CudaLatent, PromptsAgreeWithReference) {
   const LatentShape deepseek{.heads = 3, .rank = 512, .turned = 64, .nope = 128, .values = 128};
-  const LatentShape tiny{.type = DType::kBF16,
-                         .heads = 4,
-                         .rank = 32,
-                         .turned = 8,
-                         .nope = 32,
-                         .values = 32,
-                         .layout = RopeLayout::kAdjacentPairs};
-  const LatentShape odd{
-      .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
   const LatentShape offset{
       .type = DType::kQ4_1, .heads = 2, .rank = 160, .turned = 16, .nope = 64, .values = 72};
   const std::vector<std::vector<Sequence>> batches = {
       {{40, 1}, {0, 128}, {7, 5}, {33, 129}, {100, 1}}, {{0, 191}}, {{250, 130}, {0, 64}}};
   uint64_t seed = 190;
-  for (const LatentShape& shape : {deepseek, tiny, odd, offset})
+  for (const LatentShape& shape : {deepseek, kTiny, kOdd, offset})
     for (const auto& sequences : batches) {
       ++seed;
       EXPECT_LT(relative_error(run_latent(cuda(), shape, sequences, seed),

@@ -54,9 +54,11 @@ class CheckHeaders(unittest.TestCase):
     def test_leaves_to_the_build_what_a_source_includes_first(self):
         text = "#pragma once\nstd::int64_t f();\n"
         first = '// x\n#include "core/x.h"\n\n#include <cstdint>\n'
+        of_card = first.replace("core", "kernels/cuda")
         second = '#include <cstdint>\n\n#include "core/x.h"\n'
         self.assertEqual(run_check(text, source=first).returncode, 0)
         self.assertEqual(run_check(text, source=second).returncode, 1)
+        self.assertEqual(run_check(text, "kernels/cuda/x.h", of_card).returncode, 1)
 
 
 if __name__ == "__main__":
