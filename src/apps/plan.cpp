@@ -30,7 +30,7 @@ namespace {
 
 constexpr int64_t kSampleBytes = 256 << 20;  // of layers: more than a core's caches hold
 constexpr int32_t kDecodeSteps = 24;
-constexpr int32_t kPrefills = 3;
+constexpr int32_t kPrefills = 5;
 
 struct Options {
   ModelOptions model;
@@ -64,46 +64,67 @@ double median(std::vector<double> values) {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-// Times a sample's steps, and in them its layers.
+// Times a sample's steps and counts the layers that it lacks, which are like its last ones.
 class SampleTimer {
  public:
   SampleTimer(model::Model& sample, int32_t layers, int64_t tokens_max)
       : sample_(sample),
-        missing_layers_(layers - sample.spec().layers),
+        layers_(sample.spec().layers),
+        missing_layers_(layers - layers_),
         tokens_max_(tokens_max),
         logits_(static_cast<size_t>(sample.spec().vocab)) {}
 
-  // Seconds of a step of `rows` tokens through all layers, the median of `steps`.
-  double seconds(int32_t rows, int32_t steps) {
-    std::vector<double> whole;
-    layer_s_.clear();
-    run(rows);  // warms up
-    layer_s_.clear();
-    for (int32_t i = 0; i < steps; ++i) whole.push_back(run(rows));
-    return median(whole) + missing_layers_ * median(layer_s_);
+  double decode_s() { return whole_s(median_observed(1, kDecodeSteps)); }
+
+  double prefill_s(int32_t rows) {
+    if (sample_.spec().experts.count > 0) return whole_s(median_observed(rows, kPrefills));
+    // An observed step has its threads share rows (`Forward`), so here layers are not timed one by
+    // one: what is beside them takes as long as in a decode step, and the last runs for one row.
+    const double token_s = median_observed(1, kDecodeSteps);
+    const double head_s = std::max(0.0, token_s - layers_ * median(layer_s_));
+    const double sample_s = median_of(rows, kPrefills, nullptr);
+    return sample_s + (sample_s - head_s) * missing_layers_ / std::max(layers_ - 1, 1);
   }
 
  private:
-  double run(int32_t rows) {
+  double whole_s(double sample_s) const { return sample_s + missing_layers_ * median(layer_s_); }
+
+  // Seconds of a step; layer_s_ becomes those of layers like the missing ones. The last one of a
+  // prompt runs for the rows with logits only: it stands for itself.
+  double median_observed(int32_t rows, int32_t steps) {
+    const int32_t first = sample_.spec().experts.leading_dense;
+    layer_s_.clear();
+    int64_t last_ns = 0;
+    const model::HiddenObserver observer = [&](int32_t layer, std::span<const float>) {
+      const int64_t now_ns = clock_.now_ns();
+      if (layer >= first && layer + 1 < layers_)
+        layer_s_.push_back(static_cast<double>(now_ns - last_ns) * 1e-9);
+      last_ns = now_ns;
+    };
+    return median_of(rows, steps, &observer);
+  }
+
+  double median_of(int32_t rows, int32_t steps, const model::HiddenObserver* observer) {
+    std::vector<double> whole_s;
+    run(rows, observer);  // warms up
+    layer_s_.clear();
+    for (int32_t i = 0; i < steps; ++i) whole_s.push_back(run(rows, observer));
+    return median(whole_s);
+  }
+
+  double run(int32_t rows, const model::HiddenObserver* observer) {
     std::vector<int32_t> ids;
     for (int32_t i = 0; i < rows; ++i)
       ids.push_back(static_cast<int32_t>(rng_.below(sample_.spec().vocab)));
     model::SingleSequence sequence(sample_, 0, tokens_max_);
     const int64_t start_ns = clock_.now_ns();
-    int64_t last_ns = start_ns;
-    // The last layer runs for the rows with logits only: it stands for itself.
-    const model::HiddenObserver observer = [&](int32_t layer, std::span<const float>) {
-      const int64_t now_ns = clock_.now_ns();
-      if (layer >= 0 && layer + 1 < sample_.spec().layers)
-        layer_s_.push_back(static_cast<double>(now_ns - last_ns) * 1e-9);
-      last_ns = now_ns;
-    };
-    sequence.append({.ids = ids, .chunk = rows, .logit_count = 1, .observer = &observer},
+    sequence.append({.ids = ids, .chunk = rows, .logit_count = 1, .observer = observer},
                     logits_.data());
     return static_cast<double>(clock_.now_ns() - start_ns) * 1e-9;
   }
 
   model::Model& sample_;
+  const int32_t layers_;
   const int32_t missing_layers_;
   const int64_t tokens_max_;
   std::vector<float> logits_;
@@ -163,8 +184,8 @@ core::Result<Plan> make_plan(const Options& options) {
   plan.activation_bytes = loaded->memory_plan().activation_bytes;
 
   SampleTimer timer(*loaded, spec.layers, options.prompt);
-  plan.decode_tok_s = 1 / timer.seconds(1, kDecodeSteps);
-  plan.prefill_tok_s = options.prompt / timer.seconds(options.prompt, kPrefills);
+  plan.decode_tok_s = 1 / timer.decode_s();
+  plan.prefill_tok_s = options.prompt / timer.prefill_s(options.prompt);
   const kernels::Roof roof = machine_roof(loaded->pool(), RoofSource::kCache);
   plan.decode_limit_tok_s = roof.read_gb_s * 1e9 / static_cast<double>(plan.step_bytes);
   plan.prefill_limit_tok_s =

@@ -35,6 +35,16 @@ class BenchOp(unittest.TestCase):
                 else:
                     self.assertLess(row["error"], 0.02, f"{op} on {table}")
 
+    def test_a_product_stands_beside_the_limit_of_its_own_numbers(self):
+        if "--kernels amx runs here" not in " ".join(bench("--list").stdout.split()):
+            self.skipTest("no AMX here: bf16 products have the limit of float ones")
+        roof_of = {}
+        for number in ("F32", "BF16", "Q8_0"):
+            done = bench("linear", "--kernels", "amx", "--type", number, "-o", "json", *SMALL)
+            roof_of[number] = json.loads(done.stdout)[0]["roof_tops"]
+        self.assertLess(2 * roof_of["F32"], roof_of["BF16"])
+        self.assertLess(1.5 * roof_of["BF16"], roof_of["Q8_0"])
+
     def test_wrong_usage(self):
         for arguments, message in (
             (["nosuch"], "linear"),

@@ -126,6 +126,13 @@ class Quantize(unittest.TestCase):
         self.refused(1, "written of random models alone", "quantize", MODEL,
                      str(self.folder / "new"), "--type", "awq")  # fmt: skip
 
+    def test_a_plan_keeps_the_biases_of_zeros_that_its_architecture_needs(self):
+        path = str(self.folder / "qwen2.gguf")
+        made = self.json_of("synth", "qwen2-1.5b", path, "--layers", "1", "--vocab", "256",
+                            "--type", "Q4_0")  # fmt: skip
+        plan = self.json_of("plan", path, "--context", "16", "-p", "4")
+        self.assertEqual(plan["parameters"], made["parameters"])
+
     def test_a_broken_folder_is_refused_with_everything_that_is_wrong(self):
         folder = self.folder / "broken"
         shutil.copytree(MODELS / "hf-deepseek", folder)

@@ -125,6 +125,7 @@ core::Result<Report> bench(const Options& options) {
   report.roof_gb_s = roof.read_gb_s;
   report.tera_ops = op.operations / report.times.median_s * 1e-12;
   if (op.unit == OpUnit::kInt8) report.roof_tera_ops = roof.int8_tops;
+  if (op.unit == OpUnit::kBf16) report.roof_tera_ops = roof.bf16_tflops;
   if (op.unit == OpUnit::kFloat) report.roof_tera_ops = roof.f32_tflops;
   if (op.result) {
     shape.cold_bytes = 0;

@@ -13,6 +13,7 @@ namespace sluice::apps {
 namespace {
 
 constexpr int32_t kLayersMin = 4;
+constexpr int32_t kExpertLayersMin = 2;  // one in the middle
 
 // Random blocks have large values. Norms that are small keep scores and gates near 1, as trained
 // weights do: where e^x is no normal number, or the largest score moves with every block of
@@ -40,12 +41,14 @@ int32_t layer_of(std::string_view tensor) {
   return layer;
 }
 
-int32_t layers_for(const std::vector<CheckpointMatrix>& matrices, int32_t layers, int64_t bytes) {
+int32_t layers_for(const std::vector<CheckpointMatrix>& matrices, const model::Spec& spec,
+                   int64_t bytes) {
+  const int32_t min = std::max(kLayersMin, spec.experts.leading_dense + kExpertLayersMin);
   int64_t first_layer = 1;
   for (const CheckpointMatrix& m : matrices)
     if (layer_of(m.name) == 0) first_layer += m.file_bytes;
   const int64_t wanted = core::div_ceil(bytes, first_layer);
-  return static_cast<int32_t>(std::clamp<int64_t>(wanted, std::min(kLayersMin, layers), layers));
+  return static_cast<int32_t>(std::clamp<int64_t>(wanted, std::min(min, spec.layers), spec.layers));
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
                                        const model::Spec& spec, int64_t layer_bytes) {
   ModelSample sample;
   sample.matrices = TRY(matrices_of(checkpoint));
-  sample.layers = layers_for(sample.matrices, spec.layers, layer_bytes);
+  sample.layers = layers_for(sample.matrices, spec, layer_bytes);
   const std::string block_count = spec.architecture + ".block_count";
   formats::GgufWriter writer;
   for (const auto& [key, value] : checkpoint.metadata().values())

@@ -19,8 +19,8 @@ struct ModelSample {
 };
 
 // The metadata, shapes and types of `checkpoint` with random weights and the first layers only: as
-// many as take `layer_bytes` in the file, at least four, at most all. Of several tensors that make
-// a matrix (`matrices_of()`) only scales are read, of others none.
+// many as take `layer_bytes` in the file, at least four and two with experts, at most all. Of
+// several tensors that make a matrix (`matrices_of()`) only scales are read, of others none.
 core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
                                        const model::Spec& spec, int64_t layer_bytes);
 

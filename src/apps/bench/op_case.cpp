@@ -32,6 +32,21 @@ struct LinearData {
   int64_t copy_bytes = 0, copies = 1, next = 0;
 };
 
+OpUnit unit_of(kernels::ActivationForm form) {
+  switch (form) {
+    case kernels::ActivationForm::kF32:
+      return OpUnit::kFloat;
+    case kernels::ActivationForm::kBf16:
+      return OpUnit::kBf16;
+    case kernels::ActivationForm::kInt8:
+    case kernels::ActivationForm::kPlanes:
+    case kernels::ActivationForm::kWidePlanes:
+    case kernels::ActivationForm::kInt8Rows:
+      break;
+  }
+  return OpUnit::kInt8;
+}
+
 OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape) {
   auto data = std::make_shared<LinearData>();
   const auto blocks = random_weights(shape.type, shape.outputs * shape.inputs);
@@ -52,15 +67,12 @@ OpCase make_linear(const Ops& ops, core::ThreadPool& pool, const OpShape& shape)
     ops.quantize_activations(
         {form, data->x.data(), shape.rows, shape.inputs, data->packed_x.data()}, 0, 1);
   }
-  const bool is_int8 = form == kernels::ActivationForm::kInt8 ||
-                       form == kernels::ActivationForm::kPlanes ||
-                       form == kernels::ActivationForm::kWidePlanes;
   return {
       .shape = fmt::format("{}×{} · {}×{} {}", shape.rows, shape.inputs, shape.outputs,
                            shape.inputs, core::info(shape.type).name),
       .bytes = static_cast<double>(blocks.size()),
       .operations = 2.0 * static_cast<double>(shape.rows * shape.outputs * shape.inputs),
-      .unit = is_int8 ? OpUnit::kInt8 : OpUnit::kFloat,
+      .unit = unit_of(form),
       .run =
           [data, &ops, shape](core::ThreadPool& on) {
             const std::byte* weights = data->weights.data() + data->next * data->copy_bytes;
@@ -126,7 +138,7 @@ OpCase make_attention(const Ops& ops, core::ThreadPool& pool, const OpShape& sha
       .bytes =
           static_cast<double>((shape.depth + shape.rows) * shape.kv_heads * shape.head_dim) * 2 * 2,
       .operations = visited * shape.heads * shape.head_dim * 4,
-      .unit = OpUnit::kFloat,
+      .unit = data->kv.format == kernels::KvFormat::kBf16 ? OpUnit::kBf16 : OpUnit::kFloat,
       .run =
           [data, &ops, shape, parts_max](core::ThreadPool& on) {
             const kernels::SequenceSpan span{0, static_cast<int32_t>(shape.rows), shape.depth,

@@ -24,7 +24,7 @@ struct OpShape {
   int64_t cold_bytes = 0;  // weights, KV and tables are copied until they are this large
 };
 
-enum class OpUnit { kMemory, kInt8, kFloat };
+enum class OpUnit { kMemory, kInt8, kBf16, kFloat };
 
 // The data lives as long as `run`. `run` may be called any number of times, each on the next copy.
 struct OpCase {

@@ -4,14 +4,16 @@
 #include <span>
 
 #include "formats/problems.h"
+#include "model/arch/architecture.h"
 #include "model/matrix_finder.h"
 
 namespace sluice::apps {
 namespace {
 
-bool is_bias_of_zeros(std::string_view name, const core::TensorView& view) {
+bool is_surplus_bias(std::string_view architecture, std::string_view name,
+                     const core::TensorView& view) {
   const std::span bytes(view.data, static_cast<size_t>(view.bytes()));
-  return name.ends_with(".bias") && view.dims == 1 &&
+  return name.ends_with(".bias") && view.dims == 1 && !model::needs_tensor(architecture, name) &&
          std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
@@ -23,7 +25,7 @@ core::Result<std::vector<CheckpointMatrix>> matrices_of(const formats::Checkpoin
   std::vector<CheckpointMatrix> matrices;
   for (const auto& [stored, view] : checkpoint.tensors()) {
     const auto name = model::MatrixFinder::matrix_of(stored);
-    if (!name || is_bias_of_zeros(stored, view)) continue;
+    if (!name || is_surplus_bias(checkpoint.manifest().architecture, stored, view)) continue;
     if (core::decodes_alone(view.type)) {
       matrices.push_back({std::string(stored), view, view.bytes()});
       continue;

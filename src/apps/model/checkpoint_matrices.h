@@ -18,8 +18,8 @@ struct CheckpointMatrix {
   int64_t file_bytes = 0;
 };
 
-// Biases that are all zero, which GPTQ's writers give every module, are passed over. An Error lists
-// every matrix that lacks a part.
+// Biases that are all zero, which GPTQ's writers give every module, are passed over where the
+// architecture does not need them. An Error lists every matrix that lacks a part.
 core::Result<std::vector<CheckpointMatrix>> matrices_of(const formats::Checkpoint& checkpoint);
 
 }  // namespace sluice::apps

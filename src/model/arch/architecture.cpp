@@ -112,4 +112,16 @@ core::Result<const Architecture*> find_architecture(std::string_view name) {
                            known);
 }
 
+bool needs_tensor(std::string_view architecture, std::string_view name) {
+  constexpr std::string_view kLayer = "blk.";
+  const auto found = find_architecture(architecture);
+  const size_t dot = name.find('.', kLayer.size());
+  if (!found.ok() || !name.starts_with(kLayer) || dot == name.npos) return false;
+  const std::string row_name = fmt::format("blk.{{}}{}", name.substr(dot));
+  for (const LayerTable& table : (*found)->layer_tables())
+    for (const TensorRow<LayerWeights>& row : table)
+      if (row.name == row_name) return row.presence == Presence::kRequired;
+  return false;
+}
+
 }  // namespace sluice::model

@@ -86,6 +86,10 @@ std::span<const TensorRow<Weights>> model_tensors();
 // Beside those of a layer.
 std::span<const TensorRow<DraftWeights>> draft_tensors();
 
+// Whether layers of `architecture` (false of one that is not known) need a tensor of GGUF's `name`:
+// "blk.7.attn_q.bias".
+bool needs_tensor(std::string_view architecture, std::string_view name);
+
 // The table of architectures; an Error lists those that are known.
 core::Result<const Architecture*> find_architecture(std::string_view name);
 
