@@ -1,5 +1,5 @@
-// The default model against a float32 run of another implementation (tests/data/goldens).
-// SLUICE_MODEL names the model file; without it these tests are skipped.
+// The default model against a float32 run of another implementation (tests/data/goldens): exact,
+// and fast with every kernel table that this machine can run. SLUICE_MODEL names the model file.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/cpu.h"
+#include "kernels/registry.h"
 #include "model/perplexity.h"
 #include "tests/model/harness.h"
 
@@ -29,13 +31,19 @@ const nlohmann::json& goldens() {
   return parsed;
 }
 
+const std::string kExact = "exact";  // in place of a table's name
+
 // A model that all tests of this file share: loading the exact one takes a while.
-Model& shared_model(Arithmetic arithmetic) {
-  static Loaded loaded[2];
-  Loaded& entry = loaded[arithmetic == Arithmetic::kExact ? 0 : 1];
+Model& shared_model(const std::string& table) {
+  static std::map<std::string, Loaded>& loaded = *new std::map<std::string, Loaded>;
+  Loaded& entry = loaded[table];
   if (entry.model == nullptr) {
+    const bool is_exact = table == kExact;
     entry = load_model(model_path(),
-                       {.threads = 2, .step_tokens_max = kStepTokens, .arithmetic = arithmetic},
+                       {.threads = 2,
+                        .step_tokens_max = kStepTokens,
+                        .arithmetic = is_exact ? Arithmetic::kExact : Arithmetic::kFast,
+                        .kernels = is_exact ? "" : table},
                        kTokensMax);
   }
   return *entry.model;
@@ -53,15 +61,15 @@ std::vector<float> run(Model& model, std::span<const int32_t> ids, int32_t logit
 
 // Logits at the end of the prompt and after each golden id, (steps, vocab), teacher-forced. Each
 // prompt runs once for all tests.
-const std::vector<float>& teacher_forced(Arithmetic arithmetic, size_t prompt_index) {
-  static std::map<std::pair<Arithmetic, size_t>, std::vector<float>> made;
-  std::vector<float>& logits = made[{arithmetic, prompt_index}];
+const std::vector<float>& teacher_forced(const std::string& table, size_t prompt_index) {
+  static std::map<std::pair<std::string, size_t>, std::vector<float>> made;
+  std::vector<float>& logits = made[{table, prompt_index}];
   if (!logits.empty()) return logits;
   const nlohmann::json& prompt = goldens()["prompts"][prompt_index];
   auto ids = prompt["ids"].get<std::vector<int32_t>>();
   const auto greedy = prompt["greedy_ids"].get<std::vector<int32_t>>();
   ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);
-  logits = run(shared_model(arithmetic), ids, static_cast<int32_t>(greedy.size()));
+  logits = run(shared_model(table), ids, static_cast<int32_t>(greedy.size()));
   return logits;
 }
 
@@ -70,12 +78,12 @@ struct Agreement {
   int equal = 0;
 };
 
-Agreement greedy_agreement(Arithmetic arithmetic, double gap_min) {
+Agreement greedy_agreement(const std::string& table, double gap_min) {
   Agreement agreement;
-  const auto vocab = static_cast<size_t>(shared_model(arithmetic).spec().vocab);
+  const auto vocab = static_cast<size_t>(shared_model(table).spec().vocab);
   for (size_t p = 0; p < goldens()["prompts"].size(); ++p) {
     const nlohmann::json& prompt = goldens()["prompts"][p];
-    const std::vector<float>& logits = teacher_forced(arithmetic, p);
+    const std::vector<float>& logits = teacher_forced(table, p);
     for (size_t step = 0; step < prompt["greedy_ids"].size(); ++step) {
       if (prompt["greedy_gap"][step].get<double>() <= gap_min) continue;
       const auto* row = logits.data() + step * vocab;
@@ -110,12 +118,12 @@ class Golden : public ::testing::Test {
 };
 
 TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
-  Model& model = shared_model(Arithmetic::kExact);
+  Model& model = shared_model(kExact);
   for (size_t p = 0; p < goldens()["prompts"].size(); ++p) {
     const nlohmann::json& prompt = goldens()["prompts"][p];
     SCOPED_TRACE(prompt["name"].get<std::string>());
-    const auto logits = std::span(teacher_forced(Arithmetic::kExact, p))
-                            .first(static_cast<size_t>(model.spec().vocab));
+    const auto logits =
+        std::span(teacher_forced(kExact, p)).first(static_cast<size_t>(model.spec().vocab));
     const auto [low, high] = std::minmax_element(logits.begin(), logits.end());
     const double limit = 2e-4 * static_cast<double>(*high - *low);
     const nlohmann::json& expected = prompt["last_logits"];
@@ -133,13 +141,13 @@ TEST_F(Golden, ExactLogitsAreThoseOfTheReference) {
 }
 
 TEST_F(Golden, ExactGreedyIdsAreThoseOfTheReference) {
-  const Agreement a = greedy_agreement(Arithmetic::kExact, 0.05);
+  const Agreement a = greedy_agreement(kExact, 0.05);
   EXPECT_GT(a.steps, 300);
   EXPECT_EQ(a.equal, a.steps);
 }
 
 TEST_F(Golden, ExactHiddenStatesAreThoseOfTheReference) {
-  Model& model = shared_model(Arithmetic::kExact);
+  Model& model = shared_model(kExact);
   const nlohmann::json& prompt = goldens()["prompts"][0];
   const nlohmann::json& expected = prompt["hidden_last"];
   const auto hidden = static_cast<size_t>(model.spec().hidden);
@@ -156,8 +164,10 @@ TEST_F(Golden, ExactHiddenStatesAreThoseOfTheReference) {
     EXPECT_LE(largest_difference(last[i], all[i]), 1e-3 * largest(all[i])) << "state " << i;
 }
 
-TEST_F(Golden, FastGreedyIdsAgreeWhereTheBestIsClear) {
-  const Agreement a = greedy_agreement(Arithmetic::kFast, 0.5);
+class FastGolden : public Golden, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(FastGolden, GreedyIdsAgreeWhereTheBestIsClear) {
+  const Agreement a = greedy_agreement(GetParam(), 0.5);
   EXPECT_GT(a.steps, 200);
   RecordProperty("equal", a.equal);
   EXPECT_GE(a.equal, 0.99 * a.steps) << a.equal << " of " << a.steps;
@@ -179,8 +189,8 @@ PerplexityGolden perplexity_golden() {
 
 constexpr int32_t kWindow = 512;
 
-double perplexity(Arithmetic arithmetic, std::span<const int32_t> ids) {
-  WindowLogits logits(shared_model(arithmetic), kWindow);
+double perplexity(const std::string& table, std::span<const int32_t> ids) {
+  WindowLogits logits(shared_model(table), kWindow);
   PerplexitySum sum;
   for (size_t begin = 0; begin + kWindow <= ids.size(); begin += kWindow)
     add_window(logits, ids.subspan(begin, kWindow), &sum);
@@ -189,17 +199,29 @@ double perplexity(Arithmetic arithmetic, std::span<const int32_t> ids) {
 
 TEST_F(Golden, ExactPerplexityIsAsRecorded) {
   const PerplexityGolden golden = perplexity_golden();
-  EXPECT_NEAR(perplexity(Arithmetic::kExact, std::span(golden.ids).first(kWindow)),
-              golden.exact_first_window, 1e-4 * golden.exact_first_window);
+  EXPECT_NEAR(perplexity(kExact, std::span(golden.ids).first(kWindow)), golden.exact_first_window,
+              1e-4 * golden.exact_first_window);
 }
 
-TEST_F(Golden, FastPerplexityIsWithinOnePercentOfExact) {
+TEST_P(FastGolden, PerplexityIsWithinOnePercentOfExact) {
   const PerplexityGolden golden = perplexity_golden();
   ASSERT_GE(golden.ids.size(), 8000u);
-  const double found = perplexity(Arithmetic::kFast, golden.ids);
+  const double found = perplexity(GetParam(), golden.ids);
   RecordProperty("perplexity", std::to_string(found));
   EXPECT_NEAR(found, golden.exact, 0.01 * golden.exact);
 }
+
+// The reference's is what exact arithmetic runs on.
+std::vector<std::string> fast_tables_here() {
+  std::vector<std::string> names;
+  for (const kernels::Ops* ops : kernels::all_ops())
+    if (ops != &kernels::reference_ops() && ops->needs(core::detect_cpu()))
+      names.emplace_back(ops->name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, FastGolden, ::testing::ValuesIn(fast_tables_here()),
+                         [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace sluice::model::testing
