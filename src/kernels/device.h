@@ -92,6 +92,11 @@ class Device {
   // often as is wanted. `ops` may be called later, by a backend that cannot record.
   virtual std::unique_ptr<Recording> record(std::function<void()> ops) = 0;
   virtual void replay(const Recording& recording) = 0;
+  // A clock in a recording, and nowhere else: notes in the slot, from 0 on, when all that was
+  // queued before is done. Ops on both sides do not overlap.
+  virtual void stamp(int32_t slot) = 0;
+  // Between two stamps of the last replay(), which has been waited for.
+  virtual int64_t stamped_ns(int32_t from, int32_t to) = 0;
 
   // rows of an F32, F16, BF16 or Q8_0 table.
   virtual void embed(const EmbedArgs& args) = 0;

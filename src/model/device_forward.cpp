@@ -294,6 +294,7 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
                   .rows = shape.rows,
                   .products = {{{layer.q, q_}, {layer.k, k_}, {layer.v, v_}}},
                   .product_count = 3});
+  end_part(QueuePart::kAttentionProducts);
   device_.turn_and_attend(
       {.rows = rows,
        .kv = kv,
@@ -314,6 +315,7 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
        .singles = shape.singles,
        .tiles = on_device_.tiles,
        .tile_count = shape.tiles});
+  end_part(QueuePart::kAttention);
   attention_output(layer, shape.rows);
 }
 
@@ -323,6 +325,7 @@ void DeviceForward::attention_output(const LayerWeights& layer, int64_t rows) {
                   .products = {{{layer.attention_output, hidden_}}},
                   .result = DeviceResult::kAdd,
                   .bias = layer.attention_output_bias});
+  end_part(QueuePart::kAttentionProducts);
 }
 
 void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
@@ -338,6 +341,7 @@ void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
                   .rows = rows,
                   .products = {{{layer.down, going_on_}}},
                   .result = DeviceResult::kAdd});
+  end_part(QueuePart::kFfn);
 }
 
 void DeviceForward::output_block(int64_t first, int64_t rows, const Wanted& wanted) {
@@ -346,6 +350,7 @@ void DeviceForward::output_block(int64_t first, int64_t rows, const Wanted& want
                   .epsilon = spec_.norm_epsilon,
                   .rows = rows,
                   .products = {{{weights_.output, logits_}}}});
+  end_part(QueuePart::kOutput);
   if (wanted.output == Output::kLogits) return;
   device_.sample({.logits = logits_,
                   .rows = rows,
@@ -353,6 +358,26 @@ void DeviceForward::output_block(int64_t first, int64_t rows, const Wanted& want
                   .columns = wanted.vocab,
                   .how = wanted.output == Output::kSampled ? how_ + first : nullptr,
                   .ids = sampled_ids_});
+  end_part(QueuePart::kSampling);
+}
+
+void DeviceForward::begin_parts() {
+  if (parts_ == nullptr) return;
+  parts_->clear();
+  device_.stamp(0);
+}
+
+void DeviceForward::end_part(QueuePart part) {
+  if (parts_ == nullptr) return;
+  parts_->push_back(part);
+  device_.stamp(static_cast<int32_t>(parts_->size()));
+}
+
+void DeviceForward::add_times(const std::vector<QueuePart>& parts, StepProfile* profile) {
+  device_.wait();
+  for (int32_t i = 0; i < std::ssize(parts); ++i)
+    profile->queue_ns[static_cast<size_t>(parts[static_cast<size_t>(i)])] +=
+        device_.stamped_ns(i, i + 1);
 }
 
 void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv) {
@@ -364,6 +389,7 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
                  .ids = on_device_.ids,
                  .rows = shape.rows,
                  .out = hidden_});
+  begin_parts();
   observe(observer, -1, hidden_, shape.rows);
   int64_t rows = shape.rows;
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
@@ -434,17 +460,21 @@ void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::
                                const Shape& shape, const Wanted& wanted) {
   const auto rows_wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (shape.is_recorded) {
-    std::unique_ptr<kernels::Recording>& recording = recordings_[{shape.rows, wanted.output}];
-    if (recording == nullptr)
-      recording = device_.record([this, shape, kv, wanted] {
+    const bool is_timed = batch.profile != nullptr;
+    Recorded& recorded = recordings_[{shape.rows, wanted.output, is_timed}];
+    if (recorded.ops == nullptr)
+      recorded.ops = device_.record([this, shape, kv, wanted, is_timed, parts = &recorded.parts] {
+        parts_ = is_timed ? parts : nullptr;
         run_layers(shape, kv);
         output_block(0, shape.rows, wanted);
+        parts_ = nullptr;
       });
     exchange_residents();
-    device_.replay(*recording);
+    device_.replay(*recorded.ops);
     answer_posts(batch);
     bring_back(0, rows_wanted, wanted);
     report_routing(batch, shape);
+    if (is_timed) add_times(recorded.parts, batch.profile);
     return;
   }
   begin_streaming(shape);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -126,6 +127,10 @@ class DeviceForward {
   void queue_step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, const Shape& shape,
                   const Wanted& wanted);
   void run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv);
+  // Clocks of a recording whose steps are profiled: each ends a part.
+  void begin_parts();
+  void end_part(QueuePart part);
+  void add_times(const std::vector<QueuePart>& parts, StepProfile* profile);
   kernels::DeviceRope rope() const;
   kernels::DeviceRows rows_of(const Shape& shape) const;
   // To hidden_; keys and values, or latent vectors, are stored on the way.
@@ -263,9 +268,14 @@ class DeviceForward {
   std::vector<kernels::LatentPrompt> prompts_;  // of the step that was written last
   uint64_t submitted_ = 0;
   uint64_t collected_ = 0;
-  std::map<std::pair<int64_t, Output>, std::unique_ptr<kernels::Recording>> recordings_;  // by rows
-  kernels::DeviceBuffer staging_;  // pinned: values on their way to the host
-  float* going_on_ = nullptr;      // (rows, hidden): hidden_, or in the last layer's end kept_
+  struct Recorded {
+    std::unique_ptr<kernels::Recording> ops;
+    std::vector<QueuePart> parts;  // between its clocks, where it has any
+  };
+  std::map<std::tuple<int64_t, Output, bool>, Recorded> recordings_;  // by rows; bool: has clocks
+  std::vector<QueuePart>* parts_ = nullptr;  // of the recording that ops are queued for
+  kernels::DeviceBuffer staging_;            // pinned: values on their way to the host
+  float* going_on_ = nullptr;  // (rows, hidden): hidden_, or in the last layer's end kept_
   const StepBatch* observed_ = nullptr;  // the batch, where somebody looks at its hidden states
 };
 

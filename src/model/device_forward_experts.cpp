@@ -51,6 +51,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                  .normed = normed_,
                  .ids = expert_ids_ + at,
                  .weights = expert_weights_ + at});
+  end_part(QueuePart::kRouter);
   if (is_host) {
     if (shape.is_recorded) return post_experts(layer, at, rows);
     return is_streamed(rows) ? streamed_experts(layer, at, rows) : host_experts(layer, at, rows);
@@ -65,6 +66,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                    .up = stack_of(layer.expert_up),
                    .down = stack_of(layer.expert_down),
                    .hidden = going_on_});
+  end_part(QueuePart::kExperts);
 }
 
 void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
@@ -79,6 +81,7 @@ void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
                   .rows = rows,
                   .products = {{{layer.shared_down, going_on_}}},
                   .result = DeviceResult::kAdd});
+  end_part(QueuePart::kSharedExperts);
 }
 
 // What the layers' routers left, for who looks at it: of as many layers with one wait as the

@@ -60,6 +60,7 @@ void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t 
                 .host_weights = mail_.weights,
                 .mailbox = mail_.box,
                 .turns = turns_});
+  end_part(QueuePart::kHandOver);
   shared_experts(layer, rows);
   resident_experts(layer, at, rows);
   device_.collect({.answer = mail_.out,
@@ -67,6 +68,7 @@ void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t 
                    .count = rows * spec_.hidden,
                    .mailbox = mail_.box,
                    .turns = turns_});
+  end_part(QueuePart::kAnswer);
 }
 
 // The other side of a recorded step, which has just been queued. Its padding is nobody's.

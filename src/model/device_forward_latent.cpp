@@ -19,6 +19,7 @@ void DeviceForward::attend_latent(const LayerWeights& layer, const kernels::KvLa
                     .epsilon = spec_.norm_epsilon,
                     .rows = shape.rows,
                     .products = {{{layer.q_b, q_}}}});
+  end_part(QueuePart::kAttentionProducts);
   device_.latent_attention({.rows = rows_of(shape),
                             .prompts = prompts_,
                             .kv = kv,
@@ -32,6 +33,7 @@ void DeviceForward::attend_latent(const LayerWeights& layer, const kernels::KvLa
                             .k_b = stack_of(layer.k_b),
                             .v_b = stack_of(layer.v_b),
                             .out = attended_});
+  end_part(QueuePart::kAttention);
   attention_output(layer, shape.rows);
 }
 

@@ -71,6 +71,7 @@ void DeviceForward::resident_experts(const LayerWeights& layer, int64_t at, int6
   args.weights = expert_weights_ + at;
   args.slots = slots_on_device(layer);
   device_.experts(args);
+  end_part(QueuePart::kExperts);
 }
 
 void DeviceForward::send_slots() {

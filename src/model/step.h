@@ -1,6 +1,7 @@
 // What one forward pass is given, and what it may be asked for besides logits.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -33,9 +34,25 @@ struct StepTimes {
   int64_t waiting_ns = 0;  // for other threads: barriers, and shares of unequal size
   int64_t device_ns = 0;   // for a device's part of the step
 };
+// What a recorded step does on a device, in the parts that clocks in its queue tell apart.
+enum class QueuePart : uint8_t {
+  kAttentionProducts,  // to attention and from it
+  kAttention,          // over keys and values; latent: with the matrices of its heads
+  kFfn,                // of layers without experts
+  kRouter,
+  kSharedExperts,
+  kExperts,   // routed ones that the device has
+  kHandOver,  // of rows to the host
+  kAnswer,    // waiting for the host's experts, and adding them
+  kOutput,
+  kSampling,
+};
+inline constexpr int kQueueParts = 10;
+
 struct StepProfile {
   const core::Clock& clock;
   std::vector<StepTimes> threads;  // as many as the pool has
+  std::array<int64_t, kQueueParts> queue_ns{};
 };
 
 // Whether a draft may follow: all rows go on to the end of a step, which keeps their hidden states.

@@ -248,6 +248,59 @@ TEST(DeviceModel, RoutingIsThatOfTheProcessor) {
   }
 }
 
+// Clocks in the queue of a decode step: every part that the model has, none that it has not, and no
+// other logits.
+TEST(DeviceModel, AProfiledStepSaysWhatItsQueueDid) {
+  using enum QueuePart;
+  struct Case {
+    const char* name;
+    const char* place;
+    std::vector<QueuePart> parts;
+  };
+  const Case cases[] = {
+      {"qwen3", "", {kAttentionProducts, kAttention, kFfn, kOutput}},
+      {"qwen3moe", "", {kAttentionProducts, kAttention, kRouter, kExperts, kOutput}},
+      {"deepseek2",
+       "experts=cpu",
+       {kAttentionProducts, kAttention, kFfn, kRouter, kSharedExperts, kHandOver, kAnswer,
+        kOutput}},
+  };
+  for (const Case& c : cases) {
+    LoadOptions options{.step_tokens_max = 64, .device = reference_device()};
+    if (*c.place != 0) options.placement = Placement::parse(c.place).value();
+    const Loaded loaded =
+        load_model(std::string(kModelFolder) + c.name + ".gguf", std::move(options), 64);
+    ASSERT_NE(loaded.model, nullptr);
+    Model& model = *loaded.model;
+    const auto vocab = static_cast<size_t>(model.spec().vocab);
+    SingleSequence sequence(model, 0, 64);
+    std::vector<float> logits(vocab), profiled(vocab);
+    const std::vector<int32_t> prompt = {3, 5, 7}, next = {9}, rows = {0};
+    sequence.append({.ids = prompt, .chunk = 64, .logit_count = 1}, logits.data());
+    const std::vector<SequenceSpan> spans = {sequence.span(0, 1)};
+    StepBatch batch{.token_ids = next, .sequences = spans, .logit_rows = rows};
+    model.forward(batch, logits.data());
+    const core::SystemClock clock;
+    StepProfile profile{
+        .clock = clock,
+        .threads = std::vector<StepTimes>(static_cast<size_t>(model.pool().threads()))};
+    batch.profile = &profile;
+    const int64_t begin_ns = clock.now_ns();
+    model.forward(batch, profiled.data());
+    const int64_t took_ns = clock.now_ns() - begin_ns;
+    EXPECT_EQ(profiled, logits) << c.name;
+    int64_t sum_ns = 0;
+    for (int p = 0; p < kQueueParts; ++p) {
+      const int64_t ns = profile.queue_ns[static_cast<size_t>(p)];
+      sum_ns += ns;
+      const bool is_there =
+          std::find(c.parts.begin(), c.parts.end(), static_cast<QueuePart>(p)) != c.parts.end();
+      EXPECT_EQ(ns > 0, is_there) << c.name << ", part " << p;
+    }
+    EXPECT_LE(sum_ns, took_ns) << c.name;
+  }
+}
+
 TEST(DeviceModel, DecodeStepsArePaddedToFewSizes) {
   EXPECT_EQ(recorded_rows(1), 1);
   EXPECT_EQ(recorded_rows(3), 3);

@@ -66,20 +66,22 @@ class BenchReport(unittest.TestCase):
         self.assertGreater(row["cached_tokens"], 0)
         self.assertLess(row["cached_tokens"], INPUT)
 
-    def check_decode(self, decode: dict, streams: int):
+    def check_decode(self, decode: dict, streams: int, layers: int):
         self.assertEqual(set(decode), DECODE)
         self.assertTrue(0 < decode["steps"] < OUTPUT)
         self.assertAlmostEqual(decode["tok_s"] * decode["step_us"] * 1e-6, streams)
         self.assertAlmostEqual(sum(r["bytes"] for r in decode["reads"]), decode["bytes_per_step"])
         self.assertAlmostEqual(sum(r["limit_us"] for r in decode["reads"]), decode["limit_us"])
         self.assertAlmostEqual(decode["roof_share"], decode["limit_us"] / decode["step_us"])
+        self.assertEqual({t["place"] for t in decode["times"]}, {"processor", "engine"})
         self.assertAlmostEqual(sum(t["us"] for t in decode["times"]), decode["profiled_step_us"])
         parts = {read["part"] for read in decode["reads"]}
         self.assertLessEqual({"attention", "experts", "output", "keys and values"}, parts)
         counted = sum(t.get("bytes", 0) for t in decode["times"])
         self.assertAlmostEqual(counted, decode["bytes_per_step"])
-        for name in ("resident_hits", "fixed_us_per_layer"):  # of a hybrid placement
-            self.assertIsNone(decode[name])
+        self.assertAlmostEqual(decode["fixed_us_per_layer"] * layers,
+                               decode["step_us"] - decode["limit_us"])  # fmt: skip
+        self.assertIsNone(decode["resident_hits"])  # of a hybrid placement
 
     def test_every_number_agrees_with_the_others(self):
         found = self.report(str(TINY), *SIZE, "--streams", "1,3")
@@ -95,7 +97,7 @@ class BenchReport(unittest.TestCase):
         self.assertEqual([row["n_streams"] for row in found["rows"]], [1, 3])
         for row in found["rows"]:
             self.check_row(row, row["n_streams"])
-            self.check_decode(row["decode"], row["n_streams"])
+            self.check_decode(row["decode"], row["n_streams"], found["model"]["layers"])
         one, three = (row["decode"] for row in found["rows"])
         self.assertEqual(one["experts_per_step"], found["model"]["experts_used"])
         self.assertTrue(one["experts_per_step"] < three["experts_per_step"] <= 8)
@@ -113,12 +115,16 @@ class BenchReport(unittest.TestCase):
             f"| 2 | {cold['median']:.1f} ({cold['least']:.1f}–{cold['most']:.1f}) |",
             f"| {row['output_tok_s']:.1f} | {row['prefill_tok_s']:.1f} |",
             f"| 2 | {decode['step_us']:.1f} | {decode['bytes_per_step'] / 1e6:.1f} |",
+            f" {decode['limit_us']:.1f} | {decode['fixed_us_per_layer']:.1f} |",
             f" {decode['experts_per_step']:.1f} ({decode['experts_expected']:.1f}) |",
             found["command"],
         ):
             self.assertIn(line, text)
+        clocks = f"{decode['profiled_step_us']:.1f} µs a step with clocks, {decode['step_us']:.1f}"
+        self.assertIn(clocks, text)
         for time in decode["times"]:
-            self.assertIn(f"| 2 | {time['part']} | {time['us']:.1f} |", text)
+            part = f"| 2 | {time['part']} | {time['place']} | {time['us']:.1f} |"
+            self.assertIn(part, text)
 
     def test_random_weights_are_named_so(self):
         shape = "--synth qwen2-1.5b --layers 1 --vocab 64".split()

@@ -99,6 +99,7 @@ class ModelBench {
     (void)seconds(test);  // warms caches and the processor's clock
     const model::ResidentCounts before = model_.resident_counts();
     std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
+    profile_.queue_ns.fill(0);
     for (int32_t r = 0; r < options_.repeats; ++r)
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
     speed.step = shares_of(test, speed);
@@ -267,6 +268,9 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
                       {"attention", step.attention_us}, {"rows", step.rows_us},
                       {"waiting", step.waiting_us},     {"device", step.device_us},
                       {"rest", step.rest_us()}};
+  for (int p = 0; p < model::kQueueParts; ++p)
+    if (const double us = speed.step.queue_us[static_cast<size_t>(p)]; us > 0)
+      row["queue_us"][std::string(name_of(static_cast<model::QueuePart>(p)))] = us;
   return row;
 }
 
@@ -291,6 +295,12 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
       "%, device {:.1f} %, rest {:.1f} %\n",
       step.whole_us, percent(step.linear_us), percent(step.attention_us), percent(step.rows_us),
       percent(step.waiting_us), percent(step.device_us), percent(step.rest_us()));
+  std::string queue;
+  for (int p = 0; p < model::kQueueParts; ++p)
+    if (const double us = step.queue_us[static_cast<size_t>(p)]; us > 0)
+      queue += fmt::format("{}{} {:.1f}", queue.empty() ? "" : ", ",
+                           name_of(static_cast<model::QueuePart>(p)), us);
+  if (!queue.empty()) fmt::print("on the device, µs: {}\n", queue);
 }
 
 // Both tests with options.streams; rows for `-o json`.
@@ -385,8 +395,10 @@ int run_bench_model(int argc, char** argv) {
       ->check(CLI::Range(1, 8192));
   auto* recalibrate =
       app.add_flag("--recalibrate", options.recalibrate, "measure the machine's limits anew");
-  auto* profile =
-      app.add_flag("--profile", options.profile, "where the time of a decode step goes, by thread");
+  auto* profile = app.add_flag(
+      "--profile", options.profile,
+      "where the time of a decode step goes, by thread and by part of a device's queue, "
+      "whose clocks make it longer");
   auto* text = app.add_option("--prompt-file", options.prompt_file,
                               "a text instead of random ids: the answer to it, with drafts and "
                               "without in turn")

@@ -51,6 +51,7 @@ void EngineLoad::Runner::start_profile(int64_t streams) {
   profiled_streams_ = streams;
   profiled_steps_ = profiled_ns_ = 0;
   std::fill(profile_.threads.begin(), profile_.threads.end(), model::StepTimes{});
+  profile_.queue_ns.fill(0);
   chosen_ = ExpertCount(experts_);
 }
 

@@ -66,6 +66,7 @@ struct PartRead {
 // A share of a decode step's time; bytes 0: nothing that counts is read in it.
 struct PartTime {
   std::string part{};
+  std::string place{};  // whose time; processor and device work at the same time
   double us = 0;
   double bytes = 0;
   double limit_us = 0;
@@ -81,7 +82,7 @@ struct DecodeRow {
   double experts_expected = 0;  // if tokens chose independently
   double resident_hits = 0;     // share of the choices whose expert the device had besides
   bool is_hybrid = false;
-  double fixed_us_per_layer = 0;  // where it is: (step - limit) / layers
+  double fixed_us_per_layer = 0;  // (step - limit) / layers
   std::vector<PartRead> reads{};
   double profiled_step_us = 0;  // of the pass whose parts `times` are
   std::vector<PartTime> times{};

@@ -62,7 +62,7 @@ ordered_json json_of(const DecodeRow& decode) {
                      {"limit_us", read.limit_us}});
   ordered_json times = ordered_json::array();
   for (const PartTime& time : decode.times) {
-    times.push_back({{"part", time.part}, {"us", time.us}});
+    times.push_back({{"part", time.part}, {"place", time.place}, {"us", time.us}});
     if (time.bytes == 0) continue;
     times.back()["bytes"] = time.bytes;
     times.back()["limit_us"] = time.limit_us;
@@ -77,7 +77,7 @@ ordered_json json_of(const DecodeRow& decode) {
                        {"experts_per_step", nullptr},
                        {"experts_expected", nullptr},
                        {"resident_hits", nullptr},
-                       {"fixed_us_per_layer", nullptr},
+                       {"fixed_us_per_layer", decode.fixed_us_per_layer},
                        {"reads", reads},
                        {"profiled_step_us", decode.profiled_step_us},
                        {"times", times}};
@@ -85,10 +85,7 @@ ordered_json json_of(const DecodeRow& decode) {
     json["experts_per_step"] = decode.experts_per_step;
     json["experts_expected"] = decode.experts_expected;
   }
-  if (decode.is_hybrid) {
-    json["resident_hits"] = decode.resident_hits;
-    json["fixed_us_per_layer"] = decode.fixed_us_per_layer;
-  }
+  if (decode.is_hybrid) json["resident_hits"] = decode.resident_hits;
   return json;
 }
 

@@ -75,18 +75,17 @@ std::string speed_text(const Report& report) {
 std::string step_text(const Report& report) {
   const bool has_experts = report.model.experts > 0;
   std::string text = fmt::format(
-      "\n## A decode step\n\n| streams | step, µs | bytes to read, MB | at the limit, µs |{}{}\n"
-      "|---|---|---|---|{}{}\n",
-      has_experts ? " distinct experts a layer (independent tokens) |" : "",
-      report.rows.front().decode.is_hybrid ? " fixed cost a layer, µs |" : "",
-      has_experts ? "---|" : "", report.rows.front().decode.is_hybrid ? "---|" : "");
+      "\n## A decode step\n\nFixed cost a layer: (step − at the limit) ÷ {} layers.\n\n"
+      "| streams | step, µs | bytes to read, MB | at the limit, µs | fixed cost a layer, µs |{}\n"
+      "|---|---|---|---|---|{}\n",
+      report.model.layers, has_experts ? " distinct experts a layer (independent tokens) |" : "",
+      has_experts ? "---|" : "");
   for (const ReportRow& row : report.rows) {
     const DecodeRow& decode = row.decode;
-    text += fmt::format("| {} | {:.1f} | {:.1f} | {:.1f} |", row.streams, decode.step_us,
-                        decode.bytes() / kMega, decode.limit_us);
+    text += fmt::format("| {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} |", row.streams, decode.step_us,
+                        decode.bytes() / kMega, decode.limit_us, decode.fixed_us_per_layer);
     if (has_experts)
       text += fmt::format(" {:.1f} ({:.1f}) |", decode.experts_per_step, decode.experts_expected);
-    if (decode.is_hybrid) text += fmt::format(" {:.1f} |", decode.fixed_us_per_layer);
     text += "\n";
   }
   text +=
@@ -97,12 +96,21 @@ std::string step_text(const Report& report) {
       text += fmt::format("| {} | {} | {} | {:.1f} | {:.1f} |\n", row.streams, read.part,
                           read.place, read.bytes / kMega, read.limit_us);
   text +=
-      "\nWhere its time goes (a run more, with clocks; mean over threads):\n\n"
-      "| streams | part | µs | of the step | MB | share of the roof |\n|---|---|---|---|---|---|\n";
+      "\nWhere its time goes (a run more, with clocks; the processor's: mean over threads). A "
+      "device's "
+      "parts and what the engine does add up to the step; the processor's are beside them where "
+      "both "
+      "work.\n\n";
+  for (const ReportRow& row : report.rows)
+    text += fmt::format("- streams {}: {:.1f} µs a step with clocks, {:.1f} without\n", row.streams,
+                        row.decode.profiled_step_us, row.decode.step_us);
+  text +=
+      "\n| streams | part | where | µs | of the step | MB | share of the roof |\n"
+      "|---|---|---|---|---|---|---|\n";
   for (const ReportRow& row : report.rows)
     for (const PartTime& time : row.decode.times) {
-      text += fmt::format("| {} | {} | {:.1f} | {:.1f} % |", row.streams, time.part, time.us,
-                          100 * time.us / row.decode.profiled_step_us);
+      text += fmt::format("| {} | {} | {} | {:.1f} | {:.1f} % |", row.streams, time.part,
+                          time.place, time.us, 100 * time.us / row.decode.profiled_step_us);
       text += time.bytes > 0 ? fmt::format(" {:.1f} | {:.1f} % |\n", time.bytes / kMega,
                                            100 * time.roof_share())
                              : " | |\n";

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include "apps/bench/engine_load.h"
+#include "apps/bench/step_parts.h"
 #include "apps/model/checkpoint_matrices.h"
 #include "apps/process/resident_bytes.h"
 #include "core/rng.h"
@@ -96,6 +97,12 @@ size_t median_run(const std::vector<LoadTimes>& runs) {
   return order[order.size() / 2];
 }
 
+// Matrices that latent attention reads beside its keys and values.
+bool is_of_heads(std::string_view tensor) {
+  return tensor.find("_k_b.") != tensor.npos || tensor.find("_v_b.") != tensor.npos ||
+         tensor.find("_kv_b.") != tensor.npos;
+}
+
 // Of a step whose keys and values hold `context_tokens`. Of routed experts on the host those that
 // the device has besides are read there.
 std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
@@ -103,6 +110,7 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
   const bool has_device = model.device() != nullptr;
   const model::Weights& weights = model.weights();
   double bytes[2][plan::kPartCount] = {};  // on the processor, on the device
+  double head_bytes = 0;                   // of latent attention's own matrices, where all else is
   for (const model::MatrixSource& source : weights.sources) {
     const bool on_device = has_device && !weights.is_on_host(*source.matrix);
     const plan::Part part =
@@ -111,6 +119,10 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
     const double read = static_cast<double>(source.file_bytes) * source.token_share *
                         (is_routed ? profile.expert_ratio : 1);
     const double on_device_share = on_device ? 1 : is_routed ? profile.resident_hits : 0;
+    if (is_of_heads(source.tensor)) {
+      head_bytes += read;
+      continue;
+    }
     bytes[0][static_cast<int>(part)] += read * (1 - on_device_share);
     bytes[1][static_cast<int>(part)] += read * on_device_share;
   }
@@ -128,53 +140,10 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
   for (int p = 0; p < plan::kPartCount; ++p)
     for (const bool on_device : {false, true})
       add(plan::name_of(static_cast<plan::Part>(p)), on_device, bytes[on_device ? 1 : 0][p]);
+  add("attention's heads", has_device, head_bytes);
   add("keys and values", has_device,
       context_tokens * static_cast<double>(model.memory_plan().kv_token_bytes));
   return reads;
-}
-
-// What is read in a part of the step: its reads that `is_in` takes.
-template <typename IsIn>
-PartTime part_time(std::string name, double us, const std::vector<PartRead>& reads,
-                   const IsIn& is_in) {
-  PartTime time{.part = std::move(name), .us = us};
-  for (const PartRead& read : reads) {
-    if (!is_in(read)) continue;
-    time.bytes += read.bytes;
-    time.limit_us += read.limit_us;
-  }
-  return time;
-}
-
-// The parts of a forward pass that clocks tell apart, then what the engine does between two.
-std::vector<PartTime> times_of(const model::Model& model, const DecodeRow& row,
-                               const StepShares& shares, const DecodeSteps& steps) {
-  const auto on_processor = [](const PartRead& read) { return read.place == "processor"; };
-  const auto on_device = [](const PartRead& read) { return read.place == "device"; };
-  const auto is_kv = [](const PartRead& read) { return read.part == "keys and values"; };
-  const auto is_weight = [&](const PartRead& read) { return !is_kv(read); };
-  const auto nothing = [](const PartRead&) { return false; };
-  std::vector<PartTime> times;
-  const auto add = [&](const char* name, double us, const auto& is_in) {
-    times.push_back(part_time(name, us, row.reads, is_in));
-  };
-  if (model.device() != nullptr && !row.is_hybrid) {
-    add("forward pass on the device", shares.whole_us, on_device);
-  } else {
-    if (row.is_hybrid) {
-      add("waiting for the device", shares.device_us, on_device);
-      add("routed experts on the processor", shares.linear_us, on_processor);
-    } else {
-      add("products with weights", shares.linear_us, is_weight);
-      add("attention", shares.attention_us, is_kv);
-    }
-    add("row-wise operations", shares.rows_us, nothing);
-    add("threads that wait for others", shares.waiting_us, nothing);
-    add("rest of the forward pass", shares.rest_us(), nothing);
-  }
-  add("sampling", steps.mean_us(steps.sampling_ns), nothing);
-  add("scheduling and events", steps.mean_us(steps.other_ns), nothing);
-  return times;
 }
 
 DecodeRow decode_row(const model::Model& model, const Measurement& measured,
@@ -195,8 +164,14 @@ DecodeRow decode_row(const model::Model& model, const Measurement& measured,
   row.resident_hits = measured.profile.resident_hits;
   for (const PartRead& read : row.reads) row.limit_us += read.limit_us;
   row.fixed_us_per_layer = (row.step_us - row.limit_us) / spec.layers;
-  row.times = times_of(model, row, measured.profile.shares, steps);
-  for (const PartTime& time : row.times) row.profiled_step_us += time.us;
+  row.times = times_of_parts({.reads = row.reads,
+                              .forward = measured.profile.shares,
+                              .has_device = model.device() != nullptr,
+                              .is_hybrid = row.is_hybrid,
+                              .sampling_us = steps.mean_us(steps.sampling_ns),
+                              .other_us = steps.mean_us(steps.other_ns)});
+  row.profiled_step_us =
+      measured.profile.shares.whole_us + steps.mean_us(steps.sampling_ns + steps.other_ns);
   return row;
 }
 

@@ -1,6 +1,7 @@
 #include "apps/bench/step_shares.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace sluice::apps {
 
@@ -16,7 +17,28 @@ StepShares step_shares(const model::StepProfile& profile, double steps, double w
     shares.waiting_us += mean_us(times.waiting_ns);
     shares.device_us += mean_us(times.device_ns);
   }
+  for (size_t part = 0; part < shares.queue_us.size(); ++part)
+    shares.queue_us[part] = static_cast<double>(profile.queue_ns[part]) * 1e-3 / steps;
   return shares;
+}
+
+double StepShares::queued_us() const {
+  return std::accumulate(queue_us.begin(), queue_us.end(), 0.0);
+}
+
+std::string_view name_of(model::QueuePart part) {
+  constexpr std::array<std::string_view, model::kQueueParts> kNames = {
+      "products around attention",
+      "attention",
+      "dense ffn",
+      "router",
+      "shared experts",
+      "routed experts",
+      "handing rows to the processor",
+      "waiting for the processor",
+      "output",
+      "sampling"};
+  return kNames[static_cast<size_t>(part)];
 }
 
 void ExpertCount::see(std::span<const int32_t> ids, size_t rows) {

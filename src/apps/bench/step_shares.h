@@ -1,9 +1,11 @@
 // Where the time of decode steps goes, and how many experts their tokens choose.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "model/step.h"
@@ -16,12 +18,16 @@ struct StepShares {
   double linear_us = 0;
   double attention_us = 0;
   double rows_us = 0;
-  double waiting_us = 0;  // for other threads
-  double device_us = 0;   // for a device's part
+  double waiting_us = 0;                              // for other threads
+  double device_us = 0;                               // for a device's part
+  std::array<double, model::kQueueParts> queue_us{};  // of the device, where its queue had clocks
   double rest_us() const {
     return whole_us - linear_us - attention_us - rows_us - waiting_us - device_us;
   }
+  double queued_us() const;  // sum of queue_us
 };
+
+std::string_view name_of(model::QueuePart part);
 
 // Of a profile over `steps` passes, each of which took whole_us.
 StepShares step_shares(const model::StepProfile& profile, double steps, double whole_us);

@@ -1,6 +1,7 @@
 // The kernels of this folder as a kernels::Device: memory, one stream, recorded steps, and which
 // kernel a product takes.
 #include <array>
+#include <vector>
 
 #include "core/clock.h"
 #include "core/math.h"
@@ -57,6 +58,7 @@ class CudaDevice final : public Device {
       cudaStreamDestroy(side.stream);
     }
     for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
+    for (cudaEvent_t stamp : stamps_) cudaEventDestroy(stamp);
     cudaEventDestroy(queued_);
     cudaStreamDestroy(stream_);
   }
@@ -104,6 +106,19 @@ class CudaDevice final : public Device {
   }
   std::unique_ptr<Recording> record(std::function<void()> ops) override;
   void replay(const Recording& recording) override;
+  void stamp(int32_t slot) override {
+    const auto at = static_cast<size_t>(slot);
+    for (size_t have = stamps_.size(); have <= at; ++have)
+      check(cudaEventCreate(&stamps_.emplace_back()), "event");
+    check(cudaEventRecordWithFlags(stamps_[at], stream_, cudaEventRecordExternal), "event");
+  }
+  int64_t stamped_ns(int32_t from, int32_t to) override {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, stamps_.at(static_cast<size_t>(from)),
+                               stamps_.at(static_cast<size_t>(to))),
+          "a clock");
+    return static_cast<int64_t>(double{ms} * 1e6);
+  }
 
   void embed(const EmbedArgs& args) override { cuda::embed(args, stream_); }
   void linear(const DeviceLinearArgs& args) override;
@@ -191,6 +206,7 @@ class CudaDevice final : public Device {
   std::array<Side, 2> sides_;
   cudaEvent_t queued_ = nullptr;
   std::array<cudaEvent_t, kMarks> marks_{};
+  std::vector<cudaEvent_t> stamps_;  // as many as a recording had
 
   bool is_deterministic_ = false;
   int64_t scratch_bytes_ = 0;

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/math.h"
 #include "kernels/half.h"
 #include "kernels/kv_layout.h"
@@ -85,6 +86,15 @@ class RefDevice final : public Device {
     wait();
     replayed_ = std::thread(static_cast<const RecordedOps&>(recording).ops);
   }
+  void stamp(int32_t slot) override {
+    const auto at = static_cast<size_t>(slot);
+    if (at >= stamps_ns_.size()) stamps_ns_.resize(at + 1);
+    stamps_ns_[at] = clock_.now_ns();
+  }
+  int64_t stamped_ns(int32_t from, int32_t to) override {
+    wait();
+    return stamps_ns_.at(static_cast<size_t>(to)) - stamps_ns_.at(static_cast<size_t>(from));
+  }
 
   void embed(const EmbedArgs& args) override { ref::embed(args, 0, 1); }
   void linear(const DeviceLinearArgs& args) override;
@@ -127,6 +137,8 @@ class RefDevice final : public Device {
 
   const DeviceInfo info_;
   std::thread replayed_;
+  const core::SystemClock clock_;
+  std::vector<int64_t> stamps_ns_;
 };
 
 std::vector<float> RefDevice::input_of(const DeviceLinearArgs& args) {
