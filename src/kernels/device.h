@@ -20,6 +20,7 @@
 #include "core/result.h"
 #include "kernels/device_args.h"
 #include "kernels/device_bring.h"
+#include "kernels/device_draft_args.h"
 #include "kernels/device_expert_args.h"
 #include "kernels/device_handover.h"
 #include "kernels/device_latent_args.h"
@@ -100,6 +101,7 @@ class Device {
 
   // rows of an F32, F16, BF16 or Q8_0 table.
   virtual void embed(const EmbedArgs& args) = 0;
+  virtual void join(const DeviceJoinArgs& args) = 0;
   virtual void linear(const DeviceLinearArgs& args) = 0;
   virtual void turn(const DeviceTurnArgs& args) = 0;
   virtual void attention(const DeviceAttentionArgs& args) = 0;

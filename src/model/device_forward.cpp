@@ -13,8 +13,10 @@ namespace {
 using kernels::DeviceResult;
 using kernels::MemoryKind;
 
-constexpr int64_t kLogitRowsMax = 256;      // computed at once
-constexpr int64_t kRecordedRowsMax = 256;   // of a decode step
+constexpr int64_t kRecordedRowsMax = 256;  // of a decode step
+// Of one sequence in a step: a token and its drafts. With latent attention they are as many rows
+// that are alone, so that the step is recorded: rows are stored before any is read.
+constexpr int32_t kVerifiedRowsMax = 16;
 constexpr int64_t kStagingBytes = 4 << 20;  // of values on their way to the host
 
 // Of arrays for steps of up to `tokens` rows.
@@ -108,6 +110,7 @@ int64_t DeviceForward::place_numbers(Placer placer, Numbers* numbers) const {
   placer.place(&numbers->tables, rows_max_);
   placer.place(&numbers->single_rows, rows_max_);
   placer.place(&numbers->logit_rows, rows_max_);
+  placer.place(&numbers->state_rows, rows_max_);
   placer.place(&numbers->tiles, rows_max_);
   placer.place(&numbers->pages, page_entries_max_);
   return placer.bytes();
@@ -120,11 +123,12 @@ int64_t DeviceForward::place_flight(Placer placer, Flight* flight) const {
 }
 
 kernels::DeviceLimits DeviceForward::limits() const {
+  const int64_t joined = weights_.drafts.empty() ? 0 : int64_t{2} * spec_.hidden;
   kernels::DeviceLimits limits{.is_deterministic = is_deterministic_,
                                .rows_max = rows_max_,
                                .inputs_max = std::max<int64_t>(
-                                   {spec_.hidden, spec_.attended_columns(), spec_.latent.query_rank,
-                                    spec_.ffn, spec_.experts.shared_ffn}),
+                                   {spec_.hidden, joined, spec_.attended_columns(),
+                                    spec_.latent.query_rank, spec_.ffn, spec_.experts.shared_ffn}),
                                .outputs_max = std::max(spec_.ffn, spec_.experts.shared_ffn),
                                .heads = spec_.heads,
                                .head_dim = spec_.head_dim,
@@ -145,6 +149,10 @@ kernels::DeviceLimits DeviceForward::limits() const {
 core::Result<void> DeviceForward::allocate() {
   rows_storage_ = TRY(device_.allocate(place_rows(Placer(nullptr)), MemoryKind::kDevice));
   place_rows(Placer(rows_storage_.data()));
+  if (!weights_.drafts.empty()) {
+    draft_storage_ = TRY(device_.allocate(place_drafts(Placer(nullptr)), MemoryKind::kDevice));
+    place_drafts(Placer(draft_storage_.data()));
+  }
   if (spec_.experts.count > 0) {
     expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
     place_experts(Placer(expert_storage_.data()));
@@ -171,6 +179,7 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
   page_entries_max_ = std::max(pages, of_one * rows_max_);
   const int64_t bytes = place_numbers(Placer(nullptr), &on_device_);
   recordings_.clear();
+  drafts_.clear();
   device_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kDevice));
   place_numbers(Placer(device_numbers_.data()), &on_device_);
   for (Flight& flight : flights_) {
@@ -183,8 +192,8 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
 }
 
 int64_t DeviceForward::activation_bytes() const {
-  return rows_storage_.bytes() + expert_storage_.bytes() + device_numbers_.bytes() +
-         device_.reserved_bytes();
+  return rows_storage_.bytes() + draft_storage_.bytes() + expert_storage_.bytes() +
+         device_numbers_.bytes() + device_.reserved_bytes();
 }
 
 // ---- The batch's numbers
@@ -201,12 +210,13 @@ void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
     on_host.tables[span.first_row + i] = static_cast<int32_t>(shape->page_entries);
   }
   shape->page_entries += pages;
-  shape->has_prompts = shape->has_prompts || span.rows > 1;
-  if (span.rows > 1)
-    prompts_.push_back({span.first_row, span.rows, static_cast<int32_t>(positions)});
+  const bool is_prompt = span.rows > (spec_.latent.rank > 0 ? kVerifiedRowsMax : 1);
+  shape->has_prompts = shape->has_prompts || is_prompt;
+  if (is_prompt) prompts_.push_back({span.first_row, span.rows, static_cast<int32_t>(positions)});
   // Attention of rows that are alone is another kernel, which sums in another order.
-  if (span.rows == 1 && !is_deterministic_) {
-    on_host.single_rows[shape->singles++] = span.first_row;
+  if (!is_prompt && !is_deterministic_) {
+    for (int32_t i = 0; i < span.rows; ++i)
+      on_host.single_rows[shape->singles++] = span.first_row + i;
     return;
   }
   for (int32_t at = 0; at < span.rows; at += kernels::kPromptTileRows)
@@ -234,7 +244,9 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   const Numbers& on_host = next_flight().numbers;
   const auto rows = static_cast<int64_t>(batch.token_ids.size());
   const auto logit_rows = static_cast<int64_t>(batch.logit_rows.size());
-  Shape shape{.rows = rows, .logit_rows = logit_rows};
+  Shape shape{.rows = rows,
+              .logit_rows = logit_rows,
+              .last_rows = batch.hidden == KeepHidden::kYes ? rows : logit_rows};
   write_ids(batch);
   prompts_.clear();
   std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), on_host.logit_rows);
@@ -247,13 +259,14 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   for (int64_t row = rows; row < padded; ++row) {
     on_host.ids[row] = 0;
     on_host.positions[row] = 0;
+    on_host.logit_rows[row] = static_cast<int32_t>(row);
     on_host.tables[row] = -1;
     if (is_deterministic_)
       on_host.tiles[shape.tiles++] = {static_cast<int32_t>(row), 0};
     else
       on_host.single_rows[shape.singles++] = static_cast<int32_t>(row);
   }
-  shape.rows = shape.logit_rows = padded;
+  shape.rows = shape.logit_rows = shape.last_rows = padded;
   shape.is_recorded = true;
   return shape;
 }
@@ -344,9 +357,21 @@ void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
   end_part(QueuePart::kFfn);
 }
 
-void DeviceForward::output_block(int64_t first, int64_t rows, const Wanted& wanted) {
+// The rows go on whose logits somebody reads.
+void DeviceForward::gather_rows(const Shape& shape) {
+  going_on_ = kept_;
+  if (shape.logit_rows == 0) return;
+  device_.embed({.type = core::DType::kF32,
+                 .table = reinterpret_cast<const std::byte*>(hidden_),
+                 .columns = spec_.hidden,
+                 .ids = on_device_.logit_rows,
+                 .rows = shape.logit_rows,
+                 .out = kept_});
+}
+
+void DeviceForward::output_block(Vector norm, int64_t first, int64_t rows, const Wanted& wanted) {
   device_.linear({.hidden = going_on_ + first * spec_.hidden,
-                  .norm = weights_.output_norm,
+                  .norm = norm,
                   .epsilon = spec_.norm_epsilon,
                   .rows = rows,
                   .products = {{{weights_.output, logits_}}}});
@@ -398,17 +423,10 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
       attend_latent(layer, kv[i], shape);
     else
       attend(layer, kv[i], shape);
-    if (i + 1 == weights_.layers.size() && shape.logit_rows < shape.rows) {
-      // The rows go on that somebody reads.
-      rows = shape.logit_rows;
+    if (i + 1 == weights_.layers.size() && shape.last_rows < shape.rows) {
+      gather_rows(shape);
+      rows = shape.last_rows;
       if (rows == 0) return;
-      device_.embed({.type = core::DType::kF32,
-                     .table = reinterpret_cast<const std::byte*>(hidden_),
-                     .columns = spec_.hidden,
-                     .ids = on_device_.logit_rows,
-                     .rows = rows,
-                     .out = kept_});
-      going_on_ = kept_;
     }
     if (spec_.has_experts(static_cast<int32_t>(i)))
       expert_block(layer, static_cast<int32_t>(i), shape, rows);
@@ -416,6 +434,7 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
       ffn_block(layer, rows);
     observe(observer, static_cast<int32_t>(i), going_on_, rows);
   }
+  if (shape.logit_rows < shape.last_rows) gather_rows(shape);
 }
 
 // ---- A step
@@ -466,7 +485,7 @@ void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::
       recorded.ops = device_.record([this, shape, kv, wanted, is_timed, parts = &recorded.parts] {
         parts_ = is_timed ? parts : nullptr;
         run_layers(shape, kv);
-        output_block(0, shape.rows, wanted);
+        output_block(weights_.output_norm, 0, shape.rows, wanted);
         parts_ = nullptr;
       });
     exchange_residents();
@@ -481,7 +500,7 @@ void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::
   run_layers(shape, kv);
   for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
     const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
-    output_block(first, rows, wanted);
+    output_block(weights_.output_norm, first, rows, wanted);
     bring_back(first, rows, wanted);
   }
   // The host's numbers may change.
@@ -512,17 +531,22 @@ void DeviceForward::observe(const HiddenObserver* observer, int32_t layer, const
   std::vector<float> values(static_cast<size_t>(rows * spec_.hidden));
   download(values.data(), hidden, std::ssize(values));
   (*observer)(layer, values);
-  if (layer + 1 < spec_.layers) return;
-  std::vector<float> norm(static_cast<size_t>(spec_.hidden));
-  download(norm.data(), weights_.output_norm, std::ssize(norm));
-  kernels::reference_ops().rms_norm({.x = values.data(),
-                                     .weight = norm.data(),
+  if (layer + 1 == spec_.layers) observe_normed(*observer, weights_.output_norm, std::move(values));
+}
+
+// As the last thing that is seen.
+void DeviceForward::observe_normed(const HiddenObserver& observer, Vector norm,
+                                   std::vector<float> hidden) {
+  std::vector<float> weight(static_cast<size_t>(spec_.hidden));
+  download(weight.data(), norm, std::ssize(weight));
+  kernels::reference_ops().rms_norm({.x = hidden.data(),
+                                     .weight = weight.data(),
                                      .epsilon = spec_.norm_epsilon,
-                                     .rows = rows,
+                                     .rows = std::ssize(hidden) / spec_.hidden,
                                      .columns = spec_.hidden,
-                                     .out = values.data()},
+                                     .out = hidden.data()},
                                     0, 1);
-  (*observer)(spec_.layers, values);
+  observer(spec_.layers, hidden);
 }
 
 }  // namespace sluice::model

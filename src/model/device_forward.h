@@ -29,6 +29,8 @@ namespace sluice::model {
 // What a device cannot run yet, as an Error that says so.
 core::Result<void> check_device_support(const Spec& spec);
 
+inline constexpr int64_t kLogitRowsMax = 256;  // computed at once
+
 // Matrices of one list, which the loader puts at equal distances.
 kernels::DeviceStack stack_of(const std::vector<Matrix>& matrices);
 
@@ -62,6 +64,8 @@ class DeviceForward {
 
   // logits: (logit_rows, vocab). No step is under way.
   void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits);
+  // `kv` is the draft layer's. logits: (sequences, vocab). No step is under way.
+  void draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
   // As Model's.
   void submit(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
               const SampleBatch& sampled);
@@ -75,6 +79,7 @@ class DeviceForward {
     int32_t* tables = nullptr;             // (rows_max)
     int32_t* single_rows = nullptr;        // (rows_max)
     int32_t* logit_rows = nullptr;         // (rows_max)
+    int32_t* state_rows = nullptr;         // (rows_max): of a draft
     kernels::PromptTile* tiles = nullptr;  // (rows_max)
     int32_t* pages = nullptr;              // (page_entries_max)
   };
@@ -103,6 +108,7 @@ class DeviceForward {
     int32_t singles = 0;
     int32_t tiles = 0;
     int64_t logit_rows = 0;
+    int64_t last_rows = 0;  // that go on behind the last layer's attention
     int64_t page_entries = 0;
     bool has_prompts = false;  // a sequence with more than one row
     bool is_recorded = false;
@@ -138,6 +144,10 @@ class DeviceForward {
   void attend_latent(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
   void attention_output(const LayerWeights& layer, int64_t rows);
   void ffn_block(const LayerWeights& layer, int64_t rows);
+  void gather_rows(const Shape& shape);
+  // device_forward_draft.cpp
+  int64_t place_drafts(Placer placer);
+  void run_draft(const Shape& shape, const kernels::KvLayer& kv, DraftBatch::Hidden hidden);
   // device_forward_experts.cpp
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;
@@ -180,7 +190,7 @@ class DeviceForward {
   void see_choices(const Shape& shape);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
-  void output_block(int64_t first, int64_t rows, const Wanted& wanted);
+  void output_block(Vector norm, int64_t first, int64_t rows, const Wanted& wanted);
   void bring_back(int64_t first, int64_t rows, const Wanted& wanted);
   template <typename T>
   void download(T* to, const T* from, int64_t count) {
@@ -189,6 +199,7 @@ class DeviceForward {
   }
   void download_bytes(std::byte* to, const std::byte* from, int64_t bytes);
   void observe(const HiddenObserver* observer, int32_t layer, const float* hidden, int64_t rows);
+  void observe_normed(const HiddenObserver& observer, Vector norm, std::vector<float> hidden);
 
   const Spec& spec_;
   const Weights& weights_;
@@ -213,10 +224,15 @@ class DeviceForward {
   kernels::SampleRow* how_ = nullptr;   // (rows)
   float* frequencies_ = nullptr;        // (rope dims / 2)
 
+  kernels::DeviceBuffer draft_storage_;  // what follows points into it, where there are drafts
+  float* embedded_ = nullptr;            // (rows, hidden)
+  uint16_t* joined_ = nullptr;           // bf16 (rows, 2 · hidden)
+  std::vector<int32_t> draft_rows_;      // the last of each sequence
+
   kernels::DeviceBuffer expert_storage_;  // what follows points into it, where there are experts
   uint16_t* normed_ = nullptr;            // bf16 (rows, hidden)
   int32_t* expert_ids_ = nullptr;         // (layers with experts, rows of the step, used)
-  float* expert_weights_ = nullptr;       // (layers with experts, rows of the step, used)
+  float* expert_weights_ = nullptr;       // (the same)
 
   // Experts on the host: pinned memory that a layer's rows are handed over in.
   Forward* const host_;
@@ -274,8 +290,9 @@ class DeviceForward {
   };
   std::map<std::tuple<int64_t, Output, bool>, Recorded> recordings_;  // by rows; bool: has clocks
   std::vector<QueuePart>* parts_ = nullptr;  // of the recording that ops are queued for
-  kernels::DeviceBuffer staging_;            // pinned: values on their way to the host
-  float* going_on_ = nullptr;  // (rows, hidden): hidden_, or in the last layer's end kept_
+  std::map<std::pair<int64_t, DraftBatch::Hidden>, std::unique_ptr<kernels::Recording>> drafts_;
+  kernels::DeviceBuffer staging_;  // pinned: values on their way to the host
+  float* going_on_ = nullptr;      // (rows, hidden): hidden_, or in the last layer's end kept_
   const StepBatch* observed_ = nullptr;  // the batch, where somebody looks at its hidden states
 };
 

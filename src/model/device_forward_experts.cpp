@@ -9,8 +9,8 @@ namespace sluice::model {
 using kernels::DeviceResult;
 
 int64_t DeviceForward::place_experts(Placer placer) {
-  const int64_t choices =
-      (spec_.layers - spec_.experts.leading_dense) * rows_max_ * spec_.experts.used;
+  const int64_t layers = spec_.layers - spec_.experts.leading_dense + std::ssize(weights_.drafts);
+  const int64_t choices = layers * rows_max_ * spec_.experts.used;
   placer.place(&normed_, rows_max_ * spec_.hidden);
   placer.place(&expert_ids_, choices);
   placer.place(&expert_weights_, choices);
@@ -33,7 +33,8 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                                  int64_t rows) {
   const ExpertSpec& spec = spec_.experts;
   const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
-  const bool is_host = weights_.placement.experts(number) == Place::kHost;
+  // A draft layer's are on the device.
+  const bool is_host = number < spec_.layers && weights_.placement.experts(number) == Place::kHost;
   device_.route({.hidden = going_on_,
                  .norm = layer.ffn_norm,
                  .epsilon = spec_.norm_epsilon,
@@ -106,7 +107,8 @@ void DeviceForward::report_routing(const StepBatch& batch, const Shape& shape) {
     for (int64_t i = 0; i < layers; ++i) {
       const auto layer = static_cast<int32_t>(first + i);
       const bool is_last = layer + 1 == spec_.layers;
-      const size_t rows = is_last ? batch.logit_rows.size() : batch.token_ids.size();
+      const bool are_less = is_last && batch.hidden == KeepHidden::kNo;
+      const size_t rows = are_less ? batch.logit_rows.size() : batch.token_ids.size();
       if (rows == 0) return;
       const size_t choices = rows * static_cast<size_t>(spec.used);
       (*batch.routing_observer)(layer, {ids + i * of_layer, choices},

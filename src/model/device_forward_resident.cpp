@@ -124,7 +124,7 @@ void DeviceForward::see_choices(const Shape& shape) {
     const auto each = [&](const auto& use) {
       for (int64_t i = first; i < end; ++i) {
         const int32_t number = number_of(*host_layers_[static_cast<size_t>(i)]);
-        const int64_t rows = number + 1 < spec_.layers ? shape.rows : shape.logit_rows;
+        const int64_t rows = number + 1 < spec_.layers ? shape.rows : shape.last_rows;
         use(i, expert_ids_ + (number - spec.leading_dense) * of_layer, rows * spec.used);
       }
     };

@@ -90,7 +90,7 @@ void DeviceForward::begin_streaming(const Shape& shape) {
   if (!s.is_on) return;
   s.layers = host_layers_;
   // Of the last layer only the rows go on that somebody reads.
-  if (weights_.placement.experts(spec_.layers - 1) == Place::kHost && shape.logit_rows < s.rows_min)
+  if (weights_.placement.experts(spec_.layers - 1) == Place::kHost && shape.last_rows < s.rows_min)
     s.layers.pop_back();
   s.next_to_bring = s.next_to_use = 0;
   for (int32_t slot = 0; slot < kLayersAhead; ++slot) bring_next();

@@ -180,20 +180,20 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
   auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
   pin_workers(state->pool);
-  const WeightLoader loader{
-      .checkpoint = checkpoint,
-      .spec = state->spec,
-      .ops = *ops,
-      .pool = state->pool,
-      .decoded_type =
-          options.arithmetic == Arithmetic::kExact ? core::DType::kF32 : core::DType::kBF16,
-      .drafts = options.device != nullptr ? DraftLayers::kLeave : options.drafts,
-      .device = options.device.get(),
-      .placement = options.placement,
-      .kv_bytes = options.kv_bytes,
-      .speeds = options.speeds,
-      .placed = options.placed,
-      .progress = options.progress};
+  const WeightLoader loader{.checkpoint = checkpoint,
+                            .spec = state->spec,
+                            .ops = *ops,
+                            .pool = state->pool,
+                            .decoded_type = options.arithmetic == Arithmetic::kExact
+                                                ? core::DType::kF32
+                                                : core::DType::kBF16,
+                            .drafts = options.drafts,
+                            .device = options.device.get(),
+                            .placement = options.placement,
+                            .kv_bytes = options.kv_bytes,
+                            .speeds = options.speeds,
+                            .placed = options.placed,
+                            .progress = options.progress};
   state->device = options.device;
   TRY(loader.load(&state->weights));
   state->step_tokens_max = options.step_tokens_max;
@@ -304,7 +304,10 @@ bool Model::has_drafts() const {
 
 void Model::draft(const DraftBatch& batch, float* logits) {
   check_pages(batch.sequences);
-  state_->forward->draft(batch, state_->kv.back(), logits);
+  if (state_->device_forward)
+    state_->device_forward->draft(batch, state_->kv.back(), logits);
+  else
+    state_->forward->draft(batch, state_->kv.back(), logits);
 }
 
 }  // namespace sluice::model

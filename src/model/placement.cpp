@@ -198,7 +198,7 @@ Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int6
 
 double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
                             const MachineSpeeds& speeds) {
-  double device_bytes = static_cast<double>(sizes.rest_bytes - sizes.table_bytes), host_bytes = 0;
+  double device_bytes = static_cast<double>(sizes.rest_bytes - sizes.unread_bytes), host_bytes = 0;
   for (size_t i = 0; i < sizes.expert_bytes.size(); ++i) {
     const auto layer = static_cast<int32_t>(i);
     const double bytes = sizes.used_share * static_cast<double>(sizes.expert_bytes[i]);

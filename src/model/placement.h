@@ -76,9 +76,9 @@ struct PlacementSizes {
   int64_t rest_bytes = 0;
   std::vector<int64_t> expert_bytes{};  // by layer; 0: a dense one
   int64_t free_bytes = 0;
-  int64_t table_bytes = 0;  // of rest_bytes the embedding, of which a token reads a row
-  double used_share = 1;    // of a layer's experts, by one token
-  int32_t experts = 1;      // of a layer
+  int64_t unread_bytes = 0;  // of rest_bytes what steps do not read, or a row: drafts, embedding
+  double used_share = 1;     // of a layer's experts, by one token
+  int32_t experts = 1;       // of a layer
 
   // On the device, without KV and what steps need.
   int64_t device_bytes(const Placement& placement) const;

@@ -20,7 +20,7 @@ struct PlannedMatrix {
   Matrix* matrix = nullptr;
   double token_share = 1;
   Widen widen = Widen::kNo;
-  std::optional<int32_t> experts_of{};  // the layer, of routed experts
+  std::optional<int32_t> experts_of{};  // the layer, of routed experts; not of a draft layer's
   kernels::DeviceUse use = kernels::DeviceUse::kProduct;
 };
 
@@ -104,7 +104,8 @@ class Planner {
     const bool experts = row.lie == Lie::kStack;
     if (!experts && checkpoint_.find(stack) == nullptr && finder_.has(joined))
       return add_heads(row.lie, joined, &list);
-    const std::optional<int32_t> experts_of = experts ? std::optional(layer) : std::nullopt;
+    const std::optional<int32_t> experts_of =
+        experts && layer < spec_.layers ? std::optional(layer) : std::nullopt;
     const double share = experts ? 1.0 * spec_.experts.used / spec_.experts.count : 1;
     if (!experts || checkpoint_.find(stack) != nullptr || checkpoint_.is_lost(stack)) {
       const auto stored = finder_.find(stack, shape);
@@ -410,16 +411,18 @@ class DeviceUpload {
   PlacementSizes sizes(const Weights& weights) const {
     PlacementSizes sizes{.rest_bytes = table_bytes(weights.embedding),
                          .free_bytes = loader_.device->info().free_bytes};
-    sizes.table_bytes = sizes.rest_bytes;
+    sizes.unread_bytes = sizes.rest_bytes;
     const ExpertSpec& experts = loader_.spec.experts;
     if (experts.count > 0) {
       sizes.used_share = 1.0 * experts.used / experts.count;
       sizes.experts = experts.count;
     }
     sizes.expert_bytes.resize(static_cast<size_t>(loader_.spec.layers));
-    for (const PlannedMatrix& p : planned_)
+    for (const PlannedMatrix& p : planned_) {
       (p.experts_of ? sizes.expert_bytes[static_cast<size_t>(*p.experts_of)] : sizes.rest_bytes) +=
           packed_bytes(p);
+      if (p.token_share == 0) sizes.unread_bytes += packed_bytes(p);
+    }
     return sizes;
   }
 

@@ -110,7 +110,7 @@ TEST(Placement, WhatDoesNotFitIsSaidWithWhatWould) {
 TEST(Placement, SpeedIsPredictedFromWhatATokenReads) {
   PlacementSizes sizes = kSizes;
   sizes.rest_bytes = 100;
-  sizes.table_bytes = 10;
+  sizes.unread_bytes = 10;
   sizes.used_share = 0.5;
   const MachineSpeeds speeds{.device_read_gb_s = 1, .host_read_gb_s = 0.1};
   const Placement placement = *Placement::parse("experts[2]=cpu");

@@ -9,6 +9,7 @@
 #include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/handover.cuh"
+#include "kernels/cuda/join.cuh"
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
@@ -121,6 +122,7 @@ class CudaDevice final : public Device {
   }
 
   void embed(const EmbedArgs& args) override { cuda::embed(args, stream_); }
+  void join(const DeviceJoinArgs& args) override { cuda::join_rows(args, stream_); }
   void linear(const DeviceLinearArgs& args) override;
   void turn(const DeviceTurnArgs& args) override { cuda::turn(args, stream_); }
   void attention(const DeviceAttentionArgs& args) override {

@@ -97,6 +97,7 @@ class RefDevice final : public Device {
   }
 
   void embed(const EmbedArgs& args) override { ref::embed(args, 0, 1); }
+  void join(const DeviceJoinArgs& args) override;
   void linear(const DeviceLinearArgs& args) override;
   void turn(const DeviceTurnArgs& args) override;
   void attention(const DeviceAttentionArgs& args) override;
@@ -157,6 +158,27 @@ std::vector<float> RefDevice::input_of(const DeviceLinearArgs& args) {
     std::transform(args.x, args.x + args.rows * inputs, x.begin(), float_of_bf16);
   }
   return x;
+}
+
+void RefDevice::join(const DeviceJoinArgs& args) {
+  std::vector<float> row(static_cast<size_t>(args.columns));
+  const auto normalize = [&](const float* x, const float* weight) {
+    ref::rms_norm({.x = x,
+                   .weight = weight,
+                   .epsilon = args.epsilon,
+                   .rows = 1,
+                   .columns = args.columns,
+                   .out = row.data()},
+                  0, 1);
+  };
+  for (int64_t r = 0; r < args.rows; ++r) {
+    uint16_t* const out = args.out + r * 2 * args.columns;
+    normalize(args.embedded + r * args.columns, args.embedding_norm);
+    std::transform(row.begin(), row.end(), out, bf16_of_float);
+    normalize(args.states + args.state_rows[r] * args.columns, args.output_norm);
+    normalize(row.data(), args.state_norm);
+    std::transform(row.begin(), row.end(), out + args.columns, bf16_of_float);
+  }
 }
 
 void RefDevice::linear(const DeviceLinearArgs& args) {

@@ -1,0 +1,92 @@
+// A pass of the draft layer on a device: as forward_draft.cpp. What a pass starts from stays where
+// the step or pass before has left it: hidden_ has the rows of a step, kept_ the last row of each
+// sequence of a pass. The layer's experts are on the device wherever the others are.
+#include <algorithm>
+
+#include "model/device_forward.h"
+
+namespace sluice::model {
+
+int64_t DeviceForward::place_drafts(Placer placer) {
+  placer.place(&embedded_, rows_max_ * spec_.hidden);
+  placer.place(&joined_, rows_max_ * 2 * spec_.hidden);
+  return placer.bytes();
+}
+
+void DeviceForward::run_draft(const Shape& shape, const kernels::KvLayer& kv,
+                              DraftBatch::Hidden hidden) {
+  const DraftWeights& weights = weights_.drafts.front();
+  const bool is_of_step = hidden == DraftBatch::Hidden::kOfStep;
+  device_.embed({.type = weights_.embedding.type,
+                 .table = weights_.embedding.data,
+                 .columns = spec_.hidden,
+                 .ids = on_device_.ids,
+                 .rows = shape.rows,
+                 .out = embedded_});
+  device_.join({.embedded = embedded_,
+                .embedding_norm = weights.embedding_norm,
+                .states = is_of_step ? hidden_ : kept_,
+                .state_rows = on_device_.state_rows,
+                .output_norm = is_of_step ? weights_.output_norm : weights.output_norm,
+                .state_norm = weights.hidden_norm,
+                .epsilon = spec_.norm_epsilon,
+                .rows = shape.rows,
+                .columns = spec_.hidden,
+                .out = joined_});
+  device_.linear({.x = joined_, .rows = shape.rows, .products = {{{weights.join, hidden_}}}});
+  if (spec_.latent.rank > 0)
+    attend_latent(weights.layer, kv, shape);
+  else
+    attend(weights.layer, kv, shape);
+  gather_rows(shape);
+  if (spec_.has_experts(spec_.layers))
+    expert_block(weights.layer, spec_.layers, shape, shape.logit_rows);
+  else
+    ffn_block(weights.layer, shape.logit_rows);
+}
+
+void DeviceForward::draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits) {
+  ASSERT(!weights_.drafts.empty(), "a draft of {} rows without a draft layer",
+         batch.next_ids.size());
+  ASSERT(batch.hidden_rows.size() == batch.next_ids.size(), "{} hidden states for {} rows",
+         batch.hidden_rows.size(), batch.next_ids.size());
+  ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
+  draft_rows_.clear();
+  for (const SequenceSpan& span : batch.sequences)
+    draft_rows_.push_back(span.first_row + span.rows - 1);
+  const StepBatch step{.token_ids = batch.next_ids,
+                       .sequences = batch.sequences,
+                       .logit_rows = draft_rows_,
+                       .observer = batch.observer};
+  const Shape shape = write_numbers(step);
+  int32_t* const states = next_flight().numbers.state_rows;
+  std::fill(std::copy(batch.hidden_rows.begin(), batch.hidden_rows.end(), states),
+            states + shape.rows, 0);
+  send_numbers(shape);
+
+  const Wanted wanted{.logits = logits};
+  const auto rows_wanted = std::ssize(batch.sequences);
+  const Vector norm = weights_.drafts.front().output_norm;
+  if (shape.is_recorded) {
+    std::unique_ptr<kernels::Recording>& recording = drafts_[{shape.rows, batch.hidden}];
+    if (recording == nullptr)
+      recording = device_.record([this, shape, kv, norm, hidden = batch.hidden] {
+        run_draft(shape, kv, hidden);
+        output_block(norm, 0, shape.rows, Wanted());
+      });
+    device_.replay(*recording);
+    return bring_back(0, rows_wanted, wanted);
+  }
+  run_draft(shape, kv, batch.hidden);
+  for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
+    const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
+    output_block(norm, first, rows, wanted);
+    bring_back(first, rows, wanted);
+  }
+  if (batch.observer == nullptr) return;
+  std::vector<float> values(static_cast<size_t>(rows_wanted * spec_.hidden));
+  download(values.data(), kept_, std::ssize(values));
+  observe_normed(*batch.observer, norm, std::move(values));
+}
+
+}  // namespace sluice::model

@@ -1,0 +1,108 @@
+#include "tests/model/draft_passes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tests/model/draft_folder.h"
+#include "tests/model/harness.h"
+
+namespace sluice::model::testing {
+namespace {
+
+// Steps of a prompt, then of a token and two drafts; behind each a pass over its rows and one that
+// goes on from that. Ids are fixed, so that all models see the same.
+class Passes {
+ public:
+  explicit Passes(Model& model) : model_(model), sequence_(model, 0, 64) {}
+
+  std::vector<std::vector<float>> run() {
+    for (const int32_t rows : {20, 1, 3, 1, 3}) {
+      step(rows);
+      pass(rows);
+      go_on();
+    }
+    return std::move(logits_);
+  }
+
+ private:
+  static int32_t id_at(int32_t position) { return (position * 7 + 3) % 60; }
+  float* room() { return logits_.emplace_back(static_cast<size_t>(model_.spec().vocab)).data(); }
+
+  // The logits of all rows of few, else of the last.
+  void step(int32_t rows) {
+    first_ = sequence_.position();
+    std::vector<int32_t> ids, logit_rows;
+    for (int32_t i = 0; i < rows; ++i) ids.push_back(id_at(first_ + i));
+    for (int32_t i = rows > 3 ? rows - 1 : 0; i < rows; ++i) logit_rows.push_back(i);
+    const SequenceSpan spans[] = {sequence_.span(0, rows)};
+    auto& logits =
+        logits_.emplace_back(logit_rows.size() * static_cast<size_t>(model_.spec().vocab));
+    model_.forward({.token_ids = ids,
+                    .sequences = spans,
+                    .logit_rows = logit_rows,
+                    .hidden = KeepHidden::kYes},
+                   logits.data());
+  }
+
+  void pass(int32_t rows) {
+    std::vector<int32_t> next_ids, hidden_rows(static_cast<size_t>(rows));
+    for (int32_t i = 0; i < rows; ++i) next_ids.push_back(id_at(first_ + i + 1));
+    std::iota(hidden_rows.begin(), hidden_rows.end(), 0);
+    const SequenceSpan spans[] = {sequence_.span(0, rows)};
+    model_.draft({.next_ids = next_ids, .sequences = spans, .hidden_rows = hidden_rows}, room());
+    sequence_.advance(rows);
+  }
+
+  void go_on() {
+    const int32_t next_ids[] = {id_at(sequence_.position() + 1)}, hidden_rows[] = {0};
+    const SequenceSpan spans[] = {sequence_.span(0, 1)};
+    model_.draft({.next_ids = next_ids,
+                  .sequences = spans,
+                  .hidden = DraftBatch::Hidden::kOfDraft,
+                  .hidden_rows = hidden_rows},
+                 room());
+  }
+
+  Model& model_;
+  SingleSequence sequence_;
+  int32_t first_ = 0;
+  std::vector<std::vector<float>> logits_;
+};
+
+std::vector<std::vector<float>> passes_of(const LoadOptions& options) {
+  const DraftFolder folder;
+  const Loaded loaded = load_model(folder.path(), options, 64);
+  if (loaded.model == nullptr) return {};
+  return Passes(*loaded.model).run();
+}
+
+}  // namespace
+
+double worst_draft_error(std::shared_ptr<kernels::Device> device, const std::string& place) {
+  const auto expected = passes_of({.threads = 2,
+                                   .step_tokens_max = 32,
+                                   .arithmetic = Arithmetic::kExact,
+                                   .drafts = DraftLayers::kLoad});
+  const auto found = passes_of({.threads = 2,
+                                .step_tokens_max = 32,
+                                .drafts = DraftLayers::kLoad,
+                                .device = std::move(device),
+                                .placement = Placement::parse(place).value()});
+  if (expected.empty() || found.size() != expected.size()) return INFINITY;
+  double worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const auto [low, high] = std::minmax_element(expected[i].begin(), expected[i].end());
+    double squares = 0;
+    for (size_t j = 0; j < expected[i].size(); ++j) {
+      const auto error = static_cast<double>((found[i][j] - expected[i][j]) / (*high - *low));
+      squares += error * error;
+    }
+    const double error = std::sqrt(squares / static_cast<double>(expected[i].size()));
+    if (!std::isfinite(error)) return INFINITY;
+    worst = std::max(worst, error);
+  }
+  return worst;
+}
+
+}  // namespace sluice::model::testing
