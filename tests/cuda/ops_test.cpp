@@ -2,6 +2,7 @@
 // values, outputs that begin as NaN.
 #include <cmath>
 
+#include "core/clock.h"
 #include "kernels/device_weights.h"
 #include "kernels/half.h"
 #include "tests/cuda/support.h"
@@ -520,6 +521,35 @@ TEST_F(CudaOps, ARecordedStepReadsItsInputsAnew) {
     cuda().replay(*recording);
     cuda().wait();
     EXPECT_EQ(ids.values(), std::vector<int32_t>{best});
+  }
+}
+
+// Of a long queue and a short one, in every replay anew.
+TEST_F(CudaOps, ClocksInARecordingTellItsPartsApart) {
+  constexpr int kOps = 64;
+  const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>{-1});
+  const OnDevice<float> on(cuda(), std::vector<float>(100, 0.0f));
+  const auto sample = [&] {
+    cuda().sample(
+        {.logits = on.data(), .rows = 1, .stride = 100, .columns = 100, .ids = ids.data()});
+  };
+  const auto recording = cuda().record([&] {
+    cuda().stamp(0);
+    sample();
+    cuda().stamp(1);
+    for (int i = 0; i < kOps; ++i) sample();
+    cuda().stamp(2);
+  });
+  const core::SystemClock clock;
+  for (int turn = 0; turn < 3; ++turn) {
+    const int64_t begin_ns = clock.now_ns();
+    cuda().replay(*recording);
+    cuda().wait();
+    const int64_t took_ns = clock.now_ns() - begin_ns;
+    const int64_t one_ns = cuda().stamped_ns(0, 1), many_ns = cuda().stamped_ns(1, 2);
+    EXPECT_GT(one_ns, 0);
+    EXPECT_GT(many_ns, 4 * one_ns);
+    EXPECT_LT(one_ns + many_ns, took_ns);
   }
 }
 

@@ -1,7 +1,6 @@
 // The kernels of this folder as a kernels::Device: memory, one stream, recorded steps, and which
 // kernel a product takes.
 #include <array>
-#include <vector>
 
 #include "core/clock.h"
 #include "core/math.h"
@@ -29,6 +28,7 @@ constexpr int64_t kMeasuredSize = 8192;  // of the square product that measure_r
 // Rows from which on a prompt's latent attention is not absorbed: keys and values of all its tokens
 // are made for them.
 constexpr int32_t kPromptRowsMin = 128;
+constexpr int32_t kStampsMax = 4096;  // clocks of a recording
 
 using cuda::check;
 
@@ -59,7 +59,6 @@ class CudaDevice final : public Device {
       cudaStreamDestroy(side.stream);
     }
     for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
-    for (cudaEvent_t stamp : stamps_) cudaEventDestroy(stamp);
     cudaEventDestroy(queued_);
     cudaStreamDestroy(stream_);
   }
@@ -108,17 +107,12 @@ class CudaDevice final : public Device {
   std::unique_ptr<Recording> record(std::function<void()> ops) override;
   void replay(const Recording& recording) override;
   void stamp(int32_t slot) override {
-    const auto at = static_cast<size_t>(slot);
-    for (size_t have = stamps_.size(); have <= at; ++have)
-      check(cudaEventCreate(&stamps_.emplace_back()), "event");
-    check(cudaEventRecordWithFlags(stamps_[at], stream_, cudaEventRecordExternal), "event");
+    ASSERT(slot >= 0 && slot < kStampsMax, "clock {} of {}", slot, kStampsMax);
+    cuda::stamp(reinterpret_cast<uint64_t*>(stamps_.data()) + slot, stream_);
   }
   int64_t stamped_ns(int32_t from, int32_t to) override {
-    float ms = 0;
-    check(cudaEventElapsedTime(&ms, stamps_.at(static_cast<size_t>(from)),
-                               stamps_.at(static_cast<size_t>(to))),
-          "a clock");
-    return static_cast<int64_t>(double{ms} * 1e6);
+    const auto* ns = reinterpret_cast<const uint64_t*>(stamps_.data());
+    return static_cast<int64_t>(ns[to] - ns[from]);
   }
 
   void embed(const EmbedArgs& args) override { cuda::embed(args, stream_); }
@@ -208,7 +202,7 @@ class CudaDevice final : public Device {
   std::array<Side, 2> sides_;
   cudaEvent_t queued_ = nullptr;
   std::array<cudaEvent_t, kMarks> marks_{};
-  std::vector<cudaEvent_t> stamps_;  // as many as a recording had
+  DeviceBuffer stamps_;  // u64 (kStampsMax), pinned
 
   bool is_deterministic_ = false;
   int64_t scratch_bytes_ = 0;
@@ -309,6 +303,7 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   is_deterministic_ = limits.is_deterministic;
   place_scratch(limits, nullptr);
   scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
+  stamps_ = TRY(allocate(kStampsMax * int64_t{sizeof(uint64_t)}, MemoryKind::kPinned));
   place_scratch(limits, scratch_.data());
   // Zero between ops too.
   check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
