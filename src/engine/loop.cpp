@@ -57,6 +57,10 @@ void insert_by_rank(std::vector<std::unique_ptr<Sequence>>* into, std::unique_pt
   into->insert(place, std::move(s));
 }
 
+StepTimes::First first_of(const RunnerShape& shape) {
+  return shape.records ? StepTimes::First::kIsLonger : StepTimes::First::kCounts;
+}
+
 }  // namespace
 
 Loop::Loop(const EngineConfig& config, const EngineParts& parts)
@@ -65,8 +69,8 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
       shape_(parts.runner->shape()),
       cache_(config.limits.kv_pages, shape_.page_tokens),
       acceptance_(kAcceptanceWeight),
-      step_times_(config.limits.sequences_max + kDraftRowsMax),
-      pass_times_(config.limits.sequences_max + kDraftRowsMax) {
+      step_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)),
+      pass_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)) {
   check_limits(config, shape_);
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);

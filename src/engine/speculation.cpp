@@ -1,6 +1,7 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/assert.h"
 
@@ -39,6 +40,7 @@ void StepTimes::add(int64_t rows, int64_t step_ns) {
   ++steps_;
   if (rows > rows_max()) return;
   Entry& e = entries_[static_cast<size_t>(rows)];
+  if (!std::exchange(e.was_seen, true) && first_ == First::kIsLonger) return;
   const auto ns = static_cast<double>(step_ns);
   e.ns = is_known(rows) ? e.ns + kWeight * (std::min(ns, kOutlier * e.ns) - e.ns) : ns;
   e.measured_at = steps_;

@@ -74,7 +74,10 @@ class Acceptance {
 // Time of a step by its rows, as late steps took it. Estimates between and beyond measured widths.
 class StepTimes {
  public:
-  explicit StepTimes(int64_t rows_max) : entries_(static_cast<size_t>(rows_max) + 1) {}
+  // Whether the first step of a width says what others of it take: not where it is recorded first.
+  enum class First : uint8_t { kCounts, kIsLonger };
+  explicit StepTimes(int64_t rows_max, First first = First::kCounts)
+      : entries_(static_cast<size_t>(rows_max) + 1), first_(first) {}
 
   void add(int64_t rows, int64_t step_ns);
   // 0: no width was measured.
@@ -87,10 +90,12 @@ class StepTimes {
   struct Entry {
     double ns = 0;
     int64_t measured_at = -1;  // of steps_; −1: never
+    bool was_seen = false;
   };
   bool is_known(int64_t rows) const;
 
   std::vector<Entry> entries_;  // by rows
+  First first_;
   int64_t steps_ = 0;
 };
 

@@ -28,6 +28,7 @@ struct RunnerShape {
   bool samples = false;       // submit() and collect() may be called
   bool draws = true;          // so they may at a temperature: its exponentials are not the host's
   bool goes_ahead = false;    // submit() returns while the step goes on
+  bool records = false;       // the first step of so many rows takes longer than others
   StepWork work{};
 };
 
@@ -66,6 +67,7 @@ class ModelRunner final : public StepRunner {
             // Where one row of a step needs the host, all are sampled there.
             .draws = !model_.is_deterministic(),
             .goes_ahead = model_.goes_ahead(),
+            .records = model_.device() != nullptr,
             .work = {.step_bytes = static_cast<double>(plan.step_file_bytes),
                      .context_token_bytes = static_cast<double>(plan.kv_token_bytes),
                      .token_operations = plan.token_operations,

@@ -234,6 +234,16 @@ TEST(StepTimes, AWidthThatWasSlowIsTriedAgain) {
   EXPECT_LT(times.of(4), 2000);
 }
 
+TEST(StepTimes, AFirstStepThatIsLongerDoesNotCount) {
+  StepTimes times(8, StepTimes::First::kIsLonger);
+  for (const int64_t ns : {900'000, 1000}) times.add(1, ns);
+  EXPECT_DOUBLE_EQ(times.of(1), 1000);
+  times.add(4, 1'000'000);
+  EXPECT_LT(times.of(4), 1200);
+  times.add(4, 1500);
+  EXPECT_DOUBLE_EQ(times.of(4), 1500);
+}
+
 struct Chosen {
   std::vector<DraftOffer> offers;
   std::vector<int32_t> wanted() const {
