@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/tensor_copy.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -11,6 +12,19 @@ __device__ __forceinline__ uint32_t turned_over(uint32_t pair) {
   uint32_t over;
   asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(over) : "r"(pair));
   return over;
+}
+
+// Where the chunk of 16 bytes 2 pair + second stands in a warp's 16 tokens of keys or values. They
+// are tiles of 64 columns as tensor_copy.cuh copies them, one behind the other, and begin on a
+// multiple of 1,024 bytes.
+__device__ __forceinline__ int unit_offset(int token, int pair, int second) {
+  return pair / 4 * (16 * kTileRowBytes) + token * kTileRowBytes +
+         ((pair % 4 * 32) ^ ((second ^ (token & 7)) * 16));
+}
+__device__ __forceinline__ void store_shared(uint32_t at, const uint4& v) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
 }
 
 // Eight queries in a warp's registers, as columns: thread t has of each product the columns
@@ -48,7 +62,7 @@ struct QueryColumns {
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
       uint32_t keys[4];
-      load_matrices(keys, keys_at + tile_offset<kDim>(lane % 16, k * 2 + lane / 16));
+      load_matrices(keys, keys_at + unit_offset(lane % 16, k, lane / 16));
       multiply_add(k % 2 == 0 ? even : odd, keys, q[k][0], q[k][1]);
     }
 #pragma unroll
@@ -92,8 +106,8 @@ struct QueryColumns {
 #pragma unroll
     for (int n = 0; n < kDim / 16; ++n) {
       uint32_t values[4];
-      load_matrices_turned(
-          values, values_at + tile_offset<kDim>(lane / 16 * 8 + lane % 8, n * 2 + lane / 8 % 2));
+      load_matrices_turned(values,
+                           values_at + unit_offset(lane / 16 * 8 + lane % 8, n, lane / 8 % 2));
       multiply_add(out[n], values, first, second);
     }
   }

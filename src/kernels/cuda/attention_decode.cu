@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/attention_columns.cuh"
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
@@ -172,6 +173,7 @@ __device__ __forceinline__ void join_parts(const DeviceAttentionArgs& args,
 }
 
 struct DecodeArgs {
+  CUtensorMap keys;  // and values, of the layer: rows of head_dim
   DeviceAttentionArgs attention;
   DeviceTurnArgs turn;  // of kTurns
   AttentionScratch scratch;
@@ -315,16 +317,17 @@ struct TurnedRow {
           *reinterpret_cast<const uint4*>(&fresh[1][d - dim]);
   }
   // Key or value to its place among the tokens of a warp, which were copied without it.
-  __device__ void put(std::byte* tokens, int side, int token, int dim) const {
+  __device__ void put(uint32_t unit, int side, int token, int dim) const {
     for (int chunk = threadIdx.x % 32; chunk < dim / 8; chunk += 32)
-      *reinterpret_cast<uint4*>(tokens + tile_offset<kDim>(token, chunk)) =
-          *reinterpret_cast<const uint4*>(&fresh[side][chunk * 8]);
+      store_shared(unit + unit_offset(token, chunk / 2, chunk % 2),
+                   *reinterpret_cast<const uint4*>(&fresh[side][chunk * 8]));
     __syncwarp();
   }
 };
 
 // Copies of a warp: keys of its tokens of the first tile, their values, keys of the next, … , each
-// a unit, in a ring of its own.
+// a unit, in a ring of its own. One thread starts a unit's copies, by the tensor memory
+// accelerator.
 constexpr int kOwnTokens = kTileTokens / kWarps;
 static_assert(kPageTokens % kOwnTokens == 0 && kOwnTokens == 16);
 template <int kDim>
@@ -333,23 +336,37 @@ struct WarpRing {
   static constexpr int kUnits = kDim == 64 ? 6 : 3;
   static constexpr int kBytes = kUnits * kUnitBytes;  // of a warp
 
+  const CUtensorMap& map;  // boxes (kOwnTokens, 64)
   const KeySource& source;
-  std::byte* ring;  // of this warp
-  int first_token;  // of this warp, in the first tile
-  int units;
+  uint32_t ring;      // of this warp
+  uint32_t barriers;  // kUnits
+  int first_token;    // of this warp, in the first tile
+  int units;          // of tiles in which it has tokens
   int started = 0;
+  int slot = 0;
+  uint32_t parity = 0;
   int32_t pages = 0;  // of this lane's tile of the next 32
 
-  __device__ WarpRing(const KeySource& of, std::byte* shared, const DecodeTiles& tiles)
-      : source(of),
+  __device__ WarpRing(const CUtensorMap& of_map, const KeySource& of, uint32_t shared,
+                      uint32_t all_barriers, const DecodeTiles& tiles)
+      : map(of_map),
+        source(of),
         ring(shared + threadIdx.x / 32 * kBytes),
-        first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens),
-        units(2 * (tiles.end - tiles.begin)) {
+        barriers(all_barriers + threadIdx.x / 32 * kUnits * 8),
+        first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens) {
+    const int end = min(source.tokens, tiles.end * kTileTokens);
+    units = first_token < end ? 2 * ((end - 1 - first_token) / kTileTokens + 1) : 0;
     read_pages(0);
+    if (threadIdx.x % 32 == 0) {
+#pragma unroll
+      for (int i = 0; i < kUnits; ++i) begin_barrier(barriers + i * 8, 1);
+      publish_barriers();
+    }
+    __syncwarp();
   }
   __device__ __forceinline__ void begin() {
 #pragma unroll 1
-    for (int i = 0; i < kUnits; ++i) start();
+    for (int i = 0; i < kUnits; ++i) start(i);
   }
   // All of a warp's tokens lie in one page. Their numbers are fetched 32 at once: a copy that waits
   // for its own is late.
@@ -357,47 +374,50 @@ struct WarpRing {
     const int of_lane = first_token + (unit / 2 + static_cast<int>(threadIdx.x) % 32) * kTileTokens;
     pages = of_lane < source.tokens ? source.pages[of_lane / kPageTokens] : 0;
   }
-  __device__ std::byte* at(int unit) const {
-    return ring + unit % kUnits * kUnitBytes;
+  __device__ __forceinline__ uint32_t at() const {
+    return ring + slot * kUnitBytes;
   }
 
   // The copy of the next unit, if there is one.
-  __device__ __forceinline__ void start() {
+  __device__ __forceinline__ void start(int to_slot) {
     const int unit = started++;
-    const int first = first_token + unit / 2 * kTileTokens;
-    if (unit < units) {
-      const int lane = threadIdx.x % 32;
-      const int64_t side = int64_t{source.kv_heads} * kPageTokens * source.dim;
-      if (unit % 64 == 0 && unit > 0) read_pages(unit);
-      const int64_t page = __shfl_sync(0xffffffffu, pages, unit / 2 % 32);
-      const auto* from = reinterpret_cast<const __half*>(source.base) +
-                         (page * 2 + unit % 2) * side +
-                         (int64_t{source.head} * kPageTokens + first % kPageTokens) * source.dim;
-      const uint32_t to = shared_address(at(unit));
-      constexpr int kChunks = kDim / 8;
+    if (unit >= units) return;
+    if (unit % 64 == 0 && unit > 0) read_pages(unit);
+    const int32_t page = __shfl_sync(0xffffffffu, pages, unit / 2 % 32);
+    if (threadIdx.x % 32 != 0) return;
+    const int row = ((page * 2 + unit % 2) * source.kv_heads + source.head) * kPageTokens +
+                    first_token % kPageTokens;
+    const uint32_t barrier = barriers + to_slot * 8;
+    arrive_and_expect(barrier, kUnitBytes);
 #pragma unroll
-      for (int i = 0; i < kOwnTokens * kChunks / 32; ++i) {
-        const int token = (i * 32 + lane) / kChunks, chunk = (i * 32 + lane) % kChunks;
-        const bool has = first + token < source.tokens && chunk * 8 < source.dim;
-        copy_16(to + tile_offset<kDim>(token, chunk),
-                has ? from + token * source.dim + chunk * 8
-                    : reinterpret_cast<const __half*>(source.base),
-                has);
-      }
-    }
-    end_copies();
+    for (int part = 0; part < kDim / kTileColumns; ++part)
+      copy_tile(ring + to_slot * kUnitBytes + part * (kOwnTokens * kTileRowBytes), map,
+                part * kTileColumns, row, barrier, kAsUsual);
   }
   // The next unit is there.
   __device__ __forceinline__ void await() const {
-    wait_copies<kUnits - 1>();
-    __syncwarp();
+    wait_barrier(barriers + slot * 8, parity);
   }
   // It has been used; another is copied to its place.
   __device__ __forceinline__ void release() {
     __syncwarp();
-    start();
+    start(slot);
+    if (++slot < kUnits) return;
+    slot = 0;
+    parity ^= 1;
   }
 };
+
+// Zeros for a warp's tokens from `first` on: a page's memory behind its last token may hold
+// anything.
+template <int kDim>
+__device__ __forceinline__ void clear_tokens(uint32_t unit, int first) {
+#pragma unroll 1
+  for (int i = first * (kDim / 8) + static_cast<int>(threadIdx.x) % 32; i < kOwnTokens * (kDim / 8);
+       i += 32)
+    store_shared(unit + unit_offset(i / (kDim / 8), i % (kDim / 8) / 2, i % 2), uint4{0, 0, 0, 0});
+  __syncwarp();
+}
 
 // Blocks that a multiprocessor has at once: registers and shared memory allow as many.
 template <int kDim>
@@ -408,7 +428,8 @@ constexpr int kBlocksAtOnce = kDim == 256 ? 1 : 4;
 template <int kDim, bool kTurns>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     decode_kernel(const __grid_constant__ DecodeArgs all_args) {
-  extern __shared__ uint4 shared[];
+  extern __shared__ __align__(kTileAlignment) uint4 shared[];
+  __shared__ uint64_t barriers[kWarps * WarpRing<kDim>::kUnits];
   __shared__ bool is_last;
   __shared__ WarpJoin<kDim> join;
   __shared__ PartJoin part_join;
@@ -438,10 +459,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     kept_parts = tiles.parts;
   }
 
-  const KeySource source = key_source(args, place.row, place.kv_head, kTurns ? tokens - 1 : tokens);
+  const KeySource source = key_source(args, place.row, place.kv_head, tokens);
   const bool has_last = tiles.end * kTileTokens >= tokens;
   if constexpr (!kTurns) wait_for_previous();
-  WarpRing<kDim> ring(source, reinterpret_cast<std::byte*>(shared), tiles);
+  WarpRing<kDim> ring(all_args.keys, source, shared_address(shared), shared_address(barriers),
+                      tiles);
   QueryColumns<kDim> columns;
   const int query = static_cast<int>(threadIdx.x) % 32 / 4;
   if constexpr (kTurns) {
@@ -465,16 +487,18 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
     float scores[4];
     ring.await();
     if constexpr (kTurns) {
-      if (has_fresh) turned.put(ring.at(unit), 0, fresh, dim);
+      if (has_fresh) turned.put(ring.at(), 0, fresh, dim);
     }
-    columns.score(scores, shared_address(ring.at(unit)));
+    columns.score(scores, ring.at());
     ring.release();
     columns.softmax(scores, position, tokens, args.scale * kLog2E);
     ring.await();
     if constexpr (kTurns) {
-      if (has_fresh) turned.put(ring.at(unit + 1), 1, fresh, dim);
+      if (has_fresh) turned.put(ring.at(), 1, fresh, dim);
     }
-    columns.add_values(scores, shared_address(ring.at(unit + 1)));
+    const int own = tokens - position;
+    if (own < kOwnTokens) clear_tokens<kDim>(ring.at(), own);
+    columns.add_values(scores, ring.at());
     ring.release();
   }
 
@@ -510,6 +534,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
   join_parts<kDim>(args, row, all, kept_parts, part_join);
 }
 
+// How many rows there are the launch does not know; copies name those of pages alone.
+constexpr int64_t kAnyRows = int64_t{1} << 31;
+
 template <int kDim, bool kTurns>
 void launch_decode(DecodeArgs args, cudaStream_t stream) {
   constexpr size_t kRings = kWarps * WarpRing<kDim>::kBytes;
@@ -520,6 +547,7 @@ void launch_decode(DecodeArgs args, cudaStream_t stream) {
   static const int64_t at_once =
       blocks_at_once(reinterpret_cast<const void*>(kernel), kThreads, kShared);
   const DeviceAttentionArgs& attention = args.attention;
+  args.keys = tile_map(kF16, attention.kv.base, kAnyRows, attention.kv.head_dim, kOwnTokens);
   args.group = attention.heads / attention.kv.kv_heads;
   args.shares = (args.group + kQueries - 1) / kQueries;
   const int columns = attention.kv.kv_heads * args.shares;
@@ -558,12 +586,12 @@ void launch_dim(const DecodeArgs& args, cudaStream_t stream) {
 void attend_singles(const DeviceAttentionArgs& args, const AttentionScratch& scratch,
                     cudaStream_t stream) {
   if (args.singles == 0) return;
-  launch_dim<false>({args, {}, scratch}, stream);
+  launch_dim<false>({{}, args, {}, scratch}, stream);
 }
 
 void turn_and_attend_singles(const DeviceTurnArgs& turn, const DeviceAttentionArgs& args,
                              const AttentionScratch& scratch, cudaStream_t stream) {
-  launch_dim<true>({args, turn, scratch}, stream);
+  launch_dim<true>({{}, args, turn, scratch}, stream);
 }
 
 }  // namespace sluice::kernels::cuda

@@ -8,12 +8,11 @@
 // ended; four multiply. A block's tile is two halves of kHalf outputs: of kSiluMul one of each
 // matrix, otherwise two that follow each other in the row of all products' halves.
 // Reference: kernels/ref/ref_device.cpp.
-#include <cudaTypedefs.h>
-
 #include <algorithm>
 
 #include "kernels/cuda/rows_by_tiles.cuh"
 #include "kernels/cuda/tensor_copy.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
@@ -356,28 +355,6 @@ const TileChoice& choose(const DeviceLinearArgs& args) {
                            });
 }
 
-// A bf16 matrix (rows, columns), copied in boxes of (box_rows, 64).
-CUtensorMap map_of(const void* data, int64_t rows, int64_t columns, int box_rows) {
-  static const auto encode = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000,
-                                           cudaEnableDefault, &result),
-          "cuTensorMapEncodeTiled");
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  }();
-  CUtensorMap map;
-  const cuuint64_t size[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t row_bytes[] = {static_cast<cuuint64_t>(columns) * 2};
-  const cuuint32_t box[] = {kTileColumns, static_cast<cuuint32_t>(box_rows)}, every[] = {1, 1};
-  const CUresult made =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(data), size, row_bytes,
-             box, every, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check(made == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue, "tensor map");
-  return map;
-}
-
 void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileChoice& choice,
                   cudaStream_t stream) {
   const int64_t inputs = args.products[0].weights.inputs;
@@ -388,12 +365,12 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
                  .tiles = tiles_of(args, choice.half),
                  .result = args.result,
                  .activated = args.activated};
-  tiles.x = map_of(x, args.rows, inputs, kRows);
+  tiles.x = tile_map(kBf16, x, args.rows, inputs, kRows);
   int32_t halves = 0;
   for (int p = 0; p < args.product_count; ++p) {
     const DeviceProduct& product = args.products[static_cast<size_t>(p)];
     const int64_t outputs = product.weights.outputs;
-    tiles.weights[p] = map_of(product.weights.data, outputs, inputs, choice.half);
+    tiles.weights[p] = tile_map(kBf16, product.weights.data, outputs, inputs, choice.half);
     tiles.products[p] = {product.y, static_cast<int32_t>(outputs), halves};
     halves += static_cast<int32_t>(div_ceil(outputs, choice.half));
   }

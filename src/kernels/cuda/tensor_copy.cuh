@@ -60,6 +60,7 @@ __device__ __forceinline__ void meet_threads() {
 
 // Second cache: what is read once leaves first, what many blocks read stays (createpolicy's codes).
 inline constexpr uint64_t kLeavesFirst = 0x12f0000000000000ull;
+inline constexpr uint64_t kAsUsual = 0x1000000000000000ull;
 inline constexpr uint64_t kStays = 0x14f0000000000000ull;
 
 // The map's box at (row, column); what is outside of the matrix becomes zero. Its whole size is
