@@ -31,6 +31,7 @@ namespace {
 constexpr int64_t kSampleBytes = 256 << 20;  // of layers: more than a core's caches hold
 constexpr int32_t kDecodeSteps = 24;
 constexpr int32_t kPrefills = 5;
+constexpr double kLastLayer = 0.1;  // of a prompt, which goes on for one row behind keys and values
 
 struct Options {
   ModelOptions model;
@@ -79,11 +80,11 @@ class SampleTimer {
   double prefill_s(int32_t rows) {
     if (sample_.spec().experts.count > 0) return whole_s(median_observed(rows, kPrefills));
     // An observed step has its threads share rows (`Forward`), so here layers are not timed one by
-    // one: what is beside them takes as long as in a decode step, and the last runs for one row.
+    // one: what is beside them takes as long as in a decode step.
     const double token_s = median_observed(1, kDecodeSteps);
     const double head_s = std::max(0.0, token_s - layers_ * median(layer_s_));
     const double sample_s = median_of(rows, kPrefills, nullptr);
-    return sample_s + (sample_s - head_s) * missing_layers_ / std::max(layers_ - 1, 1);
+    return sample_s + (sample_s - head_s) * missing_layers_ / (layers_ - 1 + kLastLayer);
   }
 
  private:

@@ -374,8 +374,17 @@ std::vector<float> run_attention(Device& device, const AttentionShape& shape, ui
   return result;
 }
 
+// So many rows that no part of a sequence is shared out: one block reads the last one's pages.
+AttentionShape one_long_among_many() {
+  AttentionShape shape{.heads = 32, .kv_heads = 32, .dim = 64, .rope_dims = 64};
+  shape.sequences.assign(40, {3, 1});
+  shape.sequences.push_back({4500, 1});
+  return shape;
+}
+
 TEST_F(CudaOps, AttentionAgreesWithReference) {
   const std::vector<AttentionShape> shapes = {
+      one_long_among_many(),
       {.heads = 8,
        .kv_heads = 2,
        .dim = 128,
@@ -412,6 +421,7 @@ TEST_F(CudaOps, AttentionAgreesWithReference) {
 
 TEST_F(CudaOps, TurnAndAttendAgreesWithReference) {
   const std::vector<AttentionShape> shapes = {
+      one_long_among_many(),
       {.heads = 8,
        .kv_heads = 2,
        .dim = 128,

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 
 #include "apps/bench/random_weights.h"
 #include "core/buffer.h"
 #include "core/math.h"
 #include "formats/gguf_writer.h"
+#include "kernels/ops.h"
 
 namespace sluice::apps {
 namespace {
@@ -15,21 +17,30 @@ namespace {
 constexpr int32_t kLayersMin = 4;
 constexpr int32_t kExpertLayersMin = 2;  // one in the middle
 
-// Random blocks have large values. Norms that are small keep scores and gates near 1, as trained
-// weights do: where e^x is no normal number, or the largest score moves with every block of
+// What a norm brings into a matrix, times the matrix's own values (rms). Random blocks have large
+// ones, by the type 1 to 1,000. With small products scores and gates stay near 1, as trained
+// weights' do: where e^x is no normal number, or the largest score moves with every block of
 // positions, a step takes several times as long.
-constexpr float kNormScale = 1.0f / 512;
+constexpr double kProductRms = 1.0 / 64;
 
-std::vector<std::byte> sample_weights(core::DType type, int64_t values) {
-  std::vector<std::byte> weights = random_weights(type, values);
-  if (type != core::DType::kF32) return weights;
-  for (size_t at = 0; at < weights.size(); at += sizeof(float)) {
+double rms_of(core::DType type, const std::vector<std::byte>& weights) {
+  constexpr int64_t kProbed = 1 << 16;  // whole blocks of every type
+  const int64_t blocks = std::ssize(weights) / core::info(type).block_bytes;
+  const int64_t values = std::min(kProbed, blocks * core::info(type).block_values);
+  std::vector<float> decoded(static_cast<size_t>(values));
+  kernels::decode(type, weights.data(), values, decoded.data());
+  double squares = 0;
+  for (const float v : decoded) squares += static_cast<double>(v) * static_cast<double>(v);
+  return std::sqrt(squares / static_cast<double>(values));
+}
+
+void scale_floats(std::vector<std::byte>& floats, double factor) {
+  for (size_t at = 0; at < floats.size(); at += sizeof(float)) {
     float value = 0;
-    std::memcpy(&value, weights.data() + at, sizeof value);
-    value *= kNormScale;
-    std::memcpy(weights.data() + at, &value, sizeof value);
+    std::memcpy(&value, floats.data() + at, sizeof value);
+    value *= static_cast<float>(factor);
+    std::memcpy(floats.data() + at, &value, sizeof value);
   }
-  return weights;
 }
 
 // N of "blk.N.…"; -1 for tensors of no layer.
@@ -69,14 +80,20 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
   for (const CheckpointMatrix& m : sample.matrices)
     if (layer_of(m.name) < sample.layers)
       values_max[m.view.type] = std::max(values_max[m.view.type], m.view.values());
+  std::map<core::DType, std::vector<std::byte>> weights;
+  double largest_rms = 1;
+  for (const auto& [type, values] : values_max) {
+    weights[type] = random_weights(type, values);
+    if (type != core::DType::kF32) largest_rms = std::max(largest_rms, rms_of(type, weights[type]));
+  }
+  scale_floats(weights[core::DType::kF32], kProductRms / largest_rms);  // norms and biases
   // All tensors of a type begin at the same bytes, behind the header.
   std::vector<std::byte> bytes = writer.file();
   std::map<core::DType, size_t> offsets;
-  for (const auto& [type, values] : values_max) {
+  for (const auto& [type, values] : weights) {
     bytes.resize(static_cast<size_t>(core::round_up(std::ssize(bytes), core::kCacheLineBytes)));
     offsets[type] = bytes.size();
-    const std::vector<std::byte> weights = sample_weights(type, values);
-    bytes.insert(bytes.end(), weights.begin(), weights.end());
+    bytes.insert(bytes.end(), values.begin(), values.end());
   }
   formats::GgufFile file = TRY(formats::read_gguf(formats::memory_source(std::move(bytes))));
   for (const CheckpointMatrix& m : sample.matrices) {
