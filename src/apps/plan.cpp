@@ -187,7 +187,7 @@ core::Result<Plan> make_plan(const Options& options) {
   SampleTimer timer(*loaded, spec.layers, options.prompt);
   plan.decode_tok_s = 1 / timer.decode_s();
   plan.prefill_tok_s = options.prompt / timer.prefill_s(options.prompt);
-  const kernels::Roof roof = machine_roof(loaded->pool(), RoofSource::kCache);
+  const kernels::Roof roof = machine_roof(loaded->pool(), loaded->ops().name, RoofSource::kCache);
   plan.decode_limit_tok_s = roof.read_gb_s * 1e9 / static_cast<double>(plan.step_bytes);
   plan.prefill_limit_tok_s =
       roof_tera_ops(roof, *loaded) * 1e12 / std::max(plan.prompt_operations, 1.0);
@@ -244,7 +244,7 @@ double memory_gb_s(const Options& options) {
   if (options.traffic.memory_gb_s > 0) return options.traffic.memory_gb_s;
   core::ThreadPool pool(options.model.threads > 0 ? options.model.threads
                                                   : core::detect_cpu().cores);
-  return machine_roof(pool, RoofSource::kCache).read_gb_s;
+  return machine_roof(pool, kernels::best_ops().name, RoofSource::kCache).read_gb_s;
 }
 
 core::Result<void> run_geometry(const Options& options) {

@@ -39,7 +39,7 @@ void return_large_blocks() {
 
 // Bench and plan measure the machine once and leave it in the cache; a start does not wait for it.
 engine::MachineLimits machine_limits(model::Model& model) {
-  const auto roof = known_roof(model.pool().threads());
+  const auto roof = known_roof(model.pool().threads(), model.ops().name);
   if (!roof) return {};
   return {.read_bytes_per_s = roof->read_gb_s * 1e9,
           .operations_per_s = roof_tera_ops(*roof, model) * 1e12};

@@ -10,6 +10,8 @@
 #include "kernels/cpu/avx2/avx2.h"
 #include "kernels/cpu/avx512/avx512.h"
 #include "kernels/cpu/avx512_bf16/probe.h"
+#include "kernels/cpu/avx_vnni/avx_vnni.h"
+#include "kernels/registry.h"
 
 namespace sluice::kernels {
 namespace {
@@ -46,19 +48,29 @@ int64_t plain_multiply(int64_t rounds, int32_t* sink) {
 }
 
 struct Probes {
+  std::string_view table;
   int64_t (*read)(const std::byte* data, int64_t bytes);
   int64_t (*int8)(int64_t rounds, int32_t* sink);
   int64_t (*f32)(int64_t rounds, int32_t* sink);
   int64_t (*bf16)(int64_t rounds, int32_t* sink);
 };
-Probes probes_for(const core::CpuInfo& cpu) {
-  if (cpu.avx512_vnni && cpu.amx_int8 && cpu.amx_bf16 && amx::request_tiles())
-    return {avx512::probe_read, amx::probe_int8, avx512::probe_f32, amx::probe_bf16};
-  if (cpu.avx512_vnni)
-    return {avx512::probe_read, avx512::probe_int8, avx512::probe_f32,
-            cpu.avx512_bf16 ? avx512_bf16::probe_bf16 : avx512::probe_f32};
-  if (cpu.avx2) return {avx2::probe_read, avx2::probe_int8, avx2::probe_f32, avx2::probe_f32};
-  return {plain_read, plain_multiply, plain_multiply, plain_multiply};
+constexpr Probes kProbes[] = {
+    {"amx", avx512::probe_read, amx::probe_int8, avx512::probe_f32, amx::probe_bf16},
+    {"avx512_bf16", avx512::probe_read, avx512::probe_int8, avx512::probe_f32,
+     avx512_bf16::probe_bf16},
+    {"avx512_vnni", avx512::probe_read, avx512::probe_int8, avx512::probe_f32, avx512::probe_f32},
+    {"avx_vnni", avx2::probe_read, avx_vnni::probe_int8, avx2::probe_f32, avx2::probe_f32},
+    {"avx2", avx2::probe_read, avx2::probe_int8, avx2::probe_f32, avx2::probe_f32},
+    {"ref", plain_read, plain_multiply, plain_multiply, plain_multiply},
+};
+
+const Probes& probes_of(std::string_view table) {
+  const auto named = [](std::string_view name) {
+    return std::find_if(std::begin(kProbes), std::end(kProbes),
+                        [&](const Probes& probes) { return probes.table == name; });
+  };
+  const Probes* found = named(table == reference_ops().name ? best_ops().name : table);
+  return found != std::end(kProbes) ? *found : *named(reference_ops().name);
 }
 
 core::Buffer touched_memory(core::ThreadPool& pool) {
@@ -72,7 +84,7 @@ core::Buffer touched_memory(core::ThreadPool& pool) {
 }
 
 double read_gb_s(core::ThreadPool& pool, const core::Buffer& memory, int threads) {
-  const auto read = probes_for(core::detect_cpu()).read;
+  const auto read = probes_of(best_ops().name).read;
   std::atomic<int64_t> sum{0};
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
@@ -106,8 +118,8 @@ double tera_ops(core::ThreadPool& pool, int64_t (*probe)(int64_t, int32_t*)) {
 
 }  // namespace
 
-Roof measure_roof(core::ThreadPool& pool) {
-  const Probes probes = probes_for(core::detect_cpu());
+Roof measure_roof(core::ThreadPool& pool, std::string_view table) {
+  const Probes& probes = probes_of(table);
   Roof roof;
   roof.read_gb_s = read_gb_s(pool, touched_memory(pool), pool.threads());
   roof.int8_tops = tera_ops(pool, probes.int8);

@@ -184,6 +184,10 @@ core::Result<const Ops*> select_ops(const core::CpuInfo& cpu, std::string_view f
   return core::invalid("kernels '{}' do not exist; choose one of {}", forced_name, choices(cpu));
 }
 
+const Ops& best_ops() {
+  return **select_ops(core::detect_cpu(), {});
+}
+
 const Ops& reference_ops() {
   return kReference;
 }

@@ -17,6 +17,9 @@ std::span<const Ops* const> all_ops();
 // unknown name, or one whose needs the machine does not meet, is an error that lists the choices.
 core::Result<const Ops*> select_ops(const core::CpuInfo& cpu, std::string_view forced_name);
 
+// The first table that this processor can run.
+const Ops& best_ops();
+
 // The plain loops that define each op (what `--exact` runs).
 const Ops& reference_ops();
 

@@ -104,6 +104,18 @@ class Inspect(unittest.TestCase):
         read_gb_s = decode["bytes_per_token"] * decode["avg_ts"] * 1e-9
         self.assertAlmostEqual(decode["read_gb_s"], read_gb_s)
 
+    def test_each_kernel_table_has_the_roof_of_its_own_units(self):
+        with tempfile.TemporaryDirectory() as cache:
+            for table in ("avx2", "ref", "avx2"):
+                options = f"-p 16 -n 0 -t 1 -r 1 -o json --kernels {table}".split()
+                done = run("bench", MODEL, *options, environment={"XDG_CACHE_HOME": cache})
+                self.assertEqual(done.returncode, 0, done.stderr)
+            roofs = json.loads((pathlib.Path(cache) / "sluice" / "roof.json").read_text())
+        by_table = {machine.split(", ")[-1]: roof for machine, roof in roofs.items()}
+        self.assertEqual(set(by_table), {"avx2", "ref"})
+        # The weights are floats, and avx2 has no products of bf16; the last run took what was kept.
+        self.assertEqual(json.loads(done.stdout)[0]["roof_tops"], by_table["avx2"]["bf16_tflops"])
+
     def test_exit_codes(self):
         for verb in ("logits", "generate", "perplexity", "bench"):
             self.refused(0, "Example", verb, "--help")

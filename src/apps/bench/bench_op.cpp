@@ -111,7 +111,7 @@ core::Result<Report> bench(const Options& options) {
   if (shape.heads % shape.kv_heads != 0)
     return core::invalid("{} heads do not share {} kv heads", shape.heads, shape.kv_heads);
   core::ThreadPool pool(options.threads > 0 ? options.threads : cpu.cores);
-  const kernels::Roof roof = machine_roof(pool, RoofSource::kCache);
+  const kernels::Roof roof = machine_roof(pool, ops->name, RoofSource::kCache);
 
   Report report;
   report.name = options.name;

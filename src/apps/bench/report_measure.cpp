@@ -263,7 +263,8 @@ core::Result<void> measure_engine(const ReportOptions& options, Report* report) 
   report->model = model_of(options, opened);
   report->model.load_s = static_cast<double>(clock.now_ns() - begin_ns) * 1e-9;
   report->machine = machine_of(model);
-  const bool is_known = options.roof == RoofSource::kCache && known_roof(model.pool().threads());
+  const bool is_known =
+      options.roof == RoofSource::kCache && known_roof(model.pool().threads(), model.ops().name);
   report->machine.limits_from =
       is_known ? "measured on this machine before" : "measured for this report";
   report->machine.roofs = measure_roofs(model, options.roof);

@@ -31,8 +31,8 @@ nlohmann::json read_cache() {
   return parsed.is_object() ? parsed : nlohmann::json::object();
 }
 
-std::string machine_name(int threads) {
-  return fmt::format("{}, {} threads", core::detect_cpu().model, threads);
+std::string machine_name(int threads, std::string_view table) {
+  return fmt::format("{}, {} threads, {}", core::detect_cpu().model, threads, table);
 }
 
 std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string& machine) {
@@ -68,15 +68,15 @@ void store(nlohmann::json cache, const std::string& machine, const kernels::Roof
 
 }  // namespace
 
-std::optional<kernels::Roof> known_roof(int threads) {
-  return find(read_cache(), machine_name(threads));
+std::optional<kernels::Roof> known_roof(int threads, std::string_view table) {
+  return find(read_cache(), machine_name(threads, table));
 }
 
-kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source) {
+kernels::Roof machine_roof(core::ThreadPool& pool, std::string_view table, RoofSource source) {
   if (source == RoofSource::kCache)
-    if (const auto found = known_roof(pool.threads())) return *found;
-  const kernels::Roof roof = kernels::measure_roof(pool);
-  store(read_cache(), machine_name(pool.threads()), roof);
+    if (const auto found = known_roof(pool.threads(), table)) return *found;
+  const kernels::Roof roof = kernels::measure_roof(pool, table);
+  store(read_cache(), machine_name(pool.threads(), table), roof);
   return roof;
 }
 
@@ -90,7 +90,7 @@ Roofs measure_roofs(model::Model& model, RoofSource source) {
     roofs.link_gb_s = measured.link_gb_s;
   }
   if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
-    roofs.host = machine_roof(model.pool(), source);
+    roofs.host = machine_roof(model.pool(), model.ops().name, source);
   return roofs;
 }
 

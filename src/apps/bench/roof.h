@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "core/thread_pool.h"
 #include "kernels/probe.h"
@@ -11,12 +12,12 @@ namespace sluice::apps {
 
 enum class RoofSource { kCache, kMeasure };
 
-// What was measured before; none where nothing was.
-std::optional<kernels::Roof> known_roof(int threads);
+// What was measured before with the units of this kernel table; none where nothing was.
+std::optional<kernels::Roof> known_roof(int threads, std::string_view table);
 
-// Of the pool's threads. kCache measures only where this processor with this many threads was not
-// measured before; a cache that cannot be read or written is no error.
-kernels::Roof machine_roof(core::ThreadPool& pool, RoofSource source);
+// Of the pool's threads and a kernel table. kCache measures only where this processor with this
+// many threads was not measured before; a cache that cannot be read or written is no error.
+kernels::Roof machine_roof(core::ThreadPool& pool, std::string_view table, RoofSource source);
 
 // What can be reached here: by the processor, and by the model's device where it has one.
 struct Roofs {

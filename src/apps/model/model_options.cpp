@@ -12,6 +12,7 @@
 #include "core/cpu.h"
 #include "core/math.h"
 #include "kernels/cuda/open_cuda.h"
+#include "kernels/registry.h"
 
 namespace sluice::apps {
 
@@ -87,17 +88,19 @@ std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
 }
 
 // Of this machine: the processor's are measured once and kept.
-model::MachineSpeeds speeds_of(kernels::Device& device, int threads) {
+core::Result<model::MachineSpeeds> speeds_of(kernels::Device& device, const ModelOptions& options,
+                                             int threads) {
+  const auto* ops = TRY(kernels::select_ops(core::detect_cpu(), options.kernels));
   const kernels::DeviceRoof card = device.measure_roof();
-  std::optional<kernels::Roof> host = known_roof(threads);
+  std::optional<kernels::Roof> host = known_roof(threads, ops->name);
   if (!host) {
     core::ThreadPool pool(threads);
-    host = machine_roof(pool, RoofSource::kMeasure);
+    host = machine_roof(pool, ops->name, RoofSource::kMeasure);
   }
-  return {.device_read_gb_s = card.read_gb_s,
-          .host_read_gb_s = host->read_gb_s,
-          .host_tops = host->int8_tops,
-          .link_gb_s = card.link_gb_s};
+  return model::MachineSpeeds{.device_read_gb_s = card.read_gb_s,
+                              .host_read_gb_s = host->read_gb_s,
+                              .host_tops = host->int8_tops,
+                              .link_gb_s = card.link_gb_s};
 }
 
 // None: as many experts on the device as fit.
@@ -139,7 +142,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
       .is_deterministic = options.is_deterministic,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
   if (load.device != nullptr && !options.place.empty())
-    load.speeds = speeds_of(*load.device, load.threads);
+    load.speeds = TRY(speeds_of(*load.device, options, load.threads));
   auto loaded = model::Model::load(*opened.checkpoint, load);
   progress.finish();
   if (!loaded.ok()) return loaded.error().within(fmt::format("'{}'", options.model));
