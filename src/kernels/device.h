@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,7 @@
 #include "kernels/device_handover.h"
 #include "kernels/device_latent_args.h"
 #include "kernels/device_sample_args.h"
+#include "kernels/device_sum_args.h"
 
 namespace sluice::kernels {
 
@@ -32,7 +34,8 @@ struct DeviceInfo {
   std::string name;          // "NVIDIA H200"
   std::string backend;       // "cuda"
   int64_t memory_bytes = 0;  // of the card
-  int64_t free_bytes = 0;    // when it was opened
+  int64_t free_bytes = 0;    // when it was opened; a share of it, where others lie on the card
+  int32_t sharers = 1;       // devices that lie on the card, with this one
 };
 
 // What this card can do at most, measured.
@@ -89,9 +92,15 @@ class Device {
   // What is queued from now on follows the last bring() to this slot.
   virtual void await_brought(int32_t slot) = 0;
 
-  // What `ops` queues, kept instead of run: replay() queues it again, with the same arguments, as
-  // often as is wanted. `ops` may be called later, by a backend that cannot record.
-  virtual std::unique_ptr<Recording> record(std::function<void()> ops) = 0;
+  // What is queued from now on, here and on the others, follows all that was queued on any of them
+  // before. They were opened together, and read each other's memory.
+  virtual void meet(std::span<Device* const> others) = 0;
+
+  // What `ops` queues, here and on the others, kept instead of run: replay() queues it again, here,
+  // with the same arguments, as often as is wanted. `ops` may be called later, by a backend that
+  // cannot record. The others meet() this device before a replay and after it.
+  virtual std::unique_ptr<Recording> record(std::function<void()> ops,
+                                            std::span<Device* const> others) = 0;
   virtual void replay(const Recording& recording) = 0;
   // A clock in a recording, and nowhere else: notes in the slot, from 0 on, when all that was
   // queued before is done. Ops on both sides do not overlap.
@@ -117,6 +126,8 @@ class Device {
   virtual void post(const DevicePostArgs& args) = 0;
   virtual void collect(const DeviceCollectArgs& args) = 0;
   virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4
+  virtual void clear(float* to, int64_t count) = 0;                   // to zero
+  virtual void sum(const DeviceSumArgs& args) = 0;
   virtual void sample(const DeviceSampleArgs& args) = 0;
   // ids[r] < 0: becomes sampled[-1 - ids[r]], which a step before has sampled; 0 where that one had
   // no token.

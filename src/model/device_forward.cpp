@@ -65,6 +65,8 @@ DeviceForward::DeviceForward(const Parts& parts)
       weights_(parts.weights),
       device_(parts.device),
       is_deterministic_(parts.is_deterministic),
+      share_(parts.share),
+      other_cards_(parts.other_cards.begin(), parts.other_cards.end()),
       rows_max_(rows_for(parts.step_tokens_max, parts.is_deterministic)),
       host_(parts.host),
       hybrid_(parts.hybrid),
@@ -73,6 +75,7 @@ DeviceForward::DeviceForward(const Parts& parts)
     if (const int32_t number = number_of(layer);
         spec_.has_experts(number) && weights_.placement.experts(number) == Place::kHost)
       host_layers_.push_back(&layer);
+  for (DeviceForward* card : other_cards_) other_devices_.push_back(&card->device_);
   if (host_ != nullptr) plan_streaming(parts.speeds);
 }
 
@@ -97,9 +100,13 @@ int64_t DeviceForward::place_rows(Placer placer) {
   }
   placer.place(&attended_, rows_max_ * spec_.attended_columns());
   placer.place(&activated_, rows_max_ * std::max(spec_.ffn, spec_.experts.shared_ffn));
-  placer.place(&logits_, kLogitRowsMax * spec_.vocab);
-  placer.place(&sampled_ids_, kLogitRowsMax);
-  placer.place(&how_, rows_max_);
+  if (share_.is_first()) {
+    placer.place(&logits_, kLogitRowsMax * spec_.vocab);
+    placer.place(&sampled_ids_, kLogitRowsMax);
+    placer.place(&how_, rows_max_);
+  }
+  if (!share_.is_whole())
+    for (float*& summand : summands_) placer.place(&summand, rows_max_ * spec_.hidden);
   placer.place(&frequencies_, spec_.rope.dims / 2);
   return placer.bytes();
 }
@@ -157,6 +164,7 @@ core::Result<void> DeviceForward::allocate() {
     expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
     place_experts(Placer(expert_storage_.data()));
   }
+  upload_slots_on_card();
   if (host_ != nullptr) TRY(open_mail());
   staging_ = TRY(device_.allocate(kStagingBytes, MemoryKind::kPinned));
   TRY(device_.reserve(limits()));
@@ -173,7 +181,9 @@ core::Result<void> DeviceForward::allocate() {
   return {};
 }
 
-core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
+core::Result<void> DeviceForward::reserve_pages(int64_t pages,
+                                                std::span<const kernels::KvLayer> kv) {
+  kv_ = kv;
   const int64_t of_one =
       std::min(pages, core::div_ceil(int64_t{spec_.context_length}, kernels::kPageTokens));
   page_entries_max_ = std::max(pages, of_one * rows_max_);
@@ -182,6 +192,7 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages) {
   drafts_.clear();
   device_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kDevice));
   place_numbers(Placer(device_numbers_.data()), &on_device_);
+  if (!share_.is_first()) return {};
   for (Flight& flight : flights_) {
     const int64_t others = place_flight(Placer(nullptr), &flight);
     flight.storage = TRY(device_.allocate(bytes + others, MemoryKind::kPinned));
@@ -274,7 +285,9 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
 void DeviceForward::send_numbers(const Shape& shape) {
   const Flight& flight = next_flight();
   const auto* end = reinterpret_cast<const std::byte*>(flight.numbers.pages + shape.page_entries);
-  device_.send(device_numbers_.data(), flight.storage.data(), end - flight.storage.data());
+  const int64_t bytes = end - flight.storage.data();
+  device_.send(device_numbers_.data(), flight.storage.data(), bytes);
+  send_to_cards(bytes);
 }
 
 void DeviceForward::send_how(const SampleBatch& sampled, const Shape& shape) {
@@ -335,9 +348,9 @@ void DeviceForward::attend(const LayerWeights& layer, const kernels::KvLayer& kv
 void DeviceForward::attention_output(const LayerWeights& layer, int64_t rows) {
   device_.linear({.x = attended_,
                   .rows = rows,
-                  .products = {{{layer.attention_output, hidden_}}},
-                  .result = DeviceResult::kAdd,
-                  .bias = layer.attention_output_bias});
+                  .products = {{summed_product(layer.attention_output, kAttentionSum, hidden_)}},
+                  .result = summed_result(),
+                  .bias = share_.is_whole() ? layer.attention_output_bias : nullptr});
   end_part(QueuePart::kAttentionProducts);
 }
 
@@ -352,8 +365,8 @@ void DeviceForward::ffn_block(const LayerWeights& layer, int64_t rows) {
                   .activated = activated_});
   device_.linear({.x = activated_,
                   .rows = rows,
-                  .products = {{{layer.down, going_on_}}},
-                  .result = DeviceResult::kAdd});
+                  .products = {{summed_product(layer.down, kFfnSum, going_on_)}},
+                  .result = summed_result()});
   end_part(QueuePart::kFfn);
 }
 
@@ -405,8 +418,7 @@ void DeviceForward::add_times(const std::vector<QueuePart>& parts, StepProfile* 
         device_.stamped_ns(i, i + 1);
 }
 
-void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv) {
-  const HiddenObserver* observer = observed_ != nullptr ? observed_->observer : nullptr;
+void DeviceForward::embed_rows(const Shape& shape) {
   going_on_ = hidden_;
   device_.embed({.type = weights_.embedding.type,
                  .table = weights_.embedding.data,
@@ -414,24 +426,39 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
                  .ids = on_device_.ids,
                  .rows = shape.rows,
                  .out = hidden_});
+}
+
+void DeviceForward::attention_block(size_t layer, const Shape& shape) {
+  if (spec_.latent.rank > 0)
+    attend_latent(weights_.layers[layer], kv_[layer], shape);
+  else
+    attend(weights_.layers[layer], kv_[layer], shape);
+}
+
+void DeviceForward::feed_forward(size_t layer, const Shape& shape, int64_t rows) {
+  const auto number = static_cast<int32_t>(layer);
+  if (spec_.has_experts(number))
+    expert_block(weights_.layers[layer], number, shape, rows);
+  else
+    ffn_block(weights_.layers[layer], rows);
+}
+
+void DeviceForward::run_layers(const Shape& shape) {
+  const HiddenObserver* observer = observed_ != nullptr ? observed_->observer : nullptr;
+  on_cards([&](DeviceForward& card) { card.embed_rows(shape); });
   begin_parts();
   observe(observer, -1, hidden_, shape.rows);
   int64_t rows = shape.rows;
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
-    const LayerWeights& layer = weights_.layers[i];
-    if (spec_.latent.rank > 0)
-      attend_latent(layer, kv[i], shape);
-    else
-      attend(layer, kv[i], shape);
+    on_cards([&](DeviceForward& card) { card.attention_block(i, shape); });
+    add_over_cards(kAttentionSum, i, shape.rows);
     if (i + 1 == weights_.layers.size() && shape.last_rows < shape.rows) {
-      gather_rows(shape);
+      on_cards([&](DeviceForward& card) { card.gather_rows(shape); });
       rows = shape.last_rows;
       if (rows == 0) return;
     }
-    if (spec_.has_experts(static_cast<int32_t>(i)))
-      expert_block(layer, static_cast<int32_t>(i), shape, rows);
-    else
-      ffn_block(layer, rows);
+    on_cards([&](DeviceForward& card) { card.feed_forward(i, shape, rows); });
+    add_over_cards(kFfnSum, i, rows);
     observe(observer, static_cast<int32_t>(i), going_on_, rows);
   }
   if (shape.logit_rows < shape.last_rows) gather_rows(shape);
@@ -439,16 +466,14 @@ void DeviceForward::run_layers(const Shape& shape, std::span<const kernels::KvLa
 
 // ---- A step
 
-void DeviceForward::step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
-                         float* logits) {
+void DeviceForward::step(const StepBatch& batch, float* logits) {
   ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
   const Shape shape = write_numbers(batch);
   send_numbers(shape);
-  queue_step(batch, kv, shape, {.logits = logits});
+  queue_step(batch, shape, {.logits = logits});
 }
 
-void DeviceForward::submit(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
-                           const SampleBatch& sampled) {
+void DeviceForward::submit(const StepBatch& batch, const SampleBatch& sampled) {
   ASSERT(submitted_ - collected_ < flights_.size(), "{} steps are under way",
          submitted_ - collected_);
   ASSERT(sampled.rows.empty() || sampled.rows.size() == batch.logit_rows.size(),
@@ -456,10 +481,9 @@ void DeviceForward::submit(const StepBatch& batch, std::span<const kernels::KvLa
   const Shape shape = write_numbers(batch);
   send_numbers(shape);
   if (!sampled.rows.empty()) send_how(sampled, shape);
-  if (!batch.sampled_rows.empty())
-    device_.take_sampled(on_device_.ids, std::ssize(batch.sampled_rows), sampled_ids_);
+  if (!batch.sampled_rows.empty()) take_sampled(std::ssize(batch.sampled_rows));
   queue_step(
-      batch, kv, shape,
+      batch, shape,
       {.output = sampled.rows.empty() ? Output::kBest : Output::kSampled, .vocab = sampled.vocab});
   next_flight().logit_rows = std::ssize(batch.logit_rows);
   device_.mark(static_cast<int>(submitted_ % flights_.size()));
@@ -475,20 +499,22 @@ void DeviceForward::collect(std::span<int32_t> ids) {
   std::copy_n(flight.ids, ids.size(), ids.data());
 }
 
-void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
-                               const Shape& shape, const Wanted& wanted) {
+void DeviceForward::queue_step(const StepBatch& batch, const Shape& shape, const Wanted& wanted) {
   const auto rows_wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (shape.is_recorded) {
     const bool is_timed = batch.profile != nullptr;
     Recorded& recorded = recordings_[{shape.rows, wanted.output, is_timed}];
     if (recorded.ops == nullptr)
-      recorded.ops = device_.record([this, shape, kv, wanted, is_timed, parts = &recorded.parts] {
-        parts_ = is_timed ? parts : nullptr;
-        run_layers(shape, kv);
-        output_block(weights_.output_norm, 0, shape.rows, wanted);
-        parts_ = nullptr;
-      });
+      recorded.ops = device_.record(
+          [this, shape, wanted, is_timed, parts = &recorded.parts] {
+            parts_ = is_timed ? parts : nullptr;
+            run_layers(shape);
+            output_block(weights_.output_norm, 0, shape.rows, wanted);
+            parts_ = nullptr;
+          },
+          other_devices_);
     exchange_residents();
+    if (!other_devices_.empty()) device_.meet(other_devices_);
     device_.replay(*recorded.ops);
     answer_posts(batch);
     bring_back(0, rows_wanted, wanted);
@@ -497,7 +523,7 @@ void DeviceForward::queue_step(const StepBatch& batch, std::span<const kernels::
     return;
   }
   begin_streaming(shape);
-  run_layers(shape, kv);
+  run_layers(shape);
   for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
     const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
     output_block(weights_.output_norm, first, rows, wanted);

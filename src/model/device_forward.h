@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "model/cards.h"
+#include "model/device_step.h"
 #include "model/expert_cache.h"
 #include "model/forward.h"
 #include "model/placer.h"
@@ -40,7 +42,7 @@ int64_t recorded_rows(int64_t rows);
 class DeviceForward {
  public:
   struct Parts {
-    const Spec& spec;
+    const Spec& spec;        // of one card
     const Weights& weights;  // on the device
     kernels::Device& device;
     int32_t step_tokens_max;
@@ -49,11 +51,14 @@ class DeviceForward {
     MachineSpeeds speeds{};
     HybridOptions hybrid{};
     bool is_deterministic = false;
+    CardShare share{};                              // of the weights
+    std::span<DeviceForward* const> other_cards{};  // of the first: in their order
   };
   static core::Result<std::unique_ptr<DeviceForward>> create(const Parts& parts);
 
-  // Room for page tables of sequences of up to `positions_max` tokens, `pages` in all.
-  core::Result<void> reserve_pages(int64_t pages);
+  // Room for page tables of `pages` in all, which lie in `kv`: one a layer, drafts last. It stays
+  // there.
+  core::Result<void> reserve_pages(int64_t pages, std::span<const kernels::KvLayer> kv);
   int64_t activation_bytes() const;
 
   // Of the choices of recorded steps in layers whose experts are on the host.
@@ -62,57 +67,21 @@ class DeviceForward {
   // "prompts of 700 tokens or more take the host's experts to the device", or why none does.
   std::string streaming_text() const;
 
+  // Steps of several cards are the first one's.
   // logits: (logit_rows, vocab). No step is under way.
-  void step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, float* logits);
-  // `kv` is the draft layer's. logits: (sequences, vocab). No step is under way.
-  void draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
+  void step(const StepBatch& batch, float* logits);
+  // logits: (sequences, vocab). No step is under way.
+  void draft(const DraftBatch& batch, float* logits);
   // As Model's.
-  void submit(const StepBatch& batch, std::span<const kernels::KvLayer> kv,
-              const SampleBatch& sampled);
+  void submit(const StepBatch& batch, const SampleBatch& sampled);
   void collect(std::span<int32_t> ids);
 
  private:
-  // The batch's numbers, in one copy on each side.
-  struct Numbers {
-    int32_t* ids = nullptr;                // (rows_max)
-    int32_t* positions = nullptr;          // (rows_max)
-    int32_t* tables = nullptr;             // (rows_max)
-    int32_t* single_rows = nullptr;        // (rows_max)
-    int32_t* logit_rows = nullptr;         // (rows_max)
-    int32_t* state_rows = nullptr;         // (rows_max): of a draft
-    kernels::PromptTile* tiles = nullptr;  // (rows_max)
-    int32_t* pages = nullptr;              // (page_entries_max)
-  };
-  // The host's side of a step under way.
-  struct Flight {
-    kernels::DeviceBuffer storage;  // pinned; what follows points into it
-    Numbers numbers;
-    kernels::SampleRow* how = nullptr;  // (rows_max)
-    int32_t* ids = nullptr;             // (rows_max): what was sampled
-    int64_t logit_rows = 0;
-  };
-  // What becomes of the rows of logits.
-  enum class Output : uint8_t {
-    kLogits,   // they come to the host
-    kBest,     // the best ids do
-    kSampled,  // ids by their SampleRow
-  };
-  struct Wanted {
-    Output output = Output::kLogits;
-    float* logits = nullptr;  // of kLogits
-    int32_t vocab = 0;        // ids that may be chosen
-  };
-  // What the ops of a step need besides the numbers.
-  struct Shape {
-    int64_t rows = 0;  // padded
-    int32_t singles = 0;
-    int32_t tiles = 0;
-    int64_t logit_rows = 0;
-    int64_t last_rows = 0;  // that go on behind the last layer's attention
-    int64_t page_entries = 0;
-    bool has_prompts = false;  // a sequence with more than one row
-    bool is_recorded = false;
-  };
+  using Numbers = StepNumbers;
+  using Flight = StepFlight;
+  using Output = StepOutput;
+  using Wanted = StepWanted;
+  using Shape = StepShape;
 
   explicit DeviceForward(const Parts& parts);
   core::Result<void> allocate();
@@ -130,9 +99,8 @@ class DeviceForward {
   void send_how(const SampleBatch& sampled, const Shape& shape);
 
   // A step's ops and copies; all are done on return where the host has a part in it.
-  void queue_step(const StepBatch& batch, std::span<const kernels::KvLayer> kv, const Shape& shape,
-                  const Wanted& wanted);
-  void run_layers(const Shape& shape, std::span<const kernels::KvLayer> kv);
+  void queue_step(const StepBatch& batch, const Shape& shape, const Wanted& wanted);
+  void run_layers(const Shape& shape);
   // Clocks of a recording whose steps are profiled: each ends a part.
   void begin_parts();
   void end_part(QueuePart part);
@@ -140,14 +108,31 @@ class DeviceForward {
   kernels::DeviceRope rope() const;
   kernels::DeviceRows rows_of(const Shape& shape) const;
   // To hidden_; keys and values, or latent vectors, are stored on the way.
+  void embed_rows(const Shape& shape);
+  void attention_block(size_t layer, const Shape& shape);
   void attend(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
   void attend_latent(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
   void attention_output(const LayerWeights& layer, int64_t rows);
+  void feed_forward(size_t layer, const Shape& shape, int64_t rows);
   void ffn_block(const LayerWeights& layer, int64_t rows);
   void gather_rows(const Shape& shape);
+  // device_forward_cards.cpp
+  enum Sum : size_t { kAttentionSum, kFfnSum, kSums };  // of a layer
+  template <typename Work>
+  void on_cards(const Work& work) {
+    work(*this);
+    for (DeviceForward* card : other_cards_) work(*card);
+  }
+  kernels::DeviceProduct summed_product(const Matrix& matrix, Sum sum, float* to) const;
+  kernels::DeviceResult summed_result() const;
+  void send_to_cards(int64_t bytes);
+  void take_sampled(int64_t rows);
+  void add_over_cards(Sum sum, size_t layer, int64_t rows);
+  const int32_t* slots_on_card() const;  // null: all experts are there
+  void upload_slots_on_card();
   // device_forward_draft.cpp
   int64_t place_drafts(Placer placer);
-  void run_draft(const Shape& shape, const kernels::KvLayer& kv, DraftBatch::Hidden hidden);
+  void run_draft(const Shape& shape, DraftBatch::Hidden hidden);
   // device_forward_experts.cpp
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;
@@ -205,7 +190,11 @@ class DeviceForward {
   const Weights& weights_;
   kernels::Device& device_;
   const bool is_deterministic_;  // a row's values do not depend on the other rows
+  const CardShare share_;
+  const std::vector<DeviceForward*> other_cards_;  // of the first, in their order
+  std::vector<kernels::Device*> other_devices_;    // theirs
   const int64_t rows_max_;
+  std::span<const kernels::KvLayer> kv_;  // by layer, drafts last
   int64_t page_entries_max_ = 0;
 
   kernels::DeviceBuffer rows_storage_;  // what follows points into it
@@ -219,6 +208,7 @@ class DeviceForward {
   uint16_t* q_turned_ = nullptr;        // f16 (rows, heads, head_dim)
   uint16_t* attended_ = nullptr;        // bf16 (rows, heads, head_dim or value dims)
   uint16_t* activated_ = nullptr;       // bf16 (rows, ffn)
+  float* summands_[kSums] = {};         // (rows, hidden): of several cards, this one's
   float* logits_ = nullptr;             // (kLogitRowsMax, vocab)
   int32_t* sampled_ids_ = nullptr;      // (kLogitRowsMax)
   kernels::SampleRow* how_ = nullptr;   // (rows)
@@ -233,6 +223,7 @@ class DeviceForward {
   uint16_t* normed_ = nullptr;            // bf16 (rows, hidden)
   int32_t* expert_ids_ = nullptr;         // (layers with experts, rows of the step, used)
   float* expert_weights_ = nullptr;       // (the same)
+  int32_t* card_slots_ = nullptr;         // (experts): ids to this card's of several, or -1
 
   // Experts on the host: pinned memory that a layer's rows are handed over in.
   Forward* const host_;

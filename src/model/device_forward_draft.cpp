@@ -13,8 +13,7 @@ int64_t DeviceForward::place_drafts(Placer placer) {
   return placer.bytes();
 }
 
-void DeviceForward::run_draft(const Shape& shape, const kernels::KvLayer& kv,
-                              DraftBatch::Hidden hidden) {
+void DeviceForward::run_draft(const Shape& shape, DraftBatch::Hidden hidden) {
   const DraftWeights& weights = weights_.drafts.front();
   const bool is_of_step = hidden == DraftBatch::Hidden::kOfStep;
   device_.embed({.type = weights_.embedding.type,
@@ -35,9 +34,9 @@ void DeviceForward::run_draft(const Shape& shape, const kernels::KvLayer& kv,
                 .out = joined_});
   device_.linear({.x = joined_, .rows = shape.rows, .products = {{{weights.join, hidden_}}}});
   if (spec_.latent.rank > 0)
-    attend_latent(weights.layer, kv, shape);
+    attend_latent(weights.layer, kv_.back(), shape);
   else
-    attend(weights.layer, kv, shape);
+    attend(weights.layer, kv_.back(), shape);
   gather_rows(shape);
   if (spec_.has_experts(spec_.layers))
     expert_block(weights.layer, spec_.layers, shape, shape.logit_rows);
@@ -45,7 +44,7 @@ void DeviceForward::run_draft(const Shape& shape, const kernels::KvLayer& kv,
     ffn_block(weights.layer, shape.logit_rows);
 }
 
-void DeviceForward::draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits) {
+void DeviceForward::draft(const DraftBatch& batch, float* logits) {
   ASSERT(!weights_.drafts.empty(), "a draft of {} rows without a draft layer",
          batch.next_ids.size());
   ASSERT(batch.hidden_rows.size() == batch.next_ids.size(), "{} hidden states for {} rows",
@@ -70,14 +69,16 @@ void DeviceForward::draft(const DraftBatch& batch, const kernels::KvLayer& kv, f
   if (shape.is_recorded) {
     std::unique_ptr<kernels::Recording>& recording = drafts_[{shape.rows, batch.hidden}];
     if (recording == nullptr)
-      recording = device_.record([this, shape, kv, norm, hidden = batch.hidden] {
-        run_draft(shape, kv, hidden);
-        output_block(norm, 0, shape.rows, Wanted());
-      });
+      recording = device_.record(
+          [this, shape, norm, hidden = batch.hidden] {
+            run_draft(shape, hidden);
+            output_block(norm, 0, shape.rows, Wanted());
+          },
+          {});
     device_.replay(*recording);
     return bring_back(0, rows_wanted, wanted);
   }
-  run_draft(shape, kv, batch.hidden);
+  run_draft(shape, batch.hidden);
   for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
     const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
     output_block(norm, first, rows, wanted);

@@ -14,6 +14,7 @@ int64_t DeviceForward::place_experts(Placer placer) {
   placer.place(&normed_, rows_max_ * spec_.hidden);
   placer.place(&expert_ids_, choices);
   placer.place(&expert_weights_, choices);
+  if (!share_.is_whole()) placer.place(&card_slots_, spec_.experts.count);
   if (host_ != nullptr) {
     placer.place(&host_out_, rows_max_ * spec_.hidden);
     placer.place(&turns_, 1);
@@ -63,15 +64,19 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                    .used = spec.used,
                    .ids = expert_ids_ + at,
                    .weights = expert_weights_ + at,
+                   .slots = slots_on_card(),
                    .gate = stack_of(layer.expert_gate),
                    .up = stack_of(layer.expert_up),
                    .down = stack_of(layer.expert_down),
-                   .hidden = going_on_});
+                   .hidden = share_.is_whole() ? going_on_ : summands_[kFfnSum]});
   end_part(QueuePart::kExperts);
 }
 
 void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
-  if (spec_.experts.shared_ffn == 0) return;
+  if (spec_.experts.shared_ffn == 0) {
+    if (!share_.is_whole()) device_.clear(summands_[kFfnSum], rows * spec_.hidden);
+    return;
+  }
   device_.linear({.x = normed_,
                   .rows = rows,
                   .products = {{{layer.shared_gate, nullptr}, {layer.shared_up, nullptr}}},
@@ -80,8 +85,8 @@ void DeviceForward::shared_experts(const LayerWeights& layer, int64_t rows) {
                   .activated = activated_});
   device_.linear({.x = activated_,
                   .rows = rows,
-                  .products = {{{layer.shared_down, going_on_}}},
-                  .result = DeviceResult::kAdd});
+                  .products = {{summed_product(layer.shared_down, kFfnSum, going_on_)}},
+                  .result = summed_result()});
   end_part(QueuePart::kSharedExperts);
 }
 

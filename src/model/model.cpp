@@ -5,20 +5,32 @@
 #include "core/cpu.h"
 #include "core/cpu_places.h"
 #include "kernels/registry.h"
+#include "model/cards.h"
 #include "model/device_forward.h"
 #include "model/forward.h"
 
 namespace sluice::model {
 
+// Of several cards, one that is not the first.
+struct OtherCard {
+  std::shared_ptr<kernels::Device> device;  // outlives what lies on it
+  Weights weights;
+  std::unique_ptr<DeviceForward> forward;
+  kernels::DeviceBuffer kv_storage;
+  std::vector<kernels::KvLayer> kv;  // as State's
+};
+
 struct Model::State {
-  State(Spec model_spec, const kernels::Ops& table, int threads)
-      : spec(std::move(model_spec)), ops(table), pool(threads) {}
+  State(Spec model_spec, Spec of_card, const kernels::Ops& table, int threads)
+      : spec(std::move(model_spec)), card_spec(std::move(of_card)), ops(table), pool(threads) {}
 
   Spec spec;
+  Spec card_spec;  // of one card of several; otherwise `spec`
   const kernels::Ops& ops;
   core::ThreadPool pool;
   std::shared_ptr<kernels::Device> device;  // outlives what lies on it
   Weights weights;
+  std::vector<std::unique_ptr<OtherCard>> other_cards;
   std::unique_ptr<DeviceForward> device_forward;  // runs the steps where there is a device
   std::unique_ptr<Forward> forward;  // runs them where there is none, or the experts on the host
   MemoryPlan plan;
@@ -31,8 +43,10 @@ struct Model::State {
   std::vector<kernels::KvLayer> kv;  // one a layer, drafts last; base is null until allocated
 
   int64_t activation_bytes() const {
-    return (forward ? forward->activation_bytes() : 0) +
-           (device_forward ? device_forward->activation_bytes() : 0);
+    int64_t bytes = (forward ? forward->activation_bytes() : 0) +
+                    (device_forward ? device_forward->activation_bytes() : 0);
+    for (const auto& card : other_cards) bytes += card->forward->activation_bytes();
+    return bytes;
   }
 };
 
@@ -52,25 +66,33 @@ int64_t layer_page_bytes(const kernels::KvLayer& kv) {
   return kernels::kv_page_bytes(kv);
 }
 
-MemoryPlan make_plan(const Weights& weights, int64_t activation_bytes, const kernels::KvLayer& kv) {
-  MemoryPlan plan;
-  plan.weight_bytes = weights.bytes();
-  plan.activation_bytes = activation_bytes;
-  const auto layers = std::ssize(weights.layers) + std::ssize(weights.drafts);
-  plan.kv_page_bytes = layers * layer_page_bytes(kv);
-  plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
-  plan.step_file_bytes = weights.vector_file_bytes;
+// What a step reads of a card's weights, or of the processor's.
+void add_weights(const Weights& weights, MemoryPlan* plan) {
+  plan->weight_bytes += weights.bytes();
+  plan->step_file_bytes += weights.vector_file_bytes;
   for (const MatrixSource& source : weights.sources) {
     const Matrix& matrix = *source.matrix;
     const double operations =
         2.0 * static_cast<double>(matrix.outputs * matrix.inputs) * source.token_share;
     const int64_t bytes = std::llround(static_cast<double>(source.file_bytes) * source.token_share);
-    plan.step_file_bytes += bytes;
-    if (source.token_share < 1) plan.expert_file_bytes += bytes;
+    plan->step_file_bytes += bytes;
+    if (source.token_share < 1) plan->expert_file_bytes += bytes;
     if (weights.device_matrices.bytes() > 0 && weights.is_on_host(matrix))
-      plan.host_expert_file_bytes += bytes;
-    (&matrix == &weights.output ? plan.logit_row_operations : plan.token_operations) += operations;
+      plan->host_expert_file_bytes += bytes;
+    (&matrix == &weights.output ? plan->logit_row_operations : plan->token_operations) +=
+        operations;
   }
+}
+
+// Of `cards` with as much KV each.
+MemoryPlan make_plan(const Weights& weights, int64_t activation_bytes, const kernels::KvLayer& kv,
+                     int64_t cards) {
+  MemoryPlan plan;
+  plan.activation_bytes = activation_bytes;
+  const auto layers = std::ssize(weights.layers) + std::ssize(weights.drafts);
+  plan.kv_page_bytes = cards * layers * layer_page_bytes(kv);
+  plan.kv_token_bytes = plan.kv_page_bytes / kernels::kPageTokens;
+  add_weights(weights, &plan);
   return plan;
 }
 
@@ -93,7 +115,14 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
         "steps on a device that do not depend on the other rows, of a model with {}: their kernels "
         "sum by the number of rows",
         spec.experts.count > 0 ? "experts" : "latent attention");
-  return check_device_support(spec);
+  if (options.other_cards.empty()) return check_device_support(spec);
+  if (!options.placement || options.placement->has_host_experts(spec.layers))
+    return core::unsupported("experts in the host's memory of a model over several cards");
+  if (options.drafts == DraftLayers::kLoad && spec.draft_layers > 0)
+    return core::unsupported(
+        "draft layers of a model over several cards: leave them (--speculation off)");
+  return check_device_support(
+      TRY(spec_of_card(spec, static_cast<int32_t>(options.other_cards.size()) + 1)));
 }
 
 core::Result<kernels::KvFormat> choose_kv_format(const LoadOptions& options, const Spec& spec,
@@ -148,19 +177,80 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
                        .pool = state->pool,
                        .step_tokens_max = state->step_tokens_max,
                        .role = has_device ? Forward::Role::kRoutedExperts : Forward::Role::kSteps});
-  if (has_device)
-    state->device_forward =
-        TRY(DeviceForward::create({.spec = state->spec,
-                                   .weights = state->weights,
-                                   .device = *state->device,
+  if (!has_device) return {};
+  const auto cards = static_cast<int32_t>(state->other_cards.size()) + 1;
+  std::vector<DeviceForward*> others;
+  for (const auto& card : state->other_cards) {
+    card->forward =
+        TRY(DeviceForward::create({.spec = state->card_spec,
+                                   .weights = card->weights,
+                                   .device = *card->device,
                                    .step_tokens_max = state->step_tokens_max,
-                                   .host = state->forward.get(),
-                                   .ops = &state->ops,
-                                   .speeds = options.speeds,
-                                   .hybrid = options.hybrid,
-                                   .is_deterministic = options.is_deterministic}));
-  if (has_device && options.placed && state->forward != nullptr)
+                                   .is_deterministic = options.is_deterministic,
+                                   .share = {static_cast<int32_t>(others.size()) + 1, cards}}));
+    others.push_back(card->forward.get());
+  }
+  state->device_forward = TRY(DeviceForward::create({.spec = state->card_spec,
+                                                     .weights = state->weights,
+                                                     .device = *state->device,
+                                                     .step_tokens_max = state->step_tokens_max,
+                                                     .host = state->forward.get(),
+                                                     .ops = &state->ops,
+                                                     .speeds = options.speeds,
+                                                     .hybrid = options.hybrid,
+                                                     .is_deterministic = options.is_deterministic,
+                                                     .share = {0, cards},
+                                                     .other_cards = others}));
+  if (options.placed && state->forward != nullptr)
     options.placed(state->device_forward->streaming_text());
+  return {};
+}
+
+namespace {
+
+// What each card will hold is said, and found too much, before anything is loaded.
+core::Result<void> plan_cards(const std::vector<WeightLoader>& loaders) {
+  std::vector<PlacementSizes> sizes;
+  for (const WeightLoader& loader : loaders) sizes.push_back(TRY(loader.measure()));
+  const WeightLoader& first = loaders.front();
+  TRY(check_cards(sizes, first.kv_bytes));
+  if (first.placed) first.placed(describe_cards(first.spec, sizes));
+  return {};
+}
+
+}  // namespace
+
+core::Result<void> Model::load_weights(State* state, const formats::Checkpoint& checkpoint,
+                                       const LoadOptions& options) {
+  const auto cards = static_cast<int32_t>(options.other_cards.size()) + 1;
+  const auto loader_of = [&](kernels::Device* device, int32_t card) {
+    return WeightLoader{.checkpoint = checkpoint,
+                        .spec = state->spec,
+                        .ops = state->ops,
+                        .pool = state->pool,
+                        .decoded_type = options.arithmetic == Arithmetic::kExact
+                                            ? core::DType::kF32
+                                            : core::DType::kBF16,
+                        .drafts = options.drafts,
+                        .device = device,
+                        .share = {card, cards},
+                        .placement = options.placement,
+                        .kv_bytes = options.kv_bytes / cards,
+                        .speeds = options.speeds,
+                        .placed = options.placed,
+                        .progress = options.progress};
+  };
+  state->device = options.device;
+  std::vector<WeightLoader> loaders = {loader_of(options.device.get(), 0)};
+  for (const auto& device : options.other_cards) {
+    state->other_cards.push_back(std::make_unique<OtherCard>());
+    state->other_cards.back()->device = device;
+    loaders.push_back(loader_of(device.get(), static_cast<int32_t>(loaders.size())));
+  }
+  if (cards > 1) TRY(plan_cards(loaders));
+  TRY(loaders[0].load(&state->weights));
+  for (size_t i = 0; i < state->other_cards.size(); ++i)
+    TRY(loaders[i + 1].load(&state->other_cards[i]->weights));
   return {};
 }
 
@@ -168,6 +258,8 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
                                                  const LoadOptions& options) {
   ASSERT(options.threads >= 1 && options.step_tokens_max >= 1, "{} threads, {} tokens a step",
          options.threads, options.step_tokens_max);
+  ASSERT(options.device != nullptr || options.other_cards.empty(), "{} cards behind no first one",
+         options.other_cards.size());
   const kernels::Ops* ops = TRY(choose_ops(options));
   auto read = read_spec(checkpoint);
   if (!read.ok()) {
@@ -178,30 +270,20 @@ core::Result<std::unique_ptr<Model>> Model::load(const formats::Checkpoint& chec
   Spec spec = std::move(*read);
   if (options.device != nullptr) TRY(check_device_options(options, spec));
   const kernels::KvFormat kv_format = TRY(choose_kv_format(options, spec, *ops));
-  auto state = std::make_unique<State>(std::move(spec), *ops, options.threads);
+  Spec card_spec = TRY(spec_of_card(spec, static_cast<int32_t>(options.other_cards.size()) + 1));
+  auto state =
+      std::make_unique<State>(std::move(spec), std::move(card_spec), *ops, options.threads);
   pin_workers(state->pool);
-  const WeightLoader loader{.checkpoint = checkpoint,
-                            .spec = state->spec,
-                            .ops = *ops,
-                            .pool = state->pool,
-                            .decoded_type = options.arithmetic == Arithmetic::kExact
-                                                ? core::DType::kF32
-                                                : core::DType::kBF16,
-                            .drafts = options.drafts,
-                            .device = options.device.get(),
-                            .placement = options.placement,
-                            .kv_bytes = options.kv_bytes,
-                            .speeds = options.speeds,
-                            .placed = options.placed,
-                            .progress = options.progress};
-  state->device = options.device;
-  TRY(loader.load(&state->weights));
+  TRY(load_weights(state.get(), checkpoint, options));
   state->step_tokens_max = options.step_tokens_max;
   state->is_deterministic = options.is_deterministic;
   TRY(make_forward(state.get(), options));
-  const kernels::KvLayer kv = kv_layer(state->spec, kv_format);
+  const kernels::KvLayer kv = kv_layer(state->card_spec, kv_format);
   state->kv.assign(state->weights.layers.size() + state->weights.drafts.size(), kv);
-  state->plan = make_plan(state->weights, state->activation_bytes(), kv);
+  for (const auto& card : state->other_cards) card->kv = state->kv;
+  state->plan =
+      make_plan(state->weights, state->activation_bytes(), kv, std::ssize(state->other_cards) + 1);
+  for (const auto& card : state->other_cards) add_weights(card->weights, &state->plan);
   return std::unique_ptr<Model>(new Model(std::move(state)));
 }
 
@@ -229,6 +311,9 @@ bool Model::is_deterministic() const {
 kernels::Device* Model::device() const {
   return state_->device.get();
 }
+int32_t Model::cards() const {
+  return static_cast<int32_t>(state_->other_cards.size()) + 1;
+}
 kernels::KvFormat Model::kv_format() const {
   return state_->kv.front().format;
 }
@@ -239,26 +324,46 @@ int64_t Model::kv_pages() const {
   return state_->kv_pages;
 }
 
-core::Result<void> Model::allocate_kv(int64_t pages) {
-  ASSERT(pages >= 1, "{} pages", pages);
-  const int64_t bytes = pages * state_->plan.kv_page_bytes;
-  std::byte* base = nullptr;
-  if (state_->device != nullptr) {
-    state_->device_kv = {};
-    state_->device_kv = TRY(state_->device->allocate(bytes, kernels::MemoryKind::kDevice));
-    TRY(state_->device_forward->reserve_pages(pages));
-    base = state_->device_kv.data();
-  } else {
-    state_->kv_storage = core::Buffer(bytes);
-    state_->forward->reserve_positions(pages * kernels::kPageTokens);
-    base = state_->kv_storage.data();
-  }
-  state_->kv_pages = pages;
-  state_->plan.activation_bytes = state_->activation_bytes();
-  for (kernels::KvLayer& layer : state_->kv) {
+namespace {
+
+void place_kv(int64_t pages, std::byte* base, std::vector<kernels::KvLayer>* kv) {
+  for (kernels::KvLayer& layer : *kv) {
     layer.base = base;
     base += pages * layer_page_bytes(layer);
   }
+}
+
+struct DeviceKv {
+  kernels::Device& device;
+  DeviceForward& forward;
+  kernels::DeviceBuffer* storage;
+  std::vector<kernels::KvLayer>* kv;
+};
+core::Result<void> allocate_on_device(int64_t pages, const DeviceKv& of) {
+  *of.storage = {};
+  int64_t bytes = 0;
+  for (const kernels::KvLayer& layer : *of.kv) bytes += pages * layer_page_bytes(layer);
+  *of.storage = TRY(of.device.allocate(bytes, kernels::MemoryKind::kDevice));
+  place_kv(pages, of.storage->data(), of.kv);
+  return of.forward.reserve_pages(pages, *of.kv);
+}
+
+}  // namespace
+
+core::Result<void> Model::allocate_kv(int64_t pages) {
+  ASSERT(pages >= 1, "{} pages", pages);
+  if (state_->device != nullptr) {
+    TRY(allocate_on_device(
+        pages, {*state_->device, *state_->device_forward, &state_->device_kv, &state_->kv}));
+    for (const auto& card : state_->other_cards)
+      TRY(allocate_on_device(pages, {*card->device, *card->forward, &card->kv_storage, &card->kv}));
+  } else {
+    state_->kv_storage = core::Buffer(pages * state_->plan.kv_page_bytes);
+    state_->forward->reserve_positions(pages * kernels::kPageTokens);
+    place_kv(pages, state_->kv_storage.data(), &state_->kv);
+  }
+  state_->kv_pages = pages;
+  state_->plan.activation_bytes = state_->activation_bytes();
   return {};
 }
 
@@ -279,7 +384,7 @@ ResidentCounts Model::resident_counts() const {
 void Model::forward(const StepBatch& batch, float* logits) {
   check_pages(batch.sequences);
   if (state_->device_forward)
-    state_->device_forward->step(batch, state_->kv, logits);
+    state_->device_forward->step(batch, logits);
   else
     state_->forward->step(batch, state_->kv, logits);
 }
@@ -287,7 +392,7 @@ void Model::forward(const StepBatch& batch, float* logits) {
 void Model::submit(const StepBatch& batch, const SampleBatch& sampled) {
   ASSERT(state_->device_forward != nullptr, "the processor's steps give logits");
   check_pages(batch.sequences);
-  state_->device_forward->submit(batch, state_->kv, sampled);
+  state_->device_forward->submit(batch, sampled);
 }
 
 bool Model::goes_ahead() const {
@@ -305,7 +410,7 @@ bool Model::has_drafts() const {
 void Model::draft(const DraftBatch& batch, float* logits) {
   check_pages(batch.sequences);
   if (state_->device_forward)
-    state_->device_forward->draft(batch, state_->kv.back(), logits);
+    state_->device_forward->draft(batch, logits);
   else
     state_->forward->draft(batch, state_->kv.back(), logits);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/result.h"
 #include "core/thread_pool.h"
@@ -33,6 +34,8 @@ struct LoadOptions {
   DraftLayers drafts = DraftLayers::kLeave;
   std::string kernels{};  // name of a kernel table; empty: the best that this machine can run
   std::shared_ptr<kernels::Device> device{};  // holds weights and KV and runs the steps; or null
+  // Of several cards those behind the first, opened with it: the weights are split over all.
+  std::vector<std::shared_ptr<kernels::Device>> other_cards{};
   // With a device; none: as many experts on it as fit. `placed` sees one line before weights load.
   std::optional<Placement> placement = Placement();
   std::function<void(const std::string& line)> placed{};
@@ -66,7 +69,8 @@ class Model {
   const kernels::Ops& ops() const;  // the kernel table in use
   core::ThreadPool& pool();
   bool is_deterministic() const;    // LoadOptions
-  kernels::Device* device() const;  // null: the processor runs the steps
+  kernels::Device* device() const;  // null: the processor runs the steps; of several the first
+  int32_t cards() const;            // that it is split over; 1 without a device
 
   // KV: one arena per layer, page ids [0, kv_pages()) shared by all layers. A page holds
   // kernels::kPageTokens tokens.
@@ -98,6 +102,8 @@ class Model {
  private:
   struct State;
   explicit Model(std::unique_ptr<State> state);
+  static core::Result<void> load_weights(State* state, const formats::Checkpoint& checkpoint,
+                                         const LoadOptions& options);
   static core::Result<void> make_forward(State* state, const LoadOptions& options);
   void check_pages(std::span<const SequenceSpan> sequences) const;
   std::unique_ptr<State> state_;

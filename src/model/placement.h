@@ -85,6 +85,12 @@ struct PlacementSizes {
   int64_t resident_bytes(const Placement& placement) const;  // of these
 };
 
+// Of a device, for KV and steps.
+inline int64_t bytes_kept(const PlacementSizes& sizes, int64_t kv_bytes) {
+  constexpr int64_t kKeptShare = 16;
+  return sizes.free_bytes / kKeptShare + kv_bytes;
+}
+
 // `placement` with its hot experts as a share: of those of the host's layers as many as fit beside
 // the others and `kept_bytes`.
 Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int64_t kept_bytes);

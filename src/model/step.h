@@ -44,10 +44,11 @@ enum class QueuePart : uint8_t {
   kExperts,   // routed ones that the device has
   kHandOver,  // of rows to the host
   kAnswer,    // waiting for the host's experts, and adding them
+  kSums,      // over the cards, waiting for the slowest
   kOutput,
   kSampling,
 };
-inline constexpr int kQueueParts = 10;
+inline constexpr int kQueueParts = 11;
 
 struct StepProfile {
   const core::Clock& clock;

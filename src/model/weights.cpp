@@ -2,33 +2,46 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <span>
 
 #include "core/math.h"
 #include "formats/hugging_face.h"
-#include "kernels/device_weights.h"
 #include "model/arch/architecture.h"
+#include "model/device_upload.h"
 #include "model/matrix_finder.h"
+#include "model/planned_weights.h"
 
 namespace sluice::model {
+
+const std::byte* blocks_of(const StoredMatrix& stored, core::ThreadPool& pool,
+                           std::vector<std::byte>* scratch) {
+  if (const std::byte* in_place = stored.in_place()) return in_place;
+  scratch->resize(
+      static_cast<size_t>(stored.outputs() * core::bytes_of(stored.type, stored.inputs())));
+  pool.run([&](int thread, int threads) {
+    assemble(stored, core::split(stored.rows, 1, thread, threads), scratch->data());
+  });
+  return scratch->data();
+}
+
+void add_not_finite(const WeightLoader& loader, const std::string& tensor, int64_t row,
+                    formats::Problems* problems) {
+  problems->add("tensor '{}', row {}: holds values or scales that are not finite",
+                loader.checkpoint.stored_name(tensor), row);
+}
+
+void check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
+                  formats::Problems* problems) {
+  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNoRow);
+  loader.pool.run([&](int thread, int threads) {
+    const core::Range range = core::split(stored.rows, 1, thread, threads);
+    rows[static_cast<size_t>(thread)] = find_row_not_finite(stored, range).value_or(kNoRow);
+  });
+  const int64_t first = *std::min_element(rows.begin(), rows.end());
+  if (first != kNoRow) add_not_finite(loader, tensor, stored.first_row + first, problems);
+}
+
 namespace {
-
-struct PlannedMatrix {
-  std::string tensor;
-  StoredMatrix stored;
-  Matrix* matrix = nullptr;
-  double token_share = 1;
-  Widen widen = Widen::kNo;
-  std::optional<int32_t> experts_of{};  // the layer, of routed experts; not of a draft layer's
-  kernels::DeviceUse use = kernels::DeviceUse::kProduct;
-};
-
-struct PlannedVector {
-  std::string tensor;
-  core::TensorView view;
-  Vector* vector = nullptr;
-};
 
 // "blk.3.ffn_up_exps.weight" → "blk.3.ffn_up_exps.17.weight".
 std::string member_name(const std::string& stack, int64_t member) {
@@ -44,6 +57,7 @@ class Planner {
     const Spec& spec;
     core::DType decoded_type;  // of matrices that cannot stay in their blocks
     bool reorders_inputs;      // the processor's steps do
+    CardShare share;           // whose tensors are planned
     formats::Problems* problems;
   };
   Planner(const Parts& parts, std::set<std::vector<int32_t>>* input_orders)
@@ -51,6 +65,7 @@ class Planner {
         spec_(parts.spec),
         decoded_type_(parts.decoded_type),
         reorders_inputs_(parts.reorders_inputs),
+        share_(parts.share),
         input_orders_(*input_orders),
         problems_(*parts.problems),
         finder_(parts.checkpoint, parts.problems) {}
@@ -84,12 +99,20 @@ class Planner {
       const core::TensorView* view = finder_.find_tensor(tensor, shape);
       if (view == nullptr) return;
       if (!core::decodes_alone(view->type)) return finder_.refuse_type(tensor, view->type);
-      return vectors_.push_back({tensor, *view, &(owner->*row.vector)});
+      const bool is_cut = cut_of({.columns = row.columns}) == Cut::kColumns;
+      return vectors_.push_back({tensor, is_cut ? part_of(*view) : *view, &(owner->*row.vector)});
     }
     auto stored = finder_.find(tensor, shape);
     if (!stored) return;
+    const Cut cut = cut_of({.columns = row.columns, .rows = row.rows});
+    if (cut == Cut::kFirst && !share_.is_first()) return;
+    if (cut == Cut::kRows && !share_.is_whole()) {
+      const core::Range rows = share_.of(stored->rows);
+      stored = stored->part(rows.begin, rows.end - rows.begin);
+    }
     sort_inputs(&*stored);
     plan({tensor, std::move(*stored), &(owner->*row.matrix)}, row.widen);
+    if (cut == Cut::kColumns && !share_.is_whole()) cut_inputs(&matrices_.back());
   }
 
   // Rows with several matrices: see Lie.
@@ -100,7 +123,8 @@ class Planner {
                             .rows = extent_of(spec_, row.rows),
                             .columns = extent_of(spec_, row.columns)};
     std::vector<Matrix>& list = owner->*row.matrices;
-    list.resize(static_cast<size_t>(shape.count));
+    const core::Range members = share_.of(shape.count);  // Cut::kMembers, as all lists are
+    list.resize(static_cast<size_t>(members.end - members.begin));
     const bool experts = row.lie == Lie::kStack;
     if (!experts && checkpoint_.find(stack) == nullptr && finder_.has(joined))
       return add_heads(row.lie, joined, &list);
@@ -110,10 +134,10 @@ class Planner {
     if (!experts || checkpoint_.find(stack) != nullptr || checkpoint_.is_lost(stack)) {
       const auto stored = finder_.find(stack, shape);
       if (!stored) return;
-      for (int64_t i = 0; i < shape.count; ++i)
+      for (int64_t i = members.begin; i < members.end; ++i)
         plan({.tensor = stack,
               .stored = stored->part(i * shape.rows, shape.rows),
-              .matrix = &list[static_cast<size_t>(i)],
+              .matrix = &list[static_cast<size_t>(i - members.begin)],
               .token_share = share,
               .experts_of = experts_of,
               .use = kernels::DeviceUse::kStack},
@@ -123,11 +147,11 @@ class Planner {
     for (int64_t i = 0; i < shape.count; ++i) {
       const std::string tensor = member_name(stack, i);
       auto stored = finder_.find(tensor, {.rows = shape.rows, .columns = shape.columns});
-      if (!stored) continue;
+      if (!stored || i < members.begin || i >= members.end) continue;
       if (experts) sort_inputs(&*stored);
       plan({.tensor = tensor,
             .stored = std::move(*stored),
-            .matrix = &list[static_cast<size_t>(i)],
+            .matrix = &list[static_cast<size_t>(i - members.begin)],
             .token_share = share,
             .experts_of = experts_of,
             .use = kernels::DeviceUse::kStack},
@@ -186,17 +210,37 @@ class Planner {
     const auto stored =
         finder_.find(joined, {.rows = spec_.heads * (keys + values), .columns = spec_.latent.rank});
     if (!stored) return;
-    for (int64_t head = 0; head < spec_.heads; ++head) {
+    const core::Range heads = share_.of(spec_.heads);
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
       const int64_t first = head * (keys + values);
       StoredMatrix part =
           lie == Lie::kHeadKeys ? stored->part(first, keys) : stored->part(first + keys, values);
       if (lie == Lie::kHeadKeys) part.order = Order::kTransposed;
       plan({.tensor = joined,
             .stored = std::move(part),
-            .matrix = &(*list)[static_cast<size_t>(head)],
+            .matrix = &(*list)[static_cast<size_t>(head - heads.begin)],
             .use = kernels::DeviceUse::kStack},
            Widen::kNo);
     }
+  }
+
+  // This card's columns.
+  void cut_inputs(PlannedMatrix* planned) {
+    const StoredMatrix& stored = planned->stored;
+    planned->inputs = share_.of(stored.inputs());
+    const int64_t block = core::info(stored.type).block_values;
+    const int64_t inputs = planned->inputs_kept();
+    if (inputs % block != 0)
+      problems_.add("tensor '{}' over {} cards: {} of {} inputs are no whole blocks of {}",
+                    planned->tensor, share_.cards, inputs, stored.inputs(), block);
+  }
+  // This card's values of a vector.
+  core::TensorView part_of(const core::TensorView& vector) const {
+    const core::Range values = share_.of(vector.values());
+    return {.type = vector.type,
+            .dims = 1,
+            .shape = {values.end - values.begin},
+            .data = vector.data + core::bytes_of(vector.type, values.begin)};
   }
 
   // Decides in which blocks the matrix is packed.
@@ -234,6 +278,7 @@ class Planner {
   const Spec& spec_;
   const core::DType decoded_type_;
   const bool reorders_inputs_;
+  const CardShare share_;
   std::set<std::vector<int32_t>>& input_orders_;
   formats::Problems& problems_;
   MatrixFinder finder_;
@@ -308,38 +353,6 @@ core::Result<void> load_vectors(const WeightLoader& loader,
   return {};
 }
 
-// What pack() reads: the matrix where it lies, or assembled in `scratch`.
-const std::byte* blocks_of(const StoredMatrix& stored, core::ThreadPool& pool,
-                           std::vector<std::byte>* scratch) {
-  if (const std::byte* in_place = stored.in_place()) return in_place;
-  scratch->resize(
-      static_cast<size_t>(stored.outputs() * core::bytes_of(stored.type, stored.inputs())));
-  pool.run([&](int thread, int threads) {
-    assemble(stored, core::split(stored.rows, 1, thread, threads), scratch->data());
-  });
-  return scratch->data();
-}
-
-constexpr int64_t kNoRow = std::numeric_limits<int64_t>::max();
-
-void add_not_finite(const WeightLoader& loader, const std::string& tensor, int64_t row,
-                    formats::Problems* problems) {
-  problems->add("tensor '{}', row {}: holds values or scales that are not finite",
-                loader.checkpoint.stored_name(tensor), row);
-}
-
-// Scales of formats of several tensors were looked at when they were found.
-void check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
-                  formats::Problems* problems) {
-  std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNoRow);
-  loader.pool.run([&](int thread, int threads) {
-    const core::Range range = core::split(stored.rows, 1, thread, threads);
-    rows[static_cast<size_t>(thread)] = find_row_not_finite(stored, range).value_or(kNoRow);
-  });
-  const int64_t first = *std::min_element(rows.begin(), rows.end());
-  if (first != kNoRow) add_not_finite(loader, tensor, stored.first_row + first, problems);
-}
-
 // Packs in pieces, each looked at just before: its bytes are in the cache then.
 void check_and_pack(const WeightLoader& loader, const PlannedMatrix& planned,
                     const kernels::PackArgs& args, formats::Problems* problems) {
@@ -401,129 +414,12 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
   }
 }
 
-// Packs matrix by matrix in the host's memory and copies each to the device, the embedding first.
-class DeviceUpload {
- public:
-  DeviceUpload(const WeightLoader& loader, const std::vector<PlannedMatrix>& planned,
-               formats::Problems* problems)
-      : loader_(loader), planned_(planned), problems_(*problems) {}
-
-  PlacementSizes sizes(const Weights& weights) const {
-    PlacementSizes sizes{.rest_bytes = table_bytes(weights.embedding),
-                         .free_bytes = loader_.device->info().free_bytes};
-    sizes.unread_bytes = sizes.rest_bytes;
-    const ExpertSpec& experts = loader_.spec.experts;
-    if (experts.count > 0) {
-      sizes.used_share = 1.0 * experts.used / experts.count;
-      sizes.experts = experts.count;
-    }
-    sizes.expert_bytes.resize(static_cast<size_t>(loader_.spec.layers));
-    for (const PlannedMatrix& p : planned_) {
-      (p.experts_of ? sizes.expert_bytes[static_cast<size_t>(*p.experts_of)] : sizes.rest_bytes) +=
-          packed_bytes(p);
-      if (p.token_share == 0) sizes.unread_bytes += packed_bytes(p);
-    }
-    return sizes;
-  }
-
-  core::Result<void> run(Weights* weights) {
-    core::TensorView& embedding = weights->embedding;
-    int64_t storage_bytes = table_bytes(embedding);
-    for (const PlannedMatrix& p : planned_) storage_bytes += packed_bytes(p);
-    weights->device_matrices =
-        TRY(loader_.device->allocate(storage_bytes, kernels::MemoryKind::kDevice));
-    to_ = weights->device_matrices.data();
-    int64_t total_bytes = 0, done_bytes = 0;
-    for (const PlannedMatrix& p : planned_) total_bytes += p.stored.bytes;
-    upload_table(&embedding);
-    for (const PlannedMatrix& p : planned_) {
-      upload_matrix(p);
-      weights->sources.push_back({p.tensor, p.matrix, p.stored.bytes, p.token_share});
-      for (const core::TensorView& view : p.stored.tensors) loader_.checkpoint.release(view);
-      done_bytes += p.stored.bytes;
-      if (loader_.progress) loader_.progress(done_bytes, total_bytes);
-    }
-    return {};
-  }
-
- private:
-  static constexpr int64_t kAlignment = 256;
-
-  static bool keeps_floats(const PlannedMatrix& p) { return p.widen == Widen::kF32; }
-  static int64_t packed_bytes(const PlannedMatrix& p) {
-    const int64_t outputs = p.stored.outputs(), inputs = p.stored.inputs();
-    const int64_t bytes = keeps_floats(p)
-                              ? outputs * core::bytes_of(core::DType::kF32, inputs)
-                              : kernels::device_weight_bytes(p.stored.type, outputs, inputs, p.use);
-    return core::round_up(bytes, kAlignment);
-  }
-  static int64_t table_bytes(const core::TensorView& table) {
-    return core::round_up(core::bytes_of(kernels::device_table_type(table.type), table.values()),
-                          kAlignment);
-  }
-
-  void upload_table(core::TensorView* table) {
-    const core::DType type = kernels::device_table_type(table->type);
-    const std::byte* from = table->data;
-    if (type != table->type) {
-      packed_.resize(static_cast<size_t>(table->values()) * sizeof(float));
-      loader_.pool.run([&](int thread, int threads) {
-        const core::Range rows = core::split(table->rows(), 1, thread, threads);
-        kernels::decode(table->type, table->data + rows.begin * table->row_bytes(),
-                        (rows.end - rows.begin) * table->columns(),
-                        reinterpret_cast<float*>(packed_.data()) + rows.begin * table->columns());
-      });
-      from = packed_.data();
-    }
-    const int64_t bytes = table_bytes(*table);
-    loader_.device->upload(to_, from, core::bytes_of(type, table->values()));
-    table->type = type;
-    table->data = to_;
-    to_ += bytes;
-  }
-
-  void upload_matrix(const PlannedMatrix& p) {
-    check_finite(loader_, p.tensor, p.stored, &problems_);
-    const kernels::DevicePackArgs args{.type = p.stored.type,
-                                       .outputs = p.stored.outputs(),
-                                       .inputs = p.stored.inputs(),
-                                       .weights = blocks_of(p.stored, loader_.pool, &blocks_),
-                                       .use = p.use};
-    *p.matrix = {{args.type, args.outputs, args.inputs, to_}};
-    to_ += packed_bytes(p);
-    std::byte* const to = const_cast<std::byte*>(p.matrix->data);
-    if (keeps_floats(p))
-      return loader_.device->upload(to, args.weights,
-                                    args.outputs * core::bytes_of(args.type, args.inputs));
-    p.matrix->type = kernels::device_weight_type(args.type, p.use);
-    const int64_t bytes = kernels::device_weight_bytes(args.type, args.outputs, args.inputs, p.use);
-    const std::byte* from = args.weights;
-    if (!kernels::device_reads_file_blocks(args.type)) {
-      packed_.resize(static_cast<size_t>(bytes));
-      loader_.pool.run([&](int thread, int threads) {
-        kernels::DevicePackArgs to_host = args;
-        to_host.packed = packed_.data();
-        kernels::pack_for_device(to_host, thread, threads);
-      });
-      from = packed_.data();
-    }
-    loader_.device->upload(to, from, bytes);
-  }
-
-  const WeightLoader& loader_;
-  const std::vector<PlannedMatrix>& planned_;
-  formats::Problems& problems_;
-  std::byte* to_ = nullptr;
-  std::vector<std::byte> blocks_;
-  std::vector<std::byte> packed_;
-};
-
 // Where the experts go; what is found is said before anything is loaded.
 core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& sizes) {
-  constexpr int64_t kKeptShare = 16;  // of the device, for KV and steps
+  if (!loader.share.is_whole()) return Placement();  // check_cards() has looked at it
   // A device without a limit of its own (the reference) has room for everything.
   const bool is_limited = sizes.free_bytes > 0;
-  const int64_t kept_bytes = sizes.free_bytes / kKeptShare + loader.kv_bytes;
+  const int64_t kept_bytes = bytes_kept(sizes, loader.kv_bytes);
   Placement placement = loader.placement.value_or(Placement());
   if (is_limited && !loader.placement) placement = TRY(fit_experts(sizes, kept_bytes));
   if (placement.has_hot_to_fit()) placement = fit_hot_experts(sizes, placement, kept_bytes);
@@ -551,11 +447,28 @@ void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* probl
                    .spec = *spec,
                    .decoded_type = core::DType::kF32,
                    .reorders_inputs = false,
+                   .share = {},
                    .problems = problems},
                   &weights.input_orders);
   add_model(*spec, *find_architecture(spec->architecture).value(), DraftLayers::kLoad, &planner,
             &weights);
   if (checkpoint.config_faults().in_quantization) MatrixFinder(checkpoint, problems).check_scales();
+}
+
+core::Result<PlacementSizes> WeightLoader::measure() const {
+  const Architecture* architecture = TRY(find_architecture(spec.architecture));
+  formats::Problems problems;
+  Weights weights;
+  Planner planner({.checkpoint = checkpoint,
+                   .spec = spec,
+                   .decoded_type = decoded_type,
+                   .reorders_inputs = false,
+                   .share = share,
+                   .problems = &problems},
+                  &weights.input_orders);
+  add_model(spec, *architecture, drafts, &planner, &weights);
+  if (!problems.empty()) return problems.error();
+  return DeviceUpload(*this, planner.matrices(), &problems).sizes(weights);
 }
 
 core::Result<void> WeightLoader::load(Weights* weights) const {
@@ -565,6 +478,7 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
                    .spec = spec,
                    .decoded_type = decoded_type,
                    .reorders_inputs = device == nullptr,
+                   .share = share,
                    .problems = &problems},
                   &weights->input_orders);
   add_model(spec, *architecture, drafts, &planner, weights);

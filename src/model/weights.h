@@ -16,6 +16,7 @@
 #include "formats/problems.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "model/cards.h"
 #include "model/placement.h"
 #include "model/spec.h"
 
@@ -130,13 +131,14 @@ void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* probl
 
 struct WeightLoader {
   const formats::Checkpoint& checkpoint;
-  const Spec& spec;
+  const Spec& spec;  // the whole model's
   const kernels::Ops& ops;
   core::ThreadPool& pool;
   core::DType decoded_type;                   // of matrices that cannot stay in their blocks
   DraftLayers drafts;                         // the first, where the checkpoint has it
   kernels::Device* device = nullptr;          // where the weights go; null: the processor's memory
-  const std::optional<Placement>& placement;  // with a device; none: as many experts as fit
+  CardShare share{};                          // of the weights, with a device
+  const std::optional<Placement>& placement;  // with a whole device; none: as many experts as fit
   int64_t kv_bytes = 0;                       // of the device, which hot experts leave
   const MachineSpeeds& speeds;                // for what is said of the placement
   const std::function<void(const std::string& line)>& placed;                    // may be empty
@@ -145,6 +147,9 @@ struct WeightLoader {
   // Packs every matrix in parallel and gives the mapped pages it came from back to the system. An
   // Error lists the tensors that are missing, misshapen or unknown to the architecture.
   core::Result<void> load(Weights* weights) const;
+
+  // What the device of a share will hold. An Error as load()'s.
+  core::Result<PlacementSizes> measure() const;
 };
 
 }  // namespace sluice::model

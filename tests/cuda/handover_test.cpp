@@ -46,26 +46,28 @@ TEST(CudaHandover, EveryTurnIsAnswered) {
     const Pinned<uint16_t> host_x(values);
     const Pinned<int32_t> host_ids(choices);
     const Pinned<float> host_weights(choices), answer(values);
-    const auto recording = device.record([&] {
-      for (int32_t turn = 0; turn < kTurns; ++turn) {
-        device.post({.x = x_there.data(),
-                     .rows = rows,
-                     .inputs = kInputs,
-                     .used = kUsed,
-                     .ids = ids_there.data(),
-                     .weights = weights_there.data(),
-                     .host_x = host_x.data(),
-                     .host_ids = host_ids.data(),
-                     .host_weights = host_weights.data(),
-                     .mailbox = box.data(),
-                     .turns = turns.data()});
-        device.collect({.answer = answer.data(),
-                        .to = sum.data(),
-                        .count = values,
-                        .mailbox = box.data(),
-                        .turns = turns.data()});
-      }
-    });
+    const auto recording = device.record(
+        [&] {
+          for (int32_t turn = 0; turn < kTurns; ++turn) {
+            device.post({.x = x_there.data(),
+                         .rows = rows,
+                         .inputs = kInputs,
+                         .used = kUsed,
+                         .ids = ids_there.data(),
+                         .weights = weights_there.data(),
+                         .host_x = host_x.data(),
+                         .host_ids = host_ids.data(),
+                         .host_weights = host_weights.data(),
+                         .mailbox = box.data(),
+                         .turns = turns.data()});
+            device.collect({.answer = answer.data(),
+                            .to = sum.data(),
+                            .count = values,
+                            .mailbox = box.data(),
+                            .turns = turns.data()});
+          }
+        },
+        {});
     for (uint32_t turn = 1; turn <= 2 * kTurns; ++turn) {
       if (turn % kTurns == 1) device.replay(*recording);
       while (box.data()->posted.load(std::memory_order_acquire) != turn) device.check_alive();

@@ -524,10 +524,12 @@ TEST_F(CudaOps, ARecordedStepReadsItsInputsAnew) {
   const OnDevice<int32_t> ids(cuda(), std::vector<int32_t>{-1});
   std::vector<float> logits(100, 0.0f);
   const OnDevice<float> on(cuda(), logits);
-  const auto recording = cuda().record([&] {
-    cuda().sample(
-        {.logits = on.data(), .rows = 1, .stride = 100, .columns = 100, .ids = ids.data()});
-  });
+  const auto recording = cuda().record(
+      [&] {
+        cuda().sample(
+            {.logits = on.data(), .rows = 1, .stride = 100, .columns = 100, .ids = ids.data()});
+      },
+      {});
   for (const int32_t best : {42, 17}) {
     logits.assign(100, 0.0f);
     logits[static_cast<size_t>(best)] = 1;
@@ -548,13 +550,15 @@ TEST_F(CudaOps, ClocksInARecordingTellItsPartsApart) {
     cuda().sample(
         {.logits = on.data(), .rows = 1, .stride = 100, .columns = 100, .ids = ids.data()});
   };
-  const auto recording = cuda().record([&] {
-    cuda().stamp(0);
-    sample();
-    cuda().stamp(1);
-    for (int i = 0; i < kOps; ++i) sample();
-    cuda().stamp(2);
-  });
+  const auto recording = cuda().record(
+      [&] {
+        cuda().stamp(0);
+        sample();
+        cuda().stamp(1);
+        for (int i = 0; i < kOps; ++i) sample();
+        cuda().stamp(2);
+      },
+      {});
   const core::SystemClock clock;
   for (int turn = 0; turn < 3; ++turn) {
     const int64_t begin_ns = clock.now_ns();

@@ -140,9 +140,8 @@ TEST(DeviceModel, ABatchIsItsSequences) {
 
 // Five steps of two sequences, each submitted before the ids of the last are read, against steps
 // that wait; the sequences change places.
-TEST(DeviceModel, AStepTakesTheIdsOfTheOneBefore) {
-  const Loaded loaded = load_model(std::string(kModelFolder) + "qwen3.gguf",
-                                   {.step_tokens_max = 64, .device = reference_device()}, 3 * 64);
+void expect_ids_of_the_step_before(const LoadOptions& options) {
+  const Loaded loaded = load_model(std::string(kModelFolder) + "qwen3.gguf", options, 3 * 64);
   ASSERT_NE(loaded.model, nullptr);
   Model& model = *loaded.model;
   const int32_t prompt[] = {3, 10};
@@ -180,6 +179,12 @@ TEST(DeviceModel, AStepTakesTheIdsOfTheOneBefore) {
     model.collect(ids.back());
   }
   EXPECT_EQ(ahead, waited);
+}
+
+TEST(DeviceModel, AStepTakesTheIdsOfTheOneBefore) {
+  expect_ids_of_the_step_before({.step_tokens_max = 64, .device = reference_device()});
+  expect_ids_of_the_step_before(
+      {.step_tokens_max = 64, .device = reference_device(), .other_cards = {reference_device()}});
 }
 
 TEST(DeviceModel, ObserversSeeEveryLayer) {

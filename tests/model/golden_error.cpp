@@ -17,6 +17,17 @@ std::vector<std::string> device_models() {
           "deepseek2-lite", "deepseek2-joined-q8", "hf-deepseek-fp8"};
 }
 
+std::vector<CardsOfModel> models_of_cards() {
+  std::vector<CardsOfModel> models;
+  for (const char* name : {"llama", "llama-linear", "llama3", "llama3-factors", "llama-q8", "qwen2",
+                           "qwen2-yarn", "qwen3"})
+    models.push_back({.name = name});
+  models.push_back({"qwen3moe", 2});
+  for (const char* name : {"deepseek2", "deepseek2-lite"})
+    for (const int32_t cards : {2, 4}) models.push_back({name, cards});
+  return models;
+}
+
 std::string test_name(std::string model) {
   std::replace(model.begin(), model.end(), '-', '_');
   return model;
@@ -36,6 +47,7 @@ double worst_golden_error(const GoldenCase& test) {
                                                                                : Arithmetic::kFast,
                   .kernels = test.kernels,
                   .device = test.device,
+                  .other_cards = test.other_cards,
                   .placement = Placement::parse(test.place).value(),
                   .is_deterministic = test.is_deterministic},
                  tokens);

@@ -16,12 +16,20 @@ struct GoldenCase {
   std::string kernels{};  // empty: exact
   int32_t chunk = 7;
   std::shared_ptr<kernels::Device> device{};  // runs the steps, where it is not null
-  std::string place{};                        // of the weights, with a device
-  bool is_deterministic = false;              // with a device
+  std::vector<std::shared_ptr<kernels::Device>> other_cards{};  // with that one
+  std::string place{};                                          // of the weights, with a device
+  bool is_deterministic = false;                                // with a device
 };
 
 // Those that a device runs whole: of every architecture.
 std::vector<std::string> device_models();
+
+// Those whose heads, columns and blocks can be split over as many cards.
+struct CardsOfModel {
+  std::string name;
+  int32_t cards = 2;
+};
+std::vector<CardsOfModel> models_of_cards();
 
 // NAME as a test's name may be.
 std::string test_name(std::string model);

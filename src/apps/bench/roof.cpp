@@ -84,9 +84,11 @@ Roofs measure_roofs(model::Model& model, RoofSource source) {
   Roofs roofs;
   if (model.device() != nullptr) {
     const kernels::DeviceRoof measured = model.device()->measure_roof();
-    roofs.device = {.read_gb_s = measured.read_gb_s,
-                    .int8_tops = measured.bf16_tflops,
-                    .bf16_tflops = measured.bf16_tflops};
+    // Of all cards, which are alike; devices that share one have its limits once.
+    const double cards = 1.0 * model.cards() / model.device()->info().sharers;
+    roofs.device = {.read_gb_s = cards * measured.read_gb_s,
+                    .int8_tops = cards * measured.bf16_tflops,
+                    .bf16_tflops = cards * measured.bf16_tflops};
     roofs.link_gb_s = measured.link_gb_s;
   }
   if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)

@@ -36,6 +36,7 @@ std::string_view name_of(model::QueuePart part) {
       "routed experts",
       "handing rows to the processor",
       "waiting for the processor",
+      "sums over the cards",
       "output",
       "sampling"};
   return kNames[static_cast<size_t>(part)];

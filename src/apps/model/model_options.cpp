@@ -13,6 +13,7 @@
 #include "core/math.h"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/registry.h"
+#include "model/cards.h"
 
 namespace sluice::apps {
 
@@ -36,10 +37,15 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "f16", "bf16", "q8"}));
   auto* device =
-      app.add_option("--device", options->device,
-                     "where weights and KV lie and steps run: cpu, or cuda if there is a card")
+      app.add_option(
+             "--device", options->device,
+             "where weights and KV lie and steps run: cpu; cuda, the first card if there is "
+             "one; 'cuda:1'; or 'cuda:0,cuda:1', split over these")
           ->capture_default_str()
-          ->check(CLI::IsMember({"cpu", "cuda"}));
+          ->check([](const std::string& text) {
+            const auto cards = model::parse_cards(text);
+            return cards.ok() ? std::string() : cards.error().message;
+          });
   app.add_option(
          "--place", options->place,
          "with a device, where weights lie: 'experts=cpu,rest=cuda', "
@@ -78,13 +84,19 @@ std::optional<kernels::KvFormat> kv_format_of(const std::string& type) {
   return std::nullopt;
 }
 
-// Null: the processor. Without a card the model still runs, and one line says where.
-std::shared_ptr<kernels::Device> open_device(const ModelOptions& options) {
-  if (options.device == "cpu") return nullptr;
-  auto device = kernels::open_cuda();
-  if (device.ok()) return std::move(*device);
-  fmt::print(stderr, "--device cuda: {}; running on the processor\n", device.error().message);
-  return nullptr;
+// None: the processor. Without a card `cuda` still runs, and one line says where; a card that is
+// named must be there.
+core::Result<std::vector<std::shared_ptr<kernels::Device>>> open_devices(
+    const ModelOptions& options) {
+  const std::vector<int32_t> cards = TRY(model::parse_cards(options.device));
+  std::vector<std::shared_ptr<kernels::Device>> devices;
+  if (cards.empty()) return devices;
+  auto opened = kernels::open_cuda_cards(cards);
+  if (opened.ok()) return std::move(*opened);
+  const std::string option = fmt::format("--device {}", options.device);
+  if (options.device != "cuda") return opened.error().within(option);
+  fmt::print(stderr, "{}: {}; running on the processor\n", option, opened.error().message);
+  return devices;
 }
 
 // Of this machine: the processor's are measured once and kept.
@@ -122,6 +134,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
                                      int32_t step_tokens_max, int64_t kv_tokens) {
   OpenedModel opened;
   opened.checkpoint = std::move(checkpoint);
+  const auto devices = TRY(open_devices(options));
   Progress progress("loading");
   model::LoadOptions load{
       .threads = options.threads > 0 ? options.threads : core::detect_cpu().cores,
@@ -130,7 +143,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
       .kv_format = kv_format_of(options.kv_type),
       .drafts = options.drafts,
       .kernels = options.kernels,
-      .device = open_device(options),
+      .device = devices.empty() ? nullptr : devices.front(),
       .placement = TRY(placement_of(options)),
       .placed =
           [&](const std::string& line) {
@@ -141,6 +154,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
       .hybrid = options.hybrid,
       .is_deterministic = options.is_deterministic,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+  if (devices.size() > 1) load.other_cards.assign(devices.begin() + 1, devices.end());
   if (load.device != nullptr && !options.place.empty())
     load.speeds = TRY(speeds_of(*load.device, options, load.threads));
   auto loaded = model::Model::load(*opened.checkpoint, load);
@@ -154,7 +168,8 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
 std::string kernels_name(const model::Model& model) {
   const kernels::Device* device = model.device();
   if (device == nullptr) return std::string(model.ops().name);
-  return fmt::format("{} ({})", device->info().backend, device->info().name);
+  const std::string count = model.cards() > 1 ? fmt::format("{} × ", model.cards()) : "";
+  return fmt::format("{} ({}{})", device->info().backend, count, device->info().name);
 }
 
 ParseOutcome parse_options(CLI::App& app, int argc, char** argv) {

@@ -12,8 +12,10 @@
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/queue.h"
 #include "kernels/cuda/rows_by_tiles.cuh"
 #include "kernels/cuda/sample.cuh"
+#include "kernels/cuda/sum.cuh"
 #include "kernels/cuda/unpack.cuh"
 
 namespace sluice::kernels {
@@ -31,6 +33,8 @@ constexpr int32_t kPromptRowsMin = 128;
 constexpr int32_t kStampsMax = 4096;  // clocks of a recording
 
 using cuda::check;
+using cuda::enter;
+using cuda::Queue;
 
 struct RecordedGraph final : Recording {
   ~RecordedGraph() override {
@@ -41,9 +45,9 @@ struct RecordedGraph final : Recording {
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(DeviceInfo info, std::unique_ptr<cuda::CublasLt> wide)
-      : info_(std::move(info)), wide_(std::move(wide)) {
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  CudaDevice(DeviceInfo info, int32_t card, std::unique_ptr<cuda::CublasLt> wide)
+      : info_(std::move(info)), card_(card), wide_(std::move(wide)), stream_(card) {
+    check(cudaEventCreateWithFlags(&met_, cudaEventDisableTiming), "event");
     check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "event");
     for (cudaEvent_t& mark : marks_)
       check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "event");
@@ -54,13 +58,14 @@ class CudaDevice final : public Device {
     }
   }
   ~CudaDevice() override {
+    enter(card_);
     for (Side& side : sides_) {
       for (cudaEvent_t brought : side.brought) cudaEventDestroy(brought);
       cudaStreamDestroy(side.stream);
     }
     for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
     cudaEventDestroy(queued_);
-    cudaStreamDestroy(stream_);
+    cudaEventDestroy(met_);
   }
 
   const DeviceInfo& info() const override { return info_; }
@@ -72,6 +77,7 @@ class CudaDevice final : public Device {
   int64_t reserved_bytes() const override { return scratch_.bytes(); }
 
   void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
+    enter(card_);
     check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload");
   }
   void send(std::byte* to, const std::byte* from, int64_t bytes) override {
@@ -104,7 +110,9 @@ class CudaDevice final : public Device {
     for (const Side& side : sides_)
       check(cudaStreamWaitEvent(stream_, side.brought[static_cast<size_t>(slot)]), "weights");
   }
-  std::unique_ptr<Recording> record(std::function<void()> ops) override;
+  void meet(std::span<Device* const> others) override;
+  std::unique_ptr<Recording> record(std::function<void()> ops,
+                                    std::span<Device* const> others) override;
   void replay(const Recording& recording) override;
   void stamp(int32_t slot) override {
     ASSERT(slot >= 0 && slot < kStampsMax, "clock {} of {}", slot, kStampsMax);
@@ -159,6 +167,10 @@ class CudaDevice final : public Device {
   void add(float* to, const float* from, int64_t count) override {
     cuda::add(to, from, count, stream_);
   }
+  void clear(float* to, int64_t count) override {
+    check(cudaMemsetAsync(to, 0, static_cast<size_t>(count) * sizeof(float), stream_), "clear");
+  }
+  void sum(const DeviceSumArgs& args) override { cuda::sum(args, stream_); }
   void sample(const DeviceSampleArgs& args) override {
     if (args.how != nullptr || args.columns < args.stride) cuda::mask_logits(args, stream_);
     cuda::argmax({args.logits, args.rows, args.stride, args.ids}, argmax_, stream_);
@@ -170,6 +182,7 @@ class CudaDevice final : public Device {
 
  private:
   void release(std::byte* data, MemoryKind kind) override {
+    enter(card_);
     check(kind == MemoryKind::kPinned    ? cudaFreeHost(data)
           : kind == MemoryKind::kAdopted ? cudaHostUnregister(data)
                                          : cudaFree(data),
@@ -189,10 +202,17 @@ class CudaDevice final : public Device {
   void attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end);
   double measure_link();
   const uint16_t* as_bf16(const PackedWeights& weights);
+  // What this stream has so far comes before what the other one gets.
+  void precede(CudaDevice& other) {
+    check(cudaEventRecord(met_, stream_), "cards that meet");
+    check(cudaStreamWaitEvent(other.stream_, met_), "cards that meet");
+  }
 
   const DeviceInfo info_;
+  const int32_t card_;
   const std::unique_ptr<cuda::CublasLt> wide_;
-  cudaStream_t stream_ = nullptr;
+  const Queue stream_;
+  cudaEvent_t met_ = nullptr;
 
   // Copies and unpacking beside the queue: one side copies while the other unpacks.
   struct Side {
@@ -219,6 +239,7 @@ class CudaDevice final : public Device {
 };
 
 core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) {
+  enter(card_);
   size_t free_bytes = 0, all_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &all_bytes), "memory");
   void* data = nullptr;
@@ -239,6 +260,7 @@ core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) 
 }
 
 core::Result<DeviceBuffer> CudaDevice::adopt(std::byte* data, int64_t bytes) {
+  enter(card_);
   const cudaError_t error =
       cudaHostRegister(data, static_cast<size_t>(bytes), cudaHostRegisterDefault);
   if (error == cudaSuccess) return DeviceBuffer(this, MemoryKind::kAdopted, data, bytes);
@@ -313,10 +335,21 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   return {};
 }
 
-std::unique_ptr<Recording> CudaDevice::record(std::function<void()> ops) {
+// Through this device: all others come before what follows here, and that before them.
+void CudaDevice::meet(std::span<Device* const> others) {
+  for (Device* other : others) static_cast<CudaDevice*>(other)->precede(*this);
+  for (Device* other : others) precede(*static_cast<CudaDevice*>(other));
+}
+
+// One graph of all streams: the others' join the recording by what they wait for, and this one
+// waits for them at its end.
+std::unique_ptr<Recording> CudaDevice::record(std::function<void()> ops,
+                                              std::span<Device* const> others) {
   cudaGraph_t graph = nullptr;
   check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");
+  for (Device* other : others) precede(*static_cast<CudaDevice*>(other));
   ops();
+  for (Device* other : others) static_cast<CudaDevice*>(other)->precede(*this);
   check(cudaStreamEndCapture(stream_, &graph), "recording");
   auto recorded = std::make_unique<RecordedGraph>();
   check(cudaGraphInstantiate(&recorded->graph, graph, 0), "recording");
@@ -537,25 +570,30 @@ DeviceRoof CudaDevice::measure_roof() {
 
 }  // namespace
 
-core::Result<std::unique_ptr<Device>> open_cuda() {
+core::Result<std::unique_ptr<Device>> open_cuda(int32_t number, int32_t sharers) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0)
     return core::unsupported("no CUDA device: {}", error != cudaSuccess ? cudaGetErrorString(error)
                                                                         : "the driver has no card");
+  if (number < 0 || number >= count)
+    return core::unsupported("no CUDA device {}: this machine has {}, from 0 on", number, count);
   cudaDeviceProp card{};
-  check(cudaGetDeviceProperties(&card, 0), "properties");
+  check(cudaGetDeviceProperties(&card, number), "properties");
   if (card.major != 9 || card.minor != 0)
     return core::unsupported("{} has compute capability {}.{}, this build has code for 9.0",
                              card.name, card.major, card.minor);
+  enter(number);
   auto wide = TRY(cuda::CublasLt::open());
   size_t free_bytes = 0, all_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &all_bytes), "memory");
   DeviceInfo info{.name = card.name,
                   .backend = "cuda",
                   .memory_bytes = static_cast<int64_t>(all_bytes),
-                  .free_bytes = static_cast<int64_t>(free_bytes)};
-  return std::unique_ptr<Device>(std::make_unique<CudaDevice>(std::move(info), std::move(wide)));
+                  .free_bytes = static_cast<int64_t>(free_bytes) / sharers,
+                  .sharers = sharers};
+  return std::unique_ptr<Device>(
+      std::make_unique<CudaDevice>(std::move(info), number, std::move(wide)));
 }
 
 }  // namespace sluice::kernels

@@ -27,6 +27,8 @@ void wait_for_answer(const DeviceCollectArgs& args) {
     std::this_thread::yield();
 }
 
+thread_local bool is_replaying = false;  // this thread is a device's queue
+
 struct RecordedOps final : Recording {
   explicit RecordedOps(std::function<void()> kept) : ops(std::move(kept)) {}
   std::function<void()> ops;
@@ -78,13 +80,21 @@ class RefDevice final : public Device {
   }
   bool has_brought(int32_t) override { return true; }
   void await_brought(int32_t) override {}
-  std::unique_ptr<Recording> record(std::function<void()> ops) override {
+  void meet(std::span<Device* const> others) override {
+    if (is_replaying) return;  // all ops of a recording run on one thread
+    wait();
+    for (Device* other : others) other->wait();
+  }
+  std::unique_ptr<Recording> record(std::function<void()> ops, std::span<Device* const>) override {
     return std::make_unique<RecordedOps>(std::move(ops));
   }
   // On a thread of its own, beside the host's, as a queue is.
   void replay(const Recording& recording) override {
     wait();
-    replayed_ = std::thread(static_cast<const RecordedOps&>(recording).ops);
+    replayed_ = std::thread([&ops = static_cast<const RecordedOps&>(recording).ops] {
+      is_replaying = true;
+      ops();
+    });
   }
   void stamp(int32_t slot) override {
     const auto at = static_cast<size_t>(slot);
@@ -118,6 +128,14 @@ class RefDevice final : public Device {
   }
   void add(float* to, const float* from, int64_t count) override {
     for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+  }
+  void clear(float* to, int64_t count) override { std::fill_n(to, count, 0.0f); }
+  void sum(const DeviceSumArgs& args) override {
+    for (int64_t i = 0; i < args.rows * args.columns; ++i) {
+      float sum = args.bias != nullptr ? args.bias[i % args.columns] : 0;
+      for (int32_t p = 0; p < args.part_count; ++p) sum += args.parts[static_cast<size_t>(p)][i];
+      args.to[i] += sum;
+    }
   }
   void sample(const DeviceSampleArgs& args) override { ref::device_sample(args); }
   void take_sampled(int32_t* ids, int64_t rows, const int32_t* sampled) override {

@@ -76,6 +76,26 @@ int64_t extent_of(const Spec& spec, Extent extent) {
   return 0;
 }
 
+Cut cut_of(const TensorExtents& extents) {
+  const auto is_split = [](Extent extent) {
+    switch (extent) {
+      case Extent::kHeads:
+      case Extent::kQ:
+      case Extent::kKv:
+      case Extent::kAttended:
+      case Extent::kFfn:
+      case Extent::kSharedFfn:
+        return true;
+      default:
+        return false;
+    }
+  };
+  if (extents.count == Extent::kHeads || extents.count == Extent::kExperts) return Cut::kMembers;
+  if (is_split(extents.rows)) return Cut::kRows;
+  if (is_split(extents.columns)) return Cut::kColumns;
+  return extents.rows == Extent::kVocab ? Cut::kFirst : Cut::kWhole;
+}
+
 bool is_in_layer(const Spec& spec, Where where, int32_t layer) {
   switch (where) {
     case Where::kAll:

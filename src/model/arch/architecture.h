@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/result.h"
+#include "model/cards.h"
 #include "model/spec.h"
 #include "model/weights.h"
 
@@ -36,6 +37,14 @@ enum class Extent {
   kDraftInputs,  // an embedding and a hidden state
 };
 int64_t extent_of(const Spec& spec, Extent extent);
+
+// What each of several cards keeps of a tensor with these dimensions, kOne being none.
+struct TensorExtents {
+  Extent columns = Extent::kOne;
+  Extent rows = Extent::kOne;
+  Extent count = Extent::kOne;
+};
+Cut cut_of(const TensorExtents& extents);
 
 enum class Presence { kRequired, kOptional };
 
