@@ -13,6 +13,7 @@
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/queue.h"
+#include "kernels/cuda/rows_by_codes.cuh"
 #include "kernels/cuda/rows_by_tiles.cuh"
 #include "kernels/cuda/sample.cuh"
 #include "kernels/cuda/sum.cuh"
@@ -196,6 +197,7 @@ class CudaDevice final : public Device {
   // Measures where base is null, otherwise sets what points into the scratch.
   void place_scratch(const DeviceLimits& limits, std::byte* base);
   void linear_wide(const DeviceLinearArgs& args);
+  bool rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x);
   void multiply(const cuda::WideProduct& product);
   int32_t place_latent_room(const DeviceLatentArgs& args, const LatentPrompt& prompt);
   void attend_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt, int32_t heads);
@@ -230,10 +232,11 @@ class CudaDevice final : public Device {
   cuda::AttentionScratch attention_;
   cuda::ArgmaxScratch argmax_;
   std::byte* workspace_ = nullptr;
-  uint16_t* normed_ = nullptr;   // bf16 (rows, inputs)
-  uint16_t* gate_ = nullptr;     // bf16 (rows, outputs)
-  uint16_t* up_ = nullptr;       // bf16 (rows, outputs)
-  uint16_t* decoded_ = nullptr;  // bf16: a matrix kept in blocks
+  uint32_t* tile_counters_ = nullptr;  // (kCodeCounters), zero
+  uint16_t* normed_ = nullptr;         // bf16 (rows, inputs)
+  uint16_t* gate_ = nullptr;           // bf16 (rows, outputs)
+  uint16_t* up_ = nullptr;             // bf16 (rows, outputs)
+  uint16_t* decoded_ = nullptr;        // bf16: a matrix kept in blocks
   cuda::ExpertScratch experts_;
   cuda::LatentScratch latent_;
 };
@@ -298,6 +301,7 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
   place(argmax_.best, cuda::kArgmaxRowsMax);
   place(argmax_.counters, cuda::kArgmaxRowsMax);
   place(workspace_, cuda::CublasLt::kWorkspaceBytes);
+  place(tile_counters_, cuda::kCodeCounters);
   place(normed_, rows * limits.inputs_max);
   place(gate_, rows * limits.outputs_max);
   place(up_, rows * limits.outputs_max);
@@ -330,6 +334,7 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   // Zero between ops too.
   check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
         "counters");
+  check(cudaMemset(tile_counters_, 0, cuda::kCodeCounters * sizeof(uint32_t)), "counters");
   check(cudaMemset(argmax_.best, 0, cuda::kArgmaxRowsMax * sizeof(*argmax_.best)), "counters");
   check(cudaMemset(argmax_.counters, 0, cuda::kArgmaxRowsMax * sizeof(uint32_t)), "counters");
   return {};
@@ -400,6 +405,23 @@ void CudaDevice::multiply(const cuda::WideProduct& product) {
   }
 }
 
+// Few rows by matrices that stay in their blocks; false: no kernel for these. A bias is left.
+bool CudaDevice::rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x) {
+  if (is_deterministic_) return false;
+  if (cuda::rows_fit_codes(args)) {
+    cuda::rows_by_codes(args, x, {reinterpret_cast<float*>(workspace_), tile_counters_}, stream_);
+    return true;
+  }
+  const core::DType type = args.products[0].weights.type;
+  const bool activates = args.result == DeviceResult::kSiluMul;
+  const bool together = activates ? args.products[1].weights.type == type : args.product_count == 1;
+  if (args.rows > cuda::kRowsByBlocksMax || !together || type == core::DType::kBF16 ||
+      type == core::DType::kQ6_K)
+    return false;
+  cuda::rows_by_blocks(args, x, stream_);
+  return true;
+}
+
 void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
   using Into = cuda::WideProduct::Into;
   const uint16_t* x = args.x;
@@ -415,25 +437,21 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
   }
   if (!is_deterministic_ && cuda::rows_fit_tiles(args))
     return cuda::rows_by_tiles(args, x, stream_);
-  const bool activates = args.result == DeviceResult::kSiluMul;
-  const auto type_of = [&](size_t p) { return args.products[p].weights.type; };
-  const auto few = [&](size_t p) {
-    return !is_deterministic_ && args.rows <= cuda::kRowsByBlocksMax &&
-           type_of(p) != core::DType::kBF16 && type_of(p) != core::DType::kQ6_K;
+  const PackedWeights& first = args.products[0].weights;
+  const auto end = [&] {
+    if (args.bias != nullptr)
+      cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
   };
-  if (activates && few(0) && type_of(0) == type_of(1))
-    return cuda::rows_by_blocks(args, x, stream_);
+  if (rows_from_blocks(args, x)) return end();
+  const bool activates = args.result == DeviceResult::kSiluMul;
   uint16_t* const activations[] = {gate_, up_};
   for (int32_t p = 0; p < args.product_count; ++p) {
     const DeviceProduct& product = args.products[static_cast<size_t>(p)];
     const PackedWeights& w = product.weights;
-    if (!activates && few(static_cast<size_t>(p))) {
-      DeviceLinearArgs one = args;
-      one.products[0] = product;
-      one.product_count = 1;
-      cuda::rows_by_blocks(one, x, stream_);
-      continue;
-    }
+    DeviceLinearArgs one = args;
+    one.products[0] = product;
+    one.product_count = 1;
+    if (!activates && rows_from_blocks(one, x)) continue;
     cuda::WideProduct wide{.weights = as_bf16(w),
                            .x = x,
                            .outputs = w.outputs,
@@ -448,10 +466,8 @@ void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
     }
     multiply(wide);
   }
-  const PackedWeights& first = args.products[0].weights;
   if (activates) cuda::silu_mul(gate_, up_, args.rows * first.outputs, args.activated, stream_);
-  if (args.bias != nullptr)
-    cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
+  end();
 }
 
 // Heads of a group whose keys and values have room at once; 0: the prompt is better absorbed.

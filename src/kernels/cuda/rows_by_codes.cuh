@@ -1,0 +1,27 @@
+// The launch of rows_by_codes.cu.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/device_args.h"
+
+namespace sluice::kernels::cuda {
+
+// Sums of blocks that share a tile.
+struct CodeScratch {
+  float* parts = nullptr;        // kCodePartBytes
+  uint32_t* counters = nullptr;  // kCodeCounters, zero
+};
+inline constexpr int64_t kCodePartBytes = int64_t{32} << 20;
+inline constexpr int64_t kCodeCounters = 4096;
+
+// Up to kRowsByCodesMax rows by matrices of one type in blocks, whose inputs are a multiple of 256.
+// `x`: bf16 (rows, inputs), instead of the args' input; a bias is left to add_bias().
+inline constexpr int kRowsByCodesMax = 64;
+bool rows_fit_codes(const DeviceLinearArgs& args);
+void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeScratch& scratch,
+                   cudaStream_t stream);
+
+}  // namespace sluice::kernels::cuda
