@@ -1,7 +1,7 @@
 # The commands of Sluice. "make help" lists them; CMakePresets.json holds the builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all build model up test test-all cuda test-asan test-tsan test-fuzz \
+.PHONY: help setup setup-all build model up test test-all cuda release test-asan test-tsan test-fuzz \
         test-peers bench format clean
 
 FUZZ_SECONDS ?= 60
@@ -42,6 +42,10 @@ cuda: setup ## builds with the CUDA backend (build/cuda, needs nvcc) and runs wh
 	@$(call configure,cuda)
 	@cmake --build --preset cuda --target sluice test_cuda test_kernels test_model
 	@ctest --test-dir build/cuda --output-on-failure --no-tests=error -R '^(cuda|kernels|model)$$'
+
+release: setup ## the binary for every machine, with CUDA for sm_80 and sm_90a: build/release-cuda/bin/sluice
+	@$(call configure,release-cuda)
+	@cmake --build --preset release-cuda --target sluice
 
 test-tsan: setup model ## all tests with the thread sanitizer
 	@$(call configure,tsan) && cmake --build --preset tsan

@@ -5,7 +5,10 @@ if(NOT NVCC)
   message(FATAL_ERROR "preset cuda needs nvcc (CUDA 13): not on the PATH, not in /usr/local/cuda/bin")
 endif()
 set(CMAKE_CUDA_COMPILER ${NVCC})
-set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+# What the binary has code for (docs/adr/0009-card-code.md): as CMAKE_CUDA_ARCHITECTURES, or OFF with
+# nvcc's own -gencode in CMAKE_CUDA_FLAGS.
+set(SLUICE_CUDA_CODE 90a-real CACHE STRING "cards that CUDA code is compiled for")
+set(CMAKE_CUDA_ARCHITECTURES ${SLUICE_CUDA_CODE})
 enable_language(CUDA)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20") # which CMake 3.25 does not know
 find_package(CUDAToolkit 13 REQUIRED)

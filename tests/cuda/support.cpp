@@ -1,5 +1,6 @@
 #include "tests/cuda/support.h"
 
+#include "kernels/cuda/card.h"
 #include "kernels/device_weights.h"
 #include "kernels/half.h"
 #include "tests/kernels/support.h"
@@ -9,6 +10,8 @@ namespace sluice::kernels {
 const Card& card() {
   static const Card opened = [] {
     auto device = open_cuda();
+    if (device.ok())
+      fmt::print("{}, code for sm_{}\n", (*device)->info().name, cuda::code_of_card());
     return device.ok() ? Card{std::move(*device), {}} : Card{nullptr, device.error().message};
   }();
   return opened;

@@ -7,14 +7,13 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cuda/attention_columns.cuh"
-#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/attention_ring.cuh"
 #include "kernels/cuda/tensor_map.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = kRingWarps;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kQueries = 8;
 constexpr int kSplitsMax = 16;
@@ -325,89 +324,6 @@ struct TurnedRow {
   }
 };
 
-// Copies of a warp: keys of its tokens of the first tile, their values, keys of the next, … , each
-// a unit, in a ring of its own. One thread starts a unit's copies, by the tensor memory
-// accelerator.
-constexpr int kOwnTokens = kTileTokens / kWarps;
-static_assert(kPageTokens % kOwnTokens == 0 && kOwnTokens == 16);
-template <int kDim>
-struct WarpRing {
-  static constexpr int kUnitBytes = kOwnTokens * kDim * 2;
-  static constexpr int kUnits = kDim == 64 ? 6 : 3;
-  static constexpr int kBytes = kUnits * kUnitBytes;  // of a warp
-
-  const CUtensorMap& map;  // boxes (kOwnTokens, 64)
-  const KeySource& source;
-  uint32_t ring;      // of this warp
-  uint32_t barriers;  // kUnits
-  int first_token;    // of this warp, in the first tile
-  int units;          // of tiles in which it has tokens
-  int started = 0;
-  int slot = 0;
-  uint32_t parity = 0;
-  int32_t pages = 0;  // of this lane's tile of the next 32
-
-  __device__ WarpRing(const CUtensorMap& of_map, const KeySource& of, uint32_t shared,
-                      uint32_t all_barriers, const DecodeTiles& tiles)
-      : map(of_map),
-        source(of),
-        ring(shared + threadIdx.x / 32 * kBytes),
-        barriers(all_barriers + threadIdx.x / 32 * kUnits * 8),
-        first_token(tiles.begin * kTileTokens + static_cast<int>(threadIdx.x) / 32 * kOwnTokens) {
-    const int end = min(source.tokens, tiles.end * kTileTokens);
-    units = first_token < end ? 2 * ((end - 1 - first_token) / kTileTokens + 1) : 0;
-    read_pages(0);
-    if (threadIdx.x % 32 == 0) {
-#pragma unroll
-      for (int i = 0; i < kUnits; ++i) begin_barrier(barriers + i * 8, 1);
-      publish_barriers();
-    }
-    __syncwarp();
-  }
-  __device__ __forceinline__ void begin() {
-#pragma unroll 1
-    for (int i = 0; i < kUnits; ++i) start(i);
-  }
-  // All of a warp's tokens lie in one page. Their numbers are fetched 32 at once: a copy that waits
-  // for its own is late.
-  __device__ __forceinline__ void read_pages(int unit) {
-    const int of_lane = first_token + (unit / 2 + static_cast<int>(threadIdx.x) % 32) * kTileTokens;
-    pages = of_lane < source.tokens ? source.pages[of_lane / kPageTokens] : 0;
-  }
-  __device__ __forceinline__ uint32_t at() const {
-    return ring + slot * kUnitBytes;
-  }
-
-  // The copy of the next unit, if there is one.
-  __device__ __forceinline__ void start(int to_slot) {
-    const int unit = started++;
-    if (unit >= units) return;
-    if (unit % 64 == 0 && unit > 0) read_pages(unit);
-    const int32_t page = __shfl_sync(0xffffffffu, pages, unit / 2 % 32);
-    if (threadIdx.x % 32 != 0) return;
-    const int row = ((page * 2 + unit % 2) * source.kv_heads + source.head) * kPageTokens +
-                    first_token % kPageTokens;
-    const uint32_t barrier = barriers + to_slot * 8;
-    arrive_and_expect(barrier, kUnitBytes);
-#pragma unroll
-    for (int part = 0; part < kDim / kTileColumns; ++part)
-      copy_tile(ring + to_slot * kUnitBytes + part * (kOwnTokens * kTileRowBytes), map,
-                part * kTileColumns, row, barrier, kAsUsual);
-  }
-  // The next unit is there.
-  __device__ __forceinline__ void await() const {
-    wait_barrier(barriers + slot * 8, parity);
-  }
-  // It has been used; another is copied to its place.
-  __device__ __forceinline__ void release() {
-    __syncwarp();
-    start(slot);
-    if (++slot < kUnits) return;
-    slot = 0;
-    parity ^= 1;
-  }
-};
-
 // Zeros for a warp's tokens from `first` on: a page's memory behind its last token may hold
 // anything.
 template <int kDim>
@@ -463,7 +379,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kDim>)
   const bool has_last = tiles.end * kTileTokens >= tokens;
   if constexpr (!kTurns) wait_for_previous();
   WarpRing<kDim> ring(all_args.keys, source, shared_address(shared), shared_address(barriers),
-                      tiles);
+                      tiles.begin, tiles.end);
   QueryColumns<kDim> columns;
   const int query = static_cast<int>(threadIdx.x) % 32 / 4;
   if constexpr (kTurns) {
@@ -547,7 +463,8 @@ void launch_decode(DecodeArgs args, cudaStream_t stream) {
   static const int64_t at_once =
       blocks_at_once(reinterpret_cast<const void*>(kernel), kThreads, kShared);
   const DeviceAttentionArgs& attention = args.attention;
-  args.keys = tile_map(kF16, attention.kv.base, kAnyRows, attention.kv.head_dim, kOwnTokens);
+  if (card().has_tiles)
+    args.keys = tile_map(kF16, attention.kv.base, kAnyRows, attention.kv.head_dim, kOwnTokens);
   args.group = attention.heads / attention.kv.kv_heads;
   args.shares = (args.group + kQueries - 1) / kQueries;
   const int columns = attention.kv.kv_heads * args.shares;

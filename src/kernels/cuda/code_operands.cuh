@@ -15,7 +15,6 @@
 namespace sluice::kernels::cuda {
 
 inline constexpr int kCodeRowBytes = 128;  // of an output in a stage: a swizzled row of the copies
-inline constexpr int kScaleInputs = 256;   // whose scales are copied together
 inline constexpr int kXInputs = 128;       // of x in a stage; four runs of 32
 
 // [product of 16 inputs][register]

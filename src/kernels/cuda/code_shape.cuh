@@ -73,8 +73,8 @@ struct CodeShape {
   // A stage of a ring is always of the same slice: a group that passed over phases of a barrier
   // could not tell them apart.
   static constexpr int kXStages = kColumns == 64 ? 4 : 8;
-  static constexpr int kRoom = static_cast<int>(kSharedBytesMax) - kTileAlignment - 1024 -
-                               kXStages * kXStageBytes - kJoinBytes;
+  static constexpr int kRoom = static_cast<int>(card_of(90).shared_bytes_max) - kTileAlignment -
+                               1024 - kXStages * kXStageBytes - kJoinBytes;
   static constexpr int kStages = std::min(kRoom / kStageBytes, 12) / kSlices * kSlices;
   static constexpr int kRingBytes = kStages * kStageBytes;
   static constexpr int kXRingBytes = kXStages * kXStageBytes;

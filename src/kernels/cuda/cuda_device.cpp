@@ -1,20 +1,19 @@
-// The kernels of this folder as a kernels::Device: memory, one stream, recorded steps, and which
-// kernel a product takes.
+// The kernels of this folder as a kernels::Device: memory, one stream, recorded steps.
 #include <array>
 
 #include "core/clock.h"
 #include "core/math.h"
+#include "kernels/cuda/card.h"
 #include "kernels/cuda/copy.cuh"
-#include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/handover.cuh"
 #include "kernels/cuda/join.cuh"
 #include "kernels/cuda/latent.cuh"
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/products.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/rows_by_codes.cuh"
-#include "kernels/cuda/rows_by_tiles.cuh"
 #include "kernels/cuda/sample.cuh"
 #include "kernels/cuda/sum.cuh"
 #include "kernels/cuda/unpack.cuh"
@@ -47,7 +46,7 @@ struct RecordedGraph final : Recording {
 class CudaDevice final : public Device {
  public:
   CudaDevice(DeviceInfo info, int32_t card, std::unique_ptr<cuda::CublasLt> wide)
-      : info_(std::move(info)), card_(card), wide_(std::move(wide)), stream_(card) {
+      : info_(std::move(info)), card_(card), stream_(card), products_(std::move(wide), stream_) {
     check(cudaEventCreateWithFlags(&met_, cudaEventDisableTiming), "event");
     check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "event");
     for (cudaEvent_t& mark : marks_)
@@ -126,7 +125,7 @@ class CudaDevice final : public Device {
 
   void embed(const EmbedArgs& args) override { cuda::embed(args, stream_); }
   void join(const DeviceJoinArgs& args) override { cuda::join_rows(args, stream_); }
-  void linear(const DeviceLinearArgs& args) override;
+  void linear(const DeviceLinearArgs& args) override { products_.linear(args); }
   void turn(const DeviceTurnArgs& args) override { cuda::turn(args, stream_); }
   void attention(const DeviceAttentionArgs& args) override {
     cuda::attend_prompts(args, stream_);
@@ -196,14 +195,10 @@ class CudaDevice final : public Device {
   }
   // Measures where base is null, otherwise sets what points into the scratch.
   void place_scratch(const DeviceLimits& limits, std::byte* base);
-  void linear_wide(const DeviceLinearArgs& args);
-  bool rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x);
-  void multiply(const cuda::WideProduct& product);
   int32_t place_latent_room(const DeviceLatentArgs& args, const LatentPrompt& prompt);
   void attend_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt, int32_t heads);
   void attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end);
   double measure_link();
-  const uint16_t* as_bf16(const PackedWeights& weights);
   // What this stream has so far comes before what the other one gets.
   void precede(CudaDevice& other) {
     check(cudaEventRecord(met_, stream_), "cards that meet");
@@ -212,8 +207,8 @@ class CudaDevice final : public Device {
 
   const DeviceInfo info_;
   const int32_t card_;
-  const std::unique_ptr<cuda::CublasLt> wide_;
   const Queue stream_;
+  cuda::Products products_;
   cudaEvent_t met_ = nullptr;
 
   // Copies and unpacking beside the queue: one side copies while the other unpacks.
@@ -226,17 +221,11 @@ class CudaDevice final : public Device {
   std::array<cudaEvent_t, kMarks> marks_{};
   DeviceBuffer stamps_;  // u64 (kStampsMax), pinned
 
-  bool is_deterministic_ = false;
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
   cuda::AttentionScratch attention_;
   cuda::ArgmaxScratch argmax_;
-  std::byte* workspace_ = nullptr;
-  uint32_t* tile_counters_ = nullptr;  // (kCodeCounters), zero
-  uint16_t* normed_ = nullptr;         // bf16 (rows, inputs)
-  uint16_t* gate_ = nullptr;           // bf16 (rows, outputs)
-  uint16_t* up_ = nullptr;             // bf16 (rows, outputs)
-  uint16_t* decoded_ = nullptr;        // bf16: a matrix kept in blocks
+  cuda::ProductScratch product_;
   cuda::ExpertScratch experts_;
   cuda::LatentScratch latent_;
 };
@@ -300,12 +289,12 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
   place(attention_.counters, cuda::kAttentionPartsMax);
   place(argmax_.best, cuda::kArgmaxRowsMax);
   place(argmax_.counters, cuda::kArgmaxRowsMax);
-  place(workspace_, cuda::CublasLt::kWorkspaceBytes);
-  place(tile_counters_, cuda::kCodeCounters);
-  place(normed_, rows * limits.inputs_max);
-  place(gate_, rows * limits.outputs_max);
-  place(up_, rows * limits.outputs_max);
-  place(decoded_, limits.matrix_values_max);
+  place(product_.workspace, cuda::CublasLt::kWorkspaceBytes);
+  place(product_.counters, cuda::kCodeCounters);
+  place(product_.normed, rows * limits.inputs_max);
+  place(product_.gate, rows * limits.outputs_max);
+  place(product_.up, rows * limits.outputs_max);
+  place(product_.decoded, limits.matrix_values_max);
   if (limits.experts > 0) {
     place(experts_.plan.choices, choices);
     place(experts_.plan.places, choices);
@@ -326,15 +315,15 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
 }
 
 core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
-  is_deterministic_ = limits.is_deterministic;
   place_scratch(limits, nullptr);
   scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
   stamps_ = TRY(allocate(kStampsMax * int64_t{sizeof(uint64_t)}, MemoryKind::kPinned));
   place_scratch(limits, scratch_.data());
+  products_.use(product_, limits.is_deterministic);
   // Zero between ops too.
   check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
         "counters");
-  check(cudaMemset(tile_counters_, 0, cuda::kCodeCounters * sizeof(uint32_t)), "counters");
+  check(cudaMemset(product_.counters, 0, cuda::kCodeCounters * sizeof(uint32_t)), "counters");
   check(cudaMemset(argmax_.best, 0, cuda::kArgmaxRowsMax * sizeof(*argmax_.best)), "counters");
   check(cudaMemset(argmax_.counters, 0, cuda::kArgmaxRowsMax * sizeof(uint32_t)), "counters");
   return {};
@@ -365,109 +354,6 @@ std::unique_ptr<Recording> CudaDevice::record(std::function<void()> ops,
 void CudaDevice::replay(const Recording& recording) {
   check(cudaGraphLaunch(static_cast<const RecordedGraph&>(recording).graph, stream_),
         "a recorded step");
-}
-
-void CudaDevice::linear(const DeviceLinearArgs& args) {
-  const core::DType type = args.products[0].weights.type;
-  bool alike = true;  // one kernel reads one format
-  for (int32_t p = 1; p < args.product_count; ++p)
-    alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
-  const bool blocks = type != core::DType::kBF16;
-  if (args.rows > cuda::kNarrowRowsMax || is_deterministic_) return linear_wide(args);
-  if (alike && blocks) return cuda::linear_narrow_blocks(args, stream_);
-  if (alike) return cuda::linear_narrow_bf16(args, stream_);
-  if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
-  for (int32_t p = 0; p < args.product_count; ++p) {
-    DeviceLinearArgs one = args;
-    one.products[0] = args.products[static_cast<size_t>(p)];
-    one.product_count = 1;
-    linear(one);
-  }
-}
-
-const uint16_t* CudaDevice::as_bf16(const PackedWeights& weights) {
-  if (weights.type == core::DType::kBF16) return reinterpret_cast<const uint16_t*>(weights.data);
-  cuda::decode_to_bf16(weights, decoded_, stream_);
-  return decoded_;
-}
-
-// Which kernel sums, and in what order, the library chooses by shape. Where a row's result must not
-// depend on how many rows there are, all products have the same number of them.
-void CudaDevice::multiply(const cuda::WideProduct& product) {
-  if (!is_deterministic_) return wide_->multiply(product, workspace_, stream_);
-  const int64_t value_bytes = product.into == cuda::WideProduct::Into::kBf16 ? 2 : 4;
-  cuda::WideProduct group = product;
-  group.rows = kProductRows;
-  for (int64_t first = 0; first < product.rows; first += kProductRows) {
-    group.x = product.x + first * product.inputs;
-    group.y = static_cast<std::byte*>(product.y) + first * product.outputs * value_bytes;
-    wide_->multiply(group, workspace_, stream_);
-  }
-}
-
-// Few rows by matrices that stay in their blocks; false: no kernel for these. A bias is left.
-bool CudaDevice::rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x) {
-  if (is_deterministic_) return false;
-  if (cuda::rows_fit_codes(args)) {
-    cuda::rows_by_codes(args, x, {reinterpret_cast<float*>(workspace_), tile_counters_}, stream_);
-    return true;
-  }
-  const core::DType type = args.products[0].weights.type;
-  const bool activates = args.result == DeviceResult::kSiluMul;
-  const bool together = activates ? args.products[1].weights.type == type : args.product_count == 1;
-  if (args.rows > cuda::kRowsByBlocksMax || !together || type == core::DType::kBF16 ||
-      type == core::DType::kQ6_K)
-    return false;
-  cuda::rows_by_blocks(args, x, stream_);
-  return true;
-}
-
-void CudaDevice::linear_wide(const DeviceLinearArgs& args) {
-  using Into = cuda::WideProduct::Into;
-  const uint16_t* x = args.x;
-  if (args.hidden != nullptr) {
-    cuda::norm_rows({.x = args.hidden,
-                     .weight = args.norm,
-                     .epsilon = args.epsilon,
-                     .rows = args.rows,
-                     .columns = args.products[0].weights.inputs,
-                     .out = normed_},
-                    stream_);
-    x = normed_;
-  }
-  if (!is_deterministic_ && cuda::rows_fit_tiles(args))
-    return cuda::rows_by_tiles(args, x, stream_);
-  const PackedWeights& first = args.products[0].weights;
-  const auto end = [&] {
-    if (args.bias != nullptr)
-      cuda::add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
-  };
-  if (rows_from_blocks(args, x)) return end();
-  const bool activates = args.result == DeviceResult::kSiluMul;
-  uint16_t* const activations[] = {gate_, up_};
-  for (int32_t p = 0; p < args.product_count; ++p) {
-    const DeviceProduct& product = args.products[static_cast<size_t>(p)];
-    const PackedWeights& w = product.weights;
-    DeviceLinearArgs one = args;
-    one.products[0] = product;
-    one.product_count = 1;
-    if (!activates && rows_from_blocks(one, x)) continue;
-    cuda::WideProduct wide{.weights = as_bf16(w),
-                           .x = x,
-                           .outputs = w.outputs,
-                           .inputs = w.inputs,
-                           .rows = args.rows,
-                           .y = product.y};
-    if (activates) {
-      wide.into = Into::kBf16;
-      wide.y = activations[p];
-    } else if (args.result == DeviceResult::kAdd) {
-      wide.into = Into::kFloatAdd;
-    }
-    multiply(wide);
-  }
-  if (activates) cuda::silu_mul(gate_, up_, args.rows * first.outputs, args.activated, stream_);
-  end();
 }
 
 // Heads of a group whose keys and values have room at once; 0: the prompt is better absorbed.
@@ -510,11 +396,11 @@ void CudaDevice::attend_prompt(const DeviceLatentArgs& args, const LatentPrompt&
     product.weights = room.k_b + first * nope * rank;
     product.outputs = group.heads * nope;
     product.y = room.keys;
-    multiply(product);
+    products_.multiply(product);
     product.weights = room.v_b + first * values * rank;
     product.outputs = group.heads * values;
     product.y = room.values;
-    multiply(product);
+    products_.multiply(product);
     cuda::attend_latent_prompt(args, prompt, group, latent_, stream_);
   }
 }
@@ -564,14 +450,14 @@ DeviceRoof CudaDevice::measure_roof() {
   check(cudaEventCreate(&end), "event");
   for (int pass = 0; pass < 8; ++pass) {
     check(cudaEventRecord(begin, stream_), "event");
-    wide_->multiply({.weights = values,
-                     .x = values + kMatrix,
-                     .outputs = kMeasuredSize,
-                     .inputs = kMeasuredSize,
-                     .rows = kMeasuredSize,
-                     .into = cuda::WideProduct::Into::kBf16,
-                     .y = values + 2 * kMatrix},
-                    memory.data() + 3 * kMatrix * 2, stream_);
+    products_.library().multiply({.weights = values,
+                                  .x = values + kMatrix,
+                                  .outputs = kMeasuredSize,
+                                  .inputs = kMeasuredSize,
+                                  .rows = kMeasuredSize,
+                                  .into = cuda::WideProduct::Into::kBf16,
+                                  .y = values + 2 * kMatrix},
+                                 memory.data() + 3 * kMatrix * 2, stream_);
     check(cudaEventRecord(end, stream_), "event");
     check(cudaEventSynchronize(end), "a product");
     float ms = 0;
@@ -596,10 +482,22 @@ core::Result<std::unique_ptr<Device>> open_cuda(int32_t number, int32_t sharers)
     return core::unsupported("no CUDA device {}: this machine has {}, from 0 on", number, count);
   cudaDeviceProp card{};
   check(cudaGetDeviceProperties(&card, number), "properties");
-  if (card.major != 9 || card.minor != 0)
-    return core::unsupported("{} has compute capability {}.{}, this build has code for 9.0",
-                             card.name, card.major, card.minor);
   enter(number);
+  const int code = cuda::code_of_card();
+  if (code == 0)
+    return core::unsupported(
+        "{} has compute capability {}.{}, for which this build has no code (it needs 8.0 or newer; "
+        "make cuda builds for 9.0 alone, make release for all)",
+        card.name, card.major, card.minor);
+  if (code != cuda::card().code)
+    return core::unsupported(
+        "CUDA device {}, {}, runs other code than the first card: one process takes cards of one "
+        "generation",
+        number, card.name);
+  const int64_t shared_bytes = cuda::card().shared_bytes_max + cuda::kDeclaredBytesMax;
+  if (static_cast<int64_t>(card.sharedMemPerBlockOptin) < shared_bytes)
+    return core::unsupported("{} gives a block {} KiB of shared memory, {} KiB are needed",
+                             card.name, card.sharedMemPerBlockOptin / 1024, shared_bytes / 1024);
   auto wide = TRY(cuda::CublasLt::open());
   size_t free_bytes = 0, all_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &all_bytes), "memory");

@@ -282,8 +282,8 @@ bool experts_are_narrow(const DeviceExpertArgs& args) {
   return args.slots == nullptr && args.rows <= kNarrowRowsMax &&
          args.rows * args.used <= kChoicesMax && is_blocks(gate.type) && is_blocks(down.type) &&
          side_by_side % 64 == 0 && halves_fit(side_by_side, kPaddedInputs) &&
-         side_by_side < 1 << 16 && room_of(args.rows, gate.inputs) <= kSharedBytesMax &&
-         room_of(args.rows, side_by_side) <= kSharedBytesMax;
+         side_by_side < 1 << 16 && room_of(args.rows, gate.inputs) <= card().shared_bytes_max &&
+         room_of(args.rows, side_by_side) <= card().shared_bytes_max;
 }
 
 void run_experts_narrow(const DeviceExpertArgs& args, uint16_t* activated, cudaStream_t stream) {

@@ -5,9 +5,9 @@
 // shared memory where a step has many rows, by latency where it has few. Parts of a sequence are
 // joined by a second kernel. Reference: kernels/ref/ref_device_latent.cpp.
 //
-// Shared memory: queries (64, kRow), two tiles (64, kRow), weights (64, 64), f16; largest and total
-// (2, 64) float. Chunks of 16 bytes are permuted by the row's low three bits, so that the eight
-// rows that an ldmatrix reads lie in different banks.
+// Shared memory: queries (64, kRow), one or two tiles (64, kRow; card.h), weights (64, 64), f16;
+// largest and total (2, 64) float. Chunks of 16 bytes are permuted by the row's low three bits, so
+// that the eight rows that an ldmatrix reads lie in different banks.
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/latent.cuh"
 
@@ -21,10 +21,16 @@ constexpr int kTokens = 64;  // of a tile
 constexpr int kThreads = 256;
 constexpr int kRowBytes = kRow * 2;
 constexpr int kBlockBytes = 64 * kRowBytes;  // of queries or a tile
-constexpr int kWeightsAt = 3 * kBlockBytes;
+constexpr int kTiles = kCard.latent_tiles;
+constexpr int kWeightsAt = (1 + kTiles) * kBlockBytes;
 constexpr int kLargestAt = kWeightsAt + kHeads * kTokens * 2;
 constexpr int kTotalAt = kLargestAt + 2 * kHeads * int{sizeof(float)};
-constexpr int kSharedBytes = kTotalAt + 2 * kHeads * int{sizeof(float)};
+constexpr int64_t shared_bytes(int latent_tiles) {
+  return (1 + latent_tiles) * kBlockBytes + kHeads * kTokens * 2 +
+         4 * kHeads * int64_t{sizeof(float)};
+}
+static_assert(shared_bytes(kTiles) == kTotalAt + 2 * kHeads * int{sizeof(float)} &&
+              shared_bytes(kTiles) <= kCard.shared_bytes_max);
 static_assert(kHeads == 64 && kTokens == 64 && kRowBytes % 128 == 0);
 
 constexpr int kSplitsMax = 32;
@@ -242,13 +248,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   WarpHeads heads;
   heads.first = threadIdx.x / 32 % 4 * 16;
   heads.half = threadIdx.x / 128;
+  const auto tile_at = [&](int t) { return tiles + (t - split.begin) % kTiles * kBlockBytes; };
+  const auto start = [&](int t) {
+    if (t < split.end) start_tile_of(args, place, t, tile_at(t));
+    end_copies();
+  };
   for (int t = split.begin; t < split.end; ++t) {
-    const uint32_t tile = tiles + (t - split.begin) % 2 * kBlockBytes;
+    const uint32_t tile = tile_at(t);
     wait_copies<0>();
     __syncthreads();  // the tile is there, the other one is free
-    if (t + 1 < split.end)
-      start_tile_of(args, place, t + 1, tiles + (t + 1 - split.begin) % 2 * kBlockBytes);
-    end_copies();
+    if constexpr (kTiles > 1) start(t + 1);
     float scores[4][4] = {};
     heads.score(queries, tile, scores);
     heads.mask(scores, t * kTokens, place.tokens, args.scale * kLog2E, largest_of);
@@ -256,6 +265,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     heads.weigh(scores, base + kWeightsAt, largest_of);
     __syncthreads();
     heads.add_values(queries + kWeightsAt, tile);
+    if constexpr (kTiles == 1) {
+      __syncthreads();  // it is free
+      start(t + 1);
+    }
   }
 
   for (int r = 0; r < 2; ++r) {
@@ -309,7 +322,8 @@ int64_t latent_part_floats() {
 
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch,
                    cudaStream_t stream) {
-  allow_shared(latent_kernel, kSharedBytes);
+  const auto bytes = static_cast<size_t>(shared_bytes(card().latent_tiles));
+  allow_shared(latent_kernel, bytes);
   const int64_t head_blocks = div_ceil(args.heads, kHeads);
   const int64_t blocks = head_blocks * args.rows.rows;
   int64_t splits = blocks >= kBlocksWanted ? 1 : div_ceil(kBlocksWanted, blocks);
@@ -317,7 +331,7 @@ void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch,
   const auto rows = static_cast<unsigned>(args.rows.rows);
   launch("latent_attention", latent_kernel,
          {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(head_blocks), rows), kThreads,
-          kSharedBytes, stream},
+          bytes, stream},
          args, scratch);
   if (splits == 1) return;
   launch("latent_join", join_kernel,

@@ -1,10 +1,11 @@
 // How kernels of this folder are started, and what they do first.
 //
-// Every kernel is launched as a programmatic dependent of the one before it: its blocks may start
-// while that one still runs. So each kernel calls let_next_start(), best at once, and
-// wait_for_previous() before it touches anything that ops write; it may read weights before, and a
-// step's numbers, which a copy brings. Every block waits, even where it has nothing to do: the op
-// after next relies on it. (CUDA programming guide, "Programmatic Dependent Launch".)
+// Where the card can (card.h), every kernel is launched as a programmatic dependent of the one
+// before it: its blocks may start while that one still runs. So each kernel calls let_next_start(),
+// best at once, and wait_for_previous() before it touches anything that ops write; it may read
+// weights before, and a step's numbers, which a copy brings. Every block waits, even where it has
+// nothing to do: the op after next relies on it. (CUDA programming guide, "Programmatic Dependent
+// Launch".)
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,7 +14,30 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/card.h"
+
+// Whether this is compiled for cards of compute capability 9.0 with all they have. What they alone
+// have stands behind `if constexpr (kCard...)`, and behind SLUICE_SM90A where other code would not
+// compile. Host code, which must not ask, is compiled as one of them.
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define SLUICE_SM90A 1
+#define SLUICE_CLUSTER(blocks) __cluster_dims__(blocks, 1, 1)
+#else
+#define SLUICE_SM90A 0
+#define SLUICE_CLUSTER(blocks)
+#endif
+
 namespace sluice::kernels::cuda {
+
+// Of device code; the host asks card().
+#ifdef __CUDA_ARCH__
+#if __CUDA_ARCH__ < 800 || (__CUDA_ARCH__ == 900 && !SLUICE_SM90A)
+#error "no code for cards before 8.0; for 9.0: sm_90a"
+#endif
+inline constexpr Card kCard = card_of(__CUDA_ARCH__ / 10);
+#else
+inline constexpr Card kCard = card_of(90);
+#endif
 
 // A device that fails cannot go on: ends the process with what failed (cuda_device.cpp).
 void check(cudaError_t error, const char* what);
@@ -40,17 +64,22 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
             const Arguments&... arguments) {
   cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
-  attributes[1].val.sharedMemCarveout = static_cast<unsigned>(shape.carveout);
+  unsigned count = 0;
+  if (card().starts_early) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (shape.carveout != kNoCarveout) {
+    attributes[count].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+    attributes[count++].val.sharedMemCarveout = static_cast<unsigned>(shape.carveout);
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = shape.stream;
   config.attrs = attributes;
-  config.numAttrs = shape.carveout == kNoCarveout ? 1 : 2;
+  config.numAttrs = count;
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 
@@ -64,22 +93,22 @@ inline int64_t blocks_at_once(const void* kernel, int threads, size_t shared_byt
   return int64_t{of_one} * processors;
 }
 
-// Of a block, on cards of compute capability 9.0, less what kernels declare.
-inline constexpr int64_t kSharedBytesMax = 226 * 1024;
-
 // More than 48 KiB of shared memory a block must be asked for, what a kernel declares counted.
 template <typename Kernel>
 void allow_shared(Kernel* kernel, size_t bytes) {
+  check(
+      static_cast<int64_t>(bytes) <= card().shared_bytes_max ? cudaSuccess : cudaErrorInvalidValue,
+      "shared memory that such cards have");
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "shared memory of a block");
 }
 
 __device__ __forceinline__ void wait_for_previous() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  if constexpr (kCard.starts_early) asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 __device__ __forceinline__ void let_next_start() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  if constexpr (kCard.starts_early) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
 // 16 bytes of weights: read once, so they leave the first cache to what is read again.
@@ -91,12 +120,9 @@ __device__ __forceinline__ uint4 load_weights(const void* from) {
   return v;
 }
 
-// Into the second cache: the line of `at`, and `bytes` (a multiple of 16) from a multiple of 16 on.
+// Into the second cache: the line of `at`.
 __device__ __forceinline__ void prefetch_line(const void* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
-}
-__device__ __forceinline__ void prefetch_bytes(const void* from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 
 __device__ __forceinline__ float warp_sum(float value) {

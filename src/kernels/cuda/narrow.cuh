@@ -170,7 +170,7 @@ template <typename Weights>
 void launch_narrow_format(const NarrowArgs& args, cudaStream_t stream) {
   const int64_t bytes = args.rows == 2 ? Weights::template Input<2>::shared_bytes(args.inputs)
                                        : Weights::template Input<4>::shared_bytes(args.inputs);
-  if (args.rows > 1 && bytes > kSharedBytesMax) {
+  if (args.rows > 1 && bytes > card().shared_bytes_max) {
     for (int64_t r = 0; r < args.rows; ++r)
       launch_narrow_rows<Weights, 1>(narrow_rows(args, r, 1), stream);
     return;

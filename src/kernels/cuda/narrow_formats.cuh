@@ -41,7 +41,11 @@ __device__ __forceinline__ int dot16_high(const uint4& a, const uint4& b) {
 // The larger of |a| and |b|, with some sign: fabsf() is for the last of a chain. NaN if one is.
 __device__ __forceinline__ float larger_size(float a, float b) {
   float larger = 0;
+#if SLUICE_SM90A  // one instruction; from 8.6 on
   asm("max.NaN.xorsign.abs.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+#else
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(fabsf(a)), "f"(fabsf(b)));
+#endif
   return larger;
 }
 

@@ -402,8 +402,7 @@ struct CodeWork {
 };
 
 template <typename S>
-__global__ void __launch_bounds__(kCodeThreads, 1)
-    codes_kernel(const __grid_constant__ CodeArgs args) {
+__device__ __forceinline__ void run_codes(const CodeArgs& args) {
   extern __shared__ std::byte shared[];
   __shared__ uint64_t barriers[2 * (S::kStages + S::kXStages)];
   __shared__ uint32_t is_last[kGroups];
@@ -444,6 +443,15 @@ __global__ void __launch_bounds__(kCodeThreads, 1)
     work.copy_weights();
 }
 
+template <typename S>
+__global__ void __launch_bounds__(kCodeThreads, 1)
+    codes_kernel(const __grid_constant__ CodeArgs args) {
+  if constexpr (kCard.has_tiles)
+    run_codes<S>(args);
+  else
+    __trap();  // rows_fit_codes() says no
+}
+
 // ---- Which tiles --------------------------------------------------------------------------------
 
 struct CodeChoice {
@@ -451,16 +459,6 @@ struct CodeChoice {
   int per = 0;
   int64_t cost = INT64_MAX;
 };
-
-int processors_of_card() {
-  static const int processors = [] {
-    int card = 0, count = 0;
-    check(cudaGetDevice(&card), "card");
-    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, card), "processors");
-    return count;
-  }();
-  return processors;
-}
 
 int tiles_of(const DeviceLinearArgs& args, int half) {
   if (args.result == DeviceResult::kSiluMul)
@@ -540,18 +538,6 @@ void launch_codes(const DeviceLinearArgs& args, const CodeArgs& codes, cudaStrea
 }
 
 }  // namespace
-
-bool rows_fit_codes(const DeviceLinearArgs& args) {
-  const core::DType type = args.products[0].weights.type;
-  bool fit =
-      args.rows <= kRowsByCodesMax &&
-      (type == core::DType::kQ8_0 || type == core::DType::kQ4_0 || type == core::DType::kQ4_1);
-  for (int32_t p = 0; p < args.product_count; ++p) {
-    const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
-    fit = fit && w.type == type && w.inputs % kScaleInputs == 0;
-  }
-  return fit;
-}
 
 void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeScratch& scratch,
                    cudaStream_t stream) {

@@ -17,10 +17,8 @@ struct CodeScratch {
 inline constexpr int64_t kCodePartBytes = int64_t{32} << 20;
 inline constexpr int64_t kCodeCounters = 4096;
 
-// Up to kRowsByCodesMax rows by matrices of one type in blocks, whose inputs are a multiple of 256.
-// `x`: bf16 (rows, inputs), instead of the args' input; a bias is left to add_bias().
-inline constexpr int kRowsByCodesMax = 64;
-bool rows_fit_codes(const DeviceLinearArgs& args);
+// What rows_fit_codes() (card.h). `x`: bf16 (rows, inputs), instead of the args' input; a bias is
+// left to add_bias().
 void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeScratch& scratch,
                    cudaStream_t stream);
 

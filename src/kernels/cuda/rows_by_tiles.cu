@@ -62,8 +62,8 @@ struct Shape {
   static constexpr int kOwnRows = kRows / kSplit;
   static constexpr int kPitch = 2 * kHalf + 8;
   static constexpr int kSentBytes = (kSplit - 1) * kOwnRows * kPitch * int{sizeof(float)};
-  static constexpr int kStages =
-      static_cast<int>((kSharedBytesMax - 2 * kTileAlignment - kSentBytes) / kStageBytes);
+  static constexpr int kStages = static_cast<int>(
+      (card_of(90).shared_bytes_max - 2 * kTileAlignment - kSentBytes) / kStageBytes);
   static constexpr int kRingBytes = kStages * kStageBytes;
   static constexpr size_t kSharedBytes = kRingBytes + kSentBytes + kTileAlignment;
   static_assert(kHalfBytes % kTileAlignment == 0 && kOwnRows % 16 == 0);
@@ -74,8 +74,8 @@ __device__ __forceinline__ float silu_of(float x) {
 }
 
 // Two outputs of a row, both of one half; `up`: of kSiluMul, those of the other half.
-__device__ __forceinline__ void put(const TileArgs& args, HalfPlace place, int row, int column,
-                                    float2 value, float2 up) {
+[[maybe_unused]] __device__ __forceinline__ void put(const TileArgs& args, HalfPlace place, int row,
+                                                     int column, float2 value, float2 up) {
   const TileProduct& product = args.products[place.product];
   const int output = place.first + column;
   if (row >= args.rows || output >= product.outputs) return;
@@ -273,8 +273,7 @@ struct TileWork {
 };
 
 template <int kHalf, int kSplit>
-__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(kThreads, 1)
-    tiles_kernel(const __grid_constant__ TileArgs args) {
+__device__ __forceinline__ void run_tiles(const TileArgs& args) {
   using S = Shape<kHalf, kSplit>;
   extern __shared__ std::byte shared[];
   __shared__ uint64_t barriers[2 * S::kStages];
@@ -299,6 +298,15 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(kThreads, 1)
     await_cluster();
     meet_cluster();
   }
+}
+
+template <int kHalf, int kSplit>
+__global__ void SLUICE_CLUSTER(kSplit) __launch_bounds__(kThreads, 1)
+    tiles_kernel(const __grid_constant__ TileArgs args) {
+  if constexpr (kCard.has_tiles)
+    run_tiles<kHalf, kSplit>(args);
+  else
+    __trap();  // rows_fit_tiles() says no
 }
 
 // ---- Which tiles --------------------------------------------------------------------------------
@@ -335,16 +343,6 @@ int64_t cost_of(const DeviceLinearArgs& args, const TileChoice& choice, int proc
   const int64_t waves = div_ceil(tiles_of(args, choice.half), processors / choice.split);
   const int64_t stage = (2 * choice.half + kRows / 2) * kTileRowBytes;
   return waves * (div_ceil(steps, choice.split) * stage + (choice.split > 1 ? kJoinBytes : 0));
-}
-
-int processors_of_card() {
-  static const int processors = [] {
-    int card = 0, count = 0;
-    check(cudaGetDevice(&card), "card");
-    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, card), "processors");
-    return count;
-  }();
-  return processors;
 }
 
 const TileChoice& choose(const DeviceLinearArgs& args) {
@@ -384,15 +382,6 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
 }
 
 }  // namespace
-
-bool rows_fit_tiles(const DeviceLinearArgs& args) {
-  bool fit = args.rows <= kRowsByTilesMax && args.result != DeviceResult::kAdd;
-  for (int32_t p = 0; p < args.product_count; ++p) {
-    const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
-    fit = fit && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;
-  }
-  return fit;
-}
 
 void rows_by_tiles(const DeviceLinearArgs& args, const uint16_t* x, cudaStream_t stream) {
   launch_tiles(args, x, choose(args), stream);

@@ -9,10 +9,7 @@
 
 namespace sluice::kernels::cuda {
 
-// Up to kRowsByTilesMax rows by matrices in bf16 whose outputs are even and inputs a multiple of 8.
-// `x`: bf16 (rows, inputs), instead of the args' input. Not what is added to y.
-inline constexpr int kRowsByTilesMax = 64;
-bool rows_fit_tiles(const DeviceLinearArgs& args);
+// What rows_fit_tiles() (card.h). `x`: bf16 (rows, inputs), instead of the args' input.
 void rows_by_tiles(const DeviceLinearArgs& args, const uint16_t* x, cudaStream_t stream);
 
 }  // namespace sluice::kernels::cuda

@@ -1,6 +1,7 @@
 // Sampling: masks, and the token at a random number of the distribution that temperature, top_k,
-// min_p and top_p leave (engine/sampling.h). A row is a cluster of blocks, which pass over its
-// logits once, for each of top_k and top_p two to four times more.
+// min_p and top_p leave (engine/sampling.h). A row is a cluster of blocks, or one block on cards
+// that have no clusters, which pass over its logits once, for each of top_k and top_p two to four
+// times more.
 //
 // Probabilities are integers, exp((logit - best) / temperature) · 2^44: their sums are the same
 // in whatever order, so the token is a function of the row alone. A set of tokens that top_k or
@@ -21,7 +22,7 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kBlocks = 8;  // of a row
+constexpr int kBlocks = kCard.sample_blocks;  // of a row, in device code
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / 32;
 constexpr int kBinBits = 11;
@@ -71,6 +72,22 @@ struct Shared {
   uint64_t before_bin;
 };
 
+// The blocks of a row meet: what they wrote before is seen after.
+__device__ void meet_row() {
+#if SLUICE_SM90A
+  cg::this_cluster().sync();
+#else
+  __syncthreads();
+#endif
+}
+__device__ const Shared& shared_of(Shared& mine, int block) {
+#if SLUICE_SM90A
+  return *cg::this_cluster().map_shared_rank(&mine, block);
+#else
+  return mine;
+#endif
+}
+
 __device__ uint64_t warp_sum_of(uint64_t value) {
   for (int offset = 16; offset > 0; offset /= 2)
     value += __shfl_xor_sync(kAllLanes, static_cast<unsigned long long>(value), offset);
@@ -119,7 +136,6 @@ __device__ void add_to_bin(Shared& s, int bin, uint64_t value) {
 // Of all blocks, what `bin_of` says of each token that is left: -1: it does not count.
 template <Measure kMeasure, typename BinOf>
 __device__ void fill_bins(const Row& row, Shared& s, const BinOf& bin_of) {
-  cg::cluster_group cluster = cg::this_cluster();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads) s.low[bin] = s.high[bin] = 0;
   __syncthreads();
 #pragma unroll 4
@@ -132,18 +148,18 @@ __device__ void fill_bins(const Row& row, Shared& s, const BinOf& bin_of) {
     const uint64_t weight = bin < 0 ? 0 : row.weight_of(logit);
     if (weight > 0) add_to_bin(s, bin, kMeasure == Measure::kCount ? 1 : weight);
   }
-  cluster.sync();
+  meet_row();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
     uint64_t sum = 0;
     for (int block = 0; block < kBlocks; ++block) {
-      const Shared& other = *cluster.map_shared_rank(&s, block);
+      const Shared& other = shared_of(s, block);
       sum += (uint64_t{other.high[bin]} << 32) + other.low[bin];
     }
     s.bins[bin] = sum;
     sum = warp_sum_of(sum);
     if (threadIdx.x % 32 == 0) s.groups[bin / 32] = sum;
   }
-  cluster.sync();  // nobody clears what others read
+  meet_row();  // nobody clears what others read
 }
 
 // The first bin with which the sum from bin 0 on is at least `wanted`, for all threads, and the
@@ -237,7 +253,6 @@ __device__ uint64_t weight_at(const Row& row, int64_t column) {
 
 // The weights that are left, by chunk, by block, and of the blocks before this one; returns all.
 __device__ uint64_t add_up(const Row& row, Shared& s, uint64_t* before) {
-  cg::cluster_group cluster = cg::this_cluster();
   const Chunks chunks = chunks_of(row);
   if (threadIdx.x == 0) s.total = 0;
   __syncthreads();
@@ -251,15 +266,15 @@ __device__ uint64_t add_up(const Row& row, Shared& s, uint64_t* before) {
     s.sums[chunk] = sum;
     atomicAdd(reinterpret_cast<unsigned long long*>(&s.total), sum);
   }
-  cluster.sync();
+  meet_row();
   uint64_t all = 0;
   *before = 0;
   for (int block = 0; block < kBlocks; ++block) {
-    const uint64_t total = cluster.map_shared_rank(&s, block)->total;
+    const uint64_t total = shared_of(s, block).total;
     if (block < static_cast<int>(blockIdx.x)) *before += total;
     all += total;
   }
-  cluster.sync();  // nobody clears what others read
+  meet_row();  // nobody clears what others read
   return all;
 }
 
@@ -281,7 +296,7 @@ __device__ void draw(const Row& row, double unit, Shared& s, int32_t* id) {
   if (threadIdx.x == 0) *id = static_cast<int32_t>(begin + at);
 }
 
-__global__ __cluster_dims__(kBlocks, 1, 1)
+__global__ SLUICE_CLUSTER(kBlocks)
     __launch_bounds__(kThreads) void choose_kernel(DeviceSampleArgs args) {
   __shared__ Shared s;
   let_next_start();
@@ -340,7 +355,9 @@ void mask_logits(const DeviceSampleArgs& args, cudaStream_t stream) {
 
 void choose_tokens(const DeviceSampleArgs& args, cudaStream_t stream) {
   launch("choose", choose_kernel,
-         {dim3(kBlocks, static_cast<unsigned>(args.rows)), kThreads, 0, stream}, args);
+         {dim3(static_cast<unsigned>(card().sample_blocks), static_cast<unsigned>(args.rows)),
+          kThreads, 0, stream},
+         args);
 }
 
 void take_sampled(int32_t* ids, int64_t rows, const int32_t* sampled, cudaStream_t stream) {

@@ -1,7 +1,7 @@
-// What cards of compute capability 9.0 have for large products: copies of tiles by the tensor
-// memory accelerator, barriers in shared memory that count their bytes, and products of a group of
-// four warps with both operands in shared memory (PTX ISA, "cp.async.bulk.tensor", "mbarrier",
-// "wgmma").
+// What cards of compute capability 9.0 alone have (card.h, has_tiles) for large products: copies of
+// tiles by the tensor memory accelerator, barriers in shared memory that count their bytes, and
+// products of a group of four warps with both operands in shared memory (PTX ISA,
+// "cp.async.bulk.tensor", "mbarrier", "wgmma").
 //
 // A tile of 16-bit values lies in shared memory as rows of 64 values, 128 bytes, whose chunks of 16
 // bytes are permuted by the row's low three bits; it begins on a multiple of 1,024 bytes.

@@ -1,0 +1,73 @@
+// What a card can do, as the code that runs on it knows it, and what follows from that for the
+// choice of kernels. Plain data: tests/kernels/cuda_card_test.cpp holds it without a card.
+//
+// The binary has code for compute capability 9.0 with all it has (sm_90a), or for 8.0, which newer
+// cards run too, or both (docs/adr/0009-card-code.md). Device code takes the same numbers when it
+// is compiled (launch.cuh, kCard).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/device_args.h"
+
+namespace sluice::kernels::cuda {
+
+struct Card {
+  int code = 0;                  // compute capability that the code was compiled for, times ten
+  int64_t shared_bytes_max = 0;  // of a block, less what kernels declare
+  // Blocks of the next kernel may start while the one before still runs (launch.cuh).
+  bool starts_early = false;
+  // Tensor memory accelerator, barriers that count bytes, wgmma (tensor_copy.cuh).
+  bool has_tiles = false;
+  int sample_blocks = 1;  // of a row of logits: more than one are a cluster
+  int latent_tiles = 1;   // in shared memory: with two, one is copied while the other is used
+};
+
+inline constexpr int64_t kDeclaredBytesMax = 1024;  // what kernels declare
+
+constexpr Card card_of(int code) {
+  if (code == 90)
+    return {.code = code,
+            .shared_bytes_max = 227 * 1024 - kDeclaredBytesMax,
+            .starts_early = true,
+            .has_tiles = true,
+            .sample_blocks = 8,
+            .latent_tiles = 2};
+  return {.code = code, .shared_bytes_max = 163 * 1024 - kDeclaredBytesMax};
+}
+
+// What the card runs, as card_of() takes it; 0: the binary has no code for it (card.cu).
+int code_of_card();
+// Of the first card that was asked; open_cuda() refuses cards that run other code.
+const Card& card();
+int processors_of_card();  // multiprocessors, of the first card too
+
+// Whether rows_by_tiles.cu takes this product: up to kRowsByTilesMax rows by matrices in bf16 whose
+// outputs are even and inputs a multiple of 8; not what is added to y.
+inline constexpr int kRowsByTilesMax = 64;
+inline bool rows_fit_tiles(const Card& card, const DeviceLinearArgs& args) {
+  bool fit = card.has_tiles && args.rows <= kRowsByTilesMax && args.result != DeviceResult::kAdd;
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
+    fit = fit && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;
+  }
+  return fit;
+}
+
+// Whether rows_by_codes.cu does: up to kRowsByCodesMax rows by matrices of one type in blocks,
+// whose inputs are whole groups of scales.
+inline constexpr int kRowsByCodesMax = 64;
+inline constexpr int kScaleInputs = 256;  // whose scales are copied together
+inline bool rows_fit_codes(const Card& card, const DeviceLinearArgs& args) {
+  const core::DType type = args.products[0].weights.type;
+  bool fit =
+      card.has_tiles && args.rows <= kRowsByCodesMax &&
+      (type == core::DType::kQ8_0 || type == core::DType::kQ4_0 || type == core::DType::kQ4_1);
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
+    fit = fit && w.type == type && w.inputs % kScaleInputs == 0;
+  }
+  return fit;
+}
+
+}  // namespace sluice::kernels::cuda

@@ -1,0 +1,116 @@
+#include "kernels/cuda/products.h"
+
+#include "kernels/cuda/card.h"
+#include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows_by_codes.cuh"
+#include "kernels/cuda/rows_by_tiles.cuh"
+
+namespace sluice::kernels::cuda {
+
+static_assert(kCodePartBytes <= CublasLt::kWorkspaceBytes);
+
+void Products::linear(const DeviceLinearArgs& args) {
+  const core::DType type = args.products[0].weights.type;
+  bool alike = true;  // one kernel reads one format
+  for (int32_t p = 1; p < args.product_count; ++p)
+    alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
+  const bool blocks = type != core::DType::kBF16;
+  if (args.rows > kNarrowRowsMax || is_deterministic_) return linear_wide(args);
+  if (alike && blocks) return linear_narrow_blocks(args, stream_);
+  if (alike) return linear_narrow_bf16(args, stream_);
+  if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    DeviceLinearArgs one = args;
+    one.products[0] = args.products[static_cast<size_t>(p)];
+    one.product_count = 1;
+    linear(one);
+  }
+}
+
+const uint16_t* Products::as_bf16(const PackedWeights& weights) {
+  if (weights.type == core::DType::kBF16) return reinterpret_cast<const uint16_t*>(weights.data);
+  decode_to_bf16(weights, scratch_.decoded, stream_);
+  return scratch_.decoded;
+}
+
+// Which kernel sums, and in what order, the library chooses by shape. Where a row's result must not
+// depend on how many rows there are, all products have the same number of them.
+void Products::multiply(const WideProduct& product) {
+  if (!is_deterministic_) return library_->multiply(product, scratch_.workspace, stream_);
+  const int64_t value_bytes = product.into == WideProduct::Into::kBf16 ? 2 : 4;
+  WideProduct group = product;
+  group.rows = kProductRows;
+  for (int64_t first = 0; first < product.rows; first += kProductRows) {
+    group.x = product.x + first * product.inputs;
+    group.y = static_cast<std::byte*>(product.y) + first * product.outputs * value_bytes;
+    library_->multiply(group, scratch_.workspace, stream_);
+  }
+}
+
+// Few rows by matrices that stay in their blocks; false: no kernel for these. A bias is left.
+bool Products::rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x) {
+  if (is_deterministic_) return false;
+  if (rows_fit_codes(card(), args)) {
+    rows_by_codes(args, x, {reinterpret_cast<float*>(scratch_.workspace), scratch_.counters},
+                  stream_);
+    return true;
+  }
+  const core::DType type = args.products[0].weights.type;
+  const bool activates = args.result == DeviceResult::kSiluMul;
+  const bool together = activates ? args.products[1].weights.type == type : args.product_count == 1;
+  if (args.rows > kRowsByBlocksMax || !together || type == core::DType::kBF16 ||
+      type == core::DType::kQ6_K)
+    return false;
+  rows_by_blocks(args, x, stream_);
+  return true;
+}
+
+void Products::linear_wide(const DeviceLinearArgs& args) {
+  using Into = WideProduct::Into;
+  const uint16_t* x = args.x;
+  if (args.hidden != nullptr) {
+    norm_rows({.x = args.hidden,
+               .weight = args.norm,
+               .epsilon = args.epsilon,
+               .rows = args.rows,
+               .columns = args.products[0].weights.inputs,
+               .out = scratch_.normed},
+              stream_);
+    x = scratch_.normed;
+  }
+  if (!is_deterministic_ && rows_fit_tiles(card(), args)) return rows_by_tiles(args, x, stream_);
+  const PackedWeights& first = args.products[0].weights;
+  const auto end = [&] {
+    if (args.bias != nullptr)
+      add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
+  };
+  if (rows_from_blocks(args, x)) return end();
+  const bool activates = args.result == DeviceResult::kSiluMul;
+  uint16_t* const activations[] = {scratch_.gate, scratch_.up};
+  for (int32_t p = 0; p < args.product_count; ++p) {
+    const DeviceProduct& product = args.products[static_cast<size_t>(p)];
+    const PackedWeights& w = product.weights;
+    DeviceLinearArgs one = args;
+    one.products[0] = product;
+    one.product_count = 1;
+    if (!activates && rows_from_blocks(one, x)) continue;
+    WideProduct wide{.weights = as_bf16(w),
+                     .x = x,
+                     .outputs = w.outputs,
+                     .inputs = w.inputs,
+                     .rows = args.rows,
+                     .y = product.y};
+    if (activates) {
+      wide.into = Into::kBf16;
+      wide.y = activations[p];
+    } else if (args.result == DeviceResult::kAdd) {
+      wide.into = Into::kFloatAdd;
+    }
+    multiply(wide);
+  }
+  if (activates)
+    silu_mul(scratch_.gate, scratch_.up, args.rows * first.outputs, args.activated, stream_);
+  end();
+}
+
+}  // namespace sluice::kernels::cuda
