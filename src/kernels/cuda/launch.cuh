@@ -142,6 +142,10 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
   return warp_sum(lane < warps ? scratch[lane] : 0);
 }
 
+__device__ __forceinline__ float silu_of(float x) {
+  return x / (1 + __expf(-x));
+}
+
 __device__ __forceinline__ float2 floats_of_bf16(uint32_t pair) {
   return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
 }

@@ -25,7 +25,7 @@ namespace {
 using namespace codes;
 
 // Bars of a block's groups; 0 is __syncthreads().
-__device__ __forceinline__ void meet(int bar, int threads) {
+[[maybe_unused]] __device__ __forceinline__ void meet(int bar, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(bar), "r"(threads) : "memory");
 }
 
@@ -36,10 +36,6 @@ __device__ __forceinline__ void keep(CodeOperand (&a)[kRuns]) {
   for (CodeOperand& of_run : a)
 #pragma unroll
     for (int i = 0; i < 8; ++i) asm volatile("" : "+r"(of_run[i / 4][i % 4])::"memory");
-}
-
-__device__ __forceinline__ float silu_of(float x) {
-  return x / (1 + __expf(-x));
 }
 
 template <typename S>

@@ -69,10 +69,6 @@ struct Shape {
   static_assert(kHalfBytes % kTileAlignment == 0 && kOwnRows % 16 == 0);
 };
 
-__device__ __forceinline__ float silu_of(float x) {
-  return x / (1 + __expf(-x));
-}
-
 // Two outputs of a row, both of one half; `up`: of kSiluMul, those of the other half.
 [[maybe_unused]] __device__ __forceinline__ void put(const TileArgs& args, HalfPlace place, int row,
                                                      int column, float2 value, float2 up) {
