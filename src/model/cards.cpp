@@ -76,24 +76,70 @@ core::Result<Spec> spec_of_card(const Spec& spec, int32_t cards) {
   return of_card;
 }
 
-core::Result<void> check_cards(std::span<const PlacementSizes> cards, int64_t kv_bytes) {
+namespace {
+
+int64_t host_layers(const Placement& placement, const PlacementSizes& sizes) {
+  int64_t layers = 0;
+  for (size_t layer = 0; layer < sizes.expert_bytes.size(); ++layer)
+    layers += placement.experts(static_cast<int32_t>(layer)) == Place::kHost ? 1 : 0;
+  return layers;
+}
+
+// The last layers' experts go to the host until every card has room: until the fullest has.
+core::Result<Placement> fit_over_cards(std::span<const PlacementSizes> cards, int64_t kv_bytes) {
+  Placement fitting;
   for (size_t i = 0; i < cards.size(); ++i) {
-    const int64_t weight_bytes = cards[i].device_bytes(Placement());
+    if (cards[i].free_bytes == 0) continue;
+    auto of_card = fit_experts(cards[i], bytes_kept(cards[i], kv_bytes));
+    if (!of_card.ok()) return of_card.error().within(fmt::format("card {} of {}", i, cards.size()));
+    if (host_layers(*of_card, cards[i]) > host_layers(fitting, cards[i])) fitting = *of_card;
+  }
+  return fitting;
+}
+
+}  // namespace
+
+core::Result<Placement> place_over_cards(std::span<const PlacementSizes> cards,
+                                         const std::optional<Placement>& wanted, int64_t kv_bytes) {
+  if (!wanted) return fit_over_cards(cards, kv_bytes);
+  for (size_t i = 0; i < cards.size(); ++i) {
+    const int64_t weight_bytes = cards[i].device_bytes(*wanted);
     const int64_t kept_bytes = bytes_kept(cards[i], kv_bytes);
     if (cards[i].free_bytes == 0 || weight_bytes + kept_bytes <= cards[i].free_bytes) continue;
+    const auto fitting = fit_over_cards(cards, kv_bytes);
     return core::Error{
         core::ErrorCode::kLimit,
         fmt::format("card {} of {}: its weights need {:.2f} GB and KV and steps {:.2f} GB, {:.2f} "
-                    "GB are free",
-                    i, cards.size(), gb(weight_bytes), gb(kept_bytes), gb(cards[i].free_bytes))};
+                    "GB are free{}",
+                    i, cards.size(), gb(weight_bytes), gb(kept_bytes), gb(cards[i].free_bytes),
+                    fitting.ok() ? fmt::format(": --place '{}' fits", fitting->text()) : "")};
   }
-  return {};
+  return *wanted;
 }
 
-std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards) {
-  const Counts counts = counts_of(spec);
+TokenBytes token_bytes(const Placement& placement, std::span<const PlacementSizes> cards) {
+  TokenBytes read;
+  for (const PlacementSizes& card : cards) {
+    const TokenBytes of_card = token_bytes(placement, card);
+    read.device = std::max(read.device, of_card.device);
+    read.host += of_card.host;
+  }
+  return read;
+}
+
+std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards,
+                           const Placement& placement, const MachineSpeeds& speeds) {
   const auto count = static_cast<int32_t>(cards.size());
-  std::string text = fmt::format("{} cards, each with", count);
+  int64_t host_bytes = 0, expert_bytes = 0;
+  for (const PlacementSizes& card : cards)
+    for (size_t layer = 0; layer < card.expert_bytes.size(); ++layer)
+      (placement.experts(static_cast<int32_t>(layer)) == Place::kHost ? host_bytes
+                                                                      : expert_bytes) +=
+          card.expert_bytes[layer];
+  Counts counts = counts_of(spec);
+  if (expert_bytes == 0) counts.values.back() = 0;
+  std::string text = host_bytes > 0 ? placement.text() + ": " : "";
+  text += fmt::format("{} cards, each with", count);
   std::string_view between = "";
   for (size_t i = 0; i < counts.values.size(); ++i) {
     if (counts.values[i] == 0) continue;
@@ -103,10 +149,15 @@ std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> car
   }
   between = ": ";
   for (const PlacementSizes& card : cards) {
-    text += fmt::format("{}{:.2f}", between, gb(card.device_bytes(Placement())));
+    text += fmt::format("{}{:.2f}", between, gb(card.device_bytes(placement)));
     between = " + ";
   }
-  return text + " GB of weights";
+  text += " GB of weights";
+  if (host_bytes > 0)
+    text += fmt::format(", {:.2f} GB of experts in the host's memory", gb(host_bytes));
+  if (const double most = tokens_per_s(token_bytes(placement, cards), speeds); most > 0)
+    text += fmt::format("; at most {:.1f} tokens/s in one stream", most);
+  return text;
 }
 
 }  // namespace sluice::model

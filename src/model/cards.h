@@ -5,11 +5,12 @@
 // 1909.08053): a card computes its heads from whole rows of the hidden state and multiplies them by
 // its columns of attention's output matrix; the sum over the cards is the whole product, and stands
 // on every card before the feed-forward part, which goes the same way. Of a layer's experts each
-// card has a run; norms, routers and what makes latent vectors are on all of them; the output
-// matrix is on the first.
+// card has a run, or the host has all; norms, routers and what makes latent vectors are on all of
+// them; the output matrix is on the first.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,12 +51,19 @@ enum class Cut : uint8_t {
 // cannot be split evenly.
 core::Result<Spec> spec_of_card(const Spec& spec, int32_t cards);
 
-// Whether all weights of each card fit beside `kv_bytes` on each. An Error names the first that has
-// no room; a card with no limit has room for everything.
-core::Result<void> check_cards(std::span<const PlacementSizes> cards, int64_t kv_bytes);
+// Where experts lie, on the cards or in the host's memory: as `wanted`, or without it as many on
+// the cards as fit beside `kv_bytes` on each. An Error names the first card that has no room, and
+// the placement that would fit; a card with no limit has room for everything.
+core::Result<Placement> place_over_cards(std::span<const PlacementSizes> cards,
+                                         const std::optional<Placement>& wanted, int64_t kv_bytes);
+
+// Of what a token reads: the slowest card, then the processor.
+TokenBytes token_bytes(const Placement& placement, std::span<const PlacementSizes> cards);
 
 // "2 cards, each with 16 of 32 heads, 4 of 8 heads of keys and values, 7168 of 14336 columns of the
-// feed-forward part: 8.21 + 7.16 GB of weights"
-std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards);
+// feed-forward part: 8.21 + 7.16 GB of weights"; with experts on the host their placement, bytes
+// and, by the speed of one card, what one stream reaches at most.
+std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards,
+                           const Placement& placement, const MachineSpeeds& speeds);
 
 }  // namespace sluice::model

@@ -76,7 +76,7 @@ DeviceForward::DeviceForward(const Parts& parts)
         spec_.has_experts(number) && weights_.placement.experts(number) == Place::kHost)
       host_layers_.push_back(&layer);
   for (DeviceForward* card : other_cards_) other_devices_.push_back(&card->device_);
-  if (host_ != nullptr) plan_streaming(parts.speeds);
+  if (!host_layers_.empty()) plan_streaming(parts.speeds);
 }
 
 core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {
@@ -457,7 +457,9 @@ void DeviceForward::run_layers(const Shape& shape) {
       rows = shape.last_rows;
       if (rows == 0) return;
     }
-    on_cards([&](DeviceForward& card) { card.feed_forward(i, shape, rows); });
+    // This one last: the processor may have a part of its own, which others do not wait for.
+    for (DeviceForward* card : other_cards_) card->feed_forward(i, shape, rows);
+    feed_forward(i, shape, rows);
     add_over_cards(kFfnSum, i, rows);
     observe(observer, static_cast<int32_t>(i), going_on_, rows);
   }

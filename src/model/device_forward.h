@@ -129,6 +129,7 @@ class DeviceForward {
   void take_sampled(int64_t rows);
   void add_over_cards(Sum sum, size_t layer, int64_t rows);
   const int32_t* slots_on_card() const;  // null: all experts are there
+  float* experts_to() const { return share_.is_whole() ? going_on_ : summands_[kFfnSum]; }
   void upload_slots_on_card();
   // device_forward_draft.cpp
   int64_t place_drafts(Placer placer);
@@ -151,6 +152,7 @@ class DeviceForward {
   void plan_streaming(const MachineSpeeds& speeds);
   bool make_stream_room();
   void begin_streaming(const Shape& shape);
+  void bring_first(const Shape& shape);
   bool is_streamed(int64_t rows) const { return streaming_.is_on && rows >= streaming_.rows_min; }
   void bring_next();
   void streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows);
@@ -160,7 +162,8 @@ class DeviceForward {
     int64_t experts = 0;
   };
   int64_t expert_room() const { return 2 * streaming_.in_stride + streaming_.down_stride; }
-  int64_t layer_room() const { return spec_.experts.count * expert_room(); }
+  int64_t experts_brought() const { return spec_.experts.count / share_.cards; }
+  int64_t layer_room() const { return experts_brought() * expert_room(); }
   kernels::DeviceExpertArgs experts_in(const LayerWeights& layer, const StackRoom& room) const;
   void add_expert(const LayerWeights& layer, size_t expert, const StackRoom& room, int64_t at);
   // device_forward_resident.cpp

@@ -55,8 +55,9 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                  .weights = expert_weights_ + at});
   end_part(QueuePart::kRouter);
   if (is_host) {
-    if (shape.is_recorded) return post_experts(layer, at, rows);
-    return is_streamed(rows) ? streamed_experts(layer, at, rows) : host_experts(layer, at, rows);
+    if (!shape.is_recorded && is_streamed(rows)) return streamed_experts(layer, at, rows);
+    if (!share_.is_first()) return shared_experts(layer, rows);
+    return shape.is_recorded ? post_experts(layer, at, rows) : host_experts(layer, at, rows);
   }
   shared_experts(layer, rows);
   device_.experts({.x = normed_,
@@ -68,7 +69,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
                    .gate = stack_of(layer.expert_gate),
                    .up = stack_of(layer.expert_up),
                    .down = stack_of(layer.expert_down),
-                   .hidden = share_.is_whole() ? going_on_ : summands_[kFfnSum]});
+                   .hidden = experts_to()});
   end_part(QueuePart::kExperts);
 }
 

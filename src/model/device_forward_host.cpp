@@ -1,6 +1,7 @@
 // Routed experts on the processor in steps of a device. Decode steps are recorded whole: a layer's
 // rows are posted by the queue and the processor answers while the queue waits, so nobody waits
-// for the stream. Other steps, prompts above all, stop at each layer.
+// for the stream. Other steps, prompts above all, stop at each layer. Of several cards the first
+// one does this, and the answer is a part of its summand.
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -64,7 +65,7 @@ void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t 
   shared_experts(layer, rows);
   resident_experts(layer, at, rows);
   device_.collect({.answer = mail_.out,
-                   .to = going_on_,
+                   .to = experts_to(),
                    .count = rows * spec_.hidden,
                    .mailbox = mail_.box,
                    .turns = turns_});
@@ -99,7 +100,7 @@ void DeviceForward::host_experts(const LayerWeights& layer, int64_t at, int64_t 
   host_->run_routed(layer, mailed(rows));
   device_.send(reinterpret_cast<std::byte*>(host_out_),
                reinterpret_cast<const std::byte*>(mail_.out), values * int64_t{sizeof(float)});
-  device_.add(going_on_, host_out_, values);
+  device_.add(experts_to(), host_out_, values);
 }
 
 }  // namespace sluice::model

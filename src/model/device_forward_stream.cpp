@@ -1,6 +1,7 @@
 // Experts of the host in steps of many rows. The link is slower than either memory, but a device
 // computes a long prompt in less time than it takes to copy the weights: so they are copied layer
-// by layer, two layers' room on the device, and the processor has nothing to do.
+// by layer, two layers' room on the device, and the processor has nothing to do. Of several cards
+// each copies its run of a layer's experts, over its own link.
 #include <algorithm>
 
 #include "kernels/device_weights.h"
@@ -46,11 +47,11 @@ void DeviceForward::plan_streaming(const MachineSpeeds& speeds) {
     return host_ops_->packed_bytes(m.type, m.outputs, m.inputs);
   };
   s.staging_bytes = core::round_up(std::max(host_bytes(gate), host_bytes(down)), kAlignment);
-  const LayerWork work{.bytes = spec_.experts.count * (2 * host_bytes(gate) + host_bytes(down)),
+  const LayerWork work{.bytes = experts_brought() * (2 * host_bytes(gate) + host_bytes(down)),
                        .row_operations = 2.0 * static_cast<double>(gate.outputs * gate.inputs) * 3 *
                                          static_cast<double>(spec_.experts.used)};
   s.rows_min = streamed_rows_min(work, speeds);
-  if (s.rows_min > rows_max_ && !wants_residents()) return;
+  if ((s.rows_min > rows_max_ && !wants_residents()) || !share_.is_first()) return;
   // Pinning changes nothing of what is there.
   auto adopted =
       device_.adopt(const_cast<std::byte*>(weights_.matrices.data()), weights_.matrices.bytes());
@@ -76,18 +77,24 @@ bool DeviceForward::make_stream_room() {
   const Streaming& s = streaming_;
   auto room = device_.allocate(kLayersAhead * layer_room() + 2 * s.staging_bytes,
                                kernels::MemoryKind::kDevice);
-  if (!room.ok()) {
-    streaming_.rows_min = INT64_MAX;
-    return false;
-  }
+  if (!room.ok()) return false;
   stream_storage_ = std::move(*room);
   return true;
 }
 
 void DeviceForward::begin_streaming(const Shape& shape) {
+  const bool is_long = host_ != nullptr && shape.rows >= streaming_.rows_min;
+  bool is_on = is_long;
+  on_cards([&](DeviceForward& card) { is_on = is_on && card.make_stream_room(); });
+  if (is_long && !is_on) streaming_.rows_min = INT64_MAX;
+  on_cards([&](DeviceForward& card) {
+    card.streaming_.is_on = is_on;
+    if (is_on) card.bring_first(shape);
+  });
+}
+
+void DeviceForward::bring_first(const Shape& shape) {
   Streaming& s = streaming_;
-  s.is_on = host_ != nullptr && shape.rows >= s.rows_min && make_stream_room();
-  if (!s.is_on) return;
   s.layers = host_layers_;
   // Of the last layer only the rows go on that somebody reads.
   if (weights_.placement.experts(spec_.layers - 1) == Place::kHost && shape.last_rows < s.rows_min)
@@ -101,10 +108,11 @@ void DeviceForward::bring_next() {
   if (s.next_to_bring == s.layers.size()) return;
   const LayerWeights& layer = *s.layers[s.next_to_bring];
   const auto slot = static_cast<int32_t>(s.next_to_bring++ % kLayersAhead);
-  const StackRoom room{stream_storage_.data() + slot * layer_room(), spec_.experts.count};
+  const StackRoom room{stream_storage_.data() + slot * layer_room(), experts_brought()};
   s.matrices.clear();
-  for (size_t expert = 0; expert < layer.expert_gate.size(); ++expert)
-    add_expert(layer, expert, room, static_cast<int64_t>(expert));
+  const core::Range experts = share_.of(spec_.experts.count);
+  for (int64_t expert = experts.begin; expert < experts.end; ++expert)
+    add_expert(layer, static_cast<size_t>(expert), room, expert - experts.begin);
   device_.bring({.matrices = s.matrices,
                  .staging = stream_storage_.data() + kLayersAhead * layer_room(),
                  .staging_bytes = s.staging_bytes,
@@ -148,7 +156,7 @@ kernels::DeviceExpertArgs DeviceForward::experts_in(const LayerWeights& layer,
   args.gate = stack(layer.expert_gate.front(), s.in, 0, s.in_stride);
   args.up = stack(layer.expert_up.front(), s.in, in_bytes, s.in_stride);
   args.down = stack(layer.expert_down.front(), s.down, 2 * in_bytes, s.down_stride);
-  args.hidden = going_on_;
+  args.hidden = experts_to();
   return args;
 }
 
@@ -159,10 +167,11 @@ void DeviceForward::streamed_experts(const LayerWeights& layer, int64_t at, int6
   shared_experts(layer, rows);
   device_.await_brought(slot);
   kernels::DeviceExpertArgs args =
-      experts_in(layer, {stream_storage_.data() + slot * layer_room(), spec_.experts.count});
+      experts_in(layer, {stream_storage_.data() + slot * layer_room(), experts_brought()});
   args.rows = rows;
   args.ids = expert_ids_ + at;
   args.weights = expert_weights_ + at;
+  args.slots = slots_on_card();
   device_.experts(args);
   bring_next();
 }

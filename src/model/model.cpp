@@ -116,8 +116,10 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
         "sum by the number of rows",
         spec.experts.count > 0 ? "experts" : "latent attention");
   if (options.other_cards.empty()) return check_device_support(spec);
-  if (!options.placement || options.placement->has_host_experts(spec.layers))
-    return core::unsupported("experts in the host's memory of a model over several cards");
+  if (options.placement && options.placement->has_residents())
+    return core::unsupported(
+        "experts of the host on a card besides, of a model over several cards: {}",
+        options.placement->text());
   if (options.drafts == DraftLayers::kLoad && spec.draft_layers > 0)
     return core::unsupported(
         "draft layers of a model over several cards: leave them (--speculation off)");
@@ -186,6 +188,8 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
                                    .weights = card->weights,
                                    .device = *card->device,
                                    .step_tokens_max = state->step_tokens_max,
+                                   .ops = &state->ops,
+                                   .speeds = options.speeds,
                                    .is_deterministic = options.is_deterministic,
                                    .share = {static_cast<int32_t>(others.size()) + 1, cards}}));
     others.push_back(card->forward.get());
@@ -208,14 +212,27 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
 
 namespace {
 
-// What each card will hold is said, and found too much, before anything is loaded.
-core::Result<void> plan_cards(const std::vector<WeightLoader>& loaders) {
+// Where experts lie. What each card will hold is said, and found too much, before anything is
+// loaded.
+core::Result<Placement> plan_cards(const std::vector<WeightLoader>& loaders) {
   std::vector<PlacementSizes> sizes;
   for (const WeightLoader& loader : loaders) sizes.push_back(TRY(loader.measure()));
   const WeightLoader& first = loaders.front();
-  TRY(check_cards(sizes, first.kv_bytes));
-  if (first.placed) first.placed(describe_cards(first.spec, sizes));
-  return {};
+  Placement placement = TRY(place_over_cards(sizes, first.placement, first.kv_bytes));
+  if (first.placed) first.placed(describe_cards(first.spec, sizes, placement, first.speeds));
+  return placement;
+}
+
+// They are in the host's memory once, for all cards.
+void see_host_experts(const Weights& first, Weights* other) {
+  for (size_t i = 0; i < first.layers.size(); ++i) {
+    if (first.placement.experts(static_cast<int32_t>(i)) != Place::kHost) continue;
+    const LayerWeights& from = first.layers[i];
+    LayerWeights& to = other->layers[i];
+    to.expert_gate = from.expert_gate;
+    to.expert_up = from.expert_up;
+    to.expert_down = from.expert_down;
+  }
 }
 
 }  // namespace
@@ -223,6 +240,7 @@ core::Result<void> plan_cards(const std::vector<WeightLoader>& loaders) {
 core::Result<void> Model::load_weights(State* state, const formats::Checkpoint& checkpoint,
                                        const LoadOptions& options) {
   const auto cards = static_cast<int32_t>(options.other_cards.size()) + 1;
+  std::optional<Placement> placement = options.placement;
   const auto loader_of = [&](kernels::Device* device, int32_t card) {
     return WeightLoader{.checkpoint = checkpoint,
                         .spec = state->spec,
@@ -234,7 +252,7 @@ core::Result<void> Model::load_weights(State* state, const formats::Checkpoint& 
                         .drafts = options.drafts,
                         .device = device,
                         .share = {card, cards},
-                        .placement = options.placement,
+                        .placement = placement,
                         .kv_bytes = options.kv_bytes / cards,
                         .speeds = options.speeds,
                         .placed = options.placed,
@@ -247,10 +265,13 @@ core::Result<void> Model::load_weights(State* state, const formats::Checkpoint& 
     state->other_cards.back()->device = device;
     loaders.push_back(loader_of(device.get(), static_cast<int32_t>(loaders.size())));
   }
-  if (cards > 1) TRY(plan_cards(loaders));
+  if (cards > 1) placement = TRY(plan_cards(loaders));
   TRY(loaders[0].load(&state->weights));
-  for (size_t i = 0; i < state->other_cards.size(); ++i)
-    TRY(loaders[i + 1].load(&state->other_cards[i]->weights));
+  for (size_t i = 0; i < state->other_cards.size(); ++i) {
+    Weights& weights = state->other_cards[i]->weights;
+    TRY(loaders[i + 1].load(&weights));
+    see_host_experts(state->weights, &weights);
+  }
   return {};
 }
 

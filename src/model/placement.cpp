@@ -137,6 +137,11 @@ bool Placement::has_host_experts(int32_t layers) const {
   return false;
 }
 
+bool Placement::has_residents() const {
+  return hot_share_ != 0 || std::any_of(rules_.begin(), rules_.end(),
+                                        [](const Rule& rule) { return !rule.experts.is_all(); });
+}
+
 std::string Placement::text() const {
   std::string text;
   const auto add_span = [&](const Span& span) {
@@ -196,9 +201,8 @@ Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int6
   return placement;
 }
 
-double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
-                            const MachineSpeeds& speeds) {
-  double device_bytes = static_cast<double>(sizes.rest_bytes - sizes.unread_bytes), host_bytes = 0;
+TokenBytes token_bytes(const Placement& placement, const PlacementSizes& sizes) {
+  TokenBytes read{.device = static_cast<double>(sizes.rest_bytes - sizes.unread_bytes)};
   for (size_t i = 0; i < sizes.expert_bytes.size(); ++i) {
     const auto layer = static_cast<int32_t>(i);
     const double bytes = sizes.used_share * static_cast<double>(sizes.expert_bytes[i]);
@@ -206,12 +210,16 @@ double predict_tokens_per_s(const Placement& placement, const PlacementSizes& si
         placement.experts(layer) == Place::kDevice
             ? 0
             : 1 - 1.0 * placement.residents(layer, sizes.experts) / sizes.experts;
-    host_bytes += host_share * bytes;
-    device_bytes += (1 - host_share) * bytes;
+    read.host += host_share * bytes;
+    read.device += (1 - host_share) * bytes;
   }
-  if (speeds.device_read_gb_s <= 0 || (host_bytes > 0 && speeds.host_read_gb_s <= 0)) return 0;
-  double seconds = device_bytes / (speeds.device_read_gb_s * 1e9);
-  if (host_bytes > 0) seconds += host_bytes / (speeds.host_read_gb_s * 1e9);
+  return read;
+}
+
+double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds) {
+  if (speeds.device_read_gb_s <= 0 || (bytes.host > 0 && speeds.host_read_gb_s <= 0)) return 0;
+  double seconds = bytes.device / (speeds.device_read_gb_s * 1e9);
+  if (bytes.host > 0) seconds += bytes.host / (speeds.host_read_gb_s * 1e9);
   return 1 / seconds;
 }
 
@@ -236,7 +244,7 @@ std::string describe(const Placement& placement, const PlacementSizes& sizes,
     text += fmt::format(", {:.2f} GB left for KV and steps", gb(sizes.free_bytes - on_device));
   text +=
       fmt::format(", {:.2f} GB of experts in the host's memory", gb(all + resident - on_device));
-  if (const double predicted = predict_tokens_per_s(placement, sizes, speeds); predicted > 0)
+  if (const double predicted = tokens_per_s(token_bytes(placement, sizes), speeds); predicted > 0)
     text += fmt::format("; at most {:.1f} tokens/s in one stream{}", predicted,
                         resident > 0 ? " if experts are chosen alike" : "");
   return text;

@@ -34,6 +34,7 @@ class Placement {
   bool has_hot_to_fit() const { return hot_share_ < 0; }  // "hot=auto", not yet set_hot_share()
   void set_hot_share(double share) { hot_share_ = share; }
   bool has_host_experts(int32_t layers) const;
+  bool has_residents() const;  // that are named, or hot ones
   // As parse() reads it.
   std::string text() const;
 
@@ -99,10 +100,16 @@ Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int6
 // steps, fit on the device. An Error says what the other weights need.
 core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_bytes);
 
+// What a token reads of the weights, experts being chosen alike.
+struct TokenBytes {
+  double device = 0;
+  double host = 0;
+};
+TokenBytes token_bytes(const Placement& placement, const PlacementSizes& sizes);
+
 // Tokens per second of one sequence without a context, if the device and then the processor each
-// read at their speed what a token needs, experts being chosen alike; 0: the speeds are not known.
-double predict_tokens_per_s(const Placement& placement, const PlacementSizes& sizes,
-                            const MachineSpeeds& speeds);
+// read these at their speed; 0: the speeds are not known.
+double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds);
 
 // Rows of a step from which on it takes less time to copy a layer's experts to the device than to
 // compute them on the processor; INT64_MAX: the speeds are not known.

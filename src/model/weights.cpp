@@ -58,6 +58,7 @@ class Planner {
     core::DType decoded_type;  // of matrices that cannot stay in their blocks
     bool reorders_inputs;      // the processor's steps do
     CardShare share;           // whose tensors are planned
+    Placement placement;       // of a share: experts of the host are the first card's
     formats::Problems* problems;
   };
   Planner(const Parts& parts, std::set<std::vector<int32_t>>* input_orders)
@@ -66,6 +67,7 @@ class Planner {
         decoded_type_(parts.decoded_type),
         reorders_inputs_(parts.reorders_inputs),
         share_(parts.share),
+        placement_(parts.placement),
         input_orders_(*input_orders),
         problems_(*parts.problems),
         finder_(parts.checkpoint, parts.problems) {}
@@ -123,9 +125,12 @@ class Planner {
                             .rows = extent_of(spec_, row.rows),
                             .columns = extent_of(spec_, row.columns)};
     std::vector<Matrix>& list = owner->*row.matrices;
-    const core::Range members = share_.of(shape.count);  // Cut::kMembers, as all lists are
-    list.resize(static_cast<size_t>(members.end - members.begin));
     const bool experts = row.lie == Lie::kStack;
+    const bool is_on_host =
+        experts && layer < spec_.layers && placement_.experts(layer) == Place::kHost;
+    const core::Range members = is_on_host ? members_on_host(shape.count)
+                                           : share_.of(shape.count);  // Cut::kMembers: all lists
+    list.resize(static_cast<size_t>(members.end - members.begin));
     if (!experts && checkpoint_.find(stack) == nullptr && finder_.has(joined))
       return add_heads(row.lie, joined, &list);
     const std::optional<int32_t> experts_of =
@@ -195,6 +200,10 @@ class Planner {
     if (stored->sorted == core::DType::kF32 || !reorders_inputs_) return;
     const auto& values = std::get<kernels::Int4Matrix>(stored->values);
     stored->input_order = input_orders_.insert(inputs_by_group(values)).first->data();
+  }
+
+  core::Range members_on_host(int64_t count) const {
+    return share_.is_first() ? core::Range{0, count} : core::Range{};
   }
 
   // Of those planned last.
@@ -279,6 +288,7 @@ class Planner {
   const core::DType decoded_type_;
   const bool reorders_inputs_;
   const CardShare share_;
+  const Placement placement_;
   std::set<std::vector<int32_t>>& input_orders_;
   formats::Problems& problems_;
   MatrixFinder finder_;
@@ -416,7 +426,7 @@ void pack_matrices(const WeightLoader& loader, const std::vector<PlannedMatrix>&
 
 // Where the experts go; what is found is said before anything is loaded.
 core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& sizes) {
-  if (!loader.share.is_whole()) return Placement();  // check_cards() has looked at it
+  if (!loader.share.is_whole()) return *loader.placement;  // place_over_cards() has looked at it
   // A device without a limit of its own (the reference) has room for everything.
   const bool is_limited = sizes.free_bytes > 0;
   const int64_t kept_bytes = bytes_kept(sizes, loader.kv_bytes);
@@ -448,6 +458,7 @@ void find_faults(const formats::Checkpoint& checkpoint, formats::Problems* probl
                    .decoded_type = core::DType::kF32,
                    .reorders_inputs = false,
                    .share = {},
+                   .placement = {},
                    .problems = problems},
                   &weights.input_orders);
   add_model(*spec, *find_architecture(spec->architecture).value(), DraftLayers::kLoad, &planner,
@@ -464,6 +475,7 @@ core::Result<PlacementSizes> WeightLoader::measure() const {
                    .decoded_type = decoded_type,
                    .reorders_inputs = false,
                    .share = share,
+                   .placement = {},
                    .problems = &problems},
                   &weights.input_orders);
   add_model(spec, *architecture, drafts, &planner, &weights);
@@ -479,6 +491,7 @@ core::Result<void> WeightLoader::load(Weights* weights) const {
                    .decoded_type = decoded_type,
                    .reorders_inputs = device == nullptr,
                    .share = share,
+                   .placement = placement.value_or(Placement()),
                    .problems = &problems},
                   &weights->input_orders);
   add_model(spec, *architecture, drafts, &planner, weights);

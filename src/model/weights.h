@@ -134,13 +134,14 @@ struct WeightLoader {
   const Spec& spec;  // the whole model's
   const kernels::Ops& ops;
   core::ThreadPool& pool;
-  core::DType decoded_type;                   // of matrices that cannot stay in their blocks
-  DraftLayers drafts;                         // the first, where the checkpoint has it
-  kernels::Device* device = nullptr;          // where the weights go; null: the processor's memory
-  CardShare share{};                          // of the weights, with a device
-  const std::optional<Placement>& placement;  // with a whole device; none: as many experts as fit
-  int64_t kv_bytes = 0;                       // of the device, which hot experts leave
-  const MachineSpeeds& speeds;                // for what is said of the placement
+  core::DType decoded_type;           // of matrices that cannot stay in their blocks
+  DraftLayers drafts;                 // the first, where the checkpoint has it
+  kernels::Device* device = nullptr;  // where the weights go; null: the processor's memory
+  CardShare share{};                  // of the weights, with a device
+  // With a device; none: as many experts on it as fit. Of a share it is there before load().
+  const std::optional<Placement>& placement;
+  int64_t kv_bytes = 0;         // of the device, which hot experts leave
+  const MachineSpeeds& speeds;  // for what is said of the placement
   const std::function<void(const std::string& line)>& placed;                    // may be empty
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty
 
@@ -148,7 +149,7 @@ struct WeightLoader {
   // Error lists the tensors that are missing, misshapen or unknown to the architecture.
   core::Result<void> load(Weights* weights) const;
 
-  // What the device of a share will hold. An Error as load()'s.
+  // What the device of a share will hold at most, with its experts. An Error as load()'s.
   core::Result<PlacementSizes> measure() const;
 };
 

@@ -10,9 +10,11 @@
 namespace sluice::model::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 std::vector<std::shared_ptr<kernels::Device>> reference_devices(int32_t count,
                                                                 int64_t free_bytes = 0) {
@@ -48,6 +50,23 @@ TEST(CardSplit, DeterministicStepsAreCloseToNumpy) {
                                     .is_deterministic = true}),
                 0.03)
           << name << ", chunk " << chunk;
+}
+
+// The processor has all experts, or those of one layer and the cards the others'.
+TEST(CardSplit, ExpertsMayStayOnTheHost) {
+  for (const CardsOfModel& model : models_of_cards()) {
+    if (model.name.starts_with("llama") || model.name.starts_with("qwen2") || model.name == "qwen3")
+      continue;  // none
+    for (const char* place : {"experts=cpu", "experts[2-2]=cpu"})
+      for (const int32_t chunk : {1, 7, 64})
+        EXPECT_LE(worst_golden_error({.name = model.name,
+                                      .chunk = chunk,
+                                      .device = kernels::make_reference_device(),
+                                      .other_cards = reference_devices(model.cards - 1),
+                                      .place = place}),
+                  0.03)
+            << model.name << " over " << model.cards << ", " << place << ", chunk " << chunk;
+  }
 }
 
 TEST(CardSplit, EachCardHasItsHeadsAndColumns) {
@@ -112,10 +131,12 @@ TEST(CardSplit, WhatItCannotRunIsRefused) {
               HasSubstr("tensor 'blk.1.ffn_down_shexp.weight' over 2 cards: 16 of 32 inputs are no "
                         "whole blocks of 32"));
   EXPECT_EQ(load_error("deepseek2.gguf", options), "no error");
-  options.placement = Placement::parse("experts=cpu").value();
-  EXPECT_THAT(load_error("deepseek2.gguf", options), HasSubstr("over several cards"));
-  options.placement = std::nullopt;
-  EXPECT_THAT(load_error("deepseek2.gguf", options), HasSubstr("over several cards"));
+  for (const char* place : {"experts=cpu,hot=0.5", "experts=cpu,experts[1:0-1]=cuda"}) {
+    options.placement = Placement::parse(place).value();
+    EXPECT_THAT(load_error("deepseek2.gguf", options),
+                HasSubstr("on a card besides, of a model over several cards"))
+        << place;
+  }
 }
 
 // qwen3moe has 97 kB for each of two cards, and the first its output matrix besides.
@@ -138,6 +159,63 @@ TEST(CardSplit, EachCardsMemoryIsPlannedBeforeLoading) {
   options.kv_bytes = 300'000;  // half of it on each
   EXPECT_THAT(load_with(200'000, 1'000'000), HasSubstr("card 0 of 2"));
   EXPECT_EQ(load_with(400'000, 400'000), "no error");
+  // The second card has room for two of three layers' experts.
+  options.kv_bytes = 0;
+  EXPECT_THAT(
+      load_with(200'000, 90'000),
+      AllOf(HasSubstr("card 1 of 2"), HasSubstr("--place 'experts[2-2]=cpu,rest=cuda' fits")));
+  EXPECT_EQ(said, "");
+  options.placement = std::nullopt;
+  EXPECT_EQ(load_with(200'000, 90'000), "no error");
+  EXPECT_THAT(said, AllOf(HasSubstr("experts[2-2]=cpu,rest=cuda: 2 cards, each with 2 of 4 heads"),
+                          HasSubstr("4 of 8 experts of a layer: 0.00 + 0.00 GB of weights, "
+                                    "0.00 GB of experts in the host's memory")));
+}
+
+// Ten bytes besides on the first card and five on the second, a dense layer, three of 100 bytes of
+// experts, half on each.
+TEST(CardSplit, AsManyExpertsAsFitLieOnTheCards) {
+  PlacementSizes sizes[2] = {{.rest_bytes = 10, .expert_bytes = {0, 50, 50, 50}, .experts = 4},
+                             {.rest_bytes = 5, .expert_bytes = {0, 50, 50, 50}, .experts = 4}};
+  const auto fitting = [&](int64_t first_bytes, int64_t second_bytes) {
+    sizes[0].free_bytes = first_bytes;
+    sizes[1].free_bytes = second_bytes;
+    const auto placement = place_over_cards(sizes, std::nullopt, 0);
+    return placement.ok() ? placement->text() : placement.error().message;
+  };
+  // A sixteenth is kept.
+  EXPECT_EQ(fitting(171, 171), "rest=cuda");
+  EXPECT_EQ(fitting(169, 171), "experts[3-3]=cpu,rest=cuda");
+  EXPECT_EQ(fitting(171, 110), "experts[2-3]=cpu,rest=cuda");
+  EXPECT_EQ(fitting(0, 110), "experts[2-3]=cpu,rest=cuda");
+  EXPECT_THAT(fitting(171, 4), HasSubstr("card 1 of 2: without routed experts the weights need"));
+  const Placement some = *Placement::parse("experts[2-3]=cpu");
+  sizes[0].free_bytes = 65;
+  sizes[1].free_bytes = 60;
+  EXPECT_EQ(place_over_cards(sizes, some, 0)->text(), some.text());
+  EXPECT_THAT(place_over_cards(sizes, some, 2).error().message,
+              AllOf(HasSubstr("card 0 of 2"), HasSubstr("--place 'experts[1-3]=cpu")));
+}
+
+// 60 bytes of the slower card at 1 GB/s, half of two layers of 100 at 0.1 GB/s.
+TEST(CardSplit, SpeedIsThatOfTheSlowestCard) {
+  const PlacementSizes sizes[2] = {
+      {.rest_bytes = 40, .expert_bytes = {0, 50, 50, 50}, .unread_bytes = 5, .used_share = 0.5},
+      {.rest_bytes = 30, .expert_bytes = {0, 50, 50, 50}, .used_share = 0.5}};
+  const Placement placement = *Placement::parse("experts[2-3]=cpu");
+  const TokenBytes read = token_bytes(placement, sizes);
+  EXPECT_EQ(read.device, 60);
+  EXPECT_EQ(read.host, 100);
+  Spec spec;
+  spec.heads = 8;
+  spec.kv_heads = 2;
+  spec.experts.count = 4;
+  const MachineSpeeds speeds{.device_read_gb_s = 1, .host_read_gb_s = 0.1};
+  EXPECT_THAT(describe_cards(spec, sizes, placement, speeds),
+              HasSubstr("; at most 943396.2 tokens/s in one stream"));
+  // Without experts on cards nothing is said of how they are split.
+  EXPECT_THAT(describe_cards(spec, sizes, *Placement::parse("experts=cpu"), {}),
+              AllOf(Not(HasSubstr("experts of a layer")), Not(HasSubstr("at most"))));
 }
 
 }  // namespace

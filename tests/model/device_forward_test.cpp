@@ -54,6 +54,13 @@ TEST(DeviceModel, ExpertsMayStayOnTheHost) {
             << name << ", " << place << ", chunk " << chunk;
 }
 
+// A dense layer has none to leave there.
+TEST(DeviceModel, ADenseLayerHasNoExpertsOnTheHost) {
+  EXPECT_LE(worst_golden_error(
+                {.name = "deepseek2", .device = reference_device(), .place = "experts[0]=cpu"}),
+            0.03);
+}
+
 // Steps that keep their states, and passes over them and over passes. Random weights make much of
 // bf16's rounding; states of other rows are off by 0.22 to 0.31.
 TEST(DeviceModel, DraftsAreCloseToTheProcessors) {

@@ -114,9 +114,9 @@ TEST(Placement, SpeedIsPredictedFromWhatATokenReads) {
   sizes.used_share = 0.5;
   const MachineSpeeds speeds{.device_read_gb_s = 1, .host_read_gb_s = 0.1};
   const Placement placement = *Placement::parse("experts[2]=cpu");
-  EXPECT_NEAR(predict_tokens_per_s(placement, sizes, speeds), 1e9 / (90 + 100 + 500), 1);
-  EXPECT_NEAR(predict_tokens_per_s({}, sizes, {.device_read_gb_s = 1}), 1e9 / (90 + 150), 1);
-  EXPECT_EQ(predict_tokens_per_s(placement, sizes, {.device_read_gb_s = 1}), 0);
+  EXPECT_NEAR(tokens_per_s(token_bytes(placement, sizes), speeds), 1e9 / (90 + 100 + 500), 1);
+  EXPECT_NEAR(tokens_per_s(token_bytes({}, sizes), {.device_read_gb_s = 1}), 1e9 / (90 + 150), 1);
+  EXPECT_EQ(tokens_per_s(token_bytes(placement, sizes), {.device_read_gb_s = 1}), 0);
   EXPECT_THAT(describe(placement, sizes, speeds), HasSubstr("at most 1449275.4 tokens/s"));
   EXPECT_THAT(describe(placement, sizes, {}), ::testing::Not(HasSubstr("at most")));
 }

@@ -109,10 +109,11 @@ core::Result<model::MachineSpeeds> speeds_of(kernels::Device& device, const Mode
     core::ThreadPool pool(threads);
     host = machine_roof(pool, ops->name, RoofSource::kMeasure);
   }
-  return model::MachineSpeeds{.device_read_gb_s = card.read_gb_s,
+  const int32_t sharers = device.info().sharers;
+  return model::MachineSpeeds{.device_read_gb_s = card.read_gb_s / sharers,
                               .host_read_gb_s = host->read_gb_s,
                               .host_tops = host->int8_tops,
-                              .link_gb_s = card.link_gb_s};
+                              .link_gb_s = card.link_gb_s / sharers};
 }
 
 // None: as many experts on the device as fit.
