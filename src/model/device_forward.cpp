@@ -450,8 +450,9 @@ void DeviceForward::run_layers(const Shape& shape) {
   observe(observer, -1, hidden_, shape.rows);
   int64_t rows = shape.rows;
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const auto number = static_cast<int32_t>(i);
     on_cards([&](DeviceForward& card) { card.attention_block(i, shape); });
-    add_over_cards(kAttentionSum, i, shape.rows);
+    add_over_cards(kAttentionSum, number, shape.rows);
     if (i + 1 == weights_.layers.size() && shape.last_rows < shape.rows) {
       on_cards([&](DeviceForward& card) { card.gather_rows(shape); });
       rows = shape.last_rows;
@@ -460,8 +461,8 @@ void DeviceForward::run_layers(const Shape& shape) {
     // This one last: the processor may have a part of its own, which others do not wait for.
     for (DeviceForward* card : other_cards_) card->feed_forward(i, shape, rows);
     feed_forward(i, shape, rows);
-    add_over_cards(kFfnSum, i, rows);
-    observe(observer, static_cast<int32_t>(i), going_on_, rows);
+    add_over_cards(kFfnSum, number, rows);
+    observe(observer, number, going_on_, rows);
   }
   if (shape.logit_rows < shape.last_rows) gather_rows(shape);
 }

@@ -127,13 +127,19 @@ class DeviceForward {
   kernels::DeviceResult summed_result() const;
   void send_to_cards(int64_t bytes);
   void take_sampled(int64_t rows);
-  void add_over_cards(Sum sum, size_t layer, int64_t rows);
+  const LayerWeights& layer_of(int32_t number) const {
+    return number < spec_.layers ? weights_.layers[static_cast<size_t>(number)]
+                                 : weights_.drafts.front().layer;
+  }
+  void add_over_cards(Sum sum, int32_t number, int64_t rows);
   const int32_t* slots_on_card() const;  // null: all experts are there
   float* experts_to() const { return share_.is_whole() ? going_on_ : summands_[kFfnSum]; }
   void upload_slots_on_card();
   // device_forward_draft.cpp
   int64_t place_drafts(Placer placer);
   void run_draft(const Shape& shape, DraftBatch::Hidden hidden);
+  void join_and_attend(const Shape& shape, DraftBatch::Hidden hidden);
+  void draft_feed_forward(const Shape& shape);
   // device_forward_experts.cpp
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;

@@ -35,7 +35,7 @@ void DeviceForward::take_sampled(int64_t rows) {
   });
 }
 
-void DeviceForward::add_over_cards(Sum sum, size_t layer, int64_t rows) {
+void DeviceForward::add_over_cards(Sum sum, int32_t number, int64_t rows) {
   if (other_cards_.empty()) return;
   kernels::DeviceSumArgs args{.rows = rows, .columns = spec_.hidden};
   on_cards([&](DeviceForward& card) {
@@ -44,7 +44,8 @@ void DeviceForward::add_over_cards(Sum sum, size_t layer, int64_t rows) {
   device_.meet(other_devices_);
   on_cards([&](DeviceForward& card) {
     args.to = card.going_on_;
-    args.bias = sum == kAttentionSum ? card.weights_.layers[layer].attention_output_bias : nullptr;
+    const LayerWeights& layer = card.layer_of(number);
+    args.bias = sum == kAttentionSum ? layer.attention_output_bias : nullptr;
     card.device_.sum(args);
   });
   end_part(QueuePart::kSums);

@@ -1,6 +1,7 @@
 // A pass of the draft layer on a device: as forward_draft.cpp. What a pass starts from stays where
 // the step or pass before has left it: hidden_ has the rows of a step, kept_ the last row of each
-// sequence of a pass. The layer's experts are on the device wherever the others are.
+// sequence of a pass. The layer's experts are on the device wherever the others are. Over several
+// cards it is cut as the others are; what joins embedding and state is on all of them.
 #include <algorithm>
 
 #include "model/device_forward.h"
@@ -14,6 +15,17 @@ int64_t DeviceForward::place_drafts(Placer placer) {
 }
 
 void DeviceForward::run_draft(const Shape& shape, DraftBatch::Hidden hidden) {
+  on_cards([&](DeviceForward& card) { card.join_and_attend(shape, hidden); });
+  add_over_cards(kAttentionSum, spec_.layers, shape.rows);
+  on_cards([&](DeviceForward& card) {
+    card.gather_rows(shape);
+    card.draft_feed_forward(shape);
+  });
+  add_over_cards(kFfnSum, spec_.layers, shape.logit_rows);
+}
+
+// To hidden_, of a model's own layer with the draft's in its place.
+void DeviceForward::join_and_attend(const Shape& shape, DraftBatch::Hidden hidden) {
   const DraftWeights& weights = weights_.drafts.front();
   const bool is_of_step = hidden == DraftBatch::Hidden::kOfStep;
   device_.embed({.type = weights_.embedding.type,
@@ -22,6 +34,7 @@ void DeviceForward::run_draft(const Shape& shape, DraftBatch::Hidden hidden) {
                  .ids = on_device_.ids,
                  .rows = shape.rows,
                  .out = embedded_});
+  going_on_ = hidden_;
   device_.join({.embedded = embedded_,
                 .embedding_norm = weights.embedding_norm,
                 .states = is_of_step ? hidden_ : kept_,
@@ -37,7 +50,10 @@ void DeviceForward::run_draft(const Shape& shape, DraftBatch::Hidden hidden) {
     attend_latent(weights.layer, kv_.back(), shape);
   else
     attend(weights.layer, kv_.back(), shape);
-  gather_rows(shape);
+}
+
+void DeviceForward::draft_feed_forward(const Shape& shape) {
+  const DraftWeights& weights = weights_.drafts.front();
   if (spec_.has_experts(spec_.layers))
     expert_block(weights.layer, spec_.layers, shape, shape.logit_rows);
   else
@@ -74,7 +90,8 @@ void DeviceForward::draft(const DraftBatch& batch, float* logits) {
             run_draft(shape, hidden);
             output_block(norm, 0, shape.rows, Wanted());
           },
-          {});
+          other_devices_);
+    if (!other_devices_.empty()) device_.meet(other_devices_);
     device_.replay(*recording);
     return bring_back(0, rows_wanted, wanted);
   }

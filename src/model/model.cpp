@@ -120,9 +120,6 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
     return core::unsupported(
         "experts of the host on a card besides, of a model over several cards: {}",
         options.placement->text());
-  if (options.drafts == DraftLayers::kLoad && spec.draft_layers > 0)
-    return core::unsupported(
-        "draft layers of a model over several cards: leave them (--speculation off)");
   return check_device_support(
       TRY(spec_of_card(spec, static_cast<int32_t>(options.other_cards.size()) + 1)));
 }

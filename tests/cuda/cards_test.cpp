@@ -10,13 +10,13 @@
 #include "tests/cuda/support.h"
 #include "tests/kernels/support.h"
 #include "tests/model/golden_error.h"
+#include "tests/model/harness.h"
 
 namespace sluice::model::testing {
 namespace {
 
 using kernels::card;
 using kernels::OnDevice;
-using Devices = std::vector<std::shared_ptr<kernels::Device>>;
 
 // They stay open, as card() does.
 const Devices& devices_on_one_card(int32_t count) {

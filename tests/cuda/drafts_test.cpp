@@ -55,8 +55,9 @@ TEST(CudaDrafts, JoinAgreesWithReference) {
 
 TEST(CudaDrafts, PassesAreThoseOfTheProcessor) {
   NEEDS_CARD();
-  EXPECT_LE(model::testing::worst_draft_error(card().device, ""), 0.15);
-  EXPECT_LE(model::testing::worst_draft_error(card().device, "experts=cpu"), 0.15);
+  using model::testing::worst_draft_error;
+  EXPECT_LE(worst_draft_error({.device = card().device}), 0.15);
+  EXPECT_LE(worst_draft_error({.device = card().device, .place = "experts=cpu"}), 0.15);
 }
 
 // Where the reference's two best are close, rounding decides; up to there all texts are its own.

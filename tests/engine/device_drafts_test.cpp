@@ -1,6 +1,6 @@
 // A model's draft layer on a device: the engine's output is that without drafts, whole on the
-// device and with the layers' experts on the host. The reference device computes every row alone,
-// so that tokens are the same; a card is asked in tests/cuda/drafts_test.cpp.
+// device, with the layers' experts on the host, and over several. The reference device computes
+// every row alone, so that tokens are the same; a card is asked in tests/cuda/drafts_test.cpp.
 #include <gtest/gtest.h>
 
 #include "kernels/ref/ref_device.h"
@@ -11,12 +11,22 @@
 namespace sluice::engine::testing {
 namespace {
 
-class DeviceDrafts : public ::testing::TestWithParam<std::string> {};
+struct Case {
+  std::string name;
+  std::string folder = "hf-deepseek-fp8";
+  std::string place{};
+  int32_t cards = 1;
+};
+
+class DeviceDrafts : public ::testing::TestWithParam<Case> {};
 
 TEST_P(DeviceDrafts, ChangeNoOutput) {
-  const std::shared_ptr<kernels::Device> device = kernels::make_reference_device();
-  const model::testing::DraftFolder folder;
-  const auto loaded = load_with_drafts(folder.path(), device, GetParam());
+  model::testing::Devices devices;
+  for (int32_t card = 0; card < GetParam().cards; ++card)
+    devices.push_back(kernels::make_reference_device());
+  const model::testing::DraftFolder folder(GetParam().folder);
+  const auto loaded = load_with_drafts(folder.path(), devices.front(), GetParam().place,
+                                       {devices.begin() + 1, devices.end()});
   ASSERT_NE(loaded.model, nullptr);
   ASSERT_TRUE(loaded.model->has_drafts());
   const ModelRun plain = run_model(*loaded.model, Speculation::kOff);
@@ -29,10 +39,15 @@ TEST_P(DeviceDrafts, ChangeNoOutput) {
   EXPECT_EQ(own.ids, plain.ids);
 }
 
-INSTANTIATE_TEST_SUITE_P(Places, DeviceDrafts, ::testing::Values("", "experts=cpu"),
-                         [](const auto& test) {
-                           return std::string(test.param.empty() ? "OnTheDevice" : "Hybrid");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Places, DeviceDrafts,
+    ::testing::Values(Case{.name = "OnTheDevice"}, Case{.name = "Hybrid", .place = "experts=cpu"},
+                      Case{.name = "OverTwoCards", .folder = "hf-deepseek", .cards = 2},
+                      Case{.name = "HybridOverTwoCards",
+                           .folder = "hf-deepseek",
+                           .place = "experts[2]=cpu",
+                           .cards = 2}),
+    [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace sluice::engine::testing

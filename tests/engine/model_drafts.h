@@ -40,12 +40,14 @@ class FlatRunner final : public StepRunner {
 
 inline model::testing::Loaded load_with_drafts(const std::string& path,
                                                std::shared_ptr<kernels::Device> device,
-                                               const std::string& place) {
+                                               const std::string& place,
+                                               model::testing::Devices other_cards = {}) {
   return model::testing::load_model(path,
                                     {.threads = 2,
                                      .step_tokens_max = 64,
                                      .drafts = model::DraftLayers::kLoad,
                                      .device = std::move(device),
+                                     .other_cards = std::move(other_cards),
                                      .placement = model::Placement::parse(place).value()},
                                     16 * 64);
 }

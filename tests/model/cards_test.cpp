@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "kernels/ref/ref_device.h"
+#include "tests/model/draft_passes.h"
 #include "tests/model/golden_error.h"
 #include "tests/model/harness.h"
 
@@ -16,8 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-std::vector<std::shared_ptr<kernels::Device>> reference_devices(int32_t count,
-                                                                int64_t free_bytes = 0) {
+Devices reference_devices(int32_t count, int64_t free_bytes = 0) {
   std::vector<std::shared_ptr<kernels::Device>> devices;
   for (int32_t i = 0; i < count; ++i) devices.push_back(kernels::make_reference_device(free_bytes));
   return devices;
@@ -67,6 +67,18 @@ TEST(CardSplit, ExpertsMayStayOnTheHost) {
                   0.03)
             << model.name << " over " << model.cards << ", " << place << ", chunk " << chunk;
   }
+}
+
+// On one device 0.021.
+TEST(CardSplit, DraftsAreCloseToTheProcessors) {
+  for (const int32_t cards : {2, 4})
+    for (const char* place : {"", "experts=cpu", "experts[2]=cpu"})
+      EXPECT_LE(worst_draft_error({.device = kernels::make_reference_device(),
+                                   .other_cards = reference_devices(cards - 1),
+                                   .place = place,
+                                   .folder = "hf-deepseek"}),
+                0.04)
+          << place << " over " << cards;
 }
 
 TEST(CardSplit, EachCardHasItsHeadsAndColumns) {

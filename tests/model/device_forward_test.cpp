@@ -64,8 +64,8 @@ TEST(DeviceModel, ADenseLayerHasNoExpertsOnTheHost) {
 // Steps that keep their states, and passes over them and over passes. Random weights make much of
 // bf16's rounding; states of other rows are off by 0.22 to 0.31.
 TEST(DeviceModel, DraftsAreCloseToTheProcessors) {
-  EXPECT_LE(worst_draft_error(reference_device(), ""), 0.15);
-  EXPECT_LE(worst_draft_error(reference_device(), "experts=cpu"), 0.15);
+  EXPECT_LE(worst_draft_error({.device = reference_device()}), 0.15);
+  EXPECT_LE(worst_draft_error({.device = reference_device(), .place = "experts=cpu"}), 0.15);
 }
 
 std::string load_error(const std::string& name, const LoadOptions& options) {

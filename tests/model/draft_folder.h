@@ -1,5 +1,5 @@
-// A tiny model with a draft layer: hf-deepseek-fp8, whose last layer is there once more as one of
-// multi-token prediction. (The trained model that has one is no part of the tree.)
+// A tiny model with a draft layer: hf-deepseek-fp8 or hf-deepseek, whose last layer is there once
+// more as one of multi-token prediction. (The trained model that has one is no part of the tree.)
 #pragma once
 
 #include <cstdint>
@@ -18,18 +18,13 @@ namespace sluice::model::testing {
 
 class DraftFolder {
  public:
-  DraftFolder() {
+  explicit DraftFolder(const std::string& model = "hf-deepseek-fp8") {
     std::string name = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
     path_ = mkdtemp(name.data());
-    std::filesystem::copy(SLUICE_TESTS_DIR "/data/models/hf-deepseek-fp8", path_);
-    std::ifstream in(path_ / kFile, std::ios::binary);
-    uint64_t header_bytes = 0;
-    in.read(reinterpret_cast<char*>(&header_bytes), sizeof header_bytes);
-    std::string header(header_bytes, ' ');
-    in.read(header.data(), static_cast<std::streamsize>(header.size()));
-    header_ = nlohmann::json::parse(header);
-    data_.assign(std::istreambuf_iterator<char>(in), {});
-    in.close();
+    const std::filesystem::path from = SLUICE_TESTS_DIR "/data/models/" + model;
+    std::filesystem::copy(from / "config.json", path_);
+    for (const auto& file : std::filesystem::directory_iterator(from))
+      if (file.path().extension() == ".safetensors") read(file.path());
     add_layer();
     write();
   }
@@ -43,6 +38,20 @@ class DraftFolder {
   static constexpr const char* kFrom = "model.layers.2.";
   static constexpr const char* kTo = "model.layers.3.";
 
+  void read(const std::filesystem::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    uint64_t header_bytes = 0;
+    in.read(reinterpret_cast<char*>(&header_bytes), sizeof header_bytes);
+    std::string header(header_bytes, ' ');
+    in.read(header.data(), static_cast<std::streamsize>(header.size()));
+    const std::string data(std::istreambuf_iterator<char>(in), {});
+    const nlohmann::json tensors = nlohmann::json::parse(header);
+    for (const auto& [name, tensor] : tensors.items()) {
+      if (name == "__metadata__") continue;
+      const auto begin = tensor["data_offsets"][0].get<size_t>();
+      add(name, tensor, data.substr(begin, tensor["data_offsets"][1].get<size_t>() - begin));
+    }
+  }
   void add(const std::string& name, nlohmann::json tensor, const std::string& bytes) {
     tensor["data_offsets"] = {data_.size(), data_.size() + bytes.size()};
     header_[name] = std::move(tensor);

@@ -70,8 +70,8 @@ class Passes {
   std::vector<std::vector<float>> logits_;
 };
 
-std::vector<std::vector<float>> passes_of(const LoadOptions& options) {
-  const DraftFolder folder;
+std::vector<std::vector<float>> passes_of(const std::string& name, const LoadOptions& options) {
+  const DraftFolder folder(name);
   const Loaded loaded = load_model(folder.path(), options, 64);
   if (loaded.model == nullptr) return {};
   return Passes(*loaded.model).run();
@@ -79,16 +79,17 @@ std::vector<std::vector<float>> passes_of(const LoadOptions& options) {
 
 }  // namespace
 
-double worst_draft_error(std::shared_ptr<kernels::Device> device, const std::string& place) {
-  const auto expected = passes_of({.threads = 2,
-                                   .step_tokens_max = 32,
-                                   .arithmetic = Arithmetic::kExact,
-                                   .drafts = DraftLayers::kLoad});
-  const auto found = passes_of({.threads = 2,
-                                .step_tokens_max = 32,
-                                .drafts = DraftLayers::kLoad,
-                                .device = std::move(device),
-                                .placement = Placement::parse(place).value()});
+double worst_draft_error(const DraftCase& test) {
+  const auto expected = passes_of(test.folder, {.threads = 2,
+                                                .step_tokens_max = 32,
+                                                .arithmetic = Arithmetic::kExact,
+                                                .drafts = DraftLayers::kLoad});
+  const auto found = passes_of(test.folder, {.threads = 2,
+                                             .step_tokens_max = 32,
+                                             .drafts = DraftLayers::kLoad,
+                                             .device = test.device,
+                                             .other_cards = test.other_cards,
+                                             .placement = Placement::parse(test.place).value()});
   if (expected.empty() || found.size() != expected.size()) return INFINITY;
   double worst = 0;
   for (size_t i = 0; i < expected.size(); ++i) {

@@ -3,13 +3,20 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 
 namespace sluice::model::testing {
 
+struct DraftCase {
+  std::shared_ptr<kernels::Device> device{};
+  std::vector<std::shared_ptr<kernels::Device>> other_cards{};  // with that one
+  std::string place{};
+  std::string folder = "hf-deepseek-fp8";  // as DraftFolder's
+};
 // DraftFolder's model in steps and passes of few rows and of many: the largest root mean square
 // error of the logits of a step or pass, as a share of their range.
-double worst_draft_error(std::shared_ptr<kernels::Device> device, const std::string& place);
+double worst_draft_error(const DraftCase& test);
 
 }  // namespace sluice::model::testing

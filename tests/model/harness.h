@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +21,8 @@ inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
 #endif
+
+using Devices = std::vector<std::shared_ptr<kernels::Device>>;
 
 struct Loaded {
   std::unique_ptr<formats::Checkpoint> checkpoint;
