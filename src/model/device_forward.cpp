@@ -559,6 +559,7 @@ void DeviceForward::observe(const HiddenObserver* observer, int32_t layer, const
   if (observer == nullptr) return;
   std::vector<float> values(static_cast<size_t>(rows * spec_.hidden));
   download(values.data(), hidden, std::ssize(values));
+  expect_same_streams(values);
   (*observer)(layer, values);
   if (layer + 1 == spec_.layers) observe_normed(*observer, weights_.output_norm, std::move(values));
 }

@@ -135,6 +135,7 @@ class DeviceForward {
   const int32_t* slots_on_card() const;  // null: all experts are there
   float* experts_to() const { return share_.is_whole() ? going_on_ : summands_[kFfnSum]; }
   void upload_slots_on_card();
+  void expect_same_streams(std::span<const float> values);
   // device_forward_draft.cpp
   int64_t place_drafts(Placer placer);
   void run_draft(const Shape& shape, DraftBatch::Hidden hidden);

@@ -5,6 +5,8 @@
 //
 // The two sums of a layer have memory of their own. So one meeting a sum is enough: who overwrites
 // a summand has met the others at the sum after, before which they had read it.
+#include <cstring>
+
 #include "model/device_forward.h"
 
 namespace sluice::model {
@@ -49,6 +51,16 @@ void DeviceForward::add_over_cards(Sum sum, int32_t number, int64_t rows) {
     card.device_.sum(args);
   });
   end_part(QueuePart::kSums);
+}
+
+// Where somebody looks at the stream, those of all cards are compared.
+void DeviceForward::expect_same_streams(std::span<const float> values) {
+  std::vector<float> others(values.size());
+  for (DeviceForward* card : other_cards_) {
+    card->download(others.data(), card->going_on_, std::ssize(others));
+    const bool are_same = std::memcmp(others.data(), values.data(), values.size_bytes()) == 0;
+    ASSERT(are_same, "card {} of {} has another residual stream", card->share_.card, share_.cards);
+  }
 }
 
 const int32_t* DeviceForward::slots_on_card() const {

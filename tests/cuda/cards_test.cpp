@@ -9,6 +9,7 @@
 #include "quantize/synthesize.h"
 #include "tests/cuda/support.h"
 #include "tests/kernels/support.h"
+#include "tests/model/draft_passes.h"
 #include "tests/model/golden_error.h"
 #include "tests/model/harness.h"
 
@@ -49,6 +50,52 @@ INSTANTIATE_TEST_SUITE_P(All, CudaCards, ::testing::ValuesIn(models_of_cards()),
                            return test_name(
                                fmt::format("{}_over_{}", test.param.name, test.param.cards));
                          });
+
+TEST(CudaCards, ExpertsMayStayOnTheHost) {
+  NEEDS_CARD();
+  for (const CardsOfModel& model : expert_models_of_cards()) {
+    const Devices& devices = devices_on_one_card(model.cards);
+    for (const char* place : {"experts=cpu", "experts[2-2]=cpu"})
+      for (const int32_t chunk : {1, 7, 64})
+        EXPECT_LE(worst_golden_error({.name = model.name,
+                                      .chunk = chunk,
+                                      .device = devices.front(),
+                                      .other_cards = others_of(devices),
+                                      .place = place}),
+                  0.03)
+            << model.name << " over " << model.cards << ", " << place << ", chunk " << chunk;
+  }
+}
+
+TEST(CudaCards, ResidualStreamsAreTheSameBits) {
+  NEEDS_CARD();
+  for (const CardsOfModel& model : models_of_cards()) {
+    const Devices& devices = devices_on_one_card(model.cards);
+    look_at_streams(
+        {.name = model.name, .device = devices.front(), .other_cards = others_of(devices)});
+  }
+  for (const CardsOfModel& model : expert_models_of_cards()) {
+    const Devices& devices = devices_on_one_card(model.cards);
+    look_at_streams({.name = model.name,
+                     .device = devices.front(),
+                     .other_cards = others_of(devices),
+                     .place = "experts[1]=cpu"});
+  }
+}
+
+TEST(CudaCards, DraftsAreCloseToTheProcessors) {
+  NEEDS_CARD();
+  for (const int32_t cards : {2, 4})
+    for (const char* place : {"", "experts=cpu", "experts[2]=cpu"}) {
+      const Devices& devices = devices_on_one_card(cards);
+      EXPECT_LE(worst_draft_error({.device = devices.front(),
+                                   .other_cards = others_of(devices),
+                                   .place = place,
+                                   .folder = "hf-deepseek"}),
+                0.04)
+          << place << " over " << cards;
+    }
+}
 
 TEST(CudaCards, ACardThatIsNotThereIsRefused) {
   NEEDS_CARD();
@@ -144,14 +191,25 @@ struct Case {
   const char* geometry;
   core::DType type;
   int32_t cards;
+  const char* place = nullptr;  // with it: 32 experts of a layer, in two layers behind a dense one
+  MachineSpeeds speeds{};
 };
 
-// Two layers of real shapes with random weights.
+// Prompts take the host's experts to the cards.
+constexpr MachineSpeeds kFastLink{.host_tops = 1e-9, .link_gb_s = 1e6};
+
+// A few layers of real shapes with random weights.
 struct Synthetic {
   Synthetic(const Case& test, const Devices& devices, bool is_deterministic) {
     plan::Geometry geometry = plan::find_geometry(test.geometry).value();
     geometry.layers = 2;
+    if (test.place != nullptr) {
+      geometry.layers = 3;
+      geometry.experts.dense_layers = 1;
+      geometry.experts.count = 32;
+    }
     geometry.vocab = kVocab;
+    const char* const place = test.place != nullptr ? test.place : "";
     checkpoint =
         quantize::synthetic_checkpoint(geometry, {.rest = test.type, .output = core::DType::kQ6_K})
             .value();
@@ -159,7 +217,9 @@ struct Synthetic {
                                       .step_tokens_max = kPrompt,
                                       .device = devices.front(),
                                       .other_cards = others_of(devices),
-                                      .is_deterministic = is_deterministic})
+                                      .placement = Placement::parse(place).value(),
+                                      .is_deterministic = is_deterministic,
+                                      .speeds = test.speeds})
                 .value();
     model->allocate_kv(kPositionsMax / kernels::kPageTokens).value();
     for (int32_t i = 0; i < kPrompt; ++i) ids.push_back(i * 37 % kVocab);
@@ -192,14 +252,21 @@ TEST(CudaCards, RealShapesGiveWhatOneCardGives) {
   for (const Case& test :
        {Case{"llama3-8b", core::DType::kBF16, 2}, Case{"llama3-8b", core::DType::kQ8_0, 4},
         Case{"llama3-8b", core::DType::kQ4_K, 2}, Case{"llama3-8b", core::DType::kQ4_0, 8},
-        Case{"deepseek-v3", core::DType::kQ8_0, 2}, Case{"deepseek-v3", core::DType::kQ8_0, 4}}) {
+        Case{"deepseek-v3", core::DType::kQ8_0, 2}, Case{"deepseek-v3", core::DType::kQ8_0, 4},
+        Case{"deepseek-v3", core::DType::kQ8_0, 2, ""},
+        Case{"deepseek-v3", core::DType::kQ8_0, 2, "experts=cpu"},
+        Case{"deepseek-v3", core::DType::kQ8_0, 4, "experts[2]=cpu"},
+        Case{"deepseek-v3", core::DType::kQ8_0, 2, "experts=cpu", kFastLink}}) {
     Synthetic one(test, {card().device}, false);
     Synthetic split(test, devices_on_one_card(test.cards), false);
     for (const int32_t chunk : {1, 8, Synthetic::kPrompt}) {
       const double difference = worst_difference(one.in_steps_of(chunk), split.in_steps_of(chunk));
-      printf("%s %s over %d, steps of %d: %.4f\n", test.geometry,
-             std::string(core::info(test.type).name).c_str(), test.cards, chunk, difference);
-      EXPECT_LE(difference, 0.03) << test.geometry << " over " << test.cards << ", chunk " << chunk;
+      const std::string name =
+          fmt::format("{} {} over {}{}{}, steps of {}", test.geometry, core::info(test.type).name,
+                      test.cards, test.place != nullptr ? ", experts: " : "",
+                      test.place != nullptr ? test.place : "", chunk);
+      fmt::print("{}: {:.4f}\n", name, difference);
+      EXPECT_LE(difference, 0.03) << name;
     }
   }
 }

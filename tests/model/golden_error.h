@@ -30,6 +30,12 @@ struct CardsOfModel {
   int32_t cards = 2;
 };
 std::vector<CardsOfModel> models_of_cards();
+// Of these, those with experts.
+std::vector<CardsOfModel> expert_models_of_cards();
+
+// A prompt, then a few tokens after it, with somebody who looks at each layer: then the cards'
+// residual streams are compared, and other bits on one of them end the process.
+void look_at_streams(const GoldenCase& test);
 
 // NAME as a test's name may be.
 std::string test_name(std::string model);
