@@ -25,7 +25,8 @@ Devices reference_devices(int32_t count, int64_t free_bytes = 0) {
 
 class Cards : public ::testing::TestWithParam<CardsOfModel> {};
 
-// As one card: what is left out of a sum, or added twice, is off by more than a tenth.
+// As one card. With a card's part left out of all sums logits are off by 0.33 to 1.1, with one
+// added twice by 0.31 to 0.76.
 TEST_P(Cards, LogitsAreCloseToNumpy) {
   for (const int32_t chunk : {1, 7, 64})
     EXPECT_LE(worst_golden_error({.name = GetParam().name,
@@ -79,7 +80,7 @@ TEST(CardSplit, ResidualStreamsAreTheSameBits) {
                      .place = "experts[1]=cpu"});
 }
 
-// On one device 0.021.
+// As on one device: 0.029. States of other rows are off by 0.30 to 0.34.
 TEST(CardSplit, DraftsAreCloseToTheProcessors) {
   for (const int32_t cards : {2, 4})
     for (const char* place : {"", "experts=cpu", "experts[2]=cpu"})
@@ -87,7 +88,7 @@ TEST(CardSplit, DraftsAreCloseToTheProcessors) {
                                    .other_cards = reference_devices(cards - 1),
                                    .place = place,
                                    .folder = "hf-deepseek"}),
-                0.04)
+                0.06)
           << place << " over " << cards;
 }
 

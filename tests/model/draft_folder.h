@@ -35,6 +35,7 @@ class DraftFolder {
 
  private:
   static constexpr const char* kFile = "model.safetensors";
+  static constexpr const char* kChoiceBias = "e_score_correction_bias";
   static constexpr const char* kFrom = "model.layers.2.";
   static constexpr const char* kTo = "model.layers.3.";
 
@@ -49,7 +50,8 @@ class DraftFolder {
     for (const auto& [name, tensor] : tensors.items()) {
       if (name == "__metadata__") continue;
       const auto begin = tensor["data_offsets"][0].get<size_t>();
-      add(name, tensor, data.substr(begin, tensor["data_offsets"][1].get<size_t>() - begin));
+      const std::string bytes = data.substr(begin, tensor["data_offsets"][1].get<size_t>() - begin);
+      add(name, tensor, name.ends_with(kChoiceBias) ? clear_choice(tensor) : bytes);
     }
   }
   void add(const std::string& name, nlohmann::json tensor, const std::string& bytes) {
@@ -71,8 +73,7 @@ class DraftFolder {
     const nlohmann::json own = header_;
     for (const auto& [name, tensor] : own.items())
       if (name.starts_with(kFrom))
-        add(kTo + name.substr(std::strlen(kFrom)), tensor,
-            name.ends_with("e_score_correction_bias") ? clear_choice(tensor) : bytes_of(tensor));
+        add(kTo + name.substr(std::strlen(kFrom)), tensor, bytes_of(tensor));
     const nlohmann::json& norm = own["model.norm.weight"];
     for (const char* name : {"enorm", "hnorm", "shared_head.norm"})
       add(kTo + std::string(name) + ".weight", norm, bytes_of(norm));

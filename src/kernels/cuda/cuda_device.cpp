@@ -79,6 +79,9 @@ class CudaDevice final : public Device {
   void upload(std::byte* to, const std::byte* from, int64_t bytes) override {
     enter(card_);
     check(cudaMemcpy(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice), "upload");
+    // Of pageable memory the last piece may be on its way yet, and no queue here waits for this
+    // stream.
+    check(cudaStreamSynchronize(cudaStreamLegacy), "upload");
   }
   void send(std::byte* to, const std::byte* from, int64_t bytes) override {
     copy(to, from, bytes, cudaMemcpyHostToDevice);
@@ -321,11 +324,13 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   place_scratch(limits, scratch_.data());
   products_.use(product_, limits.is_deterministic);
   // Zero between ops too.
-  check(cudaMemset(attention_.counters, 0, cuda::kAttentionPartsMax * sizeof(uint32_t)),
-        "counters");
-  check(cudaMemset(product_.counters, 0, cuda::kCodeCounters * sizeof(uint32_t)), "counters");
-  check(cudaMemset(argmax_.best, 0, cuda::kArgmaxRowsMax * sizeof(*argmax_.best)), "counters");
-  check(cudaMemset(argmax_.counters, 0, cuda::kArgmaxRowsMax * sizeof(uint32_t)), "counters");
+  const auto clear_counters = [&](auto* counters, size_t count) {
+    check(cudaMemsetAsync(counters, 0, count * sizeof(*counters), stream_), "counters");
+  };
+  clear_counters(attention_.counters, cuda::kAttentionPartsMax);
+  clear_counters(product_.counters, cuda::kCodeCounters);
+  clear_counters(argmax_.best, cuda::kArgmaxRowsMax);
+  clear_counters(argmax_.counters, cuda::kArgmaxRowsMax);
   return {};
 }
 
