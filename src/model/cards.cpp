@@ -130,14 +130,14 @@ TokenBytes token_bytes(const Placement& placement, std::span<const PlacementSize
 std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards,
                            const Placement& placement, const MachineSpeeds& speeds) {
   const auto count = static_cast<int32_t>(cards.size());
-  int64_t host_bytes = 0, expert_bytes = 0;
-  for (const PlacementSizes& card : cards)
-    for (size_t layer = 0; layer < card.expert_bytes.size(); ++layer)
-      (placement.experts(static_cast<int32_t>(layer)) == Place::kHost ? host_bytes
-                                                                      : expert_bytes) +=
-          card.expert_bytes[layer];
+  int64_t host_bytes = 0;
+  bool has_experts = false;
+  for (const PlacementSizes& card : cards) {
+    host_bytes += card.host_bytes(placement);
+    has_experts = has_experts || card.device_bytes(placement) > card.rest_bytes;
+  }
   Counts counts = counts_of(spec);
-  if (expert_bytes == 0) counts.values.back() = 0;
+  if (!has_experts) counts.values.back() = 0;
   std::string text = host_bytes > 0 ? placement.text() + ": " : "";
   text += fmt::format("{} cards, each with", count);
   std::string_view between = "";

@@ -216,6 +216,9 @@ core::Result<Placement> plan_cards(const std::vector<WeightLoader>& loaders) {
   for (const WeightLoader& loader : loaders) sizes.push_back(TRY(loader.measure()));
   const WeightLoader& first = loaders.front();
   Placement placement = TRY(place_over_cards(sizes, first.placement, first.kv_bytes));
+  int64_t host_bytes = 0;
+  for (const PlacementSizes& card : sizes) host_bytes += card.host_bytes(placement);
+  TRY(check_host(host_bytes, first.host_bytes));
   if (first.placed) first.placed(describe_cards(first.spec, sizes, placement, first.speeds));
   return placement;
 }
@@ -251,6 +254,7 @@ core::Result<void> Model::load_weights(State* state, const formats::Checkpoint& 
                         .share = {card, cards},
                         .placement = placement,
                         .kv_bytes = options.kv_bytes / cards,
+                        .host_bytes = options.host_bytes,
                         .speeds = options.speeds,
                         .placed = options.placed,
                         .progress = options.progress};

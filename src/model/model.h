@@ -39,7 +39,8 @@ struct LoadOptions {
   // With a device; none: as many experts on it as fit. `placed` sees one line before weights load.
   std::optional<Placement> placement = Placement();
   std::function<void(const std::string& line)> placed{};
-  int64_t kv_bytes = 0;  // of the device, which hot experts leave for allocate_kv()
+  int64_t kv_bytes = 0;    // of the device, which hot experts leave for allocate_kv()
+  int64_t host_bytes = 0;  // memory of the host, where a device's experts may lie; 0: no limit
   HybridOptions hybrid{};
   // On a device too, a row's logits are the same bits whatever the other rows of its steps and
   // however its prefix was cut; slower. Not with experts or latent attention.

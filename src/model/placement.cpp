@@ -185,12 +185,17 @@ int64_t PlacementSizes::resident_bytes(const Placement& placement) const {
   return bytes;
 }
 
+int64_t PlacementSizes::host_bytes(const Placement& placement) const {
+  int64_t bytes = 0;
+  for (size_t layer = 0; layer < expert_bytes.size(); ++layer)
+    if (placement.experts(static_cast<int32_t>(layer)) == Place::kHost)
+      bytes += expert_bytes[layer];
+  return bytes;
+}
+
 Placement fit_hot_experts(const PlacementSizes& sizes, Placement placement, int64_t kept_bytes) {
   placement.set_hot_share(0);
-  int64_t host_bytes = 0;
-  for (size_t layer = 0; layer < sizes.expert_bytes.size(); ++layer)
-    if (placement.experts(static_cast<int32_t>(layer)) == Place::kHost)
-      host_bytes += sizes.expert_bytes[layer];
+  const int64_t host_bytes = sizes.host_bytes(placement);
   const int64_t left = sizes.free_bytes - kept_bytes - sizes.device_bytes(placement);
   const bool is_limited = sizes.free_bytes > 0;
   if (host_bytes == 0 || (is_limited && left <= 0)) return placement;
@@ -236,14 +241,12 @@ std::string describe(const Placement& placement, const PlacementSizes& sizes,
                      const MachineSpeeds& speeds) {
   const int64_t on_device = sizes.device_bytes(placement);
   const int64_t resident = sizes.resident_bytes(placement);
-  int64_t all = sizes.rest_bytes;
-  for (const int64_t bytes : sizes.expert_bytes) all += bytes;
   std::string text = fmt::format("{}: {:.2f} GB on the device", placement.text(), gb(on_device));
   if (resident > 0) text += fmt::format(", {:.2f} GB of these experts of the host", gb(resident));
   if (resident > 0 && sizes.free_bytes > 0)
     text += fmt::format(", {:.2f} GB left for KV and steps", gb(sizes.free_bytes - on_device));
   text +=
-      fmt::format(", {:.2f} GB of experts in the host's memory", gb(all + resident - on_device));
+      fmt::format(", {:.2f} GB of experts in the host's memory", gb(sizes.host_bytes(placement)));
   if (const double predicted = tokens_per_s(token_bytes(placement, sizes), speeds); predicted > 0)
     text += fmt::format("; at most {:.1f} tokens/s in one stream{}", predicted,
                         resident > 0 ? " if experts are chosen alike" : "");
@@ -264,6 +267,13 @@ core::Result<Placement> fit_experts(const PlacementSizes& sizes, int64_t kept_by
       fmt::format("without routed experts the weights need {:.2f} GB and KV and steps {:.2f} GB, "
                   "{:.2f} GB of the device are free",
                   gb(sizes.rest_bytes), gb(kept_bytes), gb(sizes.free_bytes))};
+}
+
+core::Result<void> check_host(int64_t host_bytes, int64_t memory_bytes) {
+  if (memory_bytes == 0 || host_bytes <= memory_bytes) return {};
+  return core::Error{core::ErrorCode::kLimit,
+                     fmt::format("experts in the host's memory need {:.2f} GB, it has {:.2f} GB",
+                                 gb(host_bytes), gb(memory_bytes))};
 }
 
 core::Result<void> check_placement(const PlacementSizes& sizes, const Placement& placement,

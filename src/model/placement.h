@@ -84,6 +84,7 @@ struct PlacementSizes {
   // On the device, without KV and what steps need.
   int64_t device_bytes(const Placement& placement) const;
   int64_t resident_bytes(const Placement& placement) const;  // of these
+  int64_t host_bytes(const Placement& placement) const;      // in the host's memory
 };
 
 // Of a device, for KV and steps.
@@ -123,6 +124,9 @@ int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds);
 // most 150.0 tokens/s in one stream"; of residents and a device with a limit what they take of it.
 std::string describe(const Placement& placement, const PlacementSizes& sizes,
                      const MachineSpeeds& speeds);
+
+// An Error where the host's experts take more than the host's memory; 0: it is not known.
+core::Result<void> check_host(int64_t host_bytes, int64_t memory_bytes);
 
 // An Error says what does not fit, and which placement would.
 core::Result<void> check_placement(const PlacementSizes& sizes, const Placement& placement,

@@ -434,6 +434,7 @@ core::Result<Placement> place(const WeightLoader& loader, const PlacementSizes& 
   if (is_limited && !loader.placement) placement = TRY(fit_experts(sizes, kept_bytes));
   if (placement.has_hot_to_fit()) placement = fit_hot_experts(sizes, placement, kept_bytes);
   if (is_limited) TRY(check_placement(sizes, placement, kept_bytes));
+  TRY(check_host(sizes.host_bytes(placement), loader.host_bytes));
   if (loader.placed && loader.spec.experts.count > 0)
     loader.placed(describe(placement, sizes, loader.speeds));
   return placement;

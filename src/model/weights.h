@@ -141,6 +141,7 @@ struct WeightLoader {
   // With a device; none: as many experts on it as fit. Of a share it is there before load().
   const std::optional<Placement>& placement;
   int64_t kv_bytes = 0;         // of the device, which hot experts leave
+  int64_t host_bytes = 0;       // of the host, for its experts; 0: no limit
   const MachineSpeeds& speeds;  // for what is said of the placement
   const std::function<void(const std::string& line)>& placed;                    // may be empty
   const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress;  // may be empty

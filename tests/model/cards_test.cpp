@@ -193,6 +193,11 @@ TEST(CardSplit, EachCardsMemoryIsPlannedBeforeLoading) {
   EXPECT_THAT(said, AllOf(HasSubstr("experts[2-2]=cpu,rest=cuda: 2 cards, each with 2 of 4 heads"),
                           HasSubstr("4 of 8 experts of a layer: 0.00 + 0.00 GB of weights, "
                                     "0.00 GB of experts in the host's memory")));
+  // A layer has 49 kB of them, half on each card.
+  options.host_bytes = 45'000;
+  EXPECT_THAT(load_with(200'000, 90'000), HasSubstr("experts in the host's memory need 0.00 GB"));
+  options.host_bytes = 55'000;
+  EXPECT_EQ(load_with(200'000, 90'000), "no error");
 }
 
 // Ten bytes besides on the first card and five on the second, a dense layer, three of 100 bytes of

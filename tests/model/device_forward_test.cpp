@@ -101,6 +101,9 @@ TEST(DeviceModel, WhatDoesNotFitIsFoundBeforeLoading) {
   options.placement = std::nullopt;
   EXPECT_EQ(load_error("qwen3moe.gguf", options), "no error");
   EXPECT_THAT(said, HasSubstr("experts[2-2]=cpu,rest=cuda: 0.00 GB on the device"));
+  options.host_bytes = 45'000;
+  EXPECT_THAT(load_error("qwen3moe.gguf", options),
+              HasSubstr("experts in the host's memory need 0.00 GB"));
 }
 
 // A prompt beside two decodes in one step, against each of them alone; with ids that come back.

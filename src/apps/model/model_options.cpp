@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/bench/roof.h"
+#include "apps/process/resident_bytes.h"
 #include "apps/terminal/help_formatter.h"
 #include "apps/terminal/progress.h"
 #include "core/cpu.h"
@@ -152,6 +153,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
             opened.placement = line;
           },
       .kv_bytes = options.kv_bytes,
+      .host_bytes = machine_memory_bytes(),
       .hybrid = options.hybrid,
       .is_deterministic = options.is_deterministic,
       .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
