@@ -58,12 +58,13 @@ struct LaunchShape {
   size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
   int carveout = kNoCarveout;  // percent of it that should be shared memory
+  int cluster = 1;             // blocks of one; where the kernel does not say so itself
 };
 
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
             const Arguments&... arguments) {
-  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchAttribute attributes[3] = {};
   unsigned count = 0;
   if (card().starts_early) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -72,6 +73,10 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   if (shape.carveout != kNoCarveout) {
     attributes[count].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
     attributes[count++].val.sharedMemCarveout = static_cast<unsigned>(shape.carveout);
+  }
+  if (shape.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
   }
   cudaLaunchConfig_t config{};
   config.gridDim = shape.grid;

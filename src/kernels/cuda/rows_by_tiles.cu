@@ -5,8 +5,9 @@
 // the other's, which it adds in order: the same bits every time.
 //
 // One warp copies tiles into a ring as long as there is room, weights before the op before has
-// ended; four multiply. A block's tile is two halves of kHalf outputs: of kSiluMul one of each
-// matrix, otherwise two that follow each other in the row of all products' halves.
+// ended; two groups of four multiply, each by its part of both halves. A block's tile is two halves
+// of kHalf outputs: of kSiluMul one of each matrix, otherwise two that follow each other in the row
+// of all products' halves.
 // Reference: kernels/ref/ref_device.cpp.
 #include <algorithm>
 
@@ -18,7 +19,9 @@ namespace sluice::kernels::cuda {
 namespace {
 
 constexpr int kRows = kRowsByTilesMax;
-constexpr int kConsumers = 128;  // threads that multiply: one group of wgmma
+constexpr int kGroups = 2;  // of wgmma
+constexpr int kGroupThreads = 128;
+constexpr int kConsumers = kGroups * kGroupThreads;  // threads that multiply
 constexpr int kThreads = kConsumers + 32;
 constexpr int kInputBytes = kRows * kTileRowBytes;
 
@@ -55,6 +58,7 @@ __device__ __forceinline__ HalfPlace half_place(const TileArgs& args, int tile, 
 
 template <int kHalf, int kSplit>
 struct Shape {
+  static constexpr int kColumns = kHalf / kGroups;  // of a group, in each half
   static constexpr int kHalfBytes = kHalf * kTileRowBytes;
   static constexpr int kStageBytes = 2 * kHalfBytes + kInputBytes;
   // What the other blocks of a cluster send, (kSplit - 1, kOwnRows, kPitch) floats behind the ring;
@@ -66,7 +70,7 @@ struct Shape {
       (card_of(90).shared_bytes_max - 2 * kTileAlignment - kSentBytes) / kStageBytes);
   static constexpr int kRingBytes = kStages * kStageBytes;
   static constexpr size_t kSharedBytes = kRingBytes + kSentBytes + kTileAlignment;
-  static_assert(kHalfBytes % kTileAlignment == 0 && kOwnRows % 16 == 0);
+  static_assert(kColumns % 8 == 0 && kHalfBytes % kTileAlignment == 0 && kOwnRows % 16 == 0);
 };
 
 // Two outputs of a row, both of one half; `up`: of kSiluMul, those of the other half.
@@ -87,6 +91,7 @@ struct Shape {
 template <int kHalf, int kSplit>
 struct TileWork {
   using S = Shape<kHalf, kSplit>;
+  using Sums = float[2][S::kColumns / 2];  // of each half
 
   const TileArgs& args;
   uint32_t ring;   // kStages × { half, half, inputs }
@@ -173,9 +178,19 @@ struct TileWork {
     }
   }
 
+  // The place in a half of the first output of a thread's group.
+  __device__ static int first_column() {
+    return threadIdx.x / kGroupThreads * S::kColumns;
+  }
+  // The first row of a thread's warp.
+  __device__ static int first_row() {
+    return threadIdx.x % kGroupThreads / 32 * 16;
+  }
+
   // By the threads that multiply. `sent`: of this block, in shared memory.
   __device__ void consume(float* sent) const {
-    float d[2][kHalf / 2];
+    const int weights_at = first_column() * kTileRowBytes;
+    Sums d;
     const bool is_first_lane = threadIdx.x % 32 == 0;
     Cursor at;
     uint32_t used = 0;  // the barrier of the stage before
@@ -183,16 +198,18 @@ struct TileWork {
     for (int tile = first_tile; tile < args.tiles; tile += tile_step) {
       for (int step = 0; step < steps; ++step) {
         wait_barrier(full + at.stage * 8, at.parity);
-        const uint64_t weights = tile_descriptor(stage_at(at.stage));
-        const uint64_t more_weights = tile_descriptor(stage_at(at.stage) + S::kHalfBytes);
-        const uint64_t inputs = tile_descriptor(stage_at(at.stage) + 2 * S::kHalfBytes);
+        const uint32_t stage = stage_at(at.stage);
+        const uint64_t weights = tile_descriptor(stage + weights_at);
+        const uint64_t more_weights = tile_descriptor(stage + S::kHalfBytes + weights_at);
+        const uint64_t inputs = tile_descriptor(stage + 2 * S::kHalfBytes);
         begin_products();
 #pragma unroll
         for (int column = 0; column < kTileColumns; column += 16) {
           const bool adds = step > 0 || column > 0;
-          multiply_tile<kHalf>(d[0], at_column(inputs, column), at_column(weights, column), adds);
-          multiply_tile<kHalf>(d[1], at_column(inputs, column), at_column(more_weights, column),
-                               adds);
+          multiply_tile<S::kColumns>(d[0], at_column(inputs, column), at_column(weights, column),
+                                     adds);
+          multiply_tile<S::kColumns>(d[1], at_column(inputs, column),
+                                     at_column(more_weights, column), adds);
         }
         end_products();
         wait_products<1>();
@@ -209,16 +226,16 @@ struct TileWork {
     }
   }
 
-  __device__ void put_all(int tile, const float (&d)[2][kHalf / 2]) const {
-    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+  __device__ void put_all(int tile, const Sums& d) const {
+    const int lane = threadIdx.x % 32, row = first_row() + lane / 4;
     const HalfPlace places[2] = {half_place<kHalf>(args, tile, 0),
                                  half_place<kHalf>(args, tile, 1)};
     const bool activates = args.result == DeviceResult::kSiluMul;
 #pragma unroll
-    for (int j = 0; j < kHalf / 8; ++j)
+    for (int j = 0; j < S::kColumns / 8; ++j)
 #pragma unroll
       for (int more = 0; more < 2; ++more) {
-        const int column = j * 8 + lane % 4 * 2, i = j * 4 + more * 2;
+        const int column = first_column() + j * 8 + lane % 4 * 2, i = j * 4 + more * 2;
         const float2 first{d[0][i], d[0][i + 1]}, second{d[1][i], d[1][i + 1]};
         put(args, places[0], row + more * 8, column, first, second);
         if (!activates) put(args, places[1], row + more * 8, column, second, second);
@@ -226,19 +243,20 @@ struct TileWork {
   }
 
   // Each warp's rows are those of one block of the cluster; the other blocks send it theirs.
-  __device__ void join(float (&d)[2][kHalf / 2], float* sent) const {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = cluster_rank();
-    const int owner = warp * 16 / S::kOwnRows, row = warp * 16 % S::kOwnRows + lane / 4;
+  __device__ void join(Sums& d, float* sent) const {
+    const int lane = threadIdx.x % 32, rank = cluster_rank();
+    const int owner = first_row() / S::kOwnRows, row = first_row() % S::kOwnRows + lane / 4;
+    const int column = first_column() + lane % 4 * 2;
     const auto place_of = [&](float* base, int from, int to, int half, int j, int more) {
       const int slot = from < to ? from : from - 1;
       return reinterpret_cast<float2*>(base + (slot * S::kOwnRows + row + more * 8) * S::kPitch +
-                                       half * kHalf + j * 8 + lane % 4 * 2);
+                                       half * kHalf + j * 8 + column);
     };
     const auto for_all = [&](const auto& act) {
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
-        for (int j = 0; j < kHalf / 8; ++j)
+        for (int j = 0; j < S::kColumns / 8; ++j)
 #pragma unroll
           for (int more = 0; more < 2; ++more)
             act(half, j, more, d[half][j * 4 + more * 2], d[half][j * 4 + more * 2 + 1]);
@@ -297,8 +315,7 @@ __device__ __forceinline__ void run_tiles(const TileArgs& args) {
 }
 
 template <int kHalf, int kSplit>
-__global__ void SLUICE_CLUSTER(kSplit) __launch_bounds__(kThreads, 1)
-    tiles_kernel(const __grid_constant__ TileArgs args) {
+__global__ void __launch_bounds__(kThreads, 1) tiles_kernel(const __grid_constant__ TileArgs args) {
   if constexpr (kCard.has_tiles)
     run_tiles<kHalf, kSplit>(args);
   else
@@ -374,7 +391,12 @@ void launch_tiles(const DeviceLinearArgs& args, const uint16_t* x, const TileCho
   const int blocks =
       choice.split > 1 ? tiles.tiles * choice.split : std::min(tiles.tiles, processors_of_card());
   launch("rows_by_tiles", choice.kernel,
-         {dim3(static_cast<unsigned>(blocks)), kThreads, choice.shared_bytes, stream}, tiles);
+         {.grid = dim3(static_cast<unsigned>(blocks)),
+          .threads = kThreads,
+          .shared_bytes = choice.shared_bytes,
+          .stream = stream,
+          .cluster = choice.split},
+         tiles);
 }
 
 }  // namespace

@@ -104,15 +104,26 @@ template <int kColumns>
 __device__ __forceinline__ void multiply_tile(float (&d)[kColumns / 2], uint64_t a, uint64_t b,
                                               bool adds);
 
-#define SLUICE_EIGHT(i)                                                                       \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SLUICE_FOUR(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define SLUICE_EIGHT(i) SLUICE_FOUR(i), SLUICE_FOUR(i + 4)
 #define SLUICE_MULTIPLY_TILE(columns, registers, ...)                                        \
   template <>                                                                                \
   __device__ __forceinline__ void multiply_tile<columns>(float(&d)[columns / 2], uint64_t a, \
                                                          uint64_t b, bool adds) {            \
     asm volatile(registers:__VA_ARGS__ : "l"(a), "l"(b), "r"(static_cast<int>(adds)));       \
   }
+SLUICE_MULTIPLY_TILE(24,
+                     "{\n.reg .pred p;\nsetp.ne.b32 p, %14, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {"
+                     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11"
+                     "}, %12, %13, p, 1, 1, 0, 0;\n}\n",
+                     SLUICE_EIGHT(0), SLUICE_FOUR(8))
+SLUICE_MULTIPLY_TILE(32,
+                     "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+                     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+                     "}, %16, %17, p, 1, 1, 0, 0;\n}\n",
+                     SLUICE_EIGHT(0), SLUICE_EIGHT(8))
 SLUICE_MULTIPLY_TILE(48,
                      "{\n.reg .pred p;\nsetp.ne.b32 p, %26, 0;\n"
                      "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {"
@@ -120,6 +131,13 @@ SLUICE_MULTIPLY_TILE(48,
                      "%16, %17, %18, %19, %20, %21, %22, %23"
                      "}, %24, %25, p, 1, 1, 0, 0;\n}\n",
                      SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16))
+SLUICE_MULTIPLY_TILE(56,
+                     "{\n.reg .pred p;\nsetp.ne.b32 p, %30, 0;\n"
+                     "wgmma.mma_async.sync.aligned.m64n56k16.f32.bf16.bf16 {"
+                     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27"
+                     "}, %28, %29, p, 1, 1, 0, 0;\n}\n",
+                     SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16), SLUICE_FOUR(24))
 SLUICE_MULTIPLY_TILE(
     64,
     "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
@@ -128,40 +146,9 @@ SLUICE_MULTIPLY_TILE(
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
     "}, %32, %33, p, 1, 1, 0, 0;\n}\n",
     SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16), SLUICE_EIGHT(24))
-SLUICE_MULTIPLY_TILE(
-    96,
-    "{\n.reg .pred p;\nsetp.ne.b32 p, %50, 0;\n"
-    "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-    "}, %48, %49, p, 1, 1, 0, 0;\n}\n",
-    SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16), SLUICE_EIGHT(24), SLUICE_EIGHT(32),
-    SLUICE_EIGHT(40))
-SLUICE_MULTIPLY_TILE(
-    112,
-    "{\n.reg .pred p;\nsetp.ne.b32 p, %58, 0;\n"
-    "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {"
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-    "%48, %49, %50, %51, %52, %53, %54, %55"
-    "}, %56, %57, p, 1, 1, 0, 0;\n}\n",
-    SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16), SLUICE_EIGHT(24), SLUICE_EIGHT(32),
-    SLUICE_EIGHT(40), SLUICE_EIGHT(48))
-SLUICE_MULTIPLY_TILE(
-    128,
-    "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-    "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-    "}, %64, %65, p, 1, 1, 0, 0;\n}\n",
-    SLUICE_EIGHT(0), SLUICE_EIGHT(8), SLUICE_EIGHT(16), SLUICE_EIGHT(24), SLUICE_EIGHT(32),
-    SLUICE_EIGHT(40), SLUICE_EIGHT(48), SLUICE_EIGHT(56))
 #undef SLUICE_MULTIPLY_TILE
 #undef SLUICE_EIGHT
+#undef SLUICE_FOUR
 
 // ---- Clusters -----------------------------------------------------------------------------------
 
