@@ -13,14 +13,13 @@ namespace {
 
 using core::DType;
 
-constexpr int64_t kBlock = 32;
 constexpr int64_t kPartAlignment = 16;
 
-// Of a block on the device; of Q8_0, Q4_0 and Q4_1 in the file too: f16 values in front, codes
-// behind.
+// Of a block on the device; of all but Q6_K in the file too: scales in front, codes behind.
 struct BlockParts {
   int64_t scale_bytes = 0;
   int64_t code_bytes = 0;
+  int64_t values = 32;
 };
 BlockParts parts_of(DType type) {
   switch (type) {
@@ -32,6 +31,8 @@ BlockParts parts_of(DType type) {
       return {4, 16};
     case DType::kQ6_K:
       return {4, 24};
+    case DType::kF8_B128:
+      return {4, 128, 128};
     default:
       return {};
   }
@@ -39,7 +40,7 @@ BlockParts parts_of(DType type) {
 
 void split_blocks(const DevicePackArgs& args, core::Range rows) {
   const BlockParts parts = parts_of(args.type);
-  const int64_t blocks = args.inputs / kBlock;
+  const int64_t blocks = args.inputs / parts.values;
   std::byte* scales = args.packed + device_scales_at(args.type, args.outputs, args.inputs);
   const std::byte* from = args.weights + rows.begin * core::bytes_of(args.type, args.inputs);
   for (int64_t block = rows.begin * blocks; block < rows.end * blocks; ++block) {
@@ -130,15 +131,16 @@ bool device_reads_file_blocks(DType type) {
 }
 
 int64_t device_scales_at(DType device_type, int64_t outputs, int64_t inputs) {
-  return core::round_up(outputs * inputs / kBlock * parts_of(device_type).code_bytes,
-                        kPartAlignment);
+  const BlockParts parts = parts_of(device_type);
+  return core::round_up(outputs * inputs / parts.values * parts.code_bytes, kPartAlignment);
 }
 
 int64_t device_weight_bytes(DType type, int64_t outputs, int64_t inputs, DeviceUse use) {
   const DType kept = device_weight_type(type, use);
   const BlockParts parts = parts_of(kept);
   if (parts.code_bytes == 0) return outputs * core::bytes_of(kept, inputs);
-  return device_scales_at(kept, outputs, inputs) + outputs * inputs / kBlock * parts.scale_bytes;
+  return device_scales_at(kept, outputs, inputs) +
+         outputs * inputs / parts.values * parts.scale_bytes;
 }
 
 void pack_for_device(const DevicePackArgs& args, int thread, int threads) {

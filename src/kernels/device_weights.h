@@ -13,6 +13,7 @@ namespace sluice::kernels {
 //   Q8_0   codes (outputs, inputs) int8, behind them scales (outputs, inputs / 32) f16
 //   Q4_0   codes (outputs, inputs / 2), a block's 16 bytes as in the file; scales as Q8_0
 //   Q4_1   codes as Q4_0; behind them (outputs, inputs / 32, 2) f16: scale, minimum
+//   F8_B128  codes (outputs, inputs) e4m3; behind them scales (outputs, inputs / 128) f32
 //   Q6_K   low four bits as Q4_0; behind them, 8 bytes a block, the upper two: byte j of each half
 //          has those of its codes j, j + 4, j + 8, j + 12 from the lowest bit on; behind these
 //          (outputs, inputs / 32, 2) f16: the halves' scales
@@ -43,7 +44,7 @@ struct DevicePackArgs {
 // The share of one thread, as the ops of ops.h.
 void pack_for_device(const DevicePackArgs& args, int thread, int threads);
 
-// Where the scales of Q8_0, Q4_0, Q4_1 and Q6_K begin.
+// Where the scales of Q8_0, Q4_0, Q4_1, Q6_K and F8_B128 begin.
 int64_t device_scales_at(core::DType device_type, int64_t outputs, int64_t inputs);
 
 // The type of the device's embedding table: the file's where embed() reads it, otherwise F32.

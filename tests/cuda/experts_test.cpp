@@ -165,11 +165,13 @@ std::vector<float> run_experts(Device& device, const ExpertShape& shape, uint64_
 }
 
 // Codes are exact; Q4_1 is rounded to bf16 with its scale, twice. Up to four rows of blocks meet
-// int8 activations, twice, as the products of ops_test.cpp with silu behind them.
+// int8 activations, twice, as the products of ops_test.cpp with silu behind them; e4m3 f16 ones.
 double limit_of(const ExpertShape& shape) {
-  if (shape.rows <= 4 && device_weight_type(shape.gate) != DType::kBF16 &&
-      device_weight_type(shape.down) != DType::kBF16)
-    return 0.06;
+  const auto meets_int8 = [](DType type) {
+    const DType kept = device_weight_type(type);
+    return kept != DType::kBF16 && kept != DType::kF8_B128;
+  };
+  if (shape.rows <= 4 && meets_int8(shape.gate) && meets_int8(shape.down)) return 0.06;
   const bool has_minimum = device_weight_type(shape.gate) == DType::kQ4_1;
   return has_minimum ? 0.012 : 0.004;
 }
@@ -193,6 +195,22 @@ TEST_F(CudaExperts, ExpertsAgreeWithReference) {
             << core::info(type).name << ' ' << rows << " rows, " << shape.inputs << " inputs, ffn "
             << shape.ffn << ", seed " << seed;
       }
+    }
+}
+
+TEST_F(CudaExperts, ExpertsOfE4m3AgreeWithReference) {
+  constexpr DType kF8 = DType::kF8_B128;
+  uint64_t seed = 700;
+  for (const int64_t rows : {1, 2, 4, 8, 9, 40, 150})
+    for (const ExpertShape& shape :
+         {ExpertShape{kF8, kF8, 256, 256, 8, 3, rows}, ExpertShape{kF8, kF8, 384, 128, 40, 8, rows},
+          ExpertShape{kF8, DType::kBF16, 384, 128, 40, 8, rows},
+          ExpertShape{kF8, kF8, 256, 1024, 16, 8, rows},
+          ExpertShape{kF8, kF8, 1024, 512, 16, 2, rows}}) {
+      ++seed;
+      const auto expected = run_experts(reference(), shape, seed);
+      EXPECT_LT(relative_error(run_experts(cuda(), shape, seed), expected), limit_of(shape))
+          << rows << " rows, " << shape.inputs << " inputs, ffn " << shape.ffn << ", seed " << seed;
     }
 }
 

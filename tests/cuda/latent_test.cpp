@@ -141,6 +141,8 @@ constexpr LatentShape kTiny{.type = DType::kBF16,
                             .layout = RopeLayout::kAdjacentPairs};
 constexpr LatentShape kOdd{
     .type = DType::kQ4_0, .heads = 5, .rank = 96, .turned = 24, .nope = 96, .values = 40};
+constexpr LatentShape kE4m3{
+    .type = DType::kF8_B128, .heads = 5, .rank = 128, .turned = 24, .nope = 128, .values = 40};
 
 // Queries are f16 and weights of the softmax too, values in the latent space bf16.
 TEST_F(CudaLatent, AgreesWithReference) {
@@ -148,7 +150,7 @@ TEST_F(CudaLatent, AgreesWithReference) {
   const std::vector<std::vector<Sequence>> batches = {
       {{700, 1}}, {{0, 1}, {63, 1}, {64, 1}, {300, 5}}, {{0, 30}, {10, 3}}};
   uint64_t seed = 90;
-  for (const LatentShape& shape : {deepseek, kTiny, kOdd})
+  for (const LatentShape& shape : {deepseek, kTiny, kOdd, kE4m3})
     for (const auto& sequences : batches) {
       if (shape.rank == 512 && sequences[0].before == 700) continue;  // the reference takes long
       ++seed;
@@ -168,7 +170,7 @@ TEST_F(CudaLatent, PromptsAgreeWithReference) {
   const std::vector<std::vector<Sequence>> batches = {
       {{40, 1}, {0, 128}, {7, 5}, {33, 129}, {100, 1}}, {{0, 191}}, {{250, 130}, {0, 64}}};
   uint64_t seed = 190;
-  for (const LatentShape& shape : {deepseek, kTiny, kOdd, offset})
+  for (const LatentShape& shape : {deepseek, kTiny, kOdd, kE4m3, offset})
     for (const auto& sequences : batches) {
       ++seed;
       EXPECT_LT(relative_error(run_latent(cuda(), shape, sequences, seed),

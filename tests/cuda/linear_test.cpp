@@ -2,6 +2,7 @@
 // fresh random values, outputs that begin as NaN.
 #include <cmath>
 
+#include "core/math.h"
 #include "kernels/device_weights.h"
 #include "kernels/half.h"
 #include "tests/cuda/ops_fixture.h"
@@ -74,10 +75,12 @@ std::vector<float> run_linear(Device& device, const LinearShape& shape, uint64_t
 
 // bf16 inputs differ by rounding where the norm's last bit does; int8 ones lose 1/sqrt(12) of a
 // step, max/127 of 32 values: about 0.008 of normal values, more where minima nearly cancel a sum.
-// Where rows are many blocks become bf16. silu(gate) · up has the errors of both, relative to a
-// value that is small where gate is negative.
+// Where rows are many blocks become bf16. e4m3 meets inputs of f16, and sums in f16 lose less than
+// their rounding to bf16 has. silu(gate) · up has the errors of both, relative to a value that is
+// small where gate is negative.
 double limit_of(const LinearShape& shape) {
-  const bool blocks = device_weight_type(shape.type) != DType::kBF16;
+  const DType kept = device_weight_type(shape.type);
+  const bool blocks = kept != DType::kBF16 && kept != DType::kF8_B128;
   if (shape.result == DeviceResult::kSiluMul) return blocks ? 0.06 : 0.012;
   return blocks ? 0.02 : 0.004;
 }
@@ -86,7 +89,7 @@ TEST_F(CudaOps, LinearAgreesWithReference) {
   const uint64_t seed = 20261123;
   int shapes = 0;
   for (const DType type : {DType::kBF16, DType::kF16, DType::kF32, DType::kQ8_0, DType::kQ4_0,
-                           DType::kQ4_1, DType::kQ4_K, DType::kQ6_K})
+                           DType::kQ4_1, DType::kQ4_K, DType::kQ6_K, DType::kF8_B128})
     for (const int64_t inputs : {256, 768, 4096})
       for (const int64_t outputs : {8, 130, 1024})
         for (const int64_t rows : {1, 2, 3, 4, 5, 17, 64})
@@ -121,7 +124,8 @@ TEST_F(CudaOps, LinearOfShortRows) {
 }
 
 TEST_F(CudaOps, LinearKeepsNotANumber) {
-  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K})
+  for (const DType type :
+       {DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K, DType::kQ6_K, DType::kF8_B128})
     for (const int64_t rows : {1, 3, 8, 40})
       for (const bool through_norm : {false, true}) {
         const LinearShape shape{type, 24, 256, rows, through_norm, DeviceResult::kStore, true};
@@ -135,7 +139,7 @@ TEST_F(CudaOps, LinearKeepsNotANumber) {
 
 // Rows that have no room together in a block's shared memory.
 TEST_F(CudaOps, LinearOfLongRows) {
-  for (const DType type : {DType::kBF16, DType::kQ8_0})
+  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kF8_B128})
     for (const DeviceResult result : {DeviceResult::kAdd, DeviceResult::kSiluMul}) {
       const LinearShape shape{type, 40, 65536, 4, result != DeviceResult::kAdd, result};
       EXPECT_LT(relative_error(run_linear(cuda(), shape, 6), run_linear(reference(), shape, 6)),
@@ -157,11 +161,12 @@ TEST_F(CudaOps, LinearThroughTheNormOfLongRows) {
 // Rows straight from blocks: tiles of rows and outputs, and rows of blocks, that are not whole.
 TEST_F(CudaOps, LinearOfManyBlockRows) {
   uint64_t seed = 9;
-  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
+  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kF8_B128})
     for (const int64_t rows : {5, 8, 9, 16, 17, 40})
       for (const DeviceResult result :
            {DeviceResult::kStore, DeviceResult::kAdd, DeviceResult::kSiluMul}) {
-        const LinearShape shape{type, 72, 352, rows, result != DeviceResult::kAdd, result};
+        const int64_t inputs = type == DType::kF8_B128 ? 384 : 352;
+        const LinearShape shape{type, 72, inputs, rows, result != DeviceResult::kAdd, result};
         ++seed;
         EXPECT_LT(
             relative_error(run_linear(cuda(), shape, seed), run_linear(reference(), shape, seed)),
@@ -224,9 +229,11 @@ TEST_F(CudaOps, LinearOfRowsByCodes) {
                    {4104, 768, DeviceResult::kSiluMul, 2}, {8456, 512, DeviceResult::kSiluMul, 2},
                    {17000, 256, DeviceResult::kAdd, 1},    {40008, 256, DeviceResult::kStore, 1}};
   uint64_t seed = 70;
-  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
-    for (const auto& [outputs, inputs, result, products] : kMatrices)
-      for (const int64_t rows : {7, 17, 32, 49}) {
+  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kF8_B128})
+    for (const auto& [outputs, of_row, result, products] : kMatrices)
+      for (const int64_t rows : {3, 7, 17, 32, 49}) {
+        if (rows < 5 && type != DType::kF8_B128) continue;  // narrow.cuh
+        const int64_t inputs = type == DType::kF8_B128 ? core::round_up(of_row, 512) : of_row;
         const LinearShape shape{.type = type,
                                 .outputs = outputs,
                                 .inputs = inputs,

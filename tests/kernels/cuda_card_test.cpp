@@ -54,7 +54,8 @@ TEST(CudaCard, TilesWhereTheCardHasThemAndTheProductFits) {
 
 TEST(CudaCard, CodesAsTheyLieWhereTheCardHasTilesAndTheProductFits) {
   const Card has = card_of(90), lacks = card_of(80);
-  for (const core::DType type : {core::DType::kQ8_0, core::DType::kQ4_0, core::DType::kQ4_1}) {
+  for (const core::DType type :
+       {core::DType::kQ8_0, core::DType::kQ4_0, core::DType::kQ4_1, core::DType::kF8_B128}) {
     const DeviceLinearArgs args = product_of(type, 64, DeviceResult::kAdd);
     EXPECT_TRUE(rows_fit_codes(has, args));
     EXPECT_FALSE(rows_fit_codes(lacks, args));
@@ -63,6 +64,9 @@ TEST(CudaCard, CodesAsTheyLieWhereTheCardHasTilesAndTheProductFits) {
   EXPECT_FALSE(rows_fit_codes(has, product_of(core::DType::kQ6_K, 64, DeviceResult::kStore)));
   DeviceLinearArgs args = product_of(core::DType::kQ8_0, 64, DeviceResult::kStore);
   args.products[0].weights.inputs = 1024 + 32;
+  EXPECT_FALSE(rows_fit_codes(has, args));
+  args = product_of(core::DType::kF8_B128, 64, DeviceResult::kStore);
+  args.products[0].weights.inputs = 1024 + 256;
   EXPECT_FALSE(rows_fit_codes(has, args));
   args = product_of(core::DType::kQ8_0, 64, DeviceResult::kSiluMul);
   args.product_count = 2;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/dtype.h"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/e4m3.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -12,7 +12,7 @@ inline constexpr int kBlockValues = 8;  // consecutive inputs of an output
 struct BlockMatrix {
   const uint8_t* codes = nullptr;  // or bf16 values
   const uint8_t* high = nullptr;   // of Q6_K: the codes' upper bits
-  const __half* scales = nullptr;
+  const __half* scales = nullptr;  // of F8_B128 float
 };
 
 // Values [8 i, 8 i + 8) of the matrix; a block of 32 has its nibbles of 0–15 low, of 16–31 high.
@@ -32,6 +32,20 @@ __device__ void decode_eight(const BlockMatrix& m, int64_t i, float (&values)[kB
     const float scale = __half2float(m.scales[block]);
     const auto* codes = reinterpret_cast<const int8_t*>(m.codes) + i * kBlockValues;
     for (int v = 0; v < kBlockValues; ++v) values[v] = scale * static_cast<float>(codes[v]);
+  } else if constexpr (kType == core::DType::kF8_B128) {
+    const float scale =
+        reinterpret_cast<const float*>(m.scales)[i / (128 / kBlockValues)] * kE4m3OfF16;
+    const uint2 packed = reinterpret_cast<const uint2*>(m.codes)[i];
+    const uint32_t words[] = {packed.x, packed.y};
+    for (int v = 0; v < kBlockValues; v += 4) {
+      const E4m3Pairs pairs = e4m3_as_f16(words[v / 4]);
+      const float2 even = __half22float2(*reinterpret_cast<const __half2*>(&pairs.even)),
+                   odd = __half22float2(*reinterpret_cast<const __half2*>(&pairs.odd));
+      values[v] = scale * even.x;
+      values[v + 1] = scale * odd.x;
+      values[v + 2] = scale * even.y;
+      values[v + 3] = scale * odd.y;
+    }
   } else if constexpr (kType == core::DType::kQ6_K) {
     const float scale = __half2float(m.scales[2 * block + part / 2]);
     const uint8_t* codes = m.codes + block * 16 + part % 2 * kBlockValues;

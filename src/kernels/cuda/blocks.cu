@@ -35,6 +35,8 @@ void decode_to_bf16(const PackedWeights& w, uint16_t* out, cudaStream_t stream) 
   switch (w.type) {
     case core::DType::kQ8_0:
       return launch("decode", decode_kernel<core::DType::kQ8_0>, shape, matrix, out, count);
+    case core::DType::kF8_B128:
+      return launch("decode", decode_kernel<core::DType::kF8_B128>, shape, matrix, out, count);
     case core::DType::kQ6_K:
       return launch("decode", decode_kernel<core::DType::kQ6_K>, shape, matrix, out, count);
     case core::DType::kQ4_0:

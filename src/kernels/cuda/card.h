@@ -57,15 +57,18 @@ inline bool rows_fit_tiles(const Card& card, const DeviceLinearArgs& args) {
 // Whether rows_by_codes.cu does: up to kRowsByCodesMax rows by matrices of one type in blocks,
 // whose inputs are whole groups of scales.
 inline constexpr int kRowsByCodesMax = 64;
-inline constexpr int kScaleInputs = 256;  // whose scales are copied together
+// Inputs whose scales are copied together: 16 bytes, of Q4_1 32.
+constexpr int scale_inputs(core::DType type) {
+  return type == core::DType::kF8_B128 ? 512 : 256;
+}
 inline bool rows_fit_codes(const Card& card, const DeviceLinearArgs& args) {
   const core::DType type = args.products[0].weights.type;
-  bool fit =
-      card.has_tiles && args.rows <= kRowsByCodesMax &&
-      (type == core::DType::kQ8_0 || type == core::DType::kQ4_0 || type == core::DType::kQ4_1);
+  bool fit = card.has_tiles && args.rows <= kRowsByCodesMax &&
+             (type == core::DType::kQ8_0 || type == core::DType::kQ4_0 ||
+              type == core::DType::kQ4_1 || type == core::DType::kF8_B128);
   for (int32_t p = 0; p < args.product_count; ++p) {
     const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
-    fit = fit && w.type == type && w.inputs % kScaleInputs == 0;
+    fit = fit && w.type == type && w.inputs % scale_inputs(type) == 0;
   }
   return fit;
 }

@@ -7,9 +7,17 @@
 // second and fourth that of the upper eight.
 //
 // A weight is code · scale, each rounded to bf16.
+//
+// A format is a struct with
+//   kInputs                    of a stage
+//   kScaleInputs               whose scales are copied together
+//   kXScaleBytes               scales of kXInputs, which are `scales` of
+//   decode(a, i, row, run, scales)
+//   kUnit                      what sums are multiplied by
 #pragma once
 
 #include "core/dtype.h"
+#include "kernels/cuda/card.h"
 #include "kernels/cuda/grouped_formats.cuh"
 
 namespace sluice::kernels::cuda {
@@ -40,8 +48,10 @@ __device__ __forceinline__ uint32_t shared_word(const std::byte* row, int chunk)
 // `row`: the bytes of an output, its first chunk as swizzled, at the thread's word. `scales`: of
 // the four runs of kXInputs.
 struct Q8Codes {
-  static constexpr int kInputs = 128;  // of a stage
-  static constexpr int kScaleBytes = 2;
+  static constexpr int kInputs = 128;
+  static constexpr int kScaleInputs = scale_inputs(core::DType::kQ8_0);
+  static constexpr int kXScaleBytes = 8;
+  static constexpr float kUnit = 1;
   static __device__ __forceinline__ void decode(CodeOperand& a, int i, const std::byte* row,
                                                 int run, const uint32_t* scales) {
     const __nv_bfloat162 scale = both(half_at(scales, run % 4));
@@ -62,7 +72,9 @@ struct Q8Codes {
 template <bool kHasMinimum>
 struct Q4Codes {
   static constexpr int kInputs = 256;
-  static constexpr int kScaleBytes = kHasMinimum ? 4 : 2;
+  static constexpr int kScaleInputs = scale_inputs(core::DType::kQ4_0);
+  static constexpr int kXScaleBytes = kHasMinimum ? 16 : 8;
+  static constexpr float kUnit = 1;
   static __device__ __forceinline__ void decode(CodeOperand& a, int i, const std::byte* row,
                                                 int run, const uint32_t* scales) {
     const uint32_t word = shared_word(row, run);
@@ -88,6 +100,24 @@ struct Q4Codes {
           to = scaled(codes, scale);
         }
       }
+  }
+};
+
+// Codes lack 2^120 (e4m3.cuh), which scales of 2^8 have no room for: they take a part of it.
+struct F8Codes {
+  static constexpr int kInputs = 128;
+  static constexpr int kScaleInputs = scale_inputs(core::DType::kF8_B128);
+  static constexpr int kXScaleBytes = 4;
+  static constexpr float kOfScale = 0x1p64f, kUnit = kE4m3OfBf16 / kOfScale;
+  static __device__ __forceinline__ void decode(CodeOperand& a, int i, const std::byte* row,
+                                                int run, const uint32_t* scales) {
+    const __nv_bfloat162 scale = both(__uint_as_float(scales[0]) * kOfScale);
+#pragma unroll
+    for (int product = 0; product < 2; ++product) {
+      const E4m3Pairs pairs = e4m3_as_bf16(shared_word(row, run * 2 + product));
+      a[product][i] = scaled(pairs.even, scale);
+      a[product][i + 2] = scaled(pairs.odd, scale);
+    }
   }
 };
 

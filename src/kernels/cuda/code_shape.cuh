@@ -60,7 +60,7 @@ struct CodeShape {
   // Of 32 inputs, whose products are waited for together: as many as there are registers for.
   static constexpr int kBatchRuns = kColumns == 64 ? 1 : 2;
 
-  static constexpr int kScaleRowBytes = kScaleInputs / 32 * Codes::kScaleBytes;
+  static constexpr int kScaleRowBytes = Codes::kScaleInputs / kXInputs * Codes::kXScaleBytes;
   static constexpr int kHalfBytes = kHalf * kCodeRowBytes;
   static constexpr int kHalfScaleBytes = kHalf * kScaleRowBytes;
   static constexpr int kStageBytes = 2 * (kHalfBytes + kHalfScaleBytes);

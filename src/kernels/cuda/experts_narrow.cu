@@ -4,7 +4,7 @@
 // experts, as if their matrices stood side by side, so it is written once and in a fixed order.
 // Bound by reading the chosen experts. Reference: kernels/ref/ref_device_experts.cpp.
 #include "kernels/cuda/experts.cuh"
-#include "kernels/cuda/narrow_formats.cuh"
+#include "kernels/cuda/narrow_f8.cuh"
 #include "kernels/device_weights.h"
 
 namespace sluice::kernels::cuda {
@@ -239,6 +239,8 @@ void with_blocks(core::DType type, const Use& use) {
       return use.template operator()<Q8Weights>();
     case core::DType::kQ4_0:
       return use.template operator()<Q4Weights<false>>();
+    case core::DType::kF8_B128:
+      return use.template operator()<F8Weights>();
     default:
       return use.template operator()<Q4Weights<true>>();
   }
@@ -264,12 +266,16 @@ void launch_experts(const char* name, void (*kernel)(NarrowExpertArgs),
 }
 
 bool is_blocks(core::DType type) {
-  return type == core::DType::kQ8_0 || type == core::DType::kQ4_0 || type == core::DType::kQ4_1;
+  return type == core::DType::kQ8_0 || type == core::DType::kQ4_0 || type == core::DType::kQ4_1 ||
+         type == core::DType::kF8_B128;
 }
 
-// Inputs of all rows in the format that takes most room.
-int64_t room_of(int64_t rows, int64_t inputs) {
-  return rows * Int8Input<1>::shared_bytes(inputs);
+// Of the inputs of all rows.
+int64_t room_of(core::DType type, int64_t rows, int64_t inputs) {
+  int64_t bytes = 0;
+  with_blocks(type,
+              [&]<typename Weights>() { bytes = rows * RowInput<Weights>::shared_bytes(inputs); });
+  return bytes;
 }
 
 }  // namespace
@@ -282,8 +288,9 @@ bool experts_are_narrow(const DeviceExpertArgs& args) {
   return args.slots == nullptr && args.rows <= kNarrowRowsMax &&
          args.rows * args.used <= kChoicesMax && is_blocks(gate.type) && is_blocks(down.type) &&
          side_by_side % 64 == 0 && halves_fit(side_by_side, kPaddedInputs) &&
-         side_by_side < 1 << 16 && room_of(args.rows, gate.inputs) <= card().shared_bytes_max &&
-         room_of(args.rows, side_by_side) <= card().shared_bytes_max;
+         side_by_side < 1 << 16 &&
+         room_of(gate.type, args.rows, gate.inputs) <= card().shared_bytes_max &&
+         room_of(down.type, args.rows, side_by_side) <= card().shared_bytes_max;
 }
 
 void run_experts_narrow(const DeviceExpertArgs& args, uint16_t* activated, cudaStream_t stream) {

@@ -39,7 +39,7 @@ struct GroupedTile {
   int64_t first_out = 0;  // row of the first
 };
 
-// Shared memory: kStages times weights (kRows, kRowPitch), scales (kRows, kStageRuns) and rows
+// Shared memory: kStages times weights (kRows, kRowPitch), scales (kRows, kStageScales) and rows
 // (kTokens, kTokenPitch). Pitches keep the eight outputs, or rows, that a warp reads at once in
 // different banks. A warp has 32 weight rows: 16 outputs of two matrices, or 32 of one; kSlices
 // warps have the same rows, each a share of the inputs.
@@ -58,7 +58,10 @@ struct GroupedShape {
   static constexpr int kStageRuns = kRowBytes / Format::kRunBytes;
   static constexpr int kInputs = kStageRuns * kRun;
   static constexpr int kRowPitch = kRowBytes + Format::kRunBytes;
-  static constexpr int kScalePitch = kStageRuns * Format::kScaleBytes;
+  // Stages of less than a scale's runs have the same one in turn.
+  static constexpr int kStageScales =
+      kStageRuns < Format::kScaleRuns ? 1 : kStageRuns / Format::kScaleRuns;
+  static constexpr int kScalePitch = kStageScales * Format::kScaleBytes;
   static constexpr int kTokenPitch = kInputs * 2 + 8 * Format::kStep;
   static constexpr int kScalesAt = kRows * kRowPitch;
   static constexpr int kTokensAt = kScalesAt + kRows * kScalePitch;
@@ -173,10 +176,12 @@ class Grouped {
   // Rows of an odd number of blocks do not begin on four bytes: they are copied in place.
   __device__ void start_scales(int stage, std::byte* to) {
     constexpr int kWords = Shape::kScalePitch / 4;
-    const int64_t row_bytes = runs_ * Format::kScaleBytes;
+    const int64_t row_bytes = runs_ / Format::kScaleRuns * Format::kScaleBytes;
+    const int64_t of_stage =
+        int64_t{stage} * Shape::kStageRuns / Format::kScaleRuns * Format::kScaleBytes;
     for (int i = threadIdx.x; i < Shape::kRows * kWords; i += Shape::kThreads) {
       const int row = i / kWords, word = i % kWords;
-      const int64_t at = int64_t{stage} * Shape::kScalePitch + word * 4;
+      const int64_t at = of_stage + word * 4;
       const std::byte* from = matrix_of(row) + args_.scales_at + loaded_output(row) * row_bytes;
       std::byte* slot = to + row * Shape::kScalePitch + word * 4;
       if (row_bytes % 4 == 0) {
@@ -207,10 +212,12 @@ class Grouped {
           const int row = row_warp() * 32 + half * 16 + i * 8 + group;
           Codes codes =
               Format::codes(weights + row * Shape::kRowPitch + run * Format::kRunBytes, in_group);
-          const std::byte* scale =
-              stage + Shape::kScalesAt + row * Shape::kScalePitch + run * Format::kScaleBytes;
-          if constexpr (Format::kScaleBytes == 2) scales[half][i] = Format::scale(scale);
-          if constexpr (Format::kScaleBytes == 4) codes = Format::weighted(codes, scale);
+          const std::byte* scale = stage + Shape::kScalesAt + row * Shape::kScalePitch +
+                                   run / Format::kScaleRuns * Format::kScaleBytes;
+          if constexpr (Format::kScalesSums)
+            scales[half][i] = Format::scale(scale);
+          else if constexpr (Format::kScaleBytes > 0)
+            codes = Format::weighted(codes, scale);
 #pragma unroll
           for (int product = 0; product < 2; ++product) {
             a[half][product][i] = codes.pairs[product][0];
@@ -227,7 +234,7 @@ class Grouped {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           float(&sum)[4] = sums_[half][n];
-          if constexpr (Format::kScaleBytes == 2) {
+          if constexpr (Format::kScalesSums) {
             float of_run[4] = {};
             multiply(of_run, a[half][0], b[0], of_run);
             multiply(of_run, a[half][1], b[1], of_run);

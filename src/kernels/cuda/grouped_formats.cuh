@@ -6,15 +6,17 @@
 // block's scale in float.
 //
 // A format is a struct with
-//   kRunBytes, kScaleBytes     of 32 weights of an output
+//   kRunBytes                  of 32 weights of an output
+//   kScaleBytes, kScaleRuns    of a scale, and how many runs share it
 //   kFirst, kSecond, kStep     inputs of thread t in the run's two products: kFirst + kStep · t …,
 //                              kSecond + kStep · t …, four each
 //   codes(run, thread) → Codes          one output's part of both products
-//   scale(at) → float                   where kScaleBytes is 2: of the run's sum
-//   weighted(codes, at) → Codes         where it is 4: scale and minimum
+//   kScalesSums                         and then
+//   scale(at) → float                   of a run's sum; or, where there are scales at all,
+//   weighted(codes, at) → Codes         scale and minimum
 #pragma once
 
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/e4m3.cuh"
 
 namespace sluice::kernels::cuda {
 
@@ -62,7 +64,8 @@ struct Nibbles {
 };
 
 struct Q4_0Weights : Nibbles<0x43084308u> {  // code − 8
-  static constexpr int kScaleBytes = 2;
+  static constexpr int kScaleBytes = 2, kScaleRuns = 1;
+  static constexpr bool kScalesSums = true;
   static __device__ __forceinline__ float scale(const std::byte* at) {
     return __half2float(*reinterpret_cast<const __half*>(at));
   }
@@ -70,7 +73,8 @@ struct Q4_0Weights : Nibbles<0x43084308u> {  // code − 8
 
 // The minimum is added to the weight, which is rounded to bf16 then.
 struct Q4_1Weights : Nibbles<k128> {
-  static constexpr int kScaleBytes = 4;
+  static constexpr int kScaleBytes = 4, kScaleRuns = 1;
+  static constexpr bool kScalesSums = false;
   static __device__ __forceinline__ Codes weighted(Codes codes, const std::byte* at) {
     const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(at));
     const __nv_bfloat162 scale = __float2bfloat162_rn(pair.x), zero = __float2bfloat162_rn(pair.y);
@@ -86,7 +90,8 @@ struct Q4_1Weights : Nibbles<k128> {
 
 struct Q8_0Weights {
   static constexpr int kRunBytes = 32;
-  static constexpr int kScaleBytes = 2;
+  static constexpr int kScaleBytes = 2, kScaleRuns = 1;
+  static constexpr bool kScalesSums = true;
   static constexpr int kFirst = 0, kSecond = 4, kStep = 8;
   static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
     const uint2 words = *reinterpret_cast<const uint2*>(run + 8 * thread);
@@ -103,9 +108,33 @@ struct Q8_0Weights {
   }
 };
 
+struct F8Run {
+  static constexpr int kRunBytes = 32;
+  static constexpr int kScaleBytes = 4, kScaleRuns = 4;
+  static constexpr bool kScalesSums = true;
+  static constexpr int kFirst = 0, kSecond = 4, kStep = 8;
+  static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
+    const uint2 words = *reinterpret_cast<const uint2*>(run + 8 * thread);
+    // Bytes 0, 2, 1, 3: pairs of neighbours are 16 bits apart.
+    const E4m3Pairs a = e4m3_as_bf16(__byte_perm(words.x, 0, 0x3120)),
+                    b = e4m3_as_bf16(__byte_perm(words.y, 0, 0x3120));
+    return {{{whole(a.even), whole(a.odd)}, {whole(b.even), whole(b.odd)}}};
+  }
+  static __device__ __forceinline__ uint32_t whole(uint32_t pair) {
+    constexpr uint32_t kUnit = kE4m3Bf16Pair;
+    const __nv_bfloat162 unit = *reinterpret_cast<const __nv_bfloat162*>(&kUnit);
+    const __nv_bfloat162 value = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&pair), unit);
+    return *reinterpret_cast<const uint32_t*>(&value);
+  }
+  static __device__ __forceinline__ float scale(const std::byte* at) {
+    return *reinterpret_cast<const float*>(at);
+  }
+};
+
 struct Bf16Run {
   static constexpr int kRunBytes = 64;
-  static constexpr int kScaleBytes = 0;
+  static constexpr int kScaleBytes = 0, kScaleRuns = 1;
+  static constexpr bool kScalesSums = false;
   static constexpr int kFirst = 0, kSecond = 4, kStep = 8;
   static __device__ __forceinline__ Codes codes(const uint8_t* run, int thread) {
     const uint4 v = *reinterpret_cast<const uint4*>(run + 16 * thread);
@@ -123,6 +152,8 @@ void with_format(core::DType type, const Use& use) {
       return use.template operator()<Q4_0Weights>();
     case core::DType::kQ4_1:
       return use.template operator()<Q4_1Weights>();
+    case core::DType::kF8_B128:
+      return use.template operator()<F8Run>();
     default:
       return use.template operator()<Bf16Run>();
   }

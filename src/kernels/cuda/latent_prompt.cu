@@ -236,6 +236,8 @@ void decode_heads(const DeviceStack& matrices, HeadMatrices as, uint16_t* out,
       return launch_decode<core::DType::kQ8_0>(args, matrices.count, as, stream);
     case core::DType::kQ4_0:
       return launch_decode<core::DType::kQ4_0>(args, matrices.count, as, stream);
+    case core::DType::kF8_B128:
+      return launch_decode<core::DType::kF8_B128>(args, matrices.count, as, stream);
     case core::DType::kQ4_1:
       return launch_decode<core::DType::kQ4_1>(args, matrices.count, as, stream);
     default:

@@ -44,6 +44,8 @@ void launch_type(core::DType type, const GroupedArgs& args, int64_t rows, cudaSt
       return launch_format<Q8_0Weights, kResult>(args, rows, stream);
     case core::DType::kQ4_0:
       return launch_format<Q4_0Weights, kResult>(args, rows, stream);
+    case core::DType::kF8_B128:
+      return launch_format<F8Run, kResult>(args, rows, stream);
     default:
       return launch_format<Q4_1Weights, kResult>(args, rows, stream);
   }

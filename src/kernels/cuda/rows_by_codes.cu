@@ -41,7 +41,7 @@ __device__ __forceinline__ void keep(CodeOperand (&a)[kRuns]) {
 template <typename S>
 struct CodeWork {
   static constexpr int kStages = S::kStages, kXStages = S::kXStages, kSums = S::kSums;
-  static constexpr int kBatchRuns = S::kBatchRuns;
+  static constexpr int kBatchRuns = S::kBatchRuns, kXScaleBytes = S::Codes::kXScaleBytes;
   using Sums = float[kSums];
 
   const CodeArgs& args;
@@ -62,8 +62,8 @@ struct CodeWork {
   __device__ void copy_scales(int stage, const HalfPlace (&places)[2], int step) const {
     const int lane = threadIdx.x % 32;
     constexpr int kChunks = S::kScaleRowBytes / 16;
-    const int64_t row_bytes = int64_t{args.inputs} / kScaleInputs * S::kScaleRowBytes;
-    const int64_t column = step * S::Codes::kInputs / kScaleInputs * S::kScaleRowBytes;
+    const int64_t row_bytes = int64_t{args.inputs} / S::Codes::kScaleInputs * S::kScaleRowBytes;
+    const int64_t column = step * S::Codes::kInputs / S::Codes::kScaleInputs * S::kScaleRowBytes;
     const uint32_t to =
         shared_address(ring) + stage * S::kStageBytes + 2 * S::kHalfBytes + lane * 16;
 #pragma unroll
@@ -191,6 +191,20 @@ struct CodeWork {
     uint32_t used = 0;  // the barrier of the stage of x before
   };
 
+  static __device__ __forceinline__ void load_factors(uint32_t (&factors)[kXScaleBytes / 4],
+                                                      const std::byte* from) {
+    if constexpr (kXScaleBytes == 4) {
+      factors[0] = *reinterpret_cast<const uint32_t*>(from);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kXScaleBytes / 4; i += 2) {
+        const uint2 two = *reinterpret_cast<const uint2*>(from + i * 4);
+        factors[i] = two.x;
+        factors[i + 1] = two.y;
+      }
+    }
+  }
+
   __device__ __forceinline__ void multiply_unit(Sums& d, Cursor& at, int step) const {
     const int output = output_of_thread(), lane = threadIdx.x % 32;
     const std::byte* stage = ring + at.weights.stage * S::kStageBytes;
@@ -202,21 +216,15 @@ struct CodeWork {
           stage + half * S::kHalfBytes + output * kCodeRowBytes + (lane / 4 << 4) + lane % 4 * 4;
       scales[half] = stage + 2 * S::kHalfBytes + half * S::kHalfScaleBytes +
                      output * S::kScaleRowBytes +
-                     step * S::Codes::kInputs % kScaleInputs / 32 * S::Codes::kScaleBytes;
+                     step * S::Codes::kInputs % S::Codes::kScaleInputs / kXInputs * kXScaleBytes;
     }
     wait_barrier(full + at.weights.stage * 8, at.weights.parity);
 #pragma unroll
     for (int part = 0; part < S::kXOfUnit; ++part) {
-      uint32_t factors[2][S::Codes::kScaleBytes];
+      uint32_t factors[2][kXScaleBytes / 4];
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-#pragma unroll
-        for (int i = 0; i < S::Codes::kScaleBytes; i += 2) {
-          const uint2 two = reinterpret_cast<const uint2*>(
-              scales[half])[part * (S::Codes::kScaleBytes / 2) + i / 2];
-          factors[half][i] = two.x;
-          factors[half][i + 1] = two.y;
-        }
+        load_factors(factors[half], scales[half] + part * kXScaleBytes);
       wait_barrier(x_full + at.x.stage * 8, at.x.parity);
       const uint32_t inputs = shared_address(x_ring) + at.x.stage * S::kXStageBytes;
       CodeOperand a[2][kBatchRuns];
@@ -272,6 +280,10 @@ struct CodeWork {
       wait_products<0>();
       if (at.used != 0 && threadIdx.x % 32 == 0) arrive(at.used);
       at.used = 0;
+      if constexpr (S::Codes::kUnit != 1) {
+#pragma unroll
+        for (float& sum : d) sum *= S::Codes::kUnit;
+      }
       if constexpr (S::kSlices > 1) join_slices(d);
       finish(d, tile, tile != first_tile);
       if constexpr (S::kSlices > 1) meet_slices();  // what was joined is read
@@ -549,6 +561,8 @@ void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeSc
       return launch_codes<Q8Codes>(args, codes, stream);
     case core::DType::kQ4_0:
       return launch_codes<Q4Codes<false>>(args, codes, stream);
+    case core::DType::kF8_B128:
+      return launch_codes<F8Codes>(args, codes, stream);
     default:
       return launch_codes<Q4Codes<true>>(args, codes, stream);
   }

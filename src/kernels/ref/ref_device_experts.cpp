@@ -61,27 +61,28 @@ void decode_split_codes(const PackedWeights& w, const std::byte* scales, int64_t
 }  // namespace
 
 void decode_packed_row(const PackedWeights& w, int64_t row, float* out) {
-  constexpr int64_t kBlock = 32;
   if (core::info(w.type).block_values == 1) {
     decode(w.type, w.data + row * core::bytes_of(w.type, w.inputs), w.inputs, out);
     return;
   }
-  const int64_t blocks = w.inputs / kBlock;
+  const int64_t block_values = w.type == core::DType::kF8_B128 ? 128 : 32;  // of Q6_K a run
+  const int64_t blocks = w.inputs / block_values;
   const std::byte* scales = w.data + device_scales_at(w.type, w.outputs, w.inputs);
   if (w.type == core::DType::kQ6_K) {
-    for (int64_t b = row * blocks; b < (row + 1) * blocks; ++b, out += kBlock)
+    for (int64_t b = row * blocks; b < (row + 1) * blocks; ++b, out += block_values)
       decode_split_codes(w, scales, b, out);
     return;
   }
   const auto block_bytes = static_cast<size_t>(core::info(w.type).block_bytes);
-  const size_t scale_bytes = w.type == core::DType::kQ4_1 ? 4 : 2;
+  const bool is_wide = w.type == core::DType::kQ4_1 || w.type == core::DType::kF8_B128;
+  const size_t scale_bytes = is_wide ? 4 : 2;
   const size_t code_bytes = block_bytes - scale_bytes;
   std::vector<std::byte> block(block_bytes);
   for (int64_t b = 0; b < blocks; ++b) {
     const auto index = static_cast<size_t>(row * blocks + b);
     std::memcpy(block.data(), scales + index * scale_bytes, scale_bytes);
     std::memcpy(block.data() + scale_bytes, w.data + index * code_bytes, code_bytes);
-    decode(w.type, block.data(), kBlock, out + b * kBlock);
+    decode(w.type, block.data(), block_values, out + b * block_values);
   }
 }
 
