@@ -51,6 +51,30 @@ void split_blocks(const DevicePackArgs& args, core::Range rows) {
   }
 }
 
+// Blocks behind a scale in f32, with codes as the device has them; I4_Z32 has its zero in between,
+// which is exact where the scale's minimum has room.
+void round_scales(const DevicePackArgs& args, core::Range rows) {
+  const DType kept = device_weight_type(args.type, args.use);
+  const BlockParts parts = parts_of(kept);
+  const int64_t blocks = args.inputs / parts.values;
+  const int64_t block_bytes = core::info(args.type).block_bytes;
+  std::byte* scales = args.packed + device_scales_at(kept, args.outputs, args.inputs);
+  const std::byte* from = args.weights + rows.begin * core::bytes_of(args.type, args.inputs);
+  for (int64_t block = rows.begin * blocks; block < rows.end * blocks; ++block) {
+    float scale = 0;
+    std::memcpy(&scale, from, sizeof scale);
+    const uint16_t rounded = f16_of_float(scale);
+    store_u16(scales + block * parts.scale_bytes, rounded);
+    if (kept == DType::kQ4_1)
+      store_u16(
+          scales + block * parts.scale_bytes + 2,
+          f16_of_float(-float_of_f16(rounded) * static_cast<float>(std::to_integer<int>(from[4]))));
+    std::memcpy(args.packed + block * parts.code_bytes, from + block_bytes - parts.code_bytes,
+                static_cast<size_t>(parts.code_bytes));
+    from += block_bytes;
+  }
+}
+
 // A run of 32 of Q4_K as a block of Q4_1: two neighbours share 32 bytes, one in the low nibbles.
 void join_runs(const DevicePackArgs& args, core::Range rows) {
   constexpr int64_t kSuperBlock = 256, kSuperBytes = 144;
@@ -121,7 +145,9 @@ void round_to_bf16(const DevicePackArgs& args, core::Range rows) {
 }  // namespace
 
 DType device_weight_type(DType type, DeviceUse use) {
-  if (type == DType::kQ4_K) return DType::kQ4_1;
+  if (type == DType::kQ4_K || type == DType::kI4_Z32) return DType::kQ4_1;
+  if (type == DType::kI4_B32) return DType::kQ4_0;
+  if (type == DType::kI8_B32) return DType::kQ8_0;
   if (type == DType::kQ6_K && use == DeviceUse::kStack) return DType::kBF16;
   return parts_of(type).code_bytes > 0 ? type : DType::kBF16;
 }
@@ -156,6 +182,8 @@ void pack_for_device(const DevicePackArgs& args, int thread, int threads) {
     join_runs(args, rows);
   } else if (args.type == DType::kQ6_K) {
     split_codes(args, rows);
+  } else if (args.type != kept) {
+    round_scales(args, rows);
   } else {
     split_blocks(args, rows);
   }

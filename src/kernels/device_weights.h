@@ -18,8 +18,10 @@ namespace sluice::kernels {
 //          has those of its codes j, j + 4, j + 8, j + 12 from the lowest bit on; behind these
 //          (outputs, inputs / 32, 2) f16: the halves' scales
 // Q4_K becomes Q4_1, each run of 32 a block with its scale and minimum in f16: 5 bits a weight
-// instead of 4.5, and no scales to unpack in the inner loop. All others become BF16, rounded to
-// nearest; so does Q6_K in a stack, which is read by other kernels.
+// instead of 4.5, and no scales to unpack in the inner loop. I4_B32, I4_Z32 and I8_B32 become Q4_0,
+// Q4_1 and Q8_0, their scales rounded to f16: 2^-12 of a weight, half a step of 2^-24 where the
+// scale is below 2^-14. All others become BF16, rounded to nearest; so does Q6_K in a stack, which
+// is read by other kernels.
 enum class DeviceUse : uint8_t {
   kProduct,  // of Device::linear()
   kStack,    // matrices of experts, or of the heads of latent attention

@@ -12,9 +12,10 @@
 namespace sluice::model::testing {
 
 std::vector<std::string> device_models() {
-  return {"llama",          "llama-linear",        "llama3",         "llama3-factors", "llama-q8",
-          "qwen2",          "qwen2-yarn",          "qwen3",          "qwen3moe",       "deepseek2",
-          "deepseek2-lite", "deepseek2-joined-q8", "hf-deepseek-fp8"};
+  return {"llama",           "llama-linear", "llama3",         "llama3-factors",
+          "llama-q8",        "qwen2",        "qwen2-yarn",     "qwen3",
+          "qwen3moe",        "deepseek2",    "deepseek2-lite", "deepseek2-joined-q8",
+          "hf-deepseek-fp8", "hf-int4",      "hf-int4-zeros",  "hf-w8a8"};
 }
 
 std::vector<CardsOfModel> models_of_cards() {

@@ -9,13 +9,24 @@ namespace sluice::kernels::cuda {
 
 static_assert(kCodePartBytes <= CublasLt::kWorkspaceBytes);
 
+namespace {
+
+// Inputs of e4m3's products of few rows are two bytes for a weight of one, and shared memory has no
+// time for those of three rows.
+int64_t narrow_rows_max(const DeviceLinearArgs& args) {
+  const bool is_e4m3 = args.products[0].weights.type == core::DType::kF8_B128;
+  return is_e4m3 && rows_fit_codes(card(), args) ? 2 : kNarrowRowsMax;
+}
+
+}  // namespace
+
 void Products::linear(const DeviceLinearArgs& args) {
   const core::DType type = args.products[0].weights.type;
   bool alike = true;  // one kernel reads one format
   for (int32_t p = 1; p < args.product_count; ++p)
     alike = alike && args.products[static_cast<size_t>(p)].weights.type == type;
   const bool blocks = type != core::DType::kBF16;
-  if (args.rows > kNarrowRowsMax || is_deterministic_) return linear_wide(args);
+  if (args.rows > narrow_rows_max(args) || is_deterministic_) return linear_wide(args);
   if (alike && blocks) return linear_narrow_blocks(args, stream_);
   if (alike) return linear_narrow_bf16(args, stream_);
   if (args.result == DeviceResult::kSiluMul) return linear_wide(args);
