@@ -91,7 +91,7 @@ TEST(CudaBring, GivesTheBytesOfTheReference) {
   const auto reference = make_reference_device();
   core::Rng rng(5);
   for (const Ops* ops : runnable_ops())
-    for (const DType type : {DType::kQ4_0, DType::kQ4_K}) {
+    for (const DType type : {DType::kQ4_0, DType::kQ4_K, DType::kF8_B128}) {
       const PackedLayout layout = packed_layout(*ops, type);
       if (layout == PackedLayout::kUnknown) continue;
       constexpr int64_t kOutputs = 160, kInputs = 1792;

@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "model/single_sequence.h"
 #include "quantize/synthesize.h"
+#include "quantize/synthesize_folder.h"
 
 namespace sluice::quantize {
 namespace {
@@ -34,8 +35,18 @@ struct Answer {
   std::string said;
 };
 
-Answer run(const char* place, const model::MachineSpeeds& speeds, int32_t cards = 1) {
-  const auto checkpoint = synthetic_checkpoint(small_experts(), {}).value();
+enum class Experts { kQ4, kE4m3 };
+std::unique_ptr<formats::Checkpoint> checkpoint_of(Experts experts) {
+  if (experts == Experts::kE4m3)
+    return synthetic_folder(small_experts(),
+                            {.path = {}, .recipe = folder_recipe(FolderType::kFp8)})
+        .value();
+  return synthetic_checkpoint(small_experts(), {}).value();
+}
+
+Answer run(const char* place, const model::MachineSpeeds& speeds, Experts experts = Experts::kQ4,
+           int32_t cards = 1) {
+  const auto checkpoint = checkpoint_of(experts);
   Answer answer;
   std::vector<std::shared_ptr<kernels::Device>> others;
   for (int32_t card = 1; card < cards; ++card) others.push_back(kernels::make_reference_device());
@@ -70,21 +81,26 @@ double difference(const Answer& a, const Answer& b) {
 // The second step has 18 rows, the last layer one.
 TEST(StreamedExperts, GiveWhatTheOthersGive) {
   const model::MachineSpeeds fast_link{.host_tops = 1e-9, .link_gb_s = 1e6};
-  const Answer on_device = run("rest=cuda", {}), on_host = run("experts=cpu", {}),
-               streamed = run("experts=cpu", fast_link),
-               some_streamed = run("experts[2-3]=cpu", fast_link);
-  EXPECT_LT(difference(on_host, on_device), 0.05);
-  if (!streamed.said.starts_with("steps of 1 tokens or more"))
-    GTEST_SKIP() << "no table of this machine has a layout that a device reads: " << streamed.said;
-  EXPECT_LT(difference(streamed, on_device), 0.01);
-  EXPECT_LT(difference(some_streamed, on_device), 0.01);
+  for (const Experts experts : {Experts::kQ4, Experts::kE4m3}) {
+    const Answer on_device = run("rest=cuda", {}, experts),
+                 on_host = run("experts=cpu", {}, experts),
+                 streamed = run("experts=cpu", fast_link, experts),
+                 some_streamed = run("experts[2-3]=cpu", fast_link, experts);
+    EXPECT_LT(difference(on_host, on_device), 0.05);
+    if (!streamed.said.starts_with("steps of 1 tokens or more"))
+      GTEST_SKIP() << "no table of this machine has a layout that a device reads: "
+                   << streamed.said;
+    EXPECT_LT(difference(streamed, on_device), experts == Experts::kE4m3 ? 1e-6 : 0.01);
+    EXPECT_LT(difference(some_streamed, on_device), 0.01);
+  }
 }
 
 // Each card takes its run of a layer's experts.
 TEST(StreamedExperts, GoToTheCardsTheyAreCutOver) {
   const model::MachineSpeeds fast_link{.host_tops = 1e-9, .link_gb_s = 1e6};
-  const Answer on_device = run("rest=cuda", {}), streamed = run("experts=cpu", fast_link, 2),
-               some_streamed = run("experts[2-3]=cpu", fast_link, 2);
+  const Answer on_device = run("rest=cuda", {}),
+               streamed = run("experts=cpu", fast_link, Experts::kQ4, 2),
+               some_streamed = run("experts[2-3]=cpu", fast_link, Experts::kQ4, 2);
   if (!streamed.said.starts_with("steps of 1 tokens or more"))
     GTEST_SKIP() << "no table of this machine has a layout that a device reads: " << streamed.said;
   EXPECT_LT(difference(streamed, on_device), 0.01);

@@ -1,6 +1,6 @@
-// Weights of the processor's layout (PlanesOnHost) to the device's Q4_0 or Q4_1: bytes change their
-// places, whole scales become f16. Read once, written once; the link is forty times slower.
-// Reference: kernels/ref/ref_device_bring.cpp.
+// Weights of the processor's layouts (PlanesOnHost, E4m3OnHost) to the device's Q4_0, Q4_1 or e4m3:
+// bytes change their places, whole scales become f16. Read once, written once; the link is forty
+// times slower. Reference: kernels/ref/ref_device_bring.cpp.
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/launch.cuh"
@@ -63,9 +63,56 @@ __global__ void unpack_kernel(UnpackArgs args) {
   }
 }
 
+struct UnpackE4m3Args {
+  const uint8_t* from = nullptr;
+  uint8_t* codes = nullptr;
+  float* scales = nullptr;
+  int64_t inputs = 0;
+};
+
+// A thread has 32 inputs of an output; 16 neighbours have a tile.
+__global__ void unpack_e4m3_kernel(UnpackE4m3Args args) {
+  wait_for_previous();
+  let_next_start();
+  using Host = E4m3OnHost;
+  constexpr int64_t kTiles = Host::kBlock / Host::kTile;
+  const int64_t blocks = args.inputs / Host::kBlock;
+  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t tile = index / Host::kPanel, block = tile / kTiles;
+  const int lane = static_cast<int>(index % Host::kPanel);
+  if (block >= blocks) return;
+  const uint8_t* of_block = args.from + (blockIdx.y * blocks + block) * Host::kBlockBytes;
+  const auto* pairs = reinterpret_cast<const uint16_t*>(
+      of_block + tile % kTiles * Host::kTileBytes + lane / 4 * 16 + lane % 4 * 2);
+  uint32_t words[8];
+#pragma unroll
+  for (int v = 0; v < 8; ++v)
+    words[v] = pairs[v * 32] | static_cast<uint32_t>(pairs[v * 32 + 4]) << 16;
+  const int64_t output = blockIdx.y * Host::kPanel + lane;
+  auto* to = reinterpret_cast<uint4*>(args.codes + output * args.inputs + tile * Host::kTile);
+  to[0] = {words[0], words[1], words[2], words[3]};
+  to[1] = {words[4], words[5], words[6], words[7]};
+  if (tile % kTiles == 0)
+    args.scales[output * blocks + block] =
+        reinterpret_cast<const float*>(of_block + Host::kScalesAt)[lane];
+}
+
+void unpack_e4m3(const BroughtMatrix& m, const std::byte* from, cudaStream_t stream) {
+  const int64_t threads = m.inputs / E4m3OnHost::kTile * kLanes;
+  launch("unpack", unpack_e4m3_kernel,
+         {dim3(static_cast<unsigned>(div_ceil(threads, int64_t{kThreads})),
+               static_cast<unsigned>(m.outputs / kLanes)),
+          kThreads, 0, stream},
+         UnpackE4m3Args{reinterpret_cast<const uint8_t*>(from), reinterpret_cast<uint8_t*>(m.to),
+                        reinterpret_cast<float*>(
+                            m.to + device_scales_at(core::DType::kF8_B128, m.outputs, m.inputs)),
+                        m.inputs});
+}
+
 }  // namespace
 
 void unpack(const BroughtMatrix& m, const std::byte* from, cudaStream_t stream) {
+  if (m.layout == PackedLayout::kE4m3) return unpack_e4m3(m, from, stream);
   const int64_t blocks = m.inputs / PlanesOnHost::kBlock;
   const LaunchShape shape{dim3(static_cast<unsigned>(div_ceil(blocks * kLanes, int64_t{kThreads})),
                                static_cast<unsigned>(m.outputs / kLanes)),

@@ -1,4 +1,4 @@
-// PlanesOnHost as plain loops.
+// PlanesOnHost and E4m3OnHost as plain loops.
 #include <cstring>
 
 #include "kernels/device_weights.h"
@@ -6,8 +6,29 @@
 #include "kernels/ref/ref_device_ops.h"
 
 namespace sluice::kernels::ref {
+namespace {
+
+void unpack_e4m3(const BroughtMatrix& m) {
+  using Host = E4m3OnHost;
+  const int64_t blocks = m.inputs / Host::kBlock;
+  std::byte* scales = m.to + device_scales_at(core::DType::kF8_B128, m.outputs, m.inputs);
+  for (int64_t output = 0; output < m.outputs; ++output)
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t lane = output % Host::kPanel;
+      const std::byte* block = m.from + (output / Host::kPanel * blocks + b) * Host::kBlockBytes;
+      for (int64_t i = 0; i < Host::kBlock; ++i) {
+        const int64_t at = i / Host::kTile * Host::kTileBytes + i % Host::kTile / 4 * 64 +
+                           Host::first_byte(lane) + i % 4 / 2 * 8 + i % 2;
+        m.to[output * m.inputs + b * Host::kBlock + i] = block[at];
+      }
+      std::memcpy(scales + (output * blocks + b) * 4, block + Host::kScalesAt + lane * 4, 4);
+    }
+}
+
+}  // namespace
 
 void device_unpack(const BroughtMatrix& m) {
+  if (m.layout == PackedLayout::kE4m3) return unpack_e4m3(m);
   const PlanesOnHost layout{m.layout == PackedLayout::kPlanesWithMinima};
   const int64_t blocks = m.inputs / PlanesOnHost::kBlock;
   auto* scales = reinterpret_cast<uint16_t*>(
