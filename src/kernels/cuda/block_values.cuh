@@ -39,12 +39,12 @@ __device__ void decode_eight(const BlockMatrix& m, int64_t i, float (&values)[kB
     const uint32_t words[] = {packed.x, packed.y};
     for (int v = 0; v < kBlockValues; v += 4) {
       const E4m3Pairs pairs = e4m3_as_f16(words[v / 4]);
-      const float2 even = __half22float2(*reinterpret_cast<const __half2*>(&pairs.even)),
-                   odd = __half22float2(*reinterpret_cast<const __half2*>(&pairs.odd));
-      values[v] = scale * even.x;
-      values[v + 1] = scale * odd.x;
-      values[v + 2] = scale * even.y;
-      values[v + 3] = scale * odd.y;
+      const float2 first = __half22float2(*reinterpret_cast<const __half2*>(&pairs.first)),
+                   second = __half22float2(*reinterpret_cast<const __half2*>(&pairs.second));
+      values[v] = scale * first.x;
+      values[v + 1] = scale * first.y;
+      values[v + 2] = scale * second.x;
+      values[v + 3] = scale * second.y;
     }
   } else if constexpr (kType == core::DType::kQ6_K) {
     const float scale = __half2float(m.scales[2 * block + part / 2]);

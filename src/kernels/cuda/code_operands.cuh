@@ -115,8 +115,8 @@ struct F8Codes {
 #pragma unroll
     for (int product = 0; product < 2; ++product) {
       const E4m3Pairs pairs = e4m3_as_bf16(shared_word(row, run * 2 + product));
-      a[product][i] = scaled(pairs.even, scale);
-      a[product][i + 2] = scaled(pairs.odd, scale);
+      a[product][i] = scaled(pairs.first, scale);
+      a[product][i + 2] = scaled(pairs.second, scale);
     }
   }
 };

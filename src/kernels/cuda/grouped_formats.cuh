@@ -118,7 +118,7 @@ struct F8Run {
     // Bytes 0, 2, 1, 3: pairs of neighbours are 16 bits apart.
     const E4m3Pairs a = e4m3_as_bf16(__byte_perm(words.x, 0, 0x3120)),
                     b = e4m3_as_bf16(__byte_perm(words.y, 0, 0x3120));
-    return {{{whole(a.even), whole(a.odd)}, {whole(b.even), whole(b.odd)}}};
+    return {{{whole(a.first), whole(a.second)}, {whole(b.first), whole(b.second)}}};
   }
   static __device__ __forceinline__ uint32_t whole(uint32_t pair) {
     constexpr uint32_t kUnit = kE4m3Bf16Pair;

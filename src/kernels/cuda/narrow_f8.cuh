@@ -10,14 +10,13 @@
 namespace sluice::kernels::cuda {
 
 // A row, padded: of each 16 values the first eight, some room, so that lanes that write the first
-// and lanes that write the second meet in different banks, the second eight, and the scales. The
-// values lie in the order of e4m3_as_f16(): 0, 2, 1, 3.
+// and lanes that write the second meet in different banks, the second eight, and the scales.
 template <int kRows>
 struct F16Input {
   static constexpr int kValues = 16;
   static constexpr int kRoom = 4;
-  // Largest of its 16: eight products with a code's f16, below 2, are summed in f16.
-  static constexpr float kLargest = 1024;
+  // Largest of its 16: eight products with codes of up to 448 have room in f16.
+  static constexpr float kLargest = 4 * kE4m3OfF16;
   static constexpr float kLeast = 0x1p-100f;  // what is smaller counts as zero
 
   static __host__ __device__ int64_t row_vectors(int64_t inputs) {
@@ -46,13 +45,13 @@ struct F16Input {
     largest = fabsf(largest);  // NaN makes the scale NaN
     const float factor = largest >= kLeast ? __fdividef(kLargest, largest) : 0;
     const auto pair = [&](int i) {
-      const __half2 two = __floats2half2_rn(v[i] * factor, v[i + 2] * factor);
+      const __half2 two = __floats2half2_rn(v[i] * factor, v[i + 1] * factor);
       return *reinterpret_cast<const uint32_t*>(&two);
     };
     const bool is_second = threadIdx.x % 2 != 0;
     const auto group = static_cast<int>(inputs.at / kValues);
     uint4* of_row = base + row * vectors;
-    of_row[(is_second ? second() : 0) + group] = {pair(0), pair(1), pair(4), pair(5)};
+    of_row[(is_second ? second() : 0) + group] = {pair(0), pair(2), pair(4), pair(6)};
     if (!is_second)
       reinterpret_cast<float*>(of_row + scales())[group] = largest * (kE4m3OfF16 / kLargest);
   }
@@ -111,10 +110,10 @@ struct F8Weights {
       }
       static __device__ __forceinline__ __half2 dot8(const E4m3Pairs& a, const E4m3Pairs& b,
                                                      const uint4& x) {
-        __half2 sum = __hmul2(half2_of(a.even), half2_of(x.x));
-        sum = __hfma2(half2_of(a.odd), half2_of(x.y), sum);
-        sum = __hfma2(half2_of(b.even), half2_of(x.z), sum);
-        return __hfma2(half2_of(b.odd), half2_of(x.w), sum);
+        __half2 sum = __hmul2(half2_of(a.first), half2_of(x.x));
+        sum = __hfma2(half2_of(a.second), half2_of(x.y), sum);
+        sum = __hfma2(half2_of(b.first), half2_of(x.z), sum);
+        return __hfma2(half2_of(b.second), half2_of(x.w), sum);
       }
     };
   };

@@ -1,6 +1,7 @@
-// 5 to 64 rows by matrices kept in blocks: bound by reading the weights once. The weights are the
-// first operand of wgmma, 64 outputs at a time, decoded from shared memory into registers
-// (code_operands.cuh); the rows, padded to 16, 32 or 64, are the second, in shared memory.
+// 5 to 64 rows, of e4m3 from 3 on, by matrices kept in blocks: bound by reading the weights once.
+// The weights are the first operand of wgmma, 64 outputs at a time, decoded from shared memory into
+// registers (code_operands.cuh); the rows, padded to 16, 32 or 64, are the second, in shared
+// memory.
 //
 // A tile is two halves of outputs: of kSiluMul one of each matrix, otherwise two that follow each
 // other in the row of all products' halves. Its unit is one stage of inputs, and a block has `per`
