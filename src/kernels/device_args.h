@@ -97,9 +97,9 @@ inline constexpr int64_t kProductRows = 128;
 
 // What ops may need room for beside their arguments, and how products are summed.
 struct DeviceLimits {
-  // A row's products are the same bits whatever the other rows and their number. Arrays of rows
-  // that products read or write have room for whole kProductRows; what is behind the rows, they
-  // may overwrite.
+  // A row's results of products, routers, experts and latent attention are the same bits whatever
+  // the other rows and their number. Arrays of rows that products read or write have room for whole
+  // kProductRows; what is behind the rows, they may overwrite.
   bool is_deterministic = false;
   int64_t rows_max = 0;
   int64_t inputs_max = 0;         // of a product

@@ -76,7 +76,8 @@ DeviceForward::DeviceForward(const Parts& parts)
         spec_.has_experts(number) && weights_.placement.experts(number) == Place::kHost)
       host_layers_.push_back(&layer);
   for (DeviceForward* card : other_cards_) other_devices_.push_back(&card->device_);
-  if (!host_layers_.empty()) plan_streaming(parts.speeds);
+  // Streamed experts are rounded as the device does, and only long steps stream.
+  if (!host_layers_.empty() && !is_deterministic_) plan_streaming(parts.speeds);
 }
 
 core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& parts) {

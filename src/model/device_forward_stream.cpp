@@ -62,6 +62,9 @@ void DeviceForward::plan_streaming(const MachineSpeeds& speeds) {
 }
 
 std::string DeviceForward::streaming_text() const {
+  if (is_deterministic_)
+    return "prompts leave the host's experts there: a device rounds them otherwise "
+           "(--deterministic)";
   if (streaming_.in == kernels::PackedLayout::kUnknown)
     return "prompts leave the host's experts there: a device cannot read how they are kept";
   if (streaming_.rows_min == INT64_MAX)

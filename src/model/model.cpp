@@ -105,18 +105,28 @@ core::Result<const kernels::Ops*> choose_ops(const LoadOptions& options) {
   return &kernels::reference_ops();
 }
 
+Placement::Span layers_with_experts(const Spec& spec) {
+  return {spec.experts.count > 0 ? spec.experts.leading_dense : spec.layers, spec.layers - 1};
+}
+
 core::Result<void> check_device_options(const LoadOptions& options, const Spec& spec) {
   if (options.arithmetic == Arithmetic::kExact)
     return core::unsupported("exact arithmetic on a device: it runs the reference kernels");
   if (options.kv_format.value_or(kernels::KvFormat::kF16) != kernels::KvFormat::kF16)
     return core::unsupported("this KV type on a device: it keeps f16");
-  if (options.is_deterministic && (spec.experts.count > 0 || spec.latent.rank > 0))
-    return core::unsupported(
-        "steps on a device that do not depend on the other rows, of a model with {}: their kernels "
-        "sum by the number of rows",
-        spec.experts.count > 0 ? "experts" : "latent attention");
+  if (options.is_deterministic) {
+    if (options.placement &&
+        options.placement->has_residents(layers_with_experts(spec), spec.experts.count))
+      return core::unsupported(
+          "resident experts (hot=… or single ones in --place) with --deterministic: decode steps "
+          "alone use them, and which they are follows from other requests");
+    if (options.hybrid.deferred > 0)
+      return core::unsupported(
+          "--defer-experts with --deterministic: decode steps alone defer them");
+  }
   if (options.other_cards.empty()) return check_device_support(spec);
-  if (options.placement && options.placement->has_residents())
+  if (options.placement &&
+      options.placement->has_residents(layers_with_experts(spec), spec.experts.count))
     return core::unsupported(
         "experts of the host on a card besides, of a model over several cards: {}",
         options.placement->text());
@@ -168,7 +178,7 @@ Model::~Model() = default;
 
 core::Result<void> Model::make_forward(State* state, const LoadOptions& options) {
   const bool has_device = state->device != nullptr;
-  if (!has_device || state->weights.placement.has_host_experts(state->spec.layers))
+  if (!has_device || state->weights.placement.has_host_experts(layers_with_experts(state->spec)))
     state->forward = std::make_unique<Forward>(
         Forward::Parts{.spec = state->spec,
                        .weights = state->weights,

@@ -43,7 +43,7 @@ struct LoadOptions {
   int64_t host_bytes = 0;  // memory of the host, where a device's experts may lie; 0: no limit
   HybridOptions hybrid{};
   // On a device too, a row's logits are the same bits whatever the other rows of its steps and
-  // however its prefix was cut; slower. Not with experts or latent attention.
+  // however its prefix was cut; slower. Not with resident or deferred experts.
   bool is_deterministic = false;
   MachineSpeeds speeds{};  // with a device: for what is predicted, and what prompts do by them
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};

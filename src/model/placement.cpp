@@ -131,15 +131,17 @@ int32_t Placement::residents(int32_t layer, int32_t count) const {
   return std::min(count, named + static_cast<int32_t>(std::lround(hot_share_ * count)));
 }
 
-bool Placement::has_host_experts(int32_t layers) const {
-  for (int32_t layer = 0; layer < layers; ++layer)
-    if (experts(layer) == Place::kHost) return true;
+bool Placement::has_residents(Span layers, int32_t count) const {
+  for (int32_t layer = layers.first; layer <= layers.last; ++layer)
+    if (experts(layer) == Place::kHost && (has_hot_to_fit() || residents(layer, count) > 0))
+      return true;
   return false;
 }
 
-bool Placement::has_residents() const {
-  return hot_share_ != 0 || std::any_of(rules_.begin(), rules_.end(),
-                                        [](const Rule& rule) { return !rule.experts.is_all(); });
+bool Placement::has_host_experts(Span layers) const {
+  for (int32_t layer = layers.first; layer <= layers.last; ++layer)
+    if (experts(layer) == Place::kHost) return true;
+  return false;
 }
 
 std::string Placement::text() const {

@@ -17,6 +17,13 @@ enum class Place : uint8_t { kDevice, kHost };
 
 class Placement {
  public:
+  struct Span {  // empty: last before first
+    int32_t first = 0;
+    int32_t last = INT32_MAX;
+    bool has(int32_t i) const { return i >= first && i <= last; }
+    bool is_all() const { return first == 0 && last == INT32_MAX; }
+  };
+
   Placement() = default;  // everything on the device
 
   // "experts=cpu,rest=cuda", "experts[3-20]=cpu": GROUP=PLACE or GROUP[FIRST-LAST]=PLACE, of which
@@ -31,19 +38,14 @@ class Placement {
   std::vector<int32_t> named_residents(int32_t layer, int32_t count) const;
   // How many of them are resident: those that are named and the hot ones.
   int32_t residents(int32_t layer, int32_t count) const;
+  // Of any of the layers that are on the host, or as many as fit.
+  bool has_residents(Span layers, int32_t count) const;
   bool has_hot_to_fit() const { return hot_share_ < 0; }  // "hot=auto", not yet set_hot_share()
   void set_hot_share(double share) { hot_share_ = share; }
-  bool has_host_experts(int32_t layers) const;
-  bool has_residents() const;  // that are named, or hot ones
+  bool has_host_experts(Span layers) const;
   // As parse() reads it.
   std::string text() const;
 
-  struct Span {
-    int32_t first = 0;
-    int32_t last = INT32_MAX;
-    bool has(int32_t i) const { return i >= first && i <= last; }
-    bool is_all() const { return first == 0 && last == INT32_MAX; }
-  };
   struct Rule {
     Span layers;
     Span experts;  // not all: residents

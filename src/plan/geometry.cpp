@@ -191,7 +191,7 @@ class Lister {
       add("attn_k.bias", {kv});
       add("attn_v.bias", {kv});
     }
-    if (g_.architecture == "qwen3") {
+    if (g_.architecture.starts_with("qwen3")) {
       add_norm("attn_q_norm.weight", g_.head_dim);
       add_norm("attn_k_norm.weight", g_.head_dim);
     }

@@ -283,7 +283,8 @@ TEST(CudaCards, RealShapesGiveWhatOneCardGives) {
 TEST(CudaCards, DeterministicBitsDoNotDependOnSteps) {
   NEEDS_CARD();
   for (const Case& test :
-       {Case{"llama3-8b", core::DType::kBF16, 2}, Case{"llama3-8b", core::DType::kQ8_0, 4}}) {
+       {Case{"llama3-8b", core::DType::kBF16, 2}, Case{"llama3-8b", core::DType::kQ8_0, 4},
+        Case{"deepseek-v3", core::DType::kQ8_0, 2, ""}}) {
     Synthetic split(test, devices_on_one_card(test.cards), true);
     const std::vector<float> whole = split.in_steps_of(Synthetic::kPrompt);
     EXPECT_EQ(std::count(whole.begin(), whole.end(), 0.0f), 0);

@@ -14,8 +14,12 @@ class CudaExperts : public ::testing::Test {
  protected:
   void SetUp() override {
     NEEDS_CARD();
+    reserve(false);
+  }
+  void reserve(bool is_deterministic) {
     ASSERT_TRUE(cuda()
-                    .reserve({.rows_max = 600,
+                    .reserve({.is_deterministic = is_deterministic,
+                              .rows_max = 600,
                               .inputs_max = 1024,
                               .outputs_max = 1024,
                               .heads = 1,
@@ -92,19 +96,22 @@ TEST_F(CudaExperts, RoutersAgreeWithReference) {
                                  .scale = 2.5f};
   constexpr RouterRule kBestOne{.groups = 4, .groups_used = 2, .group_best = 1, .scale = 16};
   uint64_t seed = 31;
-  for (const int64_t rows : {1, 2, 4, 5, 64, 70, 300})
+  for (const int64_t rows : {1, 2, 4, 5, 64, 70, 300, 600})
     for (const RouteShape& shape :
          {RouteShape{rows, 256, 8, kDeepseek, true}, RouteShape{rows, 8, 3, {.normalized = true}},
           RouteShape{rows, 160, 6, kBestOne}, RouteShape{rows, 100, 1, {}, true}}) {
       ++seed;
       const Routed expected = run_route(reference(), shape, seed);
-      const Routed got = run_route(cuda(), shape, seed);
-      EXPECT_EQ(got.ids, expected.ids)
-          << rows << " rows, " << shape.experts << " experts, seed " << seed;
-      EXPECT_LT(relative_error(got.weights, expected.weights), 1e-5);
-      EXPECT_LT(relative_error(floats_of(got.normed, float_of_bf16),
-                               floats_of(expected.normed, float_of_bf16)),
-                0.001);
+      for (const bool is_deterministic : {false, true}) {
+        reserve(is_deterministic);
+        const Routed got = run_route(cuda(), shape, seed);
+        EXPECT_EQ(got.ids, expected.ids)
+            << rows << " rows, " << shape.experts << " experts, seed " << seed;
+        EXPECT_LT(relative_error(got.weights, expected.weights), 1e-5);
+        EXPECT_LT(relative_error(floats_of(got.normed, float_of_bf16),
+                                 floats_of(expected.normed, float_of_bf16)),
+                  0.001);
+      }
     }
 }
 

@@ -30,14 +30,16 @@ TEST_P(DeviceModel, LogitsAreCloseToNumpy) {
 
 // Decode steps too are prompts of one row, and padding a prompt of none.
 TEST(DeviceModel, DeterministicStepsAreCloseToNumpy) {
-  for (const char* name : {"llama-q8", "qwen3"})
-    for (const int32_t chunk : {1, 7})
-      EXPECT_LE(worst_golden_error({.name = name,
-                                    .chunk = chunk,
-                                    .device = reference_device(),
-                                    .is_deterministic = true}),
-                0.03)
-          << name << ", chunk " << chunk;
+  for (const char* name : {"llama-q8", "qwen3", "qwen3moe", "deepseek2"})
+    for (const char* place : {"", "experts=cpu"})
+      for (const int32_t chunk : {1, 7})
+        EXPECT_LE(worst_golden_error({.name = name,
+                                      .chunk = chunk,
+                                      .device = reference_device(),
+                                      .place = place,
+                                      .is_deterministic = true}),
+                  0.03)
+            << name << ", " << place << ", chunk " << chunk;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceModel, ::testing::ValuesIn(device_models()),
@@ -54,11 +56,14 @@ TEST(DeviceModel, ExpertsMayStayOnTheHost) {
             << name << ", " << place << ", chunk " << chunk;
 }
 
-// A dense layer has none to leave there.
+// Of layers without experts nothing is there to leave.
 TEST(DeviceModel, ADenseLayerHasNoExpertsOnTheHost) {
-  EXPECT_LE(worst_golden_error(
-                {.name = "deepseek2", .device = reference_device(), .place = "experts[0]=cpu"}),
+  const auto device = [] { return reference_device(); };
+  EXPECT_LE(worst_golden_error({.name = "qwen3", .device = device(), .place = "experts=cpu"}),
             0.03);
+  EXPECT_LE(
+      worst_golden_error({.name = "deepseek2", .device = device(), .place = "experts[0]=cpu"}),
+      0.03);
 }
 
 // Steps that keep their states, and passes over them and over passes: 0.027. States of other rows
@@ -81,8 +86,24 @@ TEST(DeviceModel, WhatItCannotRunIsRefused) {
   EXPECT_THAT(load_error("llama.gguf", {.kv_format = kernels::KvFormat::kInt8, .device = device}),
               HasSubstr("it keeps f16"));
   EXPECT_EQ(load_error("llama.gguf", {.device = device}), "no error");
-  EXPECT_THAT(load_error("qwen3moe.gguf", {.device = device, .is_deterministic = true}),
-              HasSubstr("of a model with experts"));
+}
+
+// What decode steps alone do; elsewhere the same placements are fine.
+TEST(DeviceModel, DeterministicStepsHaveNoExpertsThatMove) {
+  const auto error = [](const char* place, const HybridOptions& hybrid) {
+    return load_error("qwen3moe.gguf", {.device = reference_device(),
+                                        .placement = Placement::parse(place).value(),
+                                        .hybrid = hybrid,
+                                        .is_deterministic = true});
+  };
+  for (const char* place : {"", "experts=cpu", "hot=0.5", "experts[1-2]=cpu,experts[0:0-1]=cuda"})
+    EXPECT_EQ(error(place, {}), "no error") << place;
+  for (const char* place :
+       {"experts=cpu,hot=0.5", "experts[2-2]=cpu,hot=auto", "experts=cpu,experts[1:0-1]=cuda"})
+    EXPECT_THAT(error(place, {}), HasSubstr("resident experts (hot=… or single ones in --place) "
+                                            "with --deterministic"))
+        << place;
+  EXPECT_THAT(error("experts=cpu", {.deferred = 1}), HasSubstr("--defer-experts"));
   EXPECT_EQ(load_error("qwen3moe.gguf", {.is_deterministic = true}), "no error");
 }
 

@@ -14,14 +14,14 @@ TEST(Placement, ExpertsOfSomeLayersLieOnTheHost) {
   ASSERT_TRUE(placement.ok()) << placement.error().message;
   for (const int32_t layer : {0, 1, 4, 6, 8}) EXPECT_EQ(placement->experts(layer), Place::kHost);
   for (const int32_t layer : {2, 3, 7}) EXPECT_EQ(placement->experts(layer), Place::kDevice);
-  EXPECT_TRUE(placement->has_host_experts(2));
+  EXPECT_TRUE(placement->has_host_experts({0, 1}));
   EXPECT_EQ(placement->text(), "experts=cpu,experts[2-3]=cuda,experts[7-7]=cuda,rest=cuda");
   EXPECT_EQ(Placement::parse(placement->text())->text(), placement->text());
 }
 
 TEST(Placement, NothingSaidIsAllOnTheDevice) {
   const Placement placement = *Placement::parse("");
-  EXPECT_FALSE(placement.has_host_experts(61));
+  EXPECT_FALSE(placement.has_host_experts({0, 60}));
   EXPECT_EQ(placement.text(), "rest=cuda");
 }
 

@@ -207,5 +207,72 @@ TEST(DeferredExperts, AreAddedALayerLater) {
   EXPECT_EQ(decode("experts[2]=cpu", {.deferred = 3}, 1)->answer.logits, now.logits);
 }
 
+plan::Geometry small_qwen3moe() {
+  plan::Geometry g = plan::find_geometry("qwen3-8b").value();
+  g.architecture = "qwen3moe";
+  g.layers = 4;
+  g.hidden = 256;
+  g.heads = 4;
+  g.kv_heads = 2;
+  g.head_dim = 64;
+  g.vocab = 64;
+  g.experts = {.count = 16, .used = 4, .ffn = 128};
+  return g;
+}
+
+// In steps of any length, with a link by which every step would stream; and beside others. The
+// reference device computes each row alone: what is shown is the hand-over and the processor.
+TEST(DeterministicSteps, GiveTheSameBitsHoweverTheyAreCut) {
+  constexpr int32_t kTokens = 36, kLast = 20;
+  for (const plan::Geometry& geometry : {small_experts(), small_qwen3moe()})
+    for (const char* place : {"rest=cuda", "experts[2-3]=cpu"}) {
+      SCOPED_TRACE(std::string(geometry.architecture) + ", " + place);
+      const auto checkpoint = synthetic_checkpoint(geometry, {}).value();
+      std::string said;
+      const auto model =
+          model::Model::load(*checkpoint, {.threads = 2,
+                                           .step_tokens_max = kTokens,
+                                           .device = kernels::make_reference_device(),
+                                           .placement = model::Placement::parse(place).value(),
+                                           .placed = [&](const std::string& line) { said = line; },
+                                           .is_deterministic = true,
+                                           .speeds = {.host_tops = 1e-9, .link_gb_s = 1e6}})
+              .value();
+      EXPECT_EQ(said.ends_with("(--deterministic)"), std::string_view(place) != "rest=cuda");
+      model->allocate_kv(3 * 2).value();
+      std::vector<int32_t> ids;
+      for (int32_t i = 0; i < kTokens; ++i) ids.push_back(i * 7 % 64);
+      const auto vocab = static_cast<size_t>(model->spec().vocab);
+      const auto in_steps_of = [&](int32_t chunk) {
+        std::vector<float> logits(kLast * vocab);
+        model::SingleSequence(*model, 0, 64)
+            .append({.ids = ids, .chunk = chunk, .logit_count = kLast}, logits.data());
+        return logits;
+      };
+      const std::vector<float> whole = in_steps_of(kTokens);
+      for (const int32_t chunk : {1, 7, 17})
+        EXPECT_TRUE(in_steps_of(chunk) == whole) << "steps of " << chunk;
+
+      // The last token, beside one that decodes and a prompt.
+      std::vector<model::SingleSequence> sequences;
+      for (int32_t s = 0; s < 3; ++s) sequences.emplace_back(*model, 2 * s, 64);
+      sequences[0].append({.ids = std::span(ids).first(kTokens - 1), .chunk = 7}, nullptr);
+      sequences[1].append({.ids = std::span(ids).first(3), .chunk = 7}, nullptr);
+      for (const int32_t prompt : {1, 30}) {
+        std::vector<int32_t> step_ids = {ids.back(), 5};
+        step_ids.insert(step_ids.end(), ids.begin(), ids.begin() + prompt);
+        const std::vector<model::SequenceSpan> spans = {
+            sequences[0].span(0, 1), sequences[1].span(1, 1), sequences[2].span(2, prompt)};
+        const std::vector<int32_t> rows = {0, 1, 1 + prompt};
+        std::vector<float> logits(3 * vocab);
+        model->forward({.token_ids = step_ids, .sequences = spans, .logit_rows = rows},
+                       logits.data());
+        EXPECT_TRUE(std::equal(whole.end() - static_cast<std::ptrdiff_t>(vocab), whole.end(),
+                               logits.begin()))
+            << "beside a prompt of " << prompt;
+      }
+    }
+}
+
 }  // namespace
 }  // namespace sluice::quantize

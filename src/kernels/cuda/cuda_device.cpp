@@ -139,6 +139,7 @@ class CudaDevice final : public Device {
     Device::turn_and_attend(turn, args);
   }
   void latent_attention(const DeviceLatentArgs& args) override {
+    if (is_deterministic_) return attend_alike(args);
     if (cuda::latent_rows_are_few(args)) {
       cuda::make_queries(args, latent_, stream_);
       cuda::attend_latent(args, latent_, stream_);
@@ -161,7 +162,7 @@ class CudaDevice final : public Device {
     }
     attend_absorbed(args, next, args.rows.rows);
   }
-  void route(const DeviceRouteArgs& args) override { cuda::route(args, experts_.scores, stream_); }
+  void route(const DeviceRouteArgs& args) override { cuda::route(args, experts_, stream_); }
   void experts(const DeviceExpertArgs& args) override {
     cuda::run_experts(args, experts_, stream_);
   }
@@ -201,6 +202,7 @@ class CudaDevice final : public Device {
   int32_t place_latent_room(const DeviceLatentArgs& args, const LatentPrompt& prompt);
   void attend_prompt(const DeviceLatentArgs& args, const LatentPrompt& prompt, int32_t heads);
   void attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end);
+  void attend_alike(const DeviceLatentArgs& args);
   double measure_link();
   // What this stream has so far comes before what the other one gets.
   void precede(CudaDevice& other) {
@@ -224,6 +226,7 @@ class CudaDevice final : public Device {
   std::array<cudaEvent_t, kMarks> marks_{};
   DeviceBuffer stamps_;  // u64 (kStampsMax), pinned
 
+  bool is_deterministic_ = false;  // of DeviceLimits
   int64_t scratch_bytes_ = 0;
   DeviceBuffer scratch_;  // what follows points into it
   cuda::AttentionScratch attention_;
@@ -311,8 +314,10 @@ void CudaDevice::place_scratch(const DeviceLimits& limits, std::byte* base) {
     place(latent_.q_nope, heads * limits.nope_dims);
     place(latent_.queries, heads * limits.latent_row);
     place(latent_.attended, heads * limits.latent_rank);
-    place(latent_.parts, cuda::latent_part_floats());
-    place(latent_.room_bytes, cuda::kLatentRoomBytes);
+    // One of them for parts of rows, as no prompt has keys of its own.
+    place(latent_.parts, limits.is_deterministic ? cuda::kLatentRoomBytes / int64_t{sizeof(float)}
+                                                 : cuda::latent_part_floats());
+    place(latent_.room_bytes, limits.is_deterministic ? 0 : cuda::kLatentRoomBytes);
   }
   scratch_bytes_ = bytes;
 }
@@ -323,6 +328,7 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   stamps_ = TRY(allocate(kStampsMax * int64_t{sizeof(uint64_t)}, MemoryKind::kPinned));
   place_scratch(limits, scratch_.data());
   products_.use(product_, limits.is_deterministic);
+  is_deterministic_ = experts_.is_deterministic = limits.is_deterministic;
   // Zero between ops too.
   const auto clear_counters = [&](auto* counters, size_t count) {
     check(cudaMemsetAsync(counters, 0, count * sizeof(*counters), stream_), "counters");
@@ -412,19 +418,30 @@ void CudaDevice::attend_prompt(const DeviceLatentArgs& args, const LatentPrompt&
 
 void CudaDevice::attend_absorbed(const DeviceLatentArgs& args, int64_t begin, int64_t end) {
   if (begin == end) return;
-  const int64_t first = begin * args.heads;
-  DeviceLatentArgs rows = args;
-  rows.rows.rows = end - begin;
-  rows.rows.positions += begin;
-  rows.rows.tables += begin;
-  rows.out += first * args.v_b.first.outputs;
-  cuda::LatentScratch scratch = latent_;
-  scratch.q_nope += first * args.k_b.first.inputs;
-  scratch.queries += first * args.kv.head_dim;
-  scratch.attended += first * args.kv.latent_rank;
+  const auto [rows, scratch] = cuda::latent_rows(args, latent_, begin, end);
   cuda::multiply_k_b(rows, scratch, stream_);
   cuda::attend_latent(rows, scratch, stream_);
   cuda::multiply_v_b(rows, scratch, stream_);
+}
+
+// All rows absorbed: whether a row is of a prompt depends on how that was cut. Of prompts the host
+// knows how many tokens they have at most.
+void CudaDevice::attend_alike(const DeviceLatentArgs& args) {
+  cuda::turn_latent(args, latent_, stream_);
+  cuda::multiply_k_b(args, latent_, stream_);
+  const auto attend = [&](int64_t begin, int64_t end, int64_t tokens_max) {
+    if (begin == end) return;
+    const auto [rows, scratch] = cuda::latent_rows(args, latent_, begin, end);
+    cuda::attend_latent_alike(rows, tokens_max, scratch, stream_);
+  };
+  int64_t next = 0;
+  for (const LatentPrompt& prompt : args.prompts) {
+    attend(next, prompt.first_row, INT32_MAX);
+    next = prompt.first_row + prompt.rows;
+    attend(prompt.first_row, next, prompt.tokens);
+  }
+  attend(next, args.rows.rows, INT32_MAX);
+  cuda::multiply_v_b(args, latent_, stream_);
 }
 
 double CudaDevice::measure_link() {

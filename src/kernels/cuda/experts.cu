@@ -1,7 +1,8 @@
 // Routed experts: choices are sorted by expert, then each expert that was chosen multiplies its
 // rows, up to kTokens at once, with gate and up, and what silu(gate) · up gives with down; a row's
 // results are added in the order of its choices. Few rows are bound by reading the chosen experts
-// once, many by the tensor cores. A result does not depend on a row's place among the others.
+// once, many by the tensor cores. A result does not depend on a row's place among the others, nor
+// on their number: a tile of any size sums in one order (grouped.cuh).
 // Reference: kernels/ref/ref_device_experts.cpp.
 #include "kernels/cuda/experts.cuh"
 #include "kernels/cuda/grouped.cuh"
@@ -201,7 +202,8 @@ void add(float* to, const float* from, int64_t count, cudaStream_t stream) {
 }
 
 void run_experts(const DeviceExpertArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {
-  if (experts_are_narrow(args)) return run_experts_narrow(args, scratch.activated, stream);
+  if (!scratch.is_deterministic && experts_are_narrow(args))
+    return run_experts_narrow(args, scratch.activated, stream);
   const ExpertTiles tiles = tiles_of(args);
   const ExpertPlan& plan = scratch.plan;
   launch("expert_plan", plan_kernel, {dim3(1), kPlanThreads, 0, stream},

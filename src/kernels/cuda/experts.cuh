@@ -34,6 +34,7 @@ struct ExpertScratch {
   uint16_t* activated = nullptr;  // bf16 (choices, expert ffn)
   uint16_t* out = nullptr;        // bf16 (choices, inputs)
   float* scores = nullptr;        // score_floats()
+  bool is_deterministic = false;  // of DeviceLimits
 };
 
 // experts.cu
@@ -48,6 +49,6 @@ void add(float* to, const float* from, int64_t count, cudaStream_t stream);
 
 // router.cu
 int64_t score_floats(int64_t rows_max, int32_t experts);
-void route(const DeviceRouteArgs& args, float* scores, cudaStream_t stream);
+void route(const DeviceRouteArgs& args, const ExpertScratch& scratch, cudaStream_t stream);
 
 }  // namespace sluice::kernels::cuda

@@ -1,7 +1,8 @@
 // Products of groups of rows, each with a matrix of its own, on the tensor cores: what routed
 // experts and the heads of latent attention are made of. Weights are the first operand, 16 outputs
 // at a time, and stay in their blocks until they are in registers (grouped_formats.cuh); rows are
-// the second, eight at a time.
+// the second, eight at a time. A sum goes over the runs in their order, whatever the shape: those
+// of one slice give a row the same bits.
 #pragma once
 
 #include "core/dtype.h"

@@ -28,10 +28,10 @@ inline int64_t latent_padded(int64_t tokens) {
 }
 
 struct LatentScratch {
-  uint16_t* q_nope = nullptr;       // bf16 (rows, heads, nope dims)
-  uint16_t* queries = nullptr;      // f16 (rows, heads, cache row)
-  uint16_t* attended = nullptr;     // bf16 (rows, heads, latent rank)
-  float* parts = nullptr;           // latent_part_floats()
+  uint16_t* q_nope = nullptr;    // bf16 (rows, heads, nope dims)
+  uint16_t* queries = nullptr;   // f16 (rows, heads, cache row)
+  uint16_t* attended = nullptr;  // bf16 (rows, heads, latent rank)
+  float* parts = nullptr;        // latent_part_floats(); or kLatentRoomBytes, of deterministic rows
   std::byte* room_bytes = nullptr;  // kLatentRoomBytes, which `room` points into
   LatentRoom room;
 };
@@ -64,5 +64,15 @@ void attend_latent_prompt(const DeviceLatentArgs& args, const LatentPrompt& prom
 
 // latent_attention.cu
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
+// A row's parts follow from its own tokens alone, of which no row has more than `tokens_max`.
+void attend_latent_alike(const DeviceLatentArgs& args, int64_t tokens_max,
+                         const LatentScratch& scratch, cudaStream_t stream);
+// The rows from `begin` to `end`, and what of the scratch is theirs.
+struct LatentRows {
+  DeviceLatentArgs args;
+  LatentScratch scratch;
+};
+LatentRows latent_rows(const DeviceLatentArgs& args, const LatentScratch& scratch, int64_t begin,
+                       int64_t end);
 
 }  // namespace sluice::kernels::cuda

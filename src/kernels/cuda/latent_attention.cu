@@ -34,6 +34,7 @@ static_assert(shared_bytes(kTiles) == kTotalAt + 2 * kHeads * int{sizeof(float)}
 static_assert(kHeads == 64 && kTokens == 64 && kRowBytes % 128 == 0);
 
 constexpr int kSplitsMax = 32;
+constexpr int kAlikeTilesMin = 8;  // of a part, where parts follow from a row's tokens
 constexpr int64_t kBlocksWanted = 264;
 constexpr int kPartFloats = kHeads * (kRank + 2);  // sums, largest, total
 
@@ -203,21 +204,27 @@ __device__ void store_heads(const DeviceLatentArgs& args, const LatentPlace& pla
   }
 }
 
+// Parts of a row, and tiles of each but the last, at least.
+struct SplitRule {
+  int splits = 1;
+  int tiles_min = 1;
+};
 // Tiles of a split, so that all of them are dealt in as few blocks as there are.
 struct Split {
   int begin = 0;
   int end = 0;
   int parts = 0;
 };
-__device__ Split split_of(int tokens, int index, int splits) {
+__device__ Split split_of(int tokens, int index, SplitRule rule) {
   const int tiles = (tokens + kTokens - 1) / kTokens;
-  const int each = (tiles + splits - 1) / splits;
+  const int each = max((tiles + rule.splits - 1) / rule.splits, rule.tiles_min);
   return {index * each, min(tiles, (index + 1) * each), (tiles + each - 1) / each};
 }
 
-// Blocks: splits, 64 heads each, rows.
+// Blocks: parts that a row may have, 64 heads each, rows.
 __global__ void __launch_bounds__(kThreads, 1)
-    latent_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch) {
+    latent_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
+                  SplitRule rule) {
   extern __shared__ uint4 shared[];
   let_next_start();
   wait_for_previous();
@@ -227,7 +234,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   place.first_head = blockIdx.y * kHeads;
   place.heads = min(kHeads, args.heads - place.first_head);
   place.tokens = args.rows.positions[place.row] + 1;
-  const Split split = split_of(place.tokens, blockIdx.x, gridDim.x);
+  const Split split = split_of(place.tokens, blockIdx.x, rule);
   if (split.begin >= split.end) return;
 
   auto* base = reinterpret_cast<std::byte*>(shared);
@@ -284,18 +291,18 @@ __global__ void __launch_bounds__(kThreads, 1)
               split.parts > 1 ? scratch.parts + block * kPartFloats : nullptr, scratch.attended);
 }
 
-// Blocks: heads, rows.
+// Blocks: heads, rows. `places`: parts that a row may have.
 __global__ void join_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
-                            int splits) {
+                            SplitRule rule, int places) {
   let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.y;
   const int head = blockIdx.x;
   if (args.rows.tables[row] < 0) return;
-  const int parts = split_of(args.rows.positions[row] + 1, 0, splits).parts;
+  const int parts = split_of(args.rows.positions[row] + 1, 0, rule).parts;
   if (parts == 1) return;
   const int64_t blocks_of_row = (args.heads + kHeads - 1) / kHeads;
-  const float* from = scratch.parts + (row * blocks_of_row + head / kHeads) * splits * kPartFloats;
+  const float* from = scratch.parts + (row * blocks_of_row + head / kHeads) * places * kPartFloats;
   const int in_block = head % kHeads;
   float most = -INFINITY;
   for (int p = 0; p < parts; ++p)
@@ -314,29 +321,62 @@ __global__ void join_kernel(const __grid_constant__ DeviceLatentArgs args, Laten
   }
 }
 
+void attend(const DeviceLatentArgs& args, const LatentScratch& scratch, SplitRule rule,
+            int64_t places, cudaStream_t stream) {
+  const auto bytes = static_cast<size_t>(shared_bytes(card().latent_tiles));
+  allow_shared(latent_kernel, bytes);
+  const auto rows = static_cast<unsigned>(args.rows.rows);
+  launch("latent_attention", latent_kernel,
+         {dim3(static_cast<unsigned>(places), static_cast<unsigned>(div_ceil(args.heads, kHeads)),
+               rows),
+          kThreads, bytes, stream},
+         args, scratch, rule);
+  if (places == 1) return;
+  launch("latent_join", join_kernel,
+         {dim3(static_cast<unsigned>(args.heads), rows), 128, 0, stream}, args, scratch, rule,
+         static_cast<int>(places));
+}
+
 }  // namespace
 
 int64_t latent_part_floats() {
   return 2 * kBlocksWanted * kPartFloats;
 }
 
+LatentRows latent_rows(const DeviceLatentArgs& args, const LatentScratch& scratch, int64_t begin,
+                       int64_t end) {
+  const int64_t first = begin * args.heads;
+  LatentRows rows{args, scratch};
+  rows.args.rows.rows = end - begin;
+  rows.args.rows.positions += begin;
+  rows.args.rows.tables += begin;
+  rows.args.out += first * args.v_b.first.outputs;
+  rows.scratch.q_nope += first * args.k_b.first.inputs;
+  rows.scratch.queries += first * args.kv.head_dim;
+  rows.scratch.attended += first * args.kv.latent_rank;
+  return rows;
+}
+
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch,
                    cudaStream_t stream) {
-  const auto bytes = static_cast<size_t>(shared_bytes(card().latent_tiles));
-  allow_shared(latent_kernel, bytes);
-  const int64_t head_blocks = div_ceil(args.heads, kHeads);
-  const int64_t blocks = head_blocks * args.rows.rows;
+  const int64_t blocks = div_ceil(args.heads, kHeads) * args.rows.rows;
   int64_t splits = blocks >= kBlocksWanted ? 1 : div_ceil(kBlocksWanted, blocks);
   if (splits > kSplitsMax) splits = kSplitsMax;
-  const auto rows = static_cast<unsigned>(args.rows.rows);
-  launch("latent_attention", latent_kernel,
-         {dim3(static_cast<unsigned>(splits), static_cast<unsigned>(head_blocks), rows), kThreads,
-          bytes, stream},
-         args, scratch);
-  if (splits == 1) return;
-  launch("latent_join", join_kernel,
-         {dim3(static_cast<unsigned>(args.heads), rows), 128, 0, stream}, args, scratch,
-         static_cast<int>(splits));
+  attend(args, scratch, {.splits = static_cast<int>(splits)}, splits, stream);
+}
+
+void attend_latent_alike(const DeviceLatentArgs& args, int64_t tokens_max,
+                         const LatentScratch& scratch, cudaStream_t stream) {
+  int64_t places = div_ceil(tokens_max, int64_t{kTokens} * kAlikeTilesMin);
+  if (places > kSplitsMax) places = kSplitsMax;
+  const int64_t of_row = div_ceil(args.heads, kHeads) * places * kPartFloats;
+  const int64_t rows_max = kLatentRoomBytes / int64_t{sizeof(float)} / of_row;
+  for (int64_t first = 0; first < args.rows.rows; first += rows_max) {
+    const int64_t left = args.rows.rows - first;
+    const LatentRows rows =
+        latent_rows(args, scratch, first, first + (left < rows_max ? left : rows_max));
+    attend(rows.args, rows.scratch, {kSplitsMax, kAlikeTilesMin}, places, stream);
+  }
 }
 
 }  // namespace sluice::kernels::cuda

@@ -261,12 +261,54 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 constexpr int64_t kBlocksWanted = 264;
+// Where a row's scores must not depend on the number of rows: always as many splits, of as many
+// rows at once as have room.
+constexpr int64_t kAlikeSplits = 32;
+constexpr int64_t kAlikeRows = 512;
+static_assert(kAlikeSplits * kAlikeRows <= kBlocksWanted * kTile);
 
 int64_t splits_of(int64_t rows, int32_t experts) {
-  if (rows <= kFewRows) return 1;
   const int64_t tiles = div_ceil(rows, kTile) * div_ceil(experts, kTile);
   const int64_t splits = kBlocksWanted / tiles;
   return splits < 1 ? 1 : splits > 32 ? 32 : splits;
+}
+
+ScoreArgs scores_of(const DeviceRouteArgs& args, float* scores) {
+  return {args.hidden, args.norm, args.router, args.rows, args.inputs, args.experts, scores};
+}
+
+void score_few(const ScoreArgs& args, cudaStream_t stream) {
+  const auto kernel = args.rows == 1 ? score_few_kernel<1> : score_few_kernel<kFewRows>;
+  launch("router_scores", kernel, {dim3(static_cast<unsigned>(args.experts)), kThreads, 0, stream},
+         args);
+}
+
+void score_tiles(const ScoreArgs& args, int64_t splits, cudaStream_t stream) {
+  launch("router_scores", score_tile_kernel,
+         {dim3(static_cast<unsigned>(div_ceil(args.rows, kTile)),
+               static_cast<unsigned>(div_ceil(args.experts, kTile)), static_cast<unsigned>(splits)),
+          kThreads, 0, stream},
+         args);
+}
+
+void choose(const DeviceRouteArgs& args, const float* scores, int64_t splits, cudaStream_t stream) {
+  launch("router_choice", choose_kernel,
+         {dim3(static_cast<unsigned>(args.rows)), kThreads, 0, stream}, args, scores,
+         static_cast<int>(splits));
+}
+
+void route_alike(const DeviceRouteArgs& args, float* scores, cudaStream_t stream) {
+  for (int64_t first = 0; first < args.rows; first += kAlikeRows) {
+    DeviceRouteArgs rows = args;
+    rows.rows = args.rows - first < kAlikeRows ? args.rows - first : kAlikeRows;
+    rows.hidden += first * args.inputs;
+    rows.normed += first * args.inputs;
+    rows.ids += first * args.used;
+    rows.weights += first * args.used;
+    if (rows.tables != nullptr) rows.tables += first;
+    score_tiles(scores_of(rows, scores), kAlikeSplits, stream);
+    choose(rows, scores, kAlikeSplits, stream);
+  }
 }
 
 }  // namespace
@@ -276,26 +318,15 @@ int64_t score_floats(int64_t rows_max, int32_t experts) {
   return (rows_max + kBlocksWanted * kTile) * experts;
 }
 
-void route(const DeviceRouteArgs& args, float* scores, cudaStream_t stream) {
-  const ScoreArgs of_rows{args.hidden, args.norm,    args.router, args.rows,
-                          args.inputs, args.experts, scores};
+void route(const DeviceRouteArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {
+  if (scratch.is_deterministic) return route_alike(args, scratch.scores, stream);
+  if (args.rows <= kFewRows) {
+    score_few(scores_of(args, scratch.scores), stream);
+    return choose(args, scratch.scores, 1, stream);
+  }
   const int64_t splits = splits_of(args.rows, args.experts);
-  const auto experts = static_cast<unsigned>(args.experts);
-  if (args.rows == 1)
-    launch("router_scores", score_few_kernel<1>, {dim3(experts), kThreads, 0, stream}, of_rows);
-  else if (args.rows <= kFewRows)
-    launch("router_scores", score_few_kernel<kFewRows>, {dim3(experts), kThreads, 0, stream},
-           of_rows);
-  else
-    launch(
-        "router_scores", score_tile_kernel,
-        {dim3(static_cast<unsigned>(div_ceil(args.rows, kTile)),
-              static_cast<unsigned>(div_ceil(args.experts, kTile)), static_cast<unsigned>(splits)),
-         kThreads, 0, stream},
-        of_rows);
-  launch("router_choice", choose_kernel,
-         {dim3(static_cast<unsigned>(args.rows)), kThreads, 0, stream}, args, scores,
-         static_cast<int>(splits));
+  score_tiles(scores_of(args, scratch.scores), splits, stream);
+  choose(args, scratch.scores, splits, stream);
 }
 
 }  // namespace sluice::kernels::cuda
