@@ -1,8 +1,9 @@
 #include "kernels/cuda/products.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/card.h"
 #include "kernels/cuda/ops.cuh"
-#include "kernels/cuda/rows_by_codes.cuh"
 #include "kernels/cuda/rows_by_tiles.cuh"
 
 namespace sluice::kernels::cuda {
@@ -58,12 +59,32 @@ void Products::multiply(const WideProduct& product) {
   }
 }
 
+// Rows in groups, each summed as if there were as many rows as the kernel takes; false: it takes no
+// such matrices. A bias is left.
+bool Products::groups_by_codes(const DeviceLinearArgs& args, const uint16_t* x) {
+  DeviceLinearArgs group = args;
+  group.rows = kRowsByCodesMax;
+  if (!rows_fit_codes(card(), group)) return false;
+  const PackedWeights& w = args.products[0].weights;
+  for (int64_t first = 0; first < args.rows; first += kRowsByCodesMax) {
+    group.rows = std::min<int64_t>(args.rows - first, kRowsByCodesMax);
+    if (args.result == DeviceResult::kSiluMul)
+      group.activated = args.activated + first * w.outputs;
+    else
+      for (int32_t p = 0; p < args.product_count; ++p) {
+        const DeviceProduct& product = args.products[static_cast<size_t>(p)];
+        group.products[static_cast<size_t>(p)].y = product.y + first * product.weights.outputs;
+      }
+    rows_by_codes(group, x + first * w.inputs, CodeTiles::kOfMostRows, code_scratch(), stream_);
+  }
+  return true;
+}
+
 // Few rows by matrices that stay in their blocks; false: no kernel for these. A bias is left.
 bool Products::rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x) {
-  if (is_deterministic_) return false;
+  if (is_deterministic_) return groups_by_codes(args, x);
   if (rows_fit_codes(card(), args)) {
-    rows_by_codes(args, x, {reinterpret_cast<float*>(scratch_.workspace), scratch_.counters},
-                  stream_);
+    rows_by_codes(args, x, CodeTiles::kOfTheseRows, code_scratch(), stream_);
     return true;
   }
   const core::DType type = args.products[0].weights.type;

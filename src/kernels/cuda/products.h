@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/cublas_lt.h"
 #include "kernels/cuda/queue.h"
+#include "kernels/cuda/rows_by_codes.cuh"
 #include "kernels/device_args.h"
 
 namespace sluice::kernels::cuda {
@@ -37,7 +38,11 @@ class Products {
  private:
   void linear_wide(const DeviceLinearArgs& args);
   bool rows_from_blocks(const DeviceLinearArgs& args, const uint16_t* x);
+  bool groups_by_codes(const DeviceLinearArgs& args, const uint16_t* x);
   const uint16_t* as_bf16(const PackedWeights& weights);
+  CodeScratch code_scratch() const {
+    return {reinterpret_cast<float*>(scratch_.workspace), scratch_.counters};
+  }
 
   const std::unique_ptr<CublasLt> library_;
   const Queue& stream_;

@@ -6,7 +6,8 @@
 // A tile is two halves of outputs: of kSiluMul one of each matrix, otherwise two that follow each
 // other in the row of all products' halves. Its unit is one stage of inputs, and a block has `per`
 // consecutive units of all tiles': whole tiles, or a part of one, whose sums the last block that
-// comes adds in the blocks' order: the same bits every time.
+// comes adds in the blocks' order: the same bits every time. How a sum is divided follows from
+// CodeTiles; columns do not change a sum.
 //
 // One warp copies weights into a ring as long as there is room, before the op before has ended;
 // four put x into another, its inputs in the order of the operand; sixteen multiply, four groups of
@@ -481,15 +482,14 @@ int tiles_of(const DeviceLinearArgs& args, int half) {
 
 // Bytes that the busiest multiprocessor moves: weights, x, and the sums of blocks that share tiles.
 template <typename Codes>
-CodeChoice choose(const DeviceLinearArgs& args, int columns) {
+CodeChoice choose(const DeviceLinearArgs& args, int64_t rows, int columns) {
   constexpr int64_t kMeetingBytes = 64 * 1024;
   const int processors = processors_of_card();
   const auto steps = static_cast<int>(args.products[0].weights.inputs / Codes::kInputs);
   CodeChoice best;
   for (const int tiles : {4, 2}) {
     const int count = tiles_of(args, tiles * 32);
-    const int64_t unit =
-        int64_t{tiles} * 64 * (kCodeRowBytes + 16) + args.rows * Codes::kInputs * 2;
+    const int64_t unit = int64_t{tiles} * 64 * (kCodeRowBytes + 16) + rows * Codes::kInputs * 2;
     const int64_t part = int64_t{tiles} * 64 * columns * int64_t{sizeof(float)};
     const auto consider = [&](int per, int parts) {
       const int64_t joins = parts > 1 ? (parts + 1) * part + kMeetingBytes : 0;
@@ -527,8 +527,11 @@ void launch_shape(const DeviceLinearArgs& args, CodeArgs codes, cudaStream_t str
 }
 
 template <typename Codes, int kColumns>
-void launch_columns(const DeviceLinearArgs& args, CodeArgs codes, cudaStream_t stream) {
-  const CodeChoice choice = choose<Codes>(args, kColumns);
+void launch_columns(const DeviceLinearArgs& args, CodeTiles tiles, CodeArgs codes,
+                    cudaStream_t stream) {
+  const CodeChoice choice = tiles == CodeTiles::kOfMostRows
+                                ? choose<Codes>(args, kRowsByCodesMax, kRowsByCodesMax)
+                                : choose<Codes>(args, args.rows, kColumns);
   codes.per = choice.per;
   if (choice.tiles == 4)
     launch_shape<Codes, kColumns, 4>(args, codes, stream);
@@ -537,19 +540,20 @@ void launch_columns(const DeviceLinearArgs& args, CodeArgs codes, cudaStream_t s
 }
 
 template <typename Codes>
-void launch_codes(const DeviceLinearArgs& args, const CodeArgs& codes, cudaStream_t stream) {
+void launch_codes(const DeviceLinearArgs& args, CodeTiles tiles, const CodeArgs& codes,
+                  cudaStream_t stream) {
   if (args.rows <= 16)
-    launch_columns<Codes, 16>(args, codes, stream);
+    launch_columns<Codes, 16>(args, tiles, codes, stream);
   else if (args.rows <= 32)
-    launch_columns<Codes, 32>(args, codes, stream);
+    launch_columns<Codes, 32>(args, tiles, codes, stream);
   else
-    launch_columns<Codes, 64>(args, codes, stream);
+    launch_columns<Codes, 64>(args, tiles, codes, stream);
 }
 
 }  // namespace
 
-void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeScratch& scratch,
-                   cudaStream_t stream) {
+void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, CodeTiles tiles,
+                   const CodeScratch& scratch, cudaStream_t stream) {
   const CodeArgs codes{.product_count = args.product_count,
                        .rows = static_cast<int32_t>(args.rows),
                        .inputs = static_cast<int32_t>(args.products[0].weights.inputs),
@@ -559,13 +563,13 @@ void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeSc
                        .scratch = scratch};
   switch (args.products[0].weights.type) {
     case core::DType::kQ8_0:
-      return launch_codes<Q8Codes>(args, codes, stream);
+      return launch_codes<Q8Codes>(args, tiles, codes, stream);
     case core::DType::kQ4_0:
-      return launch_codes<Q4Codes<false>>(args, codes, stream);
+      return launch_codes<Q4Codes<false>>(args, tiles, codes, stream);
     case core::DType::kF8_B128:
-      return launch_codes<F8Codes>(args, codes, stream);
+      return launch_codes<F8Codes>(args, tiles, codes, stream);
     default:
-      return launch_codes<Q4Codes<true>>(args, codes, stream);
+      return launch_codes<Q4Codes<true>>(args, tiles, codes, stream);
   }
 }
 

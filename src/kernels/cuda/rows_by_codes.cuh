@@ -18,8 +18,10 @@ inline constexpr int64_t kCodePartBytes = int64_t{32} << 20;
 inline constexpr int64_t kCodeCounters = 4096;
 
 // What rows_fit_codes() (card.h). `x`: bf16 (rows, inputs), instead of the args' input; a bias is
-// left to add_bias().
-void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, const CodeScratch& scratch,
-                   cudaStream_t stream);
+// left to add_bias(). With the tiles of kRowsByCodesMax rows a row's sums are the same bits,
+// however many there are.
+enum class CodeTiles : uint8_t { kOfTheseRows, kOfMostRows };
+void rows_by_codes(const DeviceLinearArgs& args, const uint16_t* x, CodeTiles tiles,
+                   const CodeScratch& scratch, cudaStream_t stream);
 
 }  // namespace sluice::kernels::cuda
