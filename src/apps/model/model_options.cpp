@@ -54,9 +54,10 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
          "a quarter of the host's experts on it besides, those that are used most; "
          "'hot=auto': as many as fit beside KV; 'experts=cpu,experts[3:0-7]=cuda': these")
       ->needs(device);
-  app.add_flag("--deterministic", options->is_deterministic,
-               "with a device, the same output whatever runs beside a request and whatever of its "
-               "prompt is cached, as on the processor; slower")
+  app.add_flag(
+         "--deterministic", options->is_deterministic,
+         "with a device, the same output whatever runs beside a request and whatever of its "
+         "prompt is cached, as on the processor; slower; not with resident or deferred experts")
       ->needs(device);
   app.add_option("--prefer-resident", options->hybrid.preference,
                  "in decode steps, scores of experts that are on the device besides count 1 + this "
