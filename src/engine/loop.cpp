@@ -93,6 +93,9 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
   reserve_values(&draft_offers_, l.sequences_max);
   reserve_values(&drafted_, l.sequences_max);
   reserve_values(&hidden_rows_, l.step_tokens_max);
+  reserve_values(&draft_passes_, model::kDraftPassesMax);
+  drafted_ids_.resize(static_cast<size_t>(model::kDraftPassesMax * l.sequences_max));
+  reserve_values(&draft_of_, l.step_tokens_max);
   reserve_values(&token_events_, l.logit_rows_max);
   reserve_values(&finish_events_, l.sequences_max + l.queue_max);
   logits_.resize(static_cast<size_t>(l.logit_rows_max * shape_.logit_columns));

@@ -109,6 +109,7 @@ class Loop {
   void extend_drafts(int32_t tokens);
   void run_draft_pass(model::DraftBatch::Hidden hidden);
   void take_draft_token(Sequence* s, size_t row);
+  void collect_drafts();
   void measure_drafts();
   void check_draft(Sequence* s, std::span<const int32_t> tokens, int64_t verified);
   void drop_pages(Sequence* s);
@@ -153,7 +154,16 @@ class Loop {
   std::vector<DraftOffer> draft_offers_;
   std::vector<Sequence*> drafted_;    // of a pass of the draft layer, in its order
   std::vector<int32_t> hidden_rows_;  // of such a pass
-  Launch current_;                    // the step under way
+  // Passes that the runner was given and whose tokens have not been read.
+  struct DraftPass {
+    int64_t rows = 0;
+    int64_t sequences = 0;
+  };
+  std::vector<DraftPass> draft_passes_;
+  int64_t drafts_begin_ns_ = 0;
+  std::vector<int32_t> drafted_ids_;           // (kDraftPassesMax, sequences_max)
+  std::vector<model::DraftedToken> draft_of_;  // by row of the step; empty: all ids are known
+  Launch current_;                             // the step under way
   Launch ahead_;  // the one submitted behind it, or none: of its parts that ended, no sequence
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> page_tables_;

@@ -8,7 +8,7 @@ namespace sluice::engine {
 namespace {
 
 // What the draft layer continues by itself; it was trained for the first alone.
-constexpr int32_t kModelDraftTokensMax = 4;
+constexpr int32_t kModelDraftTokensMax = model::kDraftPassesMax;
 
 }  // namespace
 
@@ -30,6 +30,7 @@ void Loop::draft() {
 DraftOffer Loop::make_draft(Sequence* s) {
   Draft& draft = s->draft;
   draft.tokens = draft.wanted = 0;
+  draft.is_known = true;
   const bool decodes = s->known() - s->computed == 1 && !s->owes_prompt_tokens();
   const int64_t room = s->tokens_max - s->known() - 1;
   if (!decodes || room <= 0) return {};
@@ -111,7 +112,7 @@ void Loop::extend_drafts(int32_t tokens) {
                       .first_position = static_cast<int32_t>(s->draft_computed) + tokens - 1,
                       .pages = page_tables_.data() + page_tables_.size()});
     for (const kv::PageId page : s->pages) page_tables_.push_back(page.value);
-    token_ids_.push_back(s->draft.ids[static_cast<size_t>(tokens - 1)]);
+    token_ids_.push_back(s->draft.ids[static_cast<size_t>(tokens - 1)]);  // or whatever
     hidden_rows_.push_back(static_cast<int32_t>(i));
     drafted_[kept++] = s;
   }
@@ -122,10 +123,15 @@ void Loop::extend_drafts(int32_t tokens) {
 }
 
 void Loop::run_draft_pass(model::DraftBatch::Hidden hidden) {
+  const model::DraftBatch batch{
+      .next_ids = token_ids_, .sequences = spans_, .hidden = hidden, .hidden_rows = hidden_rows_};
   const int64_t begin_ns = parts_.clock->now_ns();
-  parts_.runner->draft(
-      {.next_ids = token_ids_, .sequences = spans_, .hidden = hidden, .hidden_rows = hidden_rows_},
-      logits_.data());
+  if (shape_.samples) {
+    if (draft_passes_.empty()) drafts_begin_ns_ = begin_ns;
+    draft_passes_.push_back({std::ssize(token_ids_), std::ssize(spans_)});
+    return parts_.runner->submit_draft(batch, config_.vocab_tokens);
+  }
+  parts_.runner->draft(batch, logits_.data());
   const int64_t pass_ns = parts_.clock->now_ns() - begin_ns;
   pass_times_.add(std::ssize(token_ids_), pass_ns);
   pass_ns_ += static_cast<double>(pass_ns);
@@ -135,9 +141,37 @@ void Loop::run_draft_pass(model::DraftBatch::Hidden hidden) {
 void Loop::take_draft_token(Sequence* s, size_t row) {
   Draft& draft = s->draft;
   if (draft.source != DraftSource::kMtp) return;
+  draft.is_known = !shape_.samples;
+  if (!draft.is_known) {
+    draft.places[static_cast<size_t>(draft.tokens)] = static_cast<int32_t>(row);
+    draft.ids[static_cast<size_t>(draft.tokens++)] = 0;
+    return;
+  }
   const float* logits = logits_.data() + row * static_cast<size_t>(shape_.logit_columns);
   draft.ids[static_cast<size_t>(draft.tokens++)] =
       static_cast<int32_t>(parts_.ops->argmax(logits, config_.vocab_tokens));
+}
+
+// Reads what the runner has guessed. A row without a best token counts as the first one.
+void Loop::collect_drafts() {
+  const auto ids_of = [&](size_t pass) {
+    return std::span(drafted_ids_)
+        .subspan(pass * static_cast<size_t>(config_.limits.sequences_max),
+                 static_cast<size_t>(draft_passes_[pass].sequences));
+  };
+  for (size_t pass = 0; pass < draft_passes_.size(); ++pass) {
+    const int64_t pass_ns = parts_.runner->collect_draft(static_cast<int32_t>(pass), ids_of(pass));
+    pass_times_.add(draft_passes_[pass].rows, pass_ns);
+    pass_ns_ += static_cast<double>(pass_ns);
+  }
+  for (const Owned& s : running_) {
+    Draft& draft = s->draft;
+    if (draft.is_known) continue;
+    for (size_t i = 0; i < static_cast<size_t>(draft.tokens); ++i)
+      draft.ids[i] = std::max(ids_of(i)[static_cast<size_t>(draft.places[i])], 0);
+    draft.is_known = true;
+  }
+  draft_passes_.clear();
 }
 
 // The sequence went on with `tokens`; `verified` tokens of its draft were in the step.

@@ -15,6 +15,7 @@ void Loop::begin_batch(Launch* launch) {
   spans_.clear();
   logit_rows_.clear();
   sampled_rows_.clear();
+  draft_of_.clear();
   launch->jobs.clear();
   launch->records.clear();
 }
@@ -25,6 +26,12 @@ void Loop::launch() {
   for (Part& part : current_.parts) add_rows(&part);
   current_.begin_ns = parts_.clock->now_ns();
   if (may_submit()) return submit(&current_);
+  if (!draft_passes_.empty()) {  // the host samples, and looks for the drafts' ids
+    collect_drafts();
+    begin_batch(&current_);
+    for (Part& part : current_.parts) add_rows(&part);
+    current_.begin_ns = parts_.clock->now_ns();
+  }
   current_.rows = std::ssize(token_ids_);
   current_.is_submitted = false;
   parts_.runner->run(
@@ -43,6 +50,12 @@ void Loop::add_rows(Part* part) {
   const auto drafts = s.draft.all().first(static_cast<size_t>(part->drafts));
   token_ids_.insert(token_ids_.end(), s.ids.begin() + s.computed, s.ids.begin() + end);
   token_ids_.insert(token_ids_.end(), drafts.begin(), drafts.end());
+  if (!draft_passes_.empty()) {
+    draft_of_.resize(token_ids_.size());
+    for (int32_t i = 0; !s.draft.is_known && i < part->drafts; ++i)
+      draft_of_[static_cast<size_t>(first_row + part->tokens + i)] = {
+          i, s.draft.places[static_cast<size_t>(i)]};
+  }
   spans_.push_back({.first_row = first_row,
                     .rows = static_cast<int32_t>(part->tokens + part->drafts),
                     .first_position = static_cast<int32_t>(s.computed),
@@ -110,7 +123,8 @@ void Loop::submit(Launch* launch) {
        .sequences = spans_,
        .logit_rows = logit_rows_,
        .hidden = uses_draft_layer() ? model::KeepHidden::kYes : model::KeepHidden::kNo,
-       .sampled_rows = sampled_rows_},
+       .sampled_rows = sampled_rows_,
+       .drafted = draft_of_},
       {.rows = sample_rows_, .vocab = config_.vocab_tokens});
 }
 
@@ -119,7 +133,12 @@ void Loop::collect() {
   sampled_ids_.resize(current_.jobs.size());
   parts_.runner->collect(sampled_ids_);
   const int64_t now_ns = parts_.clock->now_ns();
-  record_.forward_ns = now_ns - std::max(current_.begin_ns, collected_ns_);
+  const bool has_drafts = !draft_passes_.empty();
+  const int64_t begin_ns = has_drafts ? drafts_begin_ns_ : current_.begin_ns;
+  if (has_drafts) collect_drafts();
+  record_.forward_ns = now_ns - std::max(begin_ns, collected_ns_);
+  if (has_drafts)
+    record_.forward_ns = std::max<int64_t>(record_.forward_ns - static_cast<int64_t>(pass_ns_), 0);
   collected_ns_ = now_ns;
 }
 

@@ -14,6 +14,8 @@
 #include <span>
 #include <vector>
 
+#include "model/step.h"
+
 namespace sluice::engine {
 
 // What drafts may come from.
@@ -46,6 +48,10 @@ struct Draft {
   int32_t tokens = 0;  // made; the draft layer makes them once the step is planned
   int32_t wanted = 0;  // to be verified in the step
   DraftSource source = DraftSource::kShortMatch;
+  // Where the draft layer's tokens are only known to who runs it: by token, its sequence of the
+  // pass.
+  bool is_known = true;
+  std::array<int32_t, model::kDraftPassesMax> places{};
 
   std::span<const int32_t> all() const { return std::span(ids).first(static_cast<size_t>(tokens)); }
 };

@@ -25,7 +25,8 @@ struct RunnerShape {
   int32_t step_tokens_max = 0;
   int32_t logit_columns = 0;  // of a row of logits; ≥ the ids that may be sampled
   bool has_drafts = false;    // draft() may be called
-  bool samples = false;       // submit() and collect() may be called
+  bool samples = false;       // submit() and collect() may be called, and where there are drafts
+                              // submit_draft() and collect_draft() instead of draft()
   bool draws = true;          // so they may at a temperature: its exponentials are not the host's
   bool goes_ahead = false;    // submit() returns while the step goes on
   bool records = false;       // the first step of so many rows takes longer than others
@@ -47,6 +48,14 @@ class StepRunner {
   }
   virtual void collect(std::span<int32_t> ids) {
     ASSERT(false, "{} ids, where nobody samples", ids.size());
+  }
+  // As model::Model::submit_draft() and collect_draft().
+  virtual void submit_draft(const model::DraftBatch& batch, int32_t vocab) {
+    ASSERT(false, "{} rows of {} ids, where nobody drafts", batch.next_ids.size(), vocab);
+  }
+  virtual int64_t collect_draft(int32_t pass, std::span<int32_t> ids) {
+    ASSERT(false, "{} ids of pass {}, where nobody drafts", ids.size(), pass);
+    return 0;
   }
   virtual model::ResidentCounts resident_counts() const { return {}; }
 };
@@ -81,6 +90,12 @@ class ModelRunner final : public StepRunner {
     model_.submit(batch, sampled);
   }
   void collect(std::span<int32_t> ids) override { model_.collect(ids); }
+  void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+    model_.submit_draft(batch, vocab);
+  }
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+    return model_.collect_draft(pass, ids);
+  }
   model::ResidentCounts resident_counts() const override { return model_.resident_counts(); }
 
  private:

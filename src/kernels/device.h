@@ -105,7 +105,7 @@ class Device {
   // A clock in a recording, and nowhere else: notes in the slot, from 0 on, when all that was
   // queued before is done. Ops on both sides do not overlap.
   virtual void stamp(int32_t slot) = 0;
-  // Between two stamps of the last replay(), which has been waited for.
+  // Between two stamps, which have been waited for.
   virtual int64_t stamped_ns(int32_t from, int32_t to) = 0;
 
   // rows of an F32, F16, BF16 or Q8_0 table.

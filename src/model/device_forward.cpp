@@ -103,7 +103,7 @@ int64_t DeviceForward::place_rows(Placer placer) {
   placer.place(&activated_, rows_max_ * std::max(spec_.ffn, spec_.experts.shared_ffn));
   if (share_.is_first()) {
     placer.place(&logits_, kLogitRowsMax * spec_.vocab);
-    placer.place(&sampled_ids_, kLogitRowsMax);
+    placer.place(&sampled_ids_, rows_max_);
     placer.place(&how_, rows_max_);
   }
   if (!share_.is_whole())
@@ -158,8 +158,8 @@ core::Result<void> DeviceForward::allocate() {
   rows_storage_ = TRY(device_.allocate(place_rows(Placer(nullptr)), MemoryKind::kDevice));
   place_rows(Placer(rows_storage_.data()));
   if (!weights_.drafts.empty()) {
-    draft_storage_ = TRY(device_.allocate(place_drafts(Placer(nullptr)), MemoryKind::kDevice));
-    place_drafts(Placer(draft_storage_.data()));
+    draft_.storage = TRY(device_.allocate(place_drafts(Placer(nullptr)), MemoryKind::kDevice));
+    place_drafts(Placer(draft_.storage.data()));
   }
   if (spec_.experts.count > 0) {
     expert_storage_ = TRY(device_.allocate(place_experts(Placer(nullptr)), MemoryKind::kDevice));
@@ -190,21 +190,25 @@ core::Result<void> DeviceForward::reserve_pages(int64_t pages,
   page_entries_max_ = std::max(pages, of_one * rows_max_);
   const int64_t bytes = place_numbers(Placer(nullptr), &on_device_);
   recordings_.clear();
-  drafts_.clear();
+  draft_.recordings.clear();
   device_numbers_ = TRY(device_.allocate(bytes, MemoryKind::kDevice));
   place_numbers(Placer(device_numbers_.data()), &on_device_);
   if (!share_.is_first()) return {};
-  for (Flight& flight : flights_) {
-    const int64_t others = place_flight(Placer(nullptr), &flight);
-    flight.storage = TRY(device_.allocate(bytes + others, MemoryKind::kPinned));
-    place_numbers(Placer(flight.storage.data()), &flight.numbers);
-    place_flight(Placer(flight.storage.data() + bytes), &flight);
-  }
+  const auto open = [&](Flight* flight) -> core::Result<void> {
+    const int64_t others = place_flight(Placer(nullptr), flight);
+    flight->storage = TRY(device_.allocate(bytes + others, MemoryKind::kPinned));
+    place_numbers(Placer(flight->storage.data()), &flight->numbers);
+    place_flight(Placer(flight->storage.data() + bytes), flight);
+    return {};
+  };
+  for (Flight& flight : flights_) TRY(open(&flight));
+  if (weights_.drafts.empty()) return {};
+  for (Flight& flight : draft_.flights) TRY(open(&flight));
   return {};
 }
 
 int64_t DeviceForward::activation_bytes() const {
-  return rows_storage_.bytes() + draft_storage_.bytes() + expert_storage_.bytes() +
+  return rows_storage_.bytes() + draft_.storage.bytes() + expert_storage_.bytes() +
          device_numbers_.bytes() + device_.reserved_bytes();
 }
 
@@ -239,9 +243,13 @@ void DeviceForward::write_span(const SequenceSpan& span, Shape* shape) {
 void DeviceForward::write_ids(const StepBatch& batch) {
   int32_t* ids = next_flight().numbers.ids;
   std::copy(batch.token_ids.begin(), batch.token_ids.end(), ids);
+  for (size_t row = 0; row < batch.drafted.size(); ++row) {
+    const DraftedToken& from = batch.drafted[row];
+    ASSERT(from.pass < draft_.passes, "pass {} of {}", from.pass, draft_.passes);
+    if (from.pass >= 0) ids[row] = -1 - static_cast<int32_t>(from.pass * rows_max_) - from.sequence;
+  }
   if (batch.sampled_rows.empty()) return;
   const int64_t before = flights_[(submitted_ + 1) % flights_.size()].logit_rows;
-  ASSERT(before <= kLogitRowsMax, "ids of a step of {} rows", before);
   for (size_t row = 0; row < batch.sampled_rows.size(); ++row) {
     const int32_t from = batch.sampled_rows[row];
     ASSERT(from < before, "row {} of {} that were sampled", from, before);
@@ -396,7 +404,7 @@ void DeviceForward::output_block(Vector norm, int64_t first, int64_t rows, const
                   .stride = spec_.vocab,
                   .columns = wanted.vocab,
                   .how = wanted.output == Output::kSampled ? how_ + first : nullptr,
-                  .ids = sampled_ids_});
+                  .ids = wanted.ids + first});
   end_part(QueuePart::kSampling);
 }
 
@@ -485,10 +493,13 @@ void DeviceForward::submit(const StepBatch& batch, const SampleBatch& sampled) {
   const Shape shape = write_numbers(batch);
   send_numbers(shape);
   if (!sampled.rows.empty()) send_how(sampled, shape);
-  if (!batch.sampled_rows.empty()) take_sampled(std::ssize(batch.sampled_rows));
-  queue_step(
-      batch, shape,
-      {.output = sampled.rows.empty() ? Output::kBest : Output::kSampled, .vocab = sampled.vocab});
+  if (!batch.sampled_rows.empty()) take_tokens(std::ssize(batch.sampled_rows), sampled_ids_);
+  if (!batch.drafted.empty()) take_tokens(std::ssize(batch.drafted), draft_.ids);
+  draft_.passes = 0;
+  queue_step(batch, shape,
+             {.output = sampled.rows.empty() ? Output::kBest : Output::kSampled,
+              .ids = sampled_ids_,
+              .vocab = sampled.vocab});
   next_flight().logit_rows = std::ssize(batch.logit_rows);
   device_.mark(static_cast<int>(submitted_ % flights_.size()));
   ++submitted_;
@@ -507,7 +518,7 @@ void DeviceForward::queue_step(const StepBatch& batch, const Shape& shape, const
   const auto rows_wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (shape.is_recorded) {
     const bool is_timed = batch.profile != nullptr;
-    Recorded& recorded = recordings_[{shape.rows, wanted.output, is_timed}];
+    RecordedStep& recorded = recordings_[{shape.rows, wanted.output, is_timed}];
     if (recorded.ops == nullptr)
       recorded.ops = device_.record(
           [this, shape, wanted, is_timed, parts = &recorded.parts] {
@@ -543,7 +554,8 @@ void DeviceForward::bring_back(int64_t first, int64_t rows, const Wanted& wanted
   if (wanted.output == Output::kLogits)
     return download(wanted.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
   device_.fetch(reinterpret_cast<std::byte*>(next_flight().ids + first),
-                reinterpret_cast<const std::byte*>(sampled_ids_), rows * int64_t{sizeof(int32_t)});
+                reinterpret_cast<const std::byte*>(wanted.ids + first),
+                rows * int64_t{sizeof(int32_t)});
 }
 
 void DeviceForward::download_bytes(std::byte* to, const std::byte* from, int64_t bytes) {

@@ -73,6 +73,8 @@ class DeviceForward {
   // logits: (sequences, vocab). No step is under way.
   void draft(const DraftBatch& batch, float* logits);
   // As Model's.
+  void submit_draft(const DraftBatch& batch, int32_t vocab);
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids);
   void submit(const StepBatch& batch, const SampleBatch& sampled);
   void collect(std::span<int32_t> ids);
 
@@ -90,8 +92,10 @@ class DeviceForward {
   int64_t place_flight(Placer placer, Flight* flight) const;
   kernels::DeviceLimits limits() const;
 
-  // Of the step that is submitted next.
-  Flight& next_flight() { return flights_[submitted_ % flights_.size()]; }
+  // Of the step that is submitted next, or of the pass of the draft layer that is.
+  Flight& next_flight() {
+    return draft_.flight != nullptr ? *draft_.flight : flights_[submitted_ % flights_.size()];
+  }
   Shape write_numbers(const StepBatch& batch);
   void write_ids(const StepBatch& batch);
   void write_span(const SequenceSpan& span, Shape* shape);
@@ -126,7 +130,7 @@ class DeviceForward {
   kernels::DeviceProduct summed_product(const Matrix& matrix, Sum sum, float* to) const;
   kernels::DeviceResult summed_result() const;
   void send_to_cards(int64_t bytes);
-  void take_sampled(int64_t rows);
+  void take_tokens(int64_t rows, const int32_t* from);
   const LayerWeights& layer_of(int32_t number) const {
     return number < spec_.layers ? weights_.layers[static_cast<size_t>(number)]
                                  : weights_.drafts.front().layer;
@@ -138,6 +142,9 @@ class DeviceForward {
   void expect_same_streams(std::span<const float> values);
   // device_forward_draft.cpp
   int64_t place_drafts(Placer placer);
+  Shape begin_draft(const DraftBatch& batch);
+  void queue_draft(const DraftBatch& batch, const Shape& shape, const Wanted& wanted);
+  int32_t* drafted_of(int32_t pass) const { return draft_.ids + pass * rows_max_; }
   void run_draft(const Shape& shape, DraftBatch::Hidden hidden);
   void join_and_attend(const Shape& shape, DraftBatch::Hidden hidden);
   void draft_feed_forward(const Shape& shape);
@@ -220,14 +227,11 @@ class DeviceForward {
   uint16_t* activated_ = nullptr;       // bf16 (rows, ffn)
   float* summands_[kSums] = {};         // (rows, hidden): of several cards, this one's
   float* logits_ = nullptr;             // (kLogitRowsMax, vocab)
-  int32_t* sampled_ids_ = nullptr;      // (kLogitRowsMax)
+  int32_t* sampled_ids_ = nullptr;      // (rows)
   kernels::SampleRow* how_ = nullptr;   // (rows)
   float* frequencies_ = nullptr;        // (rope dims / 2)
 
-  kernels::DeviceBuffer draft_storage_;  // what follows points into it, where there are drafts
-  float* embedded_ = nullptr;            // (rows, hidden)
-  uint16_t* joined_ = nullptr;           // bf16 (rows, 2 · hidden)
-  std::vector<int32_t> draft_rows_;      // the last of each sequence
+  DeviceDrafts draft_;  // where there are draft layers
 
   kernels::DeviceBuffer expert_storage_;  // what follows points into it, where there are experts
   uint16_t* normed_ = nullptr;            // bf16 (rows, hidden)
@@ -285,15 +289,11 @@ class DeviceForward {
   std::vector<kernels::LatentPrompt> prompts_;  // of the step that was written last
   uint64_t submitted_ = 0;
   uint64_t collected_ = 0;
-  struct Recorded {
-    std::unique_ptr<kernels::Recording> ops;
-    std::vector<QueuePart> parts;  // between its clocks, where it has any
-  };
-  std::map<std::tuple<int64_t, Output, bool>, Recorded> recordings_;  // by rows; bool: has clocks
+  std::map<std::tuple<int64_t, Output, bool>, RecordedStep>
+      recordings_;                           // by rows; bool: has clocks
   std::vector<QueuePart>* parts_ = nullptr;  // of the recording that ops are queued for
-  std::map<std::pair<int64_t, DraftBatch::Hidden>, std::unique_ptr<kernels::Recording>> drafts_;
-  kernels::DeviceBuffer staging_;  // pinned: values on their way to the host
-  float* going_on_ = nullptr;      // (rows, hidden): hidden_, or in the last layer's end kept_
+  kernels::DeviceBuffer staging_;            // pinned: values on their way to the host
+  float* going_on_ = nullptr;  // (rows, hidden): hidden_, or in the last layer's end kept_
   const StepBatch* observed_ = nullptr;  // the batch, where somebody looks at its hidden states
 };
 

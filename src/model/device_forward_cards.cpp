@@ -31,10 +31,9 @@ void DeviceForward::send_to_cards(int64_t bytes) {
   }
 }
 
-void DeviceForward::take_sampled(int64_t rows) {
-  on_cards([&](DeviceForward& card) {
-    card.device_.take_sampled(card.on_device_.ids, rows, sampled_ids_);
-  });
+void DeviceForward::take_tokens(int64_t rows, const int32_t* from) {
+  on_cards(
+      [&](DeviceForward& card) { card.device_.take_sampled(card.on_device_.ids, rows, from); });
 }
 
 void DeviceForward::add_over_cards(Sum sum, int32_t number, int64_t rows) {

@@ -9,8 +9,9 @@
 namespace sluice::model {
 
 int64_t DeviceForward::place_drafts(Placer placer) {
-  placer.place(&embedded_, rows_max_ * spec_.hidden);
-  placer.place(&joined_, rows_max_ * 2 * spec_.hidden);
+  placer.place(&draft_.embedded, rows_max_ * spec_.hidden);
+  placer.place(&draft_.joined, rows_max_ * 2 * spec_.hidden);
+  placer.place(&draft_.ids, kDraftPassesMax * rows_max_);
   return placer.bytes();
 }
 
@@ -33,9 +34,9 @@ void DeviceForward::join_and_attend(const Shape& shape, DraftBatch::Hidden hidde
                  .columns = spec_.hidden,
                  .ids = on_device_.ids,
                  .rows = shape.rows,
-                 .out = embedded_});
+                 .out = draft_.embedded});
   going_on_ = hidden_;
-  device_.join({.embedded = embedded_,
+  device_.join({.embedded = draft_.embedded,
                 .embedding_norm = weights.embedding_norm,
                 .states = is_of_step ? hidden_ : kept_,
                 .state_rows = on_device_.state_rows,
@@ -44,8 +45,8 @@ void DeviceForward::join_and_attend(const Shape& shape, DraftBatch::Hidden hidde
                 .epsilon = spec_.norm_epsilon,
                 .rows = shape.rows,
                 .columns = spec_.hidden,
-                .out = joined_});
-  device_.linear({.x = joined_, .rows = shape.rows, .products = {{{weights.join, hidden_}}}});
+                .out = draft_.joined});
+  device_.linear({.x = draft_.joined, .rows = shape.rows, .products = {{{weights.join, hidden_}}}});
   if (spec_.latent.rank > 0)
     attend_latent(weights.layer, kv_.back(), shape);
   else
@@ -60,35 +61,37 @@ void DeviceForward::draft_feed_forward(const Shape& shape) {
     ffn_block(weights.layer, shape.logit_rows);
 }
 
-void DeviceForward::draft(const DraftBatch& batch, float* logits) {
+DeviceForward::Shape DeviceForward::begin_draft(const DraftBatch& batch) {
   ASSERT(!weights_.drafts.empty(), "a draft of {} rows without a draft layer",
          batch.next_ids.size());
   ASSERT(batch.hidden_rows.size() == batch.next_ids.size(), "{} hidden states for {} rows",
          batch.hidden_rows.size(), batch.next_ids.size());
   ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
-  draft_rows_.clear();
+  draft_.rows.clear();
   for (const SequenceSpan& span : batch.sequences)
-    draft_rows_.push_back(span.first_row + span.rows - 1);
+    draft_.rows.push_back(span.first_row + span.rows - 1);
   const StepBatch step{.token_ids = batch.next_ids,
                        .sequences = batch.sequences,
-                       .logit_rows = draft_rows_,
+                       .logit_rows = draft_.rows,
                        .observer = batch.observer};
   const Shape shape = write_numbers(step);
   int32_t* const states = next_flight().numbers.state_rows;
   std::fill(std::copy(batch.hidden_rows.begin(), batch.hidden_rows.end(), states),
             states + shape.rows, 0);
-  send_numbers(shape);
+  return shape;
+}
 
-  const Wanted wanted{.logits = logits};
+void DeviceForward::queue_draft(const DraftBatch& batch, const Shape& shape, const Wanted& wanted) {
   const auto rows_wanted = std::ssize(batch.sequences);
   const Vector norm = weights_.drafts.front().output_norm;
   if (shape.is_recorded) {
-    std::unique_ptr<kernels::Recording>& recording = drafts_[{shape.rows, batch.hidden}];
+    std::unique_ptr<kernels::Recording>& recording =
+        draft_.recordings[{shape.rows, batch.hidden, wanted.ids}];
     if (recording == nullptr)
       recording = device_.record(
-          [this, shape, norm, hidden = batch.hidden] {
+          [this, shape, norm, wanted, hidden = batch.hidden] {
             run_draft(shape, hidden);
-            output_block(norm, 0, shape.rows, Wanted());
+            output_block(norm, 0, shape.rows, wanted);
           },
           other_devices_);
     if (!other_devices_.empty()) device_.meet(other_devices_);
@@ -101,10 +104,48 @@ void DeviceForward::draft(const DraftBatch& batch, float* logits) {
     output_block(norm, first, rows, wanted);
     bring_back(first, rows, wanted);
   }
+}
+
+void DeviceForward::draft(const DraftBatch& batch, float* logits) {
+  const Shape shape = begin_draft(batch);
+  send_numbers(shape);
+  queue_draft(batch, shape, {.logits = logits});
   if (batch.observer == nullptr) return;
-  std::vector<float> values(static_cast<size_t>(rows_wanted * spec_.hidden));
+  std::vector<float> values(batch.sequences.size() * static_cast<size_t>(spec_.hidden));
   download(values.data(), kept_, std::ssize(values));
-  observe_normed(*batch.observer, norm, std::move(values));
+  observe_normed(*batch.observer, weights_.drafts.front().output_norm, std::move(values));
+}
+
+// Clocks of the queue: before the first pass, and behind each. Those of a profile come before.
+constexpr int32_t kDraftClock = 4000;
+
+void DeviceForward::submit_draft(const DraftBatch& batch, int32_t vocab) {
+  const bool goes_on = batch.hidden == DraftBatch::Hidden::kOfDraft;
+  if (!goes_on) draft_.passes = 0;
+  const int32_t pass = draft_.passes;
+  ASSERT(pass < kDraftPassesMax && goes_on == (pass > 0), "pass {} of drafts", pass);
+  draft_.flight = &draft_.flights[static_cast<size_t>(pass)];
+  const Shape shape = begin_draft(batch);
+  if (goes_on)
+    for (size_t row = 0; row < batch.hidden_rows.size(); ++row)
+      draft_.flight->numbers.ids[row] = -1 - batch.hidden_rows[row];
+  if (pass == 0) device_.stamp(kDraftClock);
+  send_numbers(shape);
+  if (goes_on) take_tokens(std::ssize(batch.hidden_rows), drafted_of(pass - 1));
+  queue_draft(batch, shape, {.output = Output::kBest, .ids = drafted_of(pass), .vocab = vocab});
+  device_.stamp(kDraftClock + pass + 1);
+  draft_.flight->logit_rows = std::ssize(batch.sequences);
+  draft_.flight = nullptr;
+  ++draft_.passes;
+}
+
+int64_t DeviceForward::collect_draft(int32_t pass, std::span<int32_t> ids) {
+  const Flight& flight = draft_.flights[static_cast<size_t>(pass)];
+  ASSERT(std::ssize(ids) == flight.logit_rows, "{} ids of {} rows", ids.size(), flight.logit_rows);
+  ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
+  device_.wait();
+  std::copy_n(flight.ids, ids.size(), ids.data());
+  return device_.stamped_ns(kDraftClock + pass, kDraftClock + pass + 1);
 }
 
 }  // namespace sluice::model

@@ -1,9 +1,15 @@
 // A step on a device: its numbers on both sides, its shape, and what is wanted of it.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <vector>
 
 #include "kernels/device.h"
+#include "model/step.h"
 
 namespace sluice::model {
 
@@ -37,6 +43,7 @@ enum class StepOutput : uint8_t {
 struct StepWanted {
   StepOutput output = StepOutput::kLogits;
   float* logits = nullptr;  // of kLogits
+  int32_t* ids = nullptr;   // otherwise, on the device
   int32_t vocab = 0;        // ids that may be chosen
 };
 
@@ -50,6 +57,27 @@ struct StepShape {
   int64_t page_entries = 0;
   bool has_prompts = false;  // a sequence with more than one row
   bool is_recorded = false;
+};
+
+struct RecordedStep {
+  std::unique_ptr<kernels::Recording> ops;
+  std::vector<QueuePart> parts;  // between its clocks, where it has any
+};
+
+// What passes of the draft layer need besides.
+struct DeviceDrafts {
+  kernels::DeviceBuffer storage;  // what follows points into it
+  float* embedded = nullptr;      // (rows, hidden)
+  uint16_t* joined = nullptr;     // bf16 (rows, 2 · hidden)
+  int32_t* ids = nullptr;         // (kDraftPassesMax, rows): guessed
+  std::vector<int32_t> rows;      // the last of each sequence
+  std::array<StepFlight, kDraftPassesMax> flights;
+  StepFlight* flight = nullptr;  // of the pass that is being submitted
+  int32_t passes = 0;            // submitted since the last step
+  // By rows, the hidden states, and where the tokens go: null: logits to the host.
+  std::map<std::tuple<int64_t, DraftBatch::Hidden, const int32_t*>,
+           std::unique_ptr<kernels::Recording>>
+      recordings;
 };
 
 }  // namespace sluice::model

@@ -447,4 +447,14 @@ void Model::draft(const DraftBatch& batch, float* logits) {
     state_->forward->draft(batch, state_->kv.back(), logits);
 }
 
+void Model::submit_draft(const DraftBatch& batch, int32_t vocab) {
+  ASSERT(state_->device_forward != nullptr, "the processor's drafts are logits");
+  check_pages(batch.sequences);
+  state_->device_forward->submit_draft(batch, vocab);
+}
+
+int64_t Model::collect_draft(int32_t pass, std::span<int32_t> ids) {
+  return state_->device_forward->collect_draft(pass, ids);
+}
+
 }  // namespace sluice::model

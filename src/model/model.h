@@ -92,6 +92,11 @@ class Model {
   // (sequences, vocab). Only where has_drafts().
   bool has_drafts() const;
   void draft(const DraftBatch& batch, float* logits);
+  // On a device: as draft(), but the best of `vocab` ids of each sequence stay there, for a pass or
+  // a step submitted behind; at most kDraftPassesMax between two steps. Returns before it is done.
+  void submit_draft(const DraftBatch& batch, int32_t vocab);
+  // Of a pass since the last step, by sequence; waits. What it took, ns.
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids);
 
   // On a device: as forward(), but only the tokens chosen come back, by collect(). Returns before
   // the step is done, where the processor has no part in it; at most kStepsAhead may be under way.

@@ -59,6 +59,13 @@ struct StepProfile {
 // Whether a draft may follow: all rows go on to the end of a step, which keeps their hidden states.
 enum class KeepHidden : uint8_t { kNo, kYes };
 
+// Where a token lies that a pass of the draft layer has guessed.
+struct DraftedToken {
+  int32_t pass = -1;     // since the last step; −1: the token is known
+  int32_t sequence = 0;  // of the pass
+};
+inline constexpr int32_t kDraftPassesMax = 4;  // between two steps
+
 struct StepBatch {
   std::span<const int32_t> token_ids;       // all rows of the step, 1 … step_tokens_max
   std::span<const SequenceSpan> sequences;  // cover the rows in order, each sequence once
@@ -70,6 +77,9 @@ struct StepBatch {
   // By row: ≥ 0: instead of its token id, what the step submitted before sampled at that one of its
   // logit_rows. Empty: all token ids are known.
   std::span<const int32_t> sampled_rows{};
+  // By row: instead of its token id, what a pass of the draft layer submitted before guessed.
+  // Empty: the same.
+  std::span<const DraftedToken> drafted{};
 };
 
 // How a device chooses the tokens behind a step's logit_rows.
@@ -83,7 +93,9 @@ inline constexpr int kStepsAhead = 2;  // submitted and not collected
 // computed, and predicts the token after the next. The layer has keys and values of its own in the
 // same pages.
 struct DraftBatch {
-  std::span<const int32_t> next_ids;        // by row: the token behind the row's
+  // By row: the token behind the row's. Of kOfDraft submitted, whatever: each row goes on with what
+  // the pass before has guessed.
+  std::span<const int32_t> next_ids;
   std::span<const SequenceSpan> sequences;  // cover the rows in order
   enum class Hidden : uint8_t {
     kOfStep,  // hidden_rows are rows of the last step, which had KeepHidden::kYes

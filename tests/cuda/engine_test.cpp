@@ -36,6 +36,12 @@ class CardRunner final : public StepRunner {
     --under_way_;
     runner_.collect(ids);
   }
+  void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+    runner_.submit_draft(batch, vocab);
+  }
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+    return runner_.collect_draft(pass, ids);
+  }
   int64_t ahead = 0;
 
  private:

@@ -35,6 +35,12 @@ TEST_P(DeviceDrafts, ChangeNoOutput) {
     EXPECT_EQ(with.ids, plain.ids);
     EXPECT_GT(with.drafts[static_cast<size_t>(DraftKind::kMtp)].drafted, 20);
   }
+  // The same drafts, whether the device keeps them for its steps or the host looks for the best.
+  const ModelRun there = run_model(*loaded.model, Speculation::kMtp);
+  const ModelRun here = run_model(*loaded.model, Speculation::kMtp, Sampling::kOnHost);
+  EXPECT_EQ(here.ids, there.ids);
+  EXPECT_EQ(here.drafted, there.drafted);
+  EXPECT_EQ(here.steps, there.steps);
   const ModelRun own = run_model(*loaded.model, Speculation::kNgram);
   EXPECT_EQ(own.ids, plain.ids);
 }

@@ -83,6 +83,10 @@ class FakeRunner final : public StepRunner {
       const int32_t pages = (span.first_position + span.rows - 1) / kFakePageTokens + 1;
       step.pages.emplace_back(span.pages, span.pages + pages);
     }
+    for (size_t row = 0; row < batch.drafted.size(); ++row)
+      if (const model::DraftedToken& from = batch.drafted[row]; from.pass >= 0)
+        step.token_ids[row] =
+            drafted_.at(static_cast<size_t>(from.pass)).at(static_cast<size_t>(from.sequence));
     submitted_.push_back(std::move(step));
     EXPECT_LE(std::ssize(submitted_), model::kStepsAhead);
     ++steps_submitted;
@@ -160,6 +164,35 @@ class FakeRunner final : public StepRunner {
   }
   std::function<void(const model::DraftBatch&)> on_draft;
 
+  // The queue's: the best ids stay here.
+  void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+    EXPECT_TRUE(shape_.samples && submitted_.empty());
+    model::DraftBatch pass = batch;
+    std::vector<int32_t> next_ids;
+    if (batch.hidden == model::DraftBatch::Hidden::kOfDraft) {
+      for (const int32_t row : batch.hidden_rows)
+        next_ids.push_back(drafted_.back().at(static_cast<size_t>(row)));
+      pass.next_ids = next_ids;
+    } else {
+      drafted_.clear();
+    }
+    std::vector<float> logits(batch.sequences.size() * kFakeColumns);
+    draft(pass, logits.data());
+    std::vector<int32_t>& ids = drafted_.emplace_back(batch.sequences.size());
+    device_->sample({.logits = logits.data(),
+                     .rows = std::ssize(ids),
+                     .stride = kFakeColumns,
+                     .columns = vocab,
+                     .ids = ids.data()});
+    for (int32_t& id : ids) id = std::max(id, 0);
+  }
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+    const std::vector<int32_t>& drafted = drafted_.at(static_cast<size_t>(pass));
+    EXPECT_EQ(ids.size(), drafted.size());
+    std::copy(drafted.begin(), drafted.end(), ids.begin());
+    return 1'000;
+  }
+
  private:
   static size_t slot(const model::SequenceSpan& span, int32_t position) {
     const int32_t page = span.pages[position / kFakePageTokens];
@@ -183,7 +216,8 @@ class FakeRunner final : public StepRunner {
 
   RunnerShape shape_;
   std::deque<Submitted> submitted_;
-  std::vector<int32_t> last_ids_;  // of the last step computed
+  std::vector<int32_t> last_ids_;              // of the last step computed
+  std::vector<std::vector<int32_t>> drafted_;  // by pass since the last step
   std::unique_ptr<kernels::Device> device_ = kernels::make_reference_device();
   std::vector<int32_t> content_;           // (pages, page_tokens): the token id at each place
   std::vector<int32_t> next_content_;      // the same of the draft layer: the id behind it

@@ -1,6 +1,7 @@
 // A few greedy and sampled requests through the engine's loop over a model, with drafts of a kind.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,17 +13,30 @@
 
 namespace sluice::engine::testing {
 
+// Where tokens are chosen, those of drafts too: where the model runs, or from its logits.
+enum class Sampling { kWhereItRuns, kOnHost };
+
 // Every step takes as long as any other: as many drafts as there are rows for.
 class FlatRunner final : public StepRunner {
  public:
-  FlatRunner(model::Model& model, core::ManualClock& clock) : runner_(model), clock_(clock) {}
-  RunnerShape shape() const override { return runner_.shape(); }
+  FlatRunner(model::Model& model, core::ManualClock& clock, Sampling sampling)
+      : runner_(model), clock_(clock), sampling_(sampling) {}
+  RunnerShape shape() const override {
+    RunnerShape shape = runner_.shape();
+    if (sampling_ == Sampling::kOnHost) shape.samples = shape.goes_ahead = false;
+    return shape;
+  }
   void run(const model::StepBatch& batch, float* logits) override {
     runner_.run(batch, logits);
     clock_.advance_ns(1'000'000);
   }
   void draft(const model::DraftBatch& batch, float* logits) override {
     runner_.draft(batch, logits);
+    const auto columns = static_cast<size_t>(shape().logit_columns);
+    for (size_t i = 0; i < batch.sequences.size(); ++i) {
+      const float* first = logits + i * columns;
+      drafted.push_back(static_cast<int32_t>(std::max_element(first, first + columns) - first));
+    }
     clock_.advance_ns(1'000);
   }
   void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override {
@@ -32,10 +46,22 @@ class FlatRunner final : public StepRunner {
     runner_.collect(ids);
     clock_.advance_ns(1'000'000);
   }
+  void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+    runner_.submit_draft(batch, vocab);
+    clock_.advance_ns(1'000);
+  }
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+    (void)runner_.collect_draft(pass, ids);
+    drafted.insert(drafted.end(), ids.begin(), ids.end());
+    return 1'000;
+  }
+
+  std::vector<int32_t> drafted;  // by pass and sequence
 
  private:
   ModelRunner runner_;
   core::ManualClock& clock_;
+  const Sampling sampling_;
 };
 
 inline model::testing::Loaded load_with_drafts(const std::string& path,
@@ -55,12 +81,14 @@ inline model::testing::Loaded load_with_drafts(const std::string& path,
 struct ModelRun {
   std::map<uint64_t, std::vector<int32_t>> ids;  // by request
   std::array<DraftCounts, kDraftKinds> drafts{};
+  std::vector<int32_t> drafted;  // tokens, by pass and sequence
   int64_t steps = 0;
 };
 
 // `prompts`, one sequence each; every third is sampled.
 inline ModelRun run_prompts(model::Model& model, Speculation speculation,
-                            const std::vector<std::vector<int32_t>>& prompts, int32_t tokens) {
+                            const std::vector<std::vector<int32_t>>& prompts, int32_t tokens,
+                            Sampling sampling = Sampling::kWhereItRuns) {
   EngineConfig config;
   config.limits = {.sequences_max = 4,
                    .context_tokens_max = 256,
@@ -72,7 +100,7 @@ inline ModelRun run_prompts(model::Model& model, Speculation speculation,
   config.vocab_tokens = model.spec().vocab;
   config.speculation = speculation;
   core::ManualClock clock;
-  FlatRunner runner(model, clock);
+  FlatRunner runner(model, clock, sampling);
   ModelRun run;
   const EngineParts parts{.runner = &runner,
                           .pool = &model.pool(),
@@ -99,16 +127,18 @@ inline ModelRun run_prompts(model::Model& model, Speculation speculation,
     messages = {};
   } while (loop.has_work());
   run.drafts = loop.stats().drafts;
+  run.drafted = std::move(runner.drafted);
   run.steps = loop.stats().steps;
   return run;
 }
 
-inline ModelRun run_model(model::Model& model, Speculation speculation) {
+inline ModelRun run_model(model::Model& model, Speculation speculation,
+                          Sampling sampling = Sampling::kWhereItRuns) {
   std::vector<std::vector<int32_t>> prompts(5);
   for (size_t i = 0; i < prompts.size(); ++i)
     for (size_t t = 0; t < 5 + 12 * i; ++t)
       prompts[i].push_back(static_cast<int32_t>((7 * t + 11 * i) % 60));
-  return run_prompts(model, speculation, prompts, 60);
+  return run_prompts(model, speculation, prompts, 60, sampling);
 }
 
 }  // namespace sluice::engine::testing

@@ -211,7 +211,8 @@ INSTANTIATE_TEST_SUITE_P(Seeds, EngineSimulation,
                                            Scenario{3, Speculation::kAuto},
                                            Scenario{4, Speculation::kOff, FakeSampling::kDevice},
                                            Scenario{5, Speculation::kOff, FakeSampling::kDevice},
-                                           Scenario{6, Speculation::kAuto, FakeSampling::kDevice}));
+                                           Scenario{6, Speculation::kAuto, FakeSampling::kDevice},
+                                           Scenario{7, Speculation::kMtp, FakeSampling::kDevice}));
 
 }  // namespace
 }  // namespace sluice::engine::testing

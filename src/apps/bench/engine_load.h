@@ -89,6 +89,12 @@ class EngineLoad {
     model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
     void submit(const model::StepBatch& batch, const model::SampleBatch& sampled) override;
     void collect(std::span<int32_t> ids) override;
+    void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+      runner_.submit_draft(batch, vocab);
+    }
+    int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+      return runner_.collect_draft(pass, ids);
+    }
 
     void start_profile(int64_t streams);
     DecodeProfile take_profile();

@@ -38,6 +38,12 @@ class PacedRunner final : public engine::StepRunner {
     runner_.submit(batch, sampled);
   }
   void collect(std::span<int32_t> ids) override { runner_.collect(ids); }
+  void submit_draft(const model::DraftBatch& batch, int32_t vocab) override {
+    runner_.submit_draft(batch, vocab);
+  }
+  int64_t collect_draft(int32_t pass, std::span<int32_t> ids) override {
+    return runner_.collect_draft(pass, ids);
+  }
   model::ResidentCounts resident_counts() const override { return runner_.resident_counts(); }
 
  private:
