@@ -5,6 +5,7 @@
 // a few layers of random weights) runs on the real forward pass; the missing layers are counted at
 // the median time of the sample's.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include <CLI/CLI.hpp>
@@ -137,20 +138,26 @@ class SampleTimer {
 // Parameters and bytes by the tensor table.
 void count_tensors(const std::vector<CheckpointMatrix>& matrices, const model::Spec& spec,
                    const kernels::Ops& ops, Plan* plan) {
-  for (const auto& [name, view, file_bytes] : matrices) {
+  double step_bytes = 0;
+  for (const auto& [name, view, file_bytes, is_draft] : matrices) {
     const bool is_embedding = name == "token_embd.weight";
     const bool is_output = name == "output.weight" || (is_embedding && spec.tied_embeddings);
     plan->parameters += view.values();
     plan->file_bytes += file_bytes;
-    if (is_embedding && !spec.tied_embeddings) continue;
-    plan->step_bytes += file_bytes;
+    if (is_draft || (is_embedding && !spec.tied_embeddings)) continue;
+    // Of the routed experts, those that a token reads.
+    const double share = plan::part_of(name) == plan::Part::kExperts
+                             ? static_cast<double>(spec.experts.used) / spec.experts.count
+                             : 1;
+    step_bytes += share * static_cast<double>(file_bytes);
     if (view.rows() == 1) {
       plan->weight_bytes += view.values() * static_cast<int64_t>(sizeof(float));
       continue;
     }
     plan->weight_bytes += ops.packed_bytes(view.type, view.rows(), view.columns());
-    if (!is_output) plan->prompt_operations += 2.0 * static_cast<double>(view.values());
+    if (!is_output) plan->prompt_operations += share * 2.0 * static_cast<double>(view.values());
   }
+  plan->step_bytes = std::llround(step_bytes);
 }
 
 // A name that is neither a file nor a geometry may be meant as either.

@@ -73,6 +73,7 @@ int run_synth(int argc, char** argv) {
       "folder without a vocabulary: for benchmarks and tests of what is too large to have here.",
       "sluice synth"};
   add_geometry_options(app, &options.geometry);
+  add_draft_layer_option(app, &options.geometry);
   app.add_option("OUT", options.out,
                  "GGUF file to write, or folder where a type is of folders alone or with --folder")
       ->required();

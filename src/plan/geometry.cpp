@@ -161,8 +161,9 @@ class Lister {
 
   std::vector<GeometryTensor> list() {
     add("token_embd.weight", {g_.vocab, g_.hidden});
-    for (int32_t layer = 0; layer < g_.layers; ++layer) {
+    for (int32_t layer = 0; layer < g_.layers + g_.draft_layers; ++layer) {
       prefix_ = fmt::format("blk.{}.", layer);
+      if (layer >= g_.layers) add_draft();
       add_norm("attn_norm.weight", g_.hidden);
       g_.has_latent_attention() ? add_latent_attention() : add_attention();
       add_norm("ffn_norm.weight", g_.hidden);
@@ -210,6 +211,14 @@ class Lister {
     add("attn_output.weight", {g_.hidden, int64_t{g_.heads} * l.value_dim});
   }
 
+  // What stands before a draft layer, and its norm behind it.
+  void add_draft() {
+    add_norm("nextn.enorm.weight", g_.hidden);
+    add_norm("nextn.hnorm.weight", g_.hidden);
+    add("nextn.eh_proj.weight", {g_.hidden, int64_t{2} * g_.hidden});
+    add_norm("nextn.shared_head_norm.weight", g_.hidden);
+  }
+
   void add_ffn() {
     if (g_.ffn_kind == FfnKind::kGated) add("ffn_gate.weight", {g_.ffn, g_.hidden});
     add("ffn_up.weight", {g_.ffn, g_.hidden});
@@ -238,8 +247,9 @@ class Lister {
 }  // namespace
 
 int64_t Geometry::kv_token_values() const {
-  if (has_latent_attention()) return int64_t{layers} * (latent.kv_rank + latent.rope_dim);
-  return int64_t{2} * layers * kv_heads * head_dim;
+  if (has_latent_attention())
+    return int64_t{layers + draft_layers} * (latent.kv_rank + latent.rope_dim);
+  return int64_t{2} * (layers + draft_layers) * kv_heads * head_dim;
 }
 
 std::span<const Geometry> geometries() {
@@ -266,7 +276,7 @@ Part part_of(std::string_view tensor) {
   const auto contains = [&](std::string_view text) {
     return tensor.find(text) != std::string_view::npos;
   };
-  if (contains("_norm.") || tensor.ends_with(".bias") || tensor == "rope_freqs.weight")
+  if (contains("norm.") || tensor.ends_with(".bias") || tensor == "rope_freqs.weight")
     return Part::kVectors;
   if (tensor.starts_with("token_embd.")) return Part::kEmbedding;
   if (tensor.starts_with("output.")) return Part::kOutput;

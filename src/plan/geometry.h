@@ -39,6 +39,7 @@ struct Geometry {
   std::string_view name;
   std::string_view architecture;  // general.architecture
   int32_t layers = 0;
+  int32_t draft_layers = 0;  // behind them: multi-token prediction, of DeepSeek's kind
   int32_t hidden = 0;
   int32_t heads = 0;
   int32_t kv_heads = 0;

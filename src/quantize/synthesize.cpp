@@ -296,7 +296,8 @@ void set_metadata(const Geometry& g, GgufWriter* writer) {
   const auto set = [&](const char* key, int32_t value) {
     writer->set_integer(prefix + key, static_cast<uint32_t>(value));
   };
-  set("block_count", g.layers);
+  set("block_count", g.layers + g.draft_layers);
+  if (g.draft_layers > 0) set("nextn_predict_layers", g.draft_layers);
   set("context_length", g.context);
   set("embedding_length", g.hidden);
   set("feed_forward_length", g.ffn);
@@ -322,7 +323,7 @@ std::vector<float> normals(uint64_t seed, int64_t count, float mean, float devia
 std::vector<float> drawn_values(const Geometry& geometry, const GeometryTensor& tensor,
                                 double router_skew, uint64_t seed) {
   const int64_t count = tensor.values();
-  if (tensor.name.find("_norm.") != std::string::npos)
+  if (tensor.name.find("norm.") != std::string::npos)
     return normals(seed, count, 1, kWeightDeviation);
   if (tensor.name.ends_with("exp_probs_b.bias"))
     return router_biases({geometry.experts.count, geometry.experts.used}, router_skew, seed);

@@ -250,7 +250,10 @@ class FolderMaker {
   core::Result<std::unique_ptr<formats::Checkpoint>> in_memory() {
     formats::HuggingFaceFolder folder;
     const std::string config = TRY(config_text());
-    folder.metadata = TRY(formats::metadata_of_config({.config = config, .name = geometry_.name}));
+    folder.metadata =
+        TRY(formats::metadata_of_config({.config = config,
+                                         .name = geometry_.name,
+                                         .has_draft_layers = geometry_.draft_layers > 0}));
     folder.names = {std::string(geometry_.name)};
     struct Region {
       std::span<const std::byte> pattern;

@@ -291,6 +291,39 @@ std::vector<double> popularity(RouterShape shape, double skew, uint64_t seed) {
   return chosen;
 }
 
+// Both kinds of files have them in GGUF's words when they are open; a pass takes what a step left.
+TEST_F(SynthesizeTest, ADraftLayerStandsBehindTheOthers) {
+  plan::Geometry geometry = small_experts();
+  geometry.draft_layers = 1;
+  geometry.experts.groups = geometry.experts.groups_used = 1;
+  const auto file = synthetic_checkpoint(geometry, {}).value();
+  const auto folder =
+      synthetic_folder(geometry, {.path = {}, .recipe = folder_recipe(FolderType::kFp8)}).value();
+  for (const formats::Checkpoint* checkpoint : {file.get(), folder.get()}) {
+    const auto loaded = model::Model::load(
+        *checkpoint, {.threads = 1, .step_tokens_max = 8, .drafts = model::DraftLayers::kLoad});
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    model::Model& model = **loaded;
+    ASSERT_TRUE(model.has_drafts());
+    EXPECT_EQ(model.spec().layers, geometry.layers);
+    ASSERT_TRUE(model.allocate_kv(1).ok());
+    const int32_t page = 0;
+    const std::vector<int32_t> ids = {3, 1, 4, 1}, next = {1, 4, 1, 5}, rows = {0, 1, 2, 3};
+    const std::vector<model::SequenceSpan> spans = {{.rows = 4, .pages = &page}};
+    const auto vocab = static_cast<size_t>(geometry.vocab);
+    std::vector<float> logits(vocab, NAN), drafted(vocab, NAN);
+    const std::vector<int32_t> last = {3};
+    model.forward({.token_ids = ids,
+                   .sequences = spans,
+                   .logit_rows = last,
+                   .hidden = model::KeepHidden::kYes},
+                  logits.data());
+    model.draft({.next_ids = next, .sequences = spans, .hidden_rows = rows}, drafted.data());
+    for (const float value : drafted) EXPECT_TRUE(std::isfinite(value));
+    EXPECT_NE(drafted, logits);
+  }
+}
+
 TEST(RouterBiases, PopularityFollowsZipfsLaw) {
   constexpr uint64_t kSeed = 20261122;
   const RouterShape shape{.experts = 64, .used = 4};

@@ -167,6 +167,25 @@ class Inspect(unittest.TestCase):
             self.assertGreater(plan[speed], 0)
         self.refused(1, "No such file", "plan", "/nowhere.gguf")
 
+    def test_a_plan_of_experts_and_drafts_counts_what_a_token_reads(self):
+        def plan_of(*arguments: str) -> dict:
+            with tempfile.TemporaryDirectory() as folder:
+                file = os.path.join(folder, "m.gguf")
+                shape = ["--layers", "2", "--dense-layers", "1", "--expert-count", "16"]
+                done = run("synth", "deepseek-v3", file, *shape, "--vocab", "1024", *arguments)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                return self.json_of("plan", file, "-p", "16", "--context", "64")
+
+        plan = plan_of()
+        # 8 of 16 experts, of one layer, in 18 bytes for 32 weights.
+        unread = 8 * 3 * 7168 * 2048 * 18 // 32 + 1024 * 7168 * 34 // 32
+        self.assertEqual(plan["step_bytes"], plan["file_bytes"] - unread)
+        drafts = plan_of("--draft-layer")
+        self.assertGreater(drafts["file_bytes"], plan["file_bytes"])
+        for name in ("step_bytes", "layers", "sampled_layers", "kv_bytes_per_token"):
+            self.assertEqual(drafts[name], plan[name], name)
+        self.assertEqual(drafts["traffic"], plan["traffic"] | {"name": drafts["name"]})
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -40,15 +40,27 @@ std::vector<double> ratios(const DraftSpeed& speed) {
   return found;
 }
 
-core::Result<std::vector<int32_t>> read_prompt(const DraftBenchOptions& options,
-                                               const formats::Checkpoint& checkpoint) {
-  const auto vocabulary = TRY(tokenizer::open_vocabulary(options.model.model, checkpoint));
+core::Result<std::vector<int32_t>> tokens_of(const BenchedModelOptions& benched,
+                                             std::string_view text) {
+  if (benched.is_synthetic()) {
+    const int32_t vocab = TRY(read_geometry(benched.synth)).vocab;
+    std::vector<int32_t> ids;
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c) % vocab);
+    return ids;
+  }
+  const std::string& path = benched.model.model;
+  const auto checkpoint = TRY(formats::Checkpoint::open(path));
+  const auto vocabulary = TRY(tokenizer::open_vocabulary(path, *checkpoint));
+  return tokenizer::Encoder(vocabulary)
+      .encode(text, {.special_text = tokenizer::SpecialText::kParse,
+                     .surrounding_ids = tokenizer::SurroundingIds::kAdd});
+}
+
+core::Result<std::vector<int32_t>> read_prompt(const DraftBenchOptions& options) {
   const auto file = TRY(formats::map_file(options.prompt_file));
-  tokenizer::Encoder encoder(vocabulary);
   std::vector<int32_t> ids =
-      encoder.encode({reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()},
-                     {.special_text = tokenizer::SpecialText::kParse,
-                      .surrounding_ids = tokenizer::SurroundingIds::kAdd});
+      TRY(tokens_of(options.benched,
+                    {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()}));
   if (ids.size() <= kBeginnings)
     return core::invalid("--prompt-file '{}': {} tokens, expected at least {}", options.prompt_file,
                          ids.size(), kBeginnings + 1);
@@ -140,17 +152,18 @@ nlohmann::ordered_json to_json(const DraftSpeed& speed, const DraftBenchOptions&
 core::Result<void> bench_drafts(const DraftBenchOptions& options) {
   if (options.answer_tokens < 2)
     return core::invalid("--n-gen is {}: speed needs at least 2 tokens", options.answer_tokens);
-  const auto checkpoint = TRY(formats::Checkpoint::open(options.model.model));
-  const std::vector<int32_t> ids = TRY(read_prompt(options, *checkpoint));
+  const std::vector<int32_t> ids = TRY(read_prompt(options));
   const int32_t streams_max =
       *std::max_element(options.stream_counts.begin(), options.stream_counts.end());
   const EngineLoad::Config widest =
       engine_config(options, std::ssize(ids), streams_max, options.speculation.kind());
-  ModelOptions model = options.model;
-  model.drafts = options.speculation.draft_layers();
-  const OpenedModel opened = TRY(open_model(model, static_cast<int32_t>(widest.step_tokens_max),
-                                            EngineLoad::kv_tokens(widest, options.answer_tokens)));
-  TRY(check_speculation(options.speculation, *opened.model, options.model.model));
+  BenchedModelOptions benched = options.benched;
+  benched.model.drafts = options.speculation.draft_layers();
+  const OpenedModel opened =
+      TRY(open_benched_model(benched, static_cast<int32_t>(widest.step_tokens_max),
+                             EngineLoad::kv_tokens(widest, options.answer_tokens)));
+  TRY(check_speculation(options.speculation, *opened.model,
+                        benched.is_synthetic() ? benched.synth.name : benched.model.model));
   const bool text = options.output == "text";
   if (text)
     fmt::print(

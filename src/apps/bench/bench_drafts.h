@@ -5,15 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "apps/model/model_options.h"
+#include "apps/bench/benched_model.h"
 #include "apps/model/speculation_options.h"
 #include "core/result.h"
 
 namespace sluice::apps {
 
 struct DraftBenchOptions {
-  ModelOptions model;
-  std::string prompt_file;  // UTF-8; the text of special tokens is these tokens
+  BenchedModelOptions benched;
+  // UTF-8; the text of special tokens is these tokens. Of random weights each byte is a token.
+  std::string prompt_file;
   SpeculationOptions speculation;
   int32_t answer_tokens = 0;
   std::vector<int32_t> stream_counts;

@@ -350,7 +350,7 @@ core::Result<void> bench(const Options& options) {
 }
 
 DraftBenchOptions drafts_of(const Options& options) {
-  return {.model = options.benched.model,
+  return {.benched = options.benched,
           .prompt_file = options.prompt_file,
           .speculation = options.speculation,
           .answer_tokens = options.generate,
@@ -404,12 +404,12 @@ int run_bench_model(int argc, char** argv) {
                               "without in turn")
                    ->check(CLI::ExistingFile);
   for (CLI::Option* other : {prompt, depth, recalibrate, profile}) text->excludes(other);
-  text->excludes("--synth");
   add_speculation_option(app, &options.speculation)->needs(text);
   add_output_option(app, &options.output);
   app.footer(
       "Examples: sluice bench model.gguf -p 512 -n 128 -r 3\n"
       "          sluice bench model.gguf --prompt-file question.txt --speculation ngram\n"
+      "          sluice bench --synth deepseek-v3 --layers 4 --draft-layer --prompt-file text.txt\n"
       "          sluice bench --synth deepseek-v3 --layers 7 --device cuda --place experts=cpu");
   if (const auto parsed = parse_options(app, argc, argv); !parsed.run) return parsed.exit_code;
   const auto done = options.prompt_file.empty() ? bench(options) : bench_drafts(drafts_of(options));

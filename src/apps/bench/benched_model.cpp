@@ -30,6 +30,7 @@ void add_benched_model_options(CLI::App& app, BenchedModelOptions* options) {
           ->excludes("MODEL");
   const size_t others = app.get_options().size();
   add_shape_options(app, &options->synth);
+  add_draft_layer_option(app, &options->synth);
   add_weight_type_options(app, &options->weights);
   const std::vector<CLI::Option*> all = app.get_options();
   for (size_t i = others; i < all.size(); ++i) all[i]->needs(synth);

@@ -1,7 +1,6 @@
 #include "apps/bench/model_sample.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 
@@ -43,15 +42,6 @@ void scale_floats(std::vector<std::byte>& floats, double factor) {
   }
 }
 
-// N of "blk.N.…"; -1 for tensors of no layer.
-int32_t layer_of(std::string_view tensor) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!tensor.starts_with(kPrefix)) return -1;
-  int32_t layer = -1;
-  std::from_chars(tensor.data() + kPrefix.size(), tensor.data() + tensor.size(), layer);
-  return layer;
-}
-
 int32_t layers_for(const std::vector<CheckpointMatrix>& matrices, const model::Spec& spec,
                    int64_t bytes) {
   const int32_t min = std::max(kLayersMin, spec.experts.leading_dense + kExpertLayersMin);
@@ -70,9 +60,11 @@ core::Result<ModelSample> sample_model(const formats::Checkpoint& checkpoint,
   sample.matrices = TRY(matrices_of(checkpoint));
   sample.layers = layers_for(sample.matrices, spec, layer_bytes);
   const std::string block_count = spec.architecture + ".block_count";
+  const std::string draft_count = spec.architecture + ".nextn_predict_layers";
   formats::GgufWriter writer;
   for (const auto& [key, value] : checkpoint.metadata().values())
-    if (key != block_count && !key.starts_with("tokenizer.") && !key.starts_with("split."))
+    if (key != block_count && key != draft_count && !key.starts_with("tokenizer.") &&
+        !key.starts_with("split."))
       writer.copy(key, value);
   writer.set_integer(block_count, static_cast<uint32_t>(sample.layers));
 

@@ -91,6 +91,7 @@ core::Result<plan::ModelSize> size_of_checkpoint(const formats::Checkpoint& chec
   plan::ModelSize size;
   const std::vector<CheckpointMatrix> matrices = TRY(matrices_of(checkpoint));
   for (const CheckpointMatrix& m : matrices) {
+    if (m.is_draft) continue;
     plan::ModelSize::PartSize& part = size[plan::part_of(m.name)];
     part.values += m.view.values();
     part.bytes += static_cast<double>(m.file_bytes);
@@ -99,7 +100,8 @@ core::Result<plan::ModelSize> size_of_checkpoint(const formats::Checkpoint& chec
   const auto number = [&](const char* key) {
     return checkpoint.metadata().integer_or(prefix + key, 0);
   };
-  const auto layers = static_cast<double>(TRY(number("block_count")));
+  const auto layers =
+      static_cast<double>(TRY(number("block_count")) - TRY(number("nextn_predict_layers")));
   size.experts = static_cast<int32_t>(TRY(number("expert_count")));
   size.experts_used = static_cast<int32_t>(TRY(number("expert_used_count")));
   size.expert_layers = size.experts > 0

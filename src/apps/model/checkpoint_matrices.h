@@ -16,7 +16,11 @@ struct CheckpointMatrix {
   std::string name;       // GGUF's
   core::TensorView view;  // of the blocks that it becomes at load; its data may be null
   int64_t file_bytes = 0;
+  bool is_draft = false;  // of a layer of multi-token prediction
 };
+
+// N of "blk.N.…"; -1 for tensors of no layer.
+int32_t layer_of(std::string_view tensor);
 
 // Biases that are all zero, which GPTQ's writers give every module, are passed over where the
 // architecture does not need them. An Error lists every matrix that lacks a part.

@@ -24,6 +24,12 @@ void add_shape_options(CLI::App& app, GeometryOptions* options) {
       ->check(CLI::Range(1, 1 << 16));
 }
 
+void add_draft_layer_option(CLI::App& app, GeometryOptions* options) {
+  app.add_flag("--draft-layer", options->has_draft_layer,
+               "a geometry with a layer behind the others that guesses the token after the next "
+               "(multi-token prediction)");
+}
+
 namespace {
 
 core::Result<void> set_expert_count(const std::string& name, int32_t count,
@@ -52,6 +58,11 @@ core::Result<plan::Geometry> read_geometry(const GeometryOptions& options) {
   }
   if (options.expert_count > 0)
     TRY(set_expert_count(options.name, options.expert_count, &geometry.experts));
+  if (options.has_draft_layer) {
+    if (!geometry.has_latent_attention())
+      return core::invalid("--draft-layer: '{}' has none", options.name);
+    geometry.draft_layers = 1;
+  }
   geometry.experts.dense_layers = std::min(geometry.experts.dense_layers, geometry.layers);
   return geometry;
 }
