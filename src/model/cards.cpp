@@ -97,13 +97,29 @@ core::Result<Placement> fit_over_cards(std::span<const PlacementSizes> cards, in
   return fitting;
 }
 
+// As many on each card as on the one that has room for the fewest.
+Placement fit_hot_over_cards(std::span<const PlacementSizes> cards, const Placement& placement,
+                             int64_t kv_bytes) {
+  Placement fitting;
+  int64_t fewest = INT64_MAX;
+  for (const PlacementSizes& card : cards) {
+    const Placement of_card = fit_hot_experts(card, placement, bytes_kept(card, kv_bytes));
+    if (card.resident_bytes(of_card) >= fewest) continue;
+    fewest = card.resident_bytes(of_card);
+    fitting = of_card;
+  }
+  return fitting;
+}
+
 }  // namespace
 
 core::Result<Placement> place_over_cards(std::span<const PlacementSizes> cards,
                                          const std::optional<Placement>& wanted, int64_t kv_bytes) {
   if (!wanted) return fit_over_cards(cards, kv_bytes);
+  const Placement placement =
+      wanted->has_hot_to_fit() ? fit_hot_over_cards(cards, *wanted, kv_bytes) : *wanted;
   for (size_t i = 0; i < cards.size(); ++i) {
-    const int64_t weight_bytes = cards[i].device_bytes(*wanted);
+    const int64_t weight_bytes = cards[i].device_bytes(placement);
     const int64_t kept_bytes = bytes_kept(cards[i], kv_bytes);
     if (cards[i].free_bytes == 0 || weight_bytes + kept_bytes <= cards[i].free_bytes) continue;
     const auto fitting = fit_over_cards(cards, kv_bytes);
@@ -114,7 +130,7 @@ core::Result<Placement> place_over_cards(std::span<const PlacementSizes> cards,
                     i, cards.size(), gb(weight_bytes), gb(kept_bytes), gb(cards[i].free_bytes),
                     fitting.ok() ? fmt::format(": --place '{}' fits", fitting->text()) : "")};
   }
-  return *wanted;
+  return placement;
 }
 
 TokenBytes token_bytes(const Placement& placement, std::span<const PlacementSizes> cards) {
@@ -130,11 +146,13 @@ TokenBytes token_bytes(const Placement& placement, std::span<const PlacementSize
 std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> cards,
                            const Placement& placement, const MachineSpeeds& speeds) {
   const auto count = static_cast<int32_t>(cards.size());
-  int64_t host_bytes = 0;
+  int64_t host_bytes = 0, resident_bytes = 0;
   bool has_experts = false;
   for (const PlacementSizes& card : cards) {
+    const int64_t resident = card.resident_bytes(placement);
     host_bytes += card.host_bytes(placement);
-    has_experts = has_experts || card.device_bytes(placement) > card.rest_bytes;
+    resident_bytes += resident;
+    has_experts = has_experts || card.device_bytes(placement) - resident > card.rest_bytes;
   }
   Counts counts = counts_of(spec);
   if (!has_experts) counts.values.back() = 0;
@@ -153,6 +171,8 @@ std::string describe_cards(const Spec& spec, std::span<const PlacementSizes> car
     between = " + ";
   }
   text += " GB of weights";
+  if (resident_bytes > 0)
+    text += fmt::format(", {:.2f} GB of these experts of the host", gb(resident_bytes));
   if (host_bytes > 0)
     text += fmt::format(", {:.2f} GB of experts in the host's memory", gb(host_bytes));
   if (const double most = tokens_per_s(token_bytes(placement, cards), speeds); most > 0)

@@ -18,8 +18,8 @@
 
 #include "kernels/device.h"
 #include "model/cards.h"
+#include "model/device_host_experts.h"
 #include "model/device_step.h"
-#include "model/expert_cache.h"
 #include "model/forward.h"
 #include "model/placer.h"
 #include "model/spec.h"
@@ -84,6 +84,10 @@ class DeviceForward {
   using Output = StepOutput;
   using Wanted = StepWanted;
   using Shape = StepShape;
+  using Mail = ExpertMail;
+  using Streaming = ExpertStreaming;
+  using StackRoom = ExpertStackRoom;
+  using Residents = ExpertResidents;
 
   explicit DeviceForward(const Parts& parts);
   core::Result<void> allocate();
@@ -170,11 +174,6 @@ class DeviceForward {
   bool is_streamed(int64_t rows) const { return streaming_.is_on && rows >= streaming_.rows_min; }
   void bring_next();
   void streamed_experts(const LayerWeights& layer, int64_t at, int64_t rows);
-  // Stacks of gate, up and down, one behind the other.
-  struct StackRoom {
-    std::byte* base = nullptr;
-    int64_t experts = 0;
-  };
   int64_t expert_room() const { return 2 * streaming_.in_stride + streaming_.down_stride; }
   int64_t experts_brought() const { return spec_.experts.count / share_.cards; }
   int64_t layer_room() const { return experts_brought() * expert_room(); }
@@ -184,7 +183,11 @@ class DeviceForward {
   int32_t residents_of(size_t host_layer) const;
   bool wants_residents() const;
   core::Result<void> make_residents();
-  const int32_t* slots_on_device(const LayerWeights& layer) const;  // null: it has no residents
+  core::Result<void> make_resident_rooms();
+  int64_t slots_of_layers() const { return std::ssize(host_layers_) * spec_.experts.count; }
+  enum class Slots { kOfCard, kOfAllCards };
+  const int32_t* slots_on_device(const LayerWeights& layer, Slots slots) const;  // null: none
+  void add_resident(size_t host_layer, size_t expert, int32_t slot);
   void resident_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void send_slots();
   void bring_residents();
@@ -244,41 +247,13 @@ class DeviceForward {
   const HybridOptions hybrid_;
   kernels::DeviceBuffer mail_storage_;
   std::vector<const LayerWeights*> host_layers_;
-  struct Mail {
-    kernels::Mailbox* box = nullptr;
-    uint16_t* normed = nullptr;  // bf16 (rows, hidden)
-    int32_t* ids = nullptr;      // (rows, used)
-    float* weights = nullptr;    // (rows, used)
-    float* out = nullptr;        // (rows, hidden)
-  } mail_;
+  Mail mail_;
   float* host_out_ = nullptr;  // (rows, hidden), on the device
   uint32_t* turns_ = nullptr;  // (1), on the device: posted
   uint32_t turns_posted_ = 0;  // the same by the host's count
 
-  // Experts of the host in steps of many rows: a layer's are copied to the device while those of
-  // the layer before are used.
-  struct Streaming {
-    kernels::PackedLayout in = kernels::PackedLayout::kUnknown;  // of gate and up
-    kernels::PackedLayout down = kernels::PackedLayout::kUnknown;
-    int64_t rows_min = INT64_MAX;  // of a step
-    int64_t in_stride = 0;         // bytes of a matrix on the device
-    int64_t down_stride = 0;
-    int64_t staging_bytes = 0;
-    bool is_on = false;                       // in the step under way
-    std::vector<const LayerWeights*> layers;  // of the step under way
-    size_t next_to_bring = 0;                 // of `layers`
-    size_t next_to_use = 0;
-    std::vector<kernels::BroughtMatrix> matrices;
-  } streaming_;
-  // Some experts of host layers, exchanged between steps for those that are used more.
-  struct Residents {
-    std::vector<ExpertCache> caches;                           // by host layer; none: no residents
-    std::vector<StackRoom> rooms;                              // by host layer
-    std::vector<std::optional<ExpertCache::Exchange>> coming;  // by host layer: on its way
-    kernels::DeviceBuffer storage;                             // the rooms, and staging
-    kernels::DeviceBuffer slots;  // i32 (host layers, experts): ExpertCache::slots_of()
-    kernels::DeviceBuffer sent;   // the same, pinned
-  } residents_;
+  Streaming streaming_;
+  Residents residents_;
   const kernels::Ops* const host_ops_;
   kernels::DeviceBuffer stream_storage_;  // two layers, and staging
   kernels::DeviceBuffer adopted_;         // the host's matrices, pinned

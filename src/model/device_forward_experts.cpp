@@ -36,27 +36,31 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
   const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
   // A draft layer's are on the device.
   const bool is_host = number < spec_.layers && weights_.placement.experts(number) == Place::kHost;
-  device_.route({.hidden = going_on_,
-                 .norm = layer.ffn_norm,
-                 .epsilon = spec_.norm_epsilon,
-                 .rows = rows,
-                 // A recorded step is padded with rows of nobody, and all of its rows go on.
-                 .tables = shape.is_recorded ? on_device_.tables : nullptr,
-                 .router = reinterpret_cast<const float*>(layer.router.data),
-                 .bias = layer.router_bias,
-                 .slots = is_host && shape.is_recorded ? slots_on_device(layer) : nullptr,
-                 .preference = hybrid_.preference,
-                 .inputs = spec_.hidden,
-                 .experts = spec.count,
-                 .used = spec.used,
-                 .rule = spec.rule,
-                 .normed = normed_,
-                 .ids = expert_ids_ + at,
-                 .weights = expert_weights_ + at});
+  device_.route(
+      {.hidden = going_on_,
+       .norm = layer.ffn_norm,
+       .epsilon = spec_.norm_epsilon,
+       .rows = rows,
+       // A recorded step is padded with rows of nobody, and all of its rows go on.
+       .tables = shape.is_recorded ? on_device_.tables : nullptr,
+       .router = reinterpret_cast<const float*>(layer.router.data),
+       .bias = layer.router_bias,
+       .slots = is_host && shape.is_recorded ? slots_on_device(layer, Slots::kOfAllCards) : nullptr,
+       .preference = hybrid_.preference,
+       .inputs = spec_.hidden,
+       .experts = spec.count,
+       .used = spec.used,
+       .rule = spec.rule,
+       .normed = normed_,
+       .ids = expert_ids_ + at,
+       .weights = expert_weights_ + at});
   end_part(QueuePart::kRouter);
   if (is_host) {
     if (!shape.is_recorded && is_streamed(rows)) return streamed_experts(layer, at, rows);
-    if (!share_.is_first()) return shared_experts(layer, rows);
+    if (!share_.is_first()) {
+      shared_experts(layer, rows);
+      return shape.is_recorded ? resident_experts(layer, at, rows) : void();
+    }
     return shape.is_recorded ? post_experts(layer, at, rows) : host_experts(layer, at, rows);
   }
   shared_experts(layer, rows);

@@ -125,11 +125,6 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
           "--defer-experts with --deterministic: decode steps alone defer them");
   }
   if (options.other_cards.empty()) return check_device_support(spec);
-  if (options.placement &&
-      options.placement->has_residents(layers_with_experts(spec), spec.experts.count))
-    return core::unsupported(
-        "experts of the host on a card besides, of a model over several cards: {}",
-        options.placement->text());
   return check_device_support(
       TRY(spec_of_card(spec, static_cast<int32_t>(options.other_cards.size()) + 1)));
 }
@@ -197,6 +192,7 @@ core::Result<void> Model::make_forward(State* state, const LoadOptions& options)
                                    .step_tokens_max = state->step_tokens_max,
                                    .ops = &state->ops,
                                    .speeds = options.speeds,
+                                   .hybrid = options.hybrid,
                                    .is_deterministic = options.is_deterministic,
                                    .share = {static_cast<int32_t>(others.size()) + 1, cards}}));
     others.push_back(card->forward.get());

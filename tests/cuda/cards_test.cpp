@@ -279,6 +279,21 @@ TEST(CudaCards, RealShapesGiveWhatOneCardGives) {
   }
 }
 
+// A quarter of the host's experts on the cards besides; only decode steps use them.
+TEST(CudaCards, ResidentExpertsLieOnSeveralCards) {
+  NEEDS_CARD();
+  const Case on_host{"deepseek-v3", core::DType::kQ8_0, 2, "experts=cpu"};
+  Case resident = on_host;
+  resident.place = "experts=cpu,hot=0.25";
+  const Devices& devices = devices_on_one_card(2);
+  Synthetic none(on_host, devices, false);
+  const std::vector<float> expected = none.in_steps_of(1);
+  Synthetic some(resident, devices, false);
+  const auto rows = row_differences(expected, some.in_steps_of(1));
+  EXPECT_LE(rows[rows.size() / 5], 0.03);
+  EXPECT_GT(some.model->resident_counts().hits, 0);
+}
+
 // The bits are those of this number of cards, whatever the steps.
 TEST(CudaCards, DeterministicBitsDoNotDependOnSteps) {
   NEEDS_CARD();

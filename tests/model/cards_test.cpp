@@ -154,12 +154,6 @@ TEST(CardSplit, WhatItCannotRunIsRefused) {
               HasSubstr("tensor 'blk.1.ffn_down_shexp.weight' over 2 cards: 16 of 32 inputs are no "
                         "whole blocks of 32"));
   EXPECT_EQ(load_error("deepseek2.gguf", options), "no error");
-  for (const char* place : {"experts=cpu,hot=0.5", "experts=cpu,experts[1:0-1]=cuda"}) {
-    options.placement = Placement::parse(place).value();
-    EXPECT_THAT(load_error("deepseek2.gguf", options),
-                HasSubstr("on a card besides, of a model over several cards"))
-        << place;
-  }
 }
 
 // qwen3moe has 97 kB for each of two cards, and the first its output matrix besides.
@@ -223,6 +217,24 @@ TEST(CardSplit, AsManyExpertsAsFitLieOnTheCards) {
   EXPECT_EQ(place_over_cards(sizes, some, 0)->text(), some.text());
   EXPECT_THAT(place_over_cards(sizes, some, 2).error().message,
               AllOf(HasSubstr("card 0 of 2"), HasSubstr("--place 'experts[1-3]=cpu")));
+}
+
+// Two layers of ten experts on the host, five bytes each on a card.
+TEST(CardSplit, HotExpertsTakeWhatIsLeftOnTheFullestCard) {
+  PlacementSizes sizes[2] = {{.rest_bytes = 10, .expert_bytes = {0, 50, 50}, .experts = 10},
+                             {.rest_bytes = 5, .expert_bytes = {0, 50, 50}, .experts = 10}};
+  const auto hot = [&](int64_t first_bytes, int64_t second_bytes) {
+    sizes[0].free_bytes = first_bytes;
+    sizes[1].free_bytes = second_bytes;
+    return place_over_cards(sizes, *Placement::parse("experts=cpu,hot=auto"), 0)->text();
+  };
+  EXPECT_EQ(hot(0, 0), "experts=cpu,hot=1,rest=cuda");
+  EXPECT_EQ(hot(33, 1000), "experts=cpu,hot=0.2,rest=cuda");
+  EXPECT_EQ(hot(1000, 27), "experts=cpu,hot=0.2,rest=cuda");
+  EXPECT_EQ(hot(1000, 5), "experts=cpu,rest=cuda");
+  EXPECT_THAT(describe_cards({}, sizes, *Placement::parse("experts=cpu,hot=0.2"), {}),
+              AllOf(HasSubstr("0.00 GB of these experts of the host"),
+                    Not(HasSubstr("experts of a layer"))));
 }
 
 // 60 bytes of the slower card at 1 GB/s, half of two layers of 100 at 0.1 GB/s.
