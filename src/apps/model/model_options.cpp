@@ -151,7 +151,7 @@ core::Result<OpenedModel> open_model(const ModelOptions& options,
       .placed =
           [&](const std::string& line) {
             fmt::print(stderr, "{}\n", line);
-            opened.placement = line;
+            opened.placement += opened.placement.empty() ? line : "; " + line;
           },
       .kv_bytes = options.kv_bytes,
       .host_bytes = machine_memory_bytes(),
