@@ -102,8 +102,8 @@ class Device {
   virtual std::unique_ptr<Recording> record(std::function<void()> ops,
                                             std::span<Device* const> others) = 0;
   virtual void replay(const Recording& recording) = 0;
-  // A clock in a recording, and nowhere else: notes in the slot, from 0 on, when all that was
-  // queued before is done. Ops on both sides do not overlap.
+  // A clock of the queue, in recordings and out of them: notes in the slot, from 0 on, when all
+  // that was queued before is done. Ops on both sides do not overlap.
   virtual void stamp(int32_t slot) = 0;
   // Between two stamps, which have been waited for.
   virtual int64_t stamped_ns(int32_t from, int32_t to) = 0;

@@ -30,7 +30,7 @@ constexpr int64_t kMeasuredSize = 8192;  // of the square product that measure_r
 // Rows from which on a prompt's latent attention is not absorbed: keys and values of all its tokens
 // are made for them.
 constexpr int32_t kPromptRowsMin = 128;
-constexpr int32_t kStampsMax = 4096;  // clocks of a recording
+constexpr int32_t kStampsMax = 4096;  // clocks of the queue
 
 using cuda::check;
 using cuda::enter;
@@ -259,8 +259,9 @@ core::Result<DeviceBuffer> CudaDevice::allocate(int64_t bytes, MemoryKind kind) 
 
 core::Result<DeviceBuffer> CudaDevice::adopt(std::byte* data, int64_t bytes) {
   enter(card_);
+  // For all cards: of several each copies its part of the host's experts from there.
   const cudaError_t error =
-      cudaHostRegister(data, static_cast<size_t>(bytes), cudaHostRegisterDefault);
+      cudaHostRegister(data, static_cast<size_t>(bytes), cudaHostRegisterPortable);
   if (error == cudaSuccess) return DeviceBuffer(this, MemoryKind::kAdopted, data, bytes);
   (void)cudaGetLastError();
   return core::unsupported("{:.2f} GB of memory cannot be pinned: {}",
