@@ -1,6 +1,9 @@
 // Linear layers on the card against the reference device: every format and kernel, odd shapes,
 // fresh random values, outputs that begin as NaN.
+#include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <future>
 
 #include "core/math.h"
 #include "kernels/device_weights.h"
@@ -208,6 +211,81 @@ TEST_F(CudaOps, LinearOfEveryTile) {
         << outputs << "×" << inputs;
     EXPECT_EQ(run_linear(cuda(), shape, 8), got) << outputs << "×" << inputs;
   }
+}
+
+// Added to y by blocks that share tiles: shapes whose tiles are 2 to 8 parts on 132 multiprocessors
+// (parts_of_tile() of card.h), with outputs, inputs and parts that are not whole. The sums have one
+// order.
+TEST_F(CudaOps, LinearOfTilesInParts) {
+  constexpr struct {
+    int64_t outputs, inputs;
+  } kMatrices[] = {{8200, 520},  {5506, 1032}, {4096, 1024}, {4000, 1352},
+                   {2816, 1544}, {2176, 1800}, {2048, 2056}};
+  uint64_t seed = 110;
+  for (const auto& [outputs, inputs] : kMatrices)
+    for (const int64_t rows : {5, 33, 64}) {
+      if (rows == 64 && outputs != 2048) continue;  // the reference takes long
+      const LinearShape shape{DType::kBF16, outputs, inputs, rows, false, DeviceResult::kAdd};
+      const auto got = run_linear(cuda(), shape, ++seed);
+      EXPECT_LT(relative_error(got, run_linear(reference(), shape, seed)), limit_of(shape))
+          << rows << " rows, " << outputs << "×" << inputs;
+      EXPECT_EQ(run_linear(cuda(), shape, seed), got)
+          << rows << " rows, " << outputs << "×" << inputs;
+    }
+}
+
+// Blocks that wait for each other, of two devices that take each other's places on the card: both
+// end, with the bits that each has alone.
+TEST_F(CudaOps, LinearOfTilesInPartsOnTwoDevicesAtOnce) {
+  constexpr int64_t kOutputs = 4096, kInputs = 1024, kRows = 40;
+  constexpr int kOps = 50, kReplays = 40;
+  const auto second = open_cuda(0, 2).value();
+  ASSERT_TRUE(second->reserve(kOpLimits).ok());
+  Device* const devices[] = {&cuda(), second.get()};
+  core::Rng rng(31);
+  const auto weights = packed_of(rng, DType::kBF16, kOutputs, kInputs);
+  const auto x = bf16_of(normals(rng, kRows * kInputs));
+  const std::vector<float> zeros(static_cast<size_t>(kRows * kOutputs));
+  struct Work {
+    OnDevice<std::byte> weights;
+    OnDevice<uint16_t> x;
+    OnDevice<float> y;
+    std::unique_ptr<Recording> steps;
+  };
+  std::vector<Work> works;
+  for (Device* device : devices) {
+    works.push_back({{*device, weights}, {*device, x}, {*device, zeros}, nullptr});
+    Work& work = works.back();
+    DeviceLinearArgs args{
+        .x = work.x.data(), .rows = kRows, .product_count = 1, .result = DeviceResult::kAdd};
+    args.products[0] = {{DType::kBF16, kOutputs, kInputs, work.weights.data()}, work.y.data()};
+    const auto steps = [device, args] {
+      for (int op = 0; op < kOps; ++op) device->linear(args);
+    };
+    work.steps = device->record(steps, {});
+  }
+  const auto clear = [&] {
+    for (int d = 0; d < 2; ++d) devices[d]->clear(works[d].y.data(), kRows * kOutputs);
+  };
+  clear();
+  for (int d = 0; d < 2; ++d) {
+    for (int i = 0; i < kReplays; ++i) devices[d]->replay(*works[d].steps);
+    devices[d]->wait();
+  }
+  const auto alone = works[0].y.values();
+  EXPECT_EQ(works[1].y.values(), alone);
+
+  clear();
+  auto ended = std::async(std::launch::async, [&] {
+    for (int i = 0; i < kReplays; ++i)
+      for (int d = 0; d < 2; ++d) devices[d]->replay(*works[d].steps);
+    for (Device* device : devices) device->wait();
+  });
+  if (ended.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
+    fmt::print(stderr, "two devices wait for each other\n");
+    std::_Exit(1);  // what waits for them never ends
+  }
+  for (const Work& work : works) EXPECT_EQ(work.y.values(), alone);
 }
 
 // As the output matrix: a block has one tile after another.

@@ -52,6 +52,36 @@ TEST(CudaCard, TilesWhereTheCardHasThemAndTheProductFits) {
   EXPECT_FALSE(rows_fit_tiles(has, odd));
 }
 
+// Of 132 multiprocessors, as tests/cuda/linear_test.cpp relies on.
+TEST(CudaCard, PartsWhereTheyFillTheCard) {
+  const Card has = card_of(90), lacks = card_of(80);
+  const auto parts_of = [&](int64_t outputs, int64_t inputs) {
+    DeviceLinearArgs args = product_of(core::DType::kBF16, 64, DeviceResult::kAdd);
+    args.product_count = 1;
+    args.products[0].weights.outputs = outputs;
+    args.products[0].weights.inputs = inputs;
+    EXPECT_EQ(parts_of_tile(lacks, 132, args), 0);
+    return parts_of_tile(has, 132, args);
+  };
+  EXPECT_EQ(parts_of(4096, 4096), 4);
+  EXPECT_EQ(parts_of(4096, 14336), 4);
+  EXPECT_EQ(parts_of(8200, 520), 2);
+  EXPECT_EQ(parts_of(5506, 1032), 3);
+  EXPECT_EQ(parts_of(4000, 1352), 4);
+  EXPECT_EQ(parts_of(2816, 1544), 6);
+  EXPECT_EQ(parts_of(2176, 1800), 7);
+  EXPECT_EQ(parts_of(2048, 2056), 8);
+  EXPECT_EQ(parts_of(1536, 8960), 8);   // 96 blocks
+  EXPECT_EQ(parts_of(5634, 4096), 0);   // 45 tiles: 90 blocks
+  EXPECT_EQ(parts_of(16384, 4096), 0);  // 128: nothing to split
+  EXPECT_EQ(parts_of(4096, 512), 0);    // too short
+  for (const auto result : {DeviceResult::kStore, DeviceResult::kSiluMul}) {
+    DeviceLinearArgs args = product_of(core::DType::kBF16, 64, result);
+    args.product_count = 1;
+    EXPECT_EQ(parts_of_tile(has, 132, args), 0);
+  }
+}
+
 TEST(CudaCard, CodesAsTheyLieWhereTheCardHasTilesAndTheProductFits) {
   const Card has = card_of(90), lacks = card_of(80);
   for (const core::DType type :

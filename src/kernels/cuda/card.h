@@ -6,6 +6,7 @@
 // is compiled (launch.cuh, kCard).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/device_args.h"
@@ -42,16 +43,33 @@ int code_of_card();
 const Card& card();
 int processors_of_card();  // multiprocessors, of the first card too
 
-// Whether rows_by_tiles.cu takes this product: up to kRowsByTilesMax rows by matrices in bf16 whose
-// outputs are even and inputs a multiple of 8; not what is added to y.
+// Whether matrices lie as rows_by_tiles.cu and rows_by_parts.cu read them: in bf16, outputs even
+// and inputs a multiple of 8, and there are kRowsByTilesMax rows at most.
 inline constexpr int kRowsByTilesMax = 64;
-inline bool rows_fit_tiles(const Card& card, const DeviceLinearArgs& args) {
-  bool fit = card.has_tiles && args.rows <= kRowsByTilesMax && args.result != DeviceResult::kAdd;
+inline bool lie_for_tiles(const Card& card, const DeviceLinearArgs& args) {
+  bool lie = card.has_tiles && args.rows <= kRowsByTilesMax;
   for (int32_t p = 0; p < args.product_count; ++p) {
     const PackedWeights& w = args.products[static_cast<size_t>(p)].weights;
-    fit = fit && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;
+    lie = lie && w.type == core::DType::kBF16 && w.outputs % 2 == 0 && w.inputs % 8 == 0;
   }
-  return fit;
+  return lie;
+}
+// Whether rows_by_tiles.cu takes this product: not what is added to y.
+inline bool rows_fit_tiles(const Card& card, const DeviceLinearArgs& args) {
+  return args.result != DeviceResult::kAdd && lie_for_tiles(card, args);
+}
+
+// The parts that rows_by_parts.cu splits a tile of kPartOutputs outputs into, for one matrix whose
+// product is added to y; 0: none, where the blocks would leave much of the card without work.
+inline constexpr int kPartOutputs = 128;
+inline constexpr int kPartsMax = 8;
+inline int parts_of_tile(const Card& card, int processors, const DeviceLinearArgs& args) {
+  if (args.result != DeviceResult::kAdd || args.product_count != 1 || !lie_for_tiles(card, args))
+    return 0;
+  const PackedWeights& w = args.products[0].weights;
+  const int64_t tiles = (w.outputs + kPartOutputs - 1) / kPartOutputs, steps = w.inputs / 64;
+  const int64_t parts = std::min<int64_t>({processors / tiles, steps / 4, kPartsMax});
+  return parts > 1 && tiles * parts * 10 >= processors * int64_t{7} ? static_cast<int>(parts) : 0;
 }
 
 // Whether rows_by_codes.cu does: up to kRowsByCodesMax rows by matrices of one type in blocks,

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/card.h"
 #include "kernels/cuda/ops.cuh"
+#include "kernels/cuda/rows_by_parts.cuh"
 #include "kernels/cuda/rows_by_tiles.cuh"
 
 namespace sluice::kernels::cuda {
@@ -116,6 +117,11 @@ void Products::linear_wide(const DeviceLinearArgs& args) {
     if (args.bias != nullptr)
       add_bias(args.products[0].y, args.bias, args.rows, first.outputs, stream_);
   };
+  const int parts = is_deterministic_ ? 0 : parts_of_tile(card(), processors_of_card(), args);
+  if (parts > 0) {
+    rows_by_parts(args, x, parts, code_scratch(), stream_);
+    return end();
+  }
   if (rows_from_blocks(args, x)) return end();
   const bool activates = args.result == DeviceResult::kSiluMul;
   uint16_t* const activations[] = {scratch_.gate, scratch_.up};
