@@ -19,24 +19,8 @@ namespace {
 using namespace tiles;
 
 constexpr int kHalf = kPartOutputs / 2;
-// A look is a trip to the second cache, about 0.7 µs; blocks that run together come within a few.
-constexpr int kLooksMax = 64;
-
 using Shape = TileShape<kHalf, 0>;
 using Work = TileWork<Shape>;
-
-// A tile's word, zero between ops: how many blocks have come, which of them no longer wait, how
-// many have read all they need of it.
-constexpr uint32_t kOneCame = 1;
-constexpr int kAloneShift = 8;
-constexpr uint32_t kOneRead = 1u << 16;
-static_assert(kPartsMax <= 8);
-[[maybe_unused]] __device__ __forceinline__ uint32_t came_of(uint32_t word) {
-  return word & 0xff;
-}
-[[maybe_unused]] __device__ __forceinline__ uint32_t alone_of(uint32_t word) {
-  return word >> kAloneShift & 0xff;
-}
 
 struct PartArgs {
   TileArgs tiles;
@@ -46,14 +30,25 @@ struct PartArgs {
 };
 constexpr int64_t kSumBytes = int64_t{Work::kPairs} * kConsumers * int64_t{sizeof(float4)};
 
-[[maybe_unused]] __device__ __forceinline__ uint32_t look(const uint32_t* word) {
-  uint32_t seen;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(word) : "memory");
-  return seen;
-}
-
 template <typename W>
 struct PartEnd {
+  // A look is a trip to the second cache, about 0.7 µs; blocks that run together come within a few.
+  static constexpr int kLooksMax = 64;
+  // A tile's word, zero between ops: how many blocks have come, which of them no longer wait, how
+  // many have left.
+  static constexpr uint32_t kOneCame = 1, kOneLeft = 1u << 16;
+  static constexpr int kAloneShift = 8;
+  static_assert(kPartsMax <= 8);
+  __device__ __forceinline__ static int came_of(uint32_t word) {
+    return static_cast<int>(word & 0xff);
+  }
+  __device__ __forceinline__ static uint32_t alone_of(uint32_t word) {
+    return word >> kAloneShift & 0xff;
+  }
+  __device__ __forceinline__ static int left_of(uint32_t word) {
+    return static_cast<int>(word / kOneLeft);
+  }
+
   const PartArgs& args;
   int rank;
   uint32_t* shares;  // in shared memory
@@ -66,30 +61,36 @@ struct PartEnd {
       if (W::first_row() + i % 2 * 8 < args.tiles.rows)
         mine[i * kConsumers] = {d[0][2 * i], d[0][2 * i + 1], d[1][2 * i], d[1][2 * i + 1]};
     meet_threads<kConsumers>();
-    if (threadIdx.x == 0) *shares = await_others(args.counters + tile);
+    uint32_t* word = args.counters + tile;
+    if (threadIdx.x == 0) *shares = await_others(word);
     meet_threads<kConsumers>();
+    uint32_t before = 0;  // is on its way while the share is added
+    if (threadIdx.x == 0) before = atomicAdd(word, kOneLeft);
     for (uint32_t left = *shares; left != 0; left &= left - 1) add_share(tile, __ffs(left) - 1);
+    if (threadIdx.x == 0 && left_of(before) + 1 == args.parts) *word = 0;
   }
 
   // By one thread: the shares that this block adds, as bits.
   __device__ uint32_t await_others(uint32_t* word) const {
     __threadfence();
     const uint32_t before = atomicAdd(word, kOneCame);
-    const auto parts = static_cast<uint32_t>(args.parts);
     const uint32_t own = 1u << rank;
-    uint32_t all = own;
-    if (came_of(before) + 1 == parts) {
-      all |= alone_of(before);
-    } else {
-      int looks = 0;
-      while (came_of(look(word)) != parts && ++looks < kLooksMax) continue;
-      // The last one has come meanwhile and does not know, or will know.
-      if (looks == kLooksMax && came_of(atomicOr(word, own << kAloneShift)) != parts) all = 0;
+    if (came_of(before) + 1 == args.parts) {
+      __threadfence();
+      return own | alone_of(before);
     }
+    for (int looks = 0; looks < kLooksMax; ++looks)
+      if (came_of(look(word)) == args.parts) return own;
+    // Whoever comes last will see this; or it has come meanwhile and has not.
+    const bool is_late = came_of(atomicOr(word, own << kAloneShift)) == args.parts;
     __threadfence();
-    const uint32_t read = atomicAdd(word, kOneRead) / kOneRead;
-    if (read + 1 == parts) *word = 0;
-    return all;
+    return is_late ? own : 0;
+  }
+
+  __device__ static uint32_t look(const uint32_t* word) {
+    uint32_t seen;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(word) : "memory");
+    return seen;
   }
 
   __device__ float4* sums_of(int tile, int part) const {
