@@ -25,6 +25,7 @@
 #include "kernels/device_expert_args.h"
 #include "kernels/device_handover.h"
 #include "kernels/device_latent_args.h"
+#include "kernels/device_pull.h"
 #include "kernels/device_sample_args.h"
 #include "kernels/device_sum_args.h"
 
@@ -123,6 +124,8 @@ class Device {
   virtual void latent_attention(const DeviceLatentArgs& args) = 0;
   virtual void route(const DeviceRouteArgs& args) = 0;
   virtual void experts(const DeviceExpertArgs& args) = 0;
+  virtual void pick(const DevicePickArgs& args) = 0;
+  virtual void pull(const DevicePullArgs& args) = 0;
   virtual void post(const DevicePostArgs& args) = 0;
   virtual void collect(const DeviceCollectArgs& args) = 0;
   virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4

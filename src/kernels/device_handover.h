@@ -25,9 +25,11 @@ struct DevicePostArgs {
   int64_t inputs = 0;  // a multiple of 8
   int32_t used = 0;
   const int32_t* ids = nullptr;    // (rows, used)
+  const int32_t* own = nullptr;    // (rows, used): of these what is the host's, or -1
   const float* weights = nullptr;  // (rows, used)
-  uint16_t* host_x = nullptr;      // pinned, as the three above
+  uint16_t* host_x = nullptr;      // pinned, as the four above
   int32_t* host_ids = nullptr;
+  int32_t* host_own = nullptr;
   float* host_weights = nullptr;
   Mailbox* mailbox = nullptr;  // pinned
   uint32_t* turns = nullptr;   // the device's own count of what it posted

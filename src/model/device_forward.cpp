@@ -84,6 +84,7 @@ core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& 
   std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
   if (const auto done = forward->allocate(); !done.ok()) return done.error();
   if (const auto done = forward->make_residents(); !done.ok()) return done.error();
+  if (const auto done = forward->make_pulls(parts.speeds); !done.ok()) return done.error();
   return forward;
 }
 

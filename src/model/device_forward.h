@@ -84,10 +84,8 @@ class DeviceForward {
   using Output = StepOutput;
   using Wanted = StepWanted;
   using Shape = StepShape;
-  using Mail = ExpertMail;
   using Streaming = ExpertStreaming;
   using StackRoom = ExpertStackRoom;
-  using Residents = ExpertResidents;
 
   explicit DeviceForward(const Parts& parts);
   core::Result<void> allocate();
@@ -193,6 +191,13 @@ class DeviceForward {
   void bring_residents();
   void exchange_residents();
   void see_choices(const Shape& shape);
+  // device_forward_pull.cpp
+  uint32_t pull_share_of(const MachineSpeeds& speeds) const;
+  core::Result<void> make_pulls(const MachineSpeeds& speeds);
+  core::Result<void> make_pull_room(uint32_t share);
+  void pick_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  void pulled_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  void other_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void report_routing(const StepBatch& batch, const Shape& shape);
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(Vector norm, int64_t first, int64_t rows, const Wanted& wanted);
@@ -247,13 +252,14 @@ class DeviceForward {
   const HybridOptions hybrid_;
   kernels::DeviceBuffer mail_storage_;
   std::vector<const LayerWeights*> host_layers_;
-  Mail mail_;
+  ExpertMail mail_;
   float* host_out_ = nullptr;  // (rows, hidden), on the device
   uint32_t* turns_ = nullptr;  // (1), on the device: posted
   uint32_t turns_posted_ = 0;  // the same by the host's count
 
   Streaming streaming_;
-  Residents residents_;
+  ExpertResidents residents_;
+  ExpertPulls pulls_;
   const kernels::Ops* const host_ops_;
   kernels::DeviceBuffer stream_storage_;  // two layers, and staging
   kernels::DeviceBuffer adopted_;         // the host's matrices, pinned

@@ -19,6 +19,11 @@ int64_t DeviceForward::place_experts(Placer placer) {
     placer.place(&host_out_, rows_max_ * spec_.hidden);
     placer.place(&turns_, 1);
   }
+  if (!host_layers_.empty()) {
+    placer.place(&pulls_.host_ids, rows_max_ * spec_.experts.used);
+    placer.place(&pulls_.taken, 1 + kPulledMax);
+    placer.place(&pulls_.slot_of, spec_.experts.count);
+  }
   return placer.bytes();
 }
 
@@ -59,7 +64,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
     if (!shape.is_recorded && is_streamed(rows)) return streamed_experts(layer, at, rows);
     if (!share_.is_first()) {
       shared_experts(layer, rows);
-      return shape.is_recorded ? resident_experts(layer, at, rows) : void();
+      return shape.is_recorded ? other_experts(layer, at, rows) : void();
     }
     return shape.is_recorded ? post_experts(layer, at, rows) : host_experts(layer, at, rows);
   }

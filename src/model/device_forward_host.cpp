@@ -15,6 +15,7 @@ int64_t DeviceForward::place_mail(Placer placer) {
   placer.place(&mail_.box, 1);
   placer.place(&mail_.normed, rows_max_ * spec_.hidden);
   placer.place(&mail_.ids, choices);
+  placer.place(&mail_.own, choices);
   placer.place(&mail_.weights, choices);
   placer.place(&mail_.out, rows_max_ * spec_.hidden);
   return placer.bytes();
@@ -50,20 +51,24 @@ Forward::RoutedRows DeviceForward::mailed(int64_t rows) const {
 
 // The processor has the routed experts while the device has the shared ones.
 void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  pick_experts(layer, at, rows);
   device_.post({.x = normed_,
                 .rows = rows,
                 .inputs = spec_.hidden,
                 .used = spec_.experts.used,
                 .ids = expert_ids_ + at,
+                .own = pulls_.host_ids,
                 .weights = expert_weights_ + at,
                 .host_x = mail_.normed,
                 .host_ids = mail_.ids,
+                .host_own = mail_.own,
                 .host_weights = mail_.weights,
                 .mailbox = mail_.box,
                 .turns = turns_});
   end_part(QueuePart::kHandOver);
   shared_experts(layer, rows);
   resident_experts(layer, at, rows);
+  pulled_experts(layer, at, rows);
   device_.collect({.answer = mail_.out,
                    .to = experts_to(),
                    .count = rows * spec_.hidden,
@@ -79,6 +84,7 @@ void DeviceForward::answer_posts(const StepBatch& batch) {
                         .rows = mailed(std::ssize(batch.token_ids)),
                         .mailbox = *mail_.box,
                         .first_turn = turns_posted_ + 1,
+                        .own = mail_.own,
                         .caches = residents_.caches,
                         .deferred = hybrid_.deferred,
                         .device = device_,

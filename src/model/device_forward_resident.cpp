@@ -29,7 +29,7 @@ bool DeviceForward::wants_residents() const {
 }
 
 core::Result<void> DeviceForward::make_resident_rooms() {
-  Residents& r = residents_;
+  ExpertResidents& r = residents_;
   int64_t experts = 0;
   for (size_t i = 0; i < host_layers_.size(); ++i) experts += residents_of(i);
   const int64_t slot_bytes =
@@ -51,7 +51,7 @@ core::Result<void> DeviceForward::make_residents() {
   if (adopted_.bytes() == 0) return core::unsupported("resident experts: {}", streaming_text());
   TRY(make_resident_rooms());
   for (DeviceForward* card : other_cards_) TRY(card->make_resident_rooms());
-  Residents& r = residents_;
+  ExpertResidents& r = residents_;
   r.coming.resize(host_layers_.size());
   for (size_t i = 0; i < host_layers_.size(); ++i) {
     r.caches.emplace_back(
@@ -114,7 +114,7 @@ void DeviceForward::send_slots() {
     if (!share_.is_whole())
       for (const ExpertCache& cache : residents_.caches)
         to = std::copy(cache.slots_of().begin(), cache.slots_of().end(), to);
-    const Residents& r = card.residents_;
+    const ExpertResidents& r = card.residents_;
     card.device_.send(r.slots.data(), r.sent.data(), r.sent.bytes());
   });
 }
@@ -132,7 +132,7 @@ void DeviceForward::bring_residents() {
 // Between two steps, none under way: what has come is used from now on, and the next ones set out.
 // Those that leave are the host's before their places are written.
 void DeviceForward::exchange_residents() {
-  Residents& r = residents_;
+  ExpertResidents& r = residents_;
   if (r.caches.empty()) return;
   bool has_come = true, is_changed = false;
   on_cards(

@@ -51,7 +51,8 @@ void DeviceForward::plan_streaming(const MachineSpeeds& speeds) {
                        .row_operations = 2.0 * static_cast<double>(gate.outputs * gate.inputs) * 3 *
                                          static_cast<double>(spec_.experts.used)};
   s.rows_min = streamed_rows_min(work, speeds);
-  if ((s.rows_min > rows_max_ && !wants_residents()) || !share_.is_first()) return;
+  const bool wants_pulls = pull_share_of(speeds) > 0;
+  if ((s.rows_min > rows_max_ && !wants_residents() && !wants_pulls) || !share_.is_first()) return;
   // Pinning changes nothing of what is there.
   auto adopted =
       device_.adopt(const_cast<std::byte*>(weights_.matrices.data()), weights_.matrices.bytes());
@@ -70,8 +71,12 @@ std::string DeviceForward::streaming_text() const {
   if (streaming_.rows_min == INT64_MAX)
     return "prompts leave the host's experts there: their memory cannot be pinned, or no speed of "
            "the link is known";
-  return fmt::format("steps of {} tokens or more copy the host's experts to the device",
-                     streaming_.rows_min);
+  std::string text = fmt::format("steps of {} tokens or more copy the host's experts to the device",
+                                 streaming_.rows_min);
+  if (pulls_.share > 0)
+    text += fmt::format("; decode steps take {:.0f} % of what they read of them over the link",
+                        100.0 * pulls_.share / kernels::kPullShareOne);
+  return text;
 }
 
 // When it is first needed: KV has its room by then.

@@ -16,6 +16,7 @@ struct ExpertMail {
   kernels::Mailbox* box = nullptr;
   uint16_t* normed = nullptr;  // bf16 (rows, hidden)
   int32_t* ids = nullptr;      // (rows, used)
+  int32_t* own = nullptr;      // (rows, used): those that the host computes, or -1
   float* weights = nullptr;    // (rows, used)
   float* out = nullptr;        // (rows, hidden)
 };
@@ -41,6 +42,17 @@ struct ExpertStackRoom {
   std::byte* base = nullptr;
   int64_t experts = 0;
 };
+
+// Experts that recorded steps take over the link, each for one layer of one step.
+struct ExpertPulls {
+  uint32_t share = 0;             // of kernels::kPullShareOne: of those that no card has
+  kernels::DeviceBuffer storage;  // a room; where there is a share
+  kernels::DeviceBuffer from;     // (host layers, experts, kernels::kPulledStacks): pinned
+  int32_t* host_ids = nullptr;    // (rows, used): of a layer, or -1
+  int32_t* taken = nullptr;       // (1 + kPulledMax)
+  int32_t* slot_of = nullptr;     // (experts)
+};
+inline constexpr int32_t kPulledMax = 32;  // experts of a layer, of each card
 
 // Some experts of host layers, exchanged between steps for those that are used more.
 struct ExpertResidents {

@@ -69,7 +69,9 @@ class Forward {
     RoutedRows rows;                              // the same places every turn
     kernels::Mailbox& mailbox;
     uint32_t first_turn = 0;  // the first layer's
-    // The layer's cache sees what was chosen, and its experts are left out; or empty.
+    // (rows, used): of the rows' ids those that the host computes, or -1.
+    const int32_t* own = nullptr;
+    // The layer's cache sees what was chosen; or empty.
     std::span<ExpertCache> caches;  // turn by turn
     int32_t deferred = 0;     // of a row's choices, those of the least weight: in the next answer
     kernels::Device& device;  // asked now and then whether it is alive

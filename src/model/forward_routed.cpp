@@ -72,14 +72,11 @@ void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
   const int32_t used = spec_.experts.used;
   const auto choices = static_cast<size_t>(turns.rows.rows * used);
   const std::span<const int32_t> ids(turns.rows.ids, choices);
-  std::copy(ids.begin(), ids.end(), experts_.ids);
+  std::copy_n(turns.own, choices, experts_.ids);
   if (!turns.caches.empty()) {
     ExpertCache& cache = turns.caches[turn];
     cache.see(ids);
     cache.count(ids);
-    std::transform(ids.begin(), ids.end(), experts_.ids, [&](int32_t id) {
-      return cache.slots_of()[static_cast<size_t>(id)] < 0 ? id : -1;
-    });
   }
   if (turns.deferred == 0) return;
   std::copy_n(turns.rows.weights, choices, experts_.weights);

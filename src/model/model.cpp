@@ -120,6 +120,9 @@ core::Result<void> check_device_options(const LoadOptions& options, const Spec& 
       return core::unsupported(
           "resident experts (hot=… or single ones in --place) with --deterministic: decode steps "
           "alone use them, and which they are follows from other requests");
+    if (options.placement && options.placement->link_share() > 0)
+      return core::unsupported(
+          "link=… in --place with --deterministic: decode steps alone take experts over the link");
     if (options.hybrid.deferred > 0)
       return core::unsupported(
           "--defer-experts with --deterministic: decode steps alone defer them");

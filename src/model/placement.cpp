@@ -12,7 +12,7 @@ namespace sluice::model {
 namespace {
 
 constexpr std::string_view kHost = "cpu", kDevice = "cuda", kExperts = "experts", kRest = "rest",
-                           kHot = "hot", kAuto = "auto";
+                           kHot = "hot", kLink = "link", kAuto = "auto";
 
 double gb(int64_t bytes) {
   return static_cast<double>(bytes) * 1e-9;
@@ -88,13 +88,21 @@ core::Result<void> Placement::parse_part(std::string_view target, std::string_vi
                            kAuto);
     return {};
   }
+  if (target == kLink) {
+    if (value == kAuto)
+      link_share_ = -1;
+    else if (!read_share(value, &link_share_))
+      return core::invalid("placement: {}={}, expected a share from 0 to 1 or {}", kLink, value,
+                           kAuto);
+    return {};
+  }
   const size_t bracket = std::min(target.find('['), target.size());
   const std::string_view group = target.substr(0, bracket);
   Rule rule = TRY(parse_layers(target.substr(bracket)));
   rule.place = TRY(parse_place(value));
   if (group != kExperts && group != kRest)
-    return core::invalid("placement: '{}' is no group, expected {}, {} or {}", group, kExperts,
-                         kRest, kHot);
+    return core::invalid("placement: '{}' is no group, expected {}, {}, {} or {}", group, kExperts,
+                         kRest, kHot, kLink);
   if (group == kRest) {
     if (rule.place == Place::kHost || bracket < target.size())
       return core::invalid("placement: '{}={}', but the rest of all layers lies on {}", target,
@@ -166,6 +174,7 @@ std::string Placement::text() const {
     text += fmt::format("{}={},", kHot, kAuto);
   else if (hot_share_ > 0)
     text += fmt::format("{}={:.4g},", kHot, hot_share_);
+  if (!has_link_to_measure()) text += fmt::format("{}={:.4g},", kLink, link_share_);
   return text + fmt::format("{}={}", kRest, kDevice);
 }
 
@@ -228,6 +237,14 @@ double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds) {
   double seconds = bytes.device / (speeds.device_read_gb_s * 1e9);
   if (bytes.host > 0) seconds += bytes.host / (speeds.host_read_gb_s * 1e9);
   return 1 / seconds;
+}
+
+double pull_share(const MachineSpeeds& speeds, int32_t links) {
+  // Of a link's speed, while the processor reads the same memory (docs/kernels/cuda-experts.md).
+  constexpr double kReachedShare = 0.8;
+  if (speeds.link_gb_s <= 0 || speeds.host_read_gb_s <= 0) return 0;
+  const double link_gb_s = kReachedShare * links * speeds.link_gb_s;
+  return link_gb_s / (link_gb_s + speeds.host_read_gb_s);
 }
 
 int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds) {

@@ -30,7 +30,9 @@ class Placement {
   // later ones win. Groups are `experts` and `rest`, places `cpu` and `cuda`.
   // "experts[3-20:0-7]=cuda": of the layers on the host, these experts on the device besides.
   // "hot=0.25": a quarter of each layer's experts so, those that are used most; "hot=auto": as many
-  // as fit beside KV. An Error says what was found and what is possible.
+  // as fit beside KV. "link=0.2": of the experts of the host that a layer of a decode step chose, a
+  // fifth comes over the link, for that step; "link=0": none; "link=auto", which is the default: as
+  // pull_share() says. An Error says what was found and what is possible.
   static core::Result<Placement> parse(std::string_view text);
 
   Place experts(int32_t layer) const;  // their home
@@ -43,6 +45,8 @@ class Placement {
   bool has_hot_to_fit() const { return hot_share_ < 0; }  // "hot=auto", not yet set_hot_share()
   void set_hot_share(double share) { hot_share_ = share; }
   bool has_host_experts(Span layers) const;
+  bool has_link_to_measure() const { return link_share_ < 0; }
+  double link_share() const { return link_share_; }  // below 0: as fast as it can be
   // As parse() reads it.
   std::string text() const;
 
@@ -57,7 +61,8 @@ class Placement {
   core::Result<void> parse_part(std::string_view group, std::string_view value);
 
   std::vector<Rule> rules_;
-  double hot_share_ = 0;  // of each host layer's experts; below 0: as many as fit
+  double hot_share_ = 0;    // of each host layer's experts; below 0: as many as fit
+  double link_share_ = -1;  // of a layer's chosen experts of the host; below 0: pull_share()
 };
 
 // What decode steps may do with experts on the host although it changes their results.
@@ -113,6 +118,10 @@ TokenBytes token_bytes(const Placement& placement, const PlacementSizes& sizes);
 // Tokens per second of one sequence without a context, if the device and then the processor each
 // read these at their speed; 0: the speeds are not known.
 double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds);
+
+// Of the chosen experts of the host the share that comes over `links` of this speed: both sides end
+// together. 0: the speeds are not known.
+double pull_share(const MachineSpeeds& speeds, int32_t links);
 
 // Rows of a step from which on it takes less time to copy a layer's experts to the device than to
 // compute them on the processor; INT64_MAX: the speeds are not known.

@@ -42,13 +42,14 @@ enum class QueuePart : uint8_t {
   kRouter,
   kSharedExperts,
   kExperts,   // routed ones that the device has
+  kPulled,    // those it takes over the link for this step
   kHandOver,  // of rows to the host
   kAnswer,    // waiting for the host's experts, and adding them
   kSums,      // over the cards, waiting for the slowest
   kOutput,
   kSampling,
 };
-inline constexpr int kQueueParts = 11;
+inline constexpr int kQueueParts = 12;
 
 struct StepProfile {
   const core::Clock& clock;

@@ -103,6 +103,8 @@ TEST(DeviceModel, DeterministicStepsHaveNoExpertsThatMove) {
     EXPECT_THAT(error(place, {}), HasSubstr("resident experts (hot=… or single ones in --place) "
                                             "with --deterministic"))
         << place;
+  EXPECT_EQ(error("experts=cpu,link=0", {}), "no error");
+  EXPECT_THAT(error("experts=cpu,link=0.2", {}), HasSubstr("link=… in --place with"));
   EXPECT_THAT(error("experts=cpu", {.deferred = 1}), HasSubstr("--defer-experts"));
   EXPECT_EQ(load_error("qwen3moe.gguf", {.is_deterministic = true}), "no error");
 }

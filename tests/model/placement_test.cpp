@@ -37,10 +37,27 @@ TEST(Placement, WhatIsNotUnderstoodIsNamed) {
     EXPECT_THAT(error(std::string("experts") + layers + "=cpu"), HasSubstr("layers")) << layers;
   for (const char* share : {"1.5", "-1", "", "a", "0.1x"})
     EXPECT_THAT(error(std::string("hot=") + share), HasSubstr("expected a share")) << share;
+  for (const char* share : {"1.5", "-1", "", "all"})
+    EXPECT_THAT(error(std::string("link=") + share), HasSubstr("expected a share")) << share;
   EXPECT_THAT(error("experts[1:2]=cpu"), HasSubstr("can only be on cuda besides"));
   EXPECT_THAT(error("experts[1:]=cuda"), HasSubstr("layers"));
   EXPECT_THAT(error("rest=cpu"), HasSubstr("the rest of all layers lies on cuda"));
   EXPECT_THAT(error("rest[1-2]=cuda"), HasSubstr("the rest of all layers lies on cuda"));
+}
+
+TEST(Placement, ExpertsMayComeOverTheLink) {
+  EXPECT_LT(Placement::parse("experts=cpu")->link_share(), 0);
+  EXPECT_EQ(Placement::parse("link=0.25,link=auto")->text(), "rest=cuda");
+  const Placement some = *Placement::parse("experts=cpu,link=0.25");
+  EXPECT_EQ(some.link_share(), 0.25);
+  EXPECT_EQ(Placement::parse(some.text())->text(), "experts=cpu,link=0.25,rest=cuda");
+  EXPECT_EQ(Placement::parse("link=0")->text(), "link=0,rest=cuda");
+  // A link of 50 GB/s, of which 40 are reached, beside a processor of 120; two links.
+  const MachineSpeeds speeds{.host_read_gb_s = 120, .link_gb_s = 50};
+  EXPECT_NEAR(pull_share(speeds, 1), 0.25, 1e-9);
+  EXPECT_NEAR(pull_share(speeds, 2), 0.4, 1e-9);
+  EXPECT_EQ(pull_share({.host_read_gb_s = 120}, 1), 0);
+  EXPECT_EQ(pull_share({.link_gb_s = 50}, 1), 0);
 }
 
 TEST(Placement, SomeExpertsOfTheHostAreOnTheDeviceBesides) {

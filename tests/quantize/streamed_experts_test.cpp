@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "kernels/device_bring.h"
@@ -120,8 +121,10 @@ struct Decoded {
 
 // kSteps steps of `streams` sequences, behind a prompt of 8 tokens each.
 std::optional<Decoded> decode(const char* place, const model::HybridOptions& hybrid,
-                              int32_t streams, int32_t cards = 1) {
-  const auto checkpoint = synthetic_checkpoint(small_experts(), {.router_skew = 1}).value();
+                              int32_t streams, int32_t cards = 1, Experts experts = Experts::kQ4) {
+  const auto checkpoint = experts == Experts::kQ4
+                              ? synthetic_checkpoint(small_experts(), {.router_skew = 1}).value()
+                              : checkpoint_of(experts);
   Decoded decoded;
   const auto loaded = model::Model::load(
       *checkpoint, {.threads = 2,
@@ -219,6 +222,34 @@ TEST(ResidentExperts, MayBePreferred) {
   if (!plain) GTEST_SKIP() << kNoLayout;
   EXPECT_GT(preferred->counts.hits, plain->counts.hits);
   EXPECT_LT(difference(preferred->answer, plain->answer), 0.5);
+}
+
+// Over the link comes what the processor leaves out: all of it, as if all were resident; half; a
+// share of what is not resident; to each of two cards some.
+TEST(PulledExperts, GiveWhatTheHostGives) {
+  if (!decode("experts=cpu,hot=0.25", {}, 1)) GTEST_SKIP() << kNoLayout;
+  struct Case {
+    Experts experts;
+    int32_t cards, streams;
+  };
+  for (const Case& c :
+       {Case{Experts::kQ4, 1, 1}, Case{Experts::kQ4, 2, 3}, Case{Experts::kE4m3, 1, 3}}) {
+    SCOPED_TRACE(fmt::format("{} streams, {} cards", c.streams, c.cards));
+    const auto answer = [&](const char* place) {
+      return decode(place, {}, c.streams, c.cards, c.experts)->answer;
+    };
+    const Answer on_host = answer("experts=cpu"), resident = answer("experts=cpu,hot=auto");
+    const double rounding = difference(resident, on_host);
+    EXPECT_GT(rounding, 0);
+    EXPECT_LT(difference(answer("experts=cpu,link=1"), resident), c.cards == 1 ? 1e-9 : 1e-5);
+    for (const char* place :
+         {"experts=cpu,link=0.5", "experts[2-3]=cpu,link=0.5", "experts=cpu,hot=0.25,link=0.5"}) {
+      const double error = difference(answer(place), on_host);
+      EXPECT_GT(error, 0) << place;
+      EXPECT_LT(error, 3 * rounding) << place;
+    }
+    EXPECT_EQ(answer("experts=cpu,link=0").logits, on_host.logits);
+  }
 }
 
 // What is deferred is added later, and all of it: more deferred, more difference.

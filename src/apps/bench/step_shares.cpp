@@ -34,6 +34,7 @@ std::string_view name_of(model::QueuePart part) {
       "router",
       "shared experts",
       "routed experts",
+      "routed experts over the link",
       "handing rows to the processor",
       "waiting for the processor",
       "sums over the cards",

@@ -12,6 +12,7 @@
 #include "kernels/cuda/open_cuda.h"
 #include "kernels/cuda/ops.cuh"
 #include "kernels/cuda/products.h"
+#include "kernels/cuda/pull.cuh"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/rows_by_codes.cuh"
 #include "kernels/cuda/sample.cuh"
@@ -166,6 +167,8 @@ class CudaDevice final : public Device {
   void experts(const DeviceExpertArgs& args) override {
     cuda::run_experts(args, experts_, stream_);
   }
+  void pick(const DevicePickArgs& args) override { cuda::pick(args, stream_); }
+  void pull(const DevicePullArgs& args) override { cuda::pull(args, stream_); }
   void post(const DevicePostArgs& args) override { cuda::post(args, stream_); }
   void collect(const DeviceCollectArgs& args) override { cuda::collect(args, stream_); }
   void add(float* to, const float* from, int64_t count) override {

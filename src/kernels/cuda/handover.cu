@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(kPostThreads)
     host_x[i] = x[i];
   for (int64_t i = threadIdx.x; i < args.rows * args.used; i += kPostThreads) {
     args.host_ids[i] = args.ids[i];
+    args.host_own[i] = args.own[i];
     args.host_weights[i] = args.weights[i];
   }
   __threadfence_system();

@@ -1,17 +1,16 @@
 // Weights of the processor's layouts (PlanesOnHost, E4m3OnHost) to the device's Q4_0, Q4_1 or e4m3:
 // bytes change their places, whole scales become f16. Read once, written once; the link is forty
 // times slower. Reference: kernels/ref/ref_device_bring.cpp.
-#include <cuda_fp16.h>
-
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/unpack.cuh"
+#include "kernels/cuda/unpack_blocks.cuh"
 #include "kernels/device_weights.h"
 
 namespace sluice::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kLanes = static_cast<int>(PlanesOnHost::kPanel);
+constexpr int kLanes = kUnpackLanes;
 
 struct UnpackArgs {
   const uint8_t* from = nullptr;
@@ -21,18 +20,11 @@ struct UnpackArgs {
   int64_t panel_bytes = 0;
 };
 
-// What device code may not call, as numbers.
-template <bool kMinima>
-constexpr int64_t kPairBytesOf = PlanesOnHost{kMinima}.pair_bytes();
-template <bool kMinima>
-constexpr int64_t kDigitBytesOf = PlanesOnHost{kMinima}.digit_bytes();
-
 // A thread has a block of an output; 16 neighbours have a block of a panel.
 template <bool kMinima>
 __global__ void unpack_kernel(UnpackArgs args) {
   wait_for_previous();
   let_next_start();
-  constexpr int64_t kPairBytes = kPairBytesOf<kMinima>, kDigitBytes = kDigitBytesOf<kMinima>;
   const int64_t blocks = args.inputs / PlanesOnHost::kBlock;
   const int64_t panel = blockIdx.y;
   const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
@@ -40,27 +32,10 @@ __global__ void unpack_kernel(UnpackArgs args) {
   const int lane = static_cast<int>(index % kLanes);
   if (block >= blocks) return;
   const uint8_t* data = args.from + panel * args.panel_bytes;
-  const uint8_t* pair = data + PlanesOnHost::kHeaderBytes + block / 2 * kPairBytes;
-  const auto* words =
-      reinterpret_cast<const uint32_t*>(pair + block % 2 * PlanesOnHost::kCodeBytes);
-  const int64_t to = (panel * kLanes + lane) * blocks + block;
-  reinterpret_cast<uint4*>(args.codes)[to] = {words[lane], words[kLanes + lane],
-                                              words[2 * kLanes + lane], words[3 * kLanes + lane]};
-  const float unit = reinterpret_cast<const float*>(data)[lane];
-  const auto* high = reinterpret_cast<const int8_t*>(pair + 2 * PlanesOnHost::kCodeBytes +
-                                                     block % 2 * 2 * kDigitBytes);
-  const auto* low = high + kDigitBytes;
-  const int at = kMinima ? 2 * lane : lane;
-  const float scale = unit * static_cast<float>(PlanesOnHost::kBase * high[at] + low[at]);
-  if constexpr (kMinima) {
-    // Rounded before the subtraction, as on the host.
-    const float middle =
-        __fmul_rn(unit, static_cast<float>(PlanesOnHost::kBase * high[at + 1] + low[at + 1]));
-    args.scales[2 * to] = __float2half(scale);
-    args.scales[2 * to + 1] = __float2half(middle - 8 * scale);
-  } else {
-    args.scales[to] = __float2half(scale);
-  }
+  unpack_block<kMinima>(data + PlanesOnHost::kHeaderBytes + block / 2 * kPairBytesOf<kMinima>,
+                        static_cast<int>(block % 2), lane,
+                        reinterpret_cast<const float*>(data)[lane], args.codes, args.scales,
+                        (panel * kLanes + lane) * blocks + block);
 }
 
 struct UnpackE4m3Args {
@@ -82,16 +57,9 @@ __global__ void unpack_e4m3_kernel(UnpackE4m3Args args) {
   const int lane = static_cast<int>(index % Host::kPanel);
   if (block >= blocks) return;
   const uint8_t* of_block = args.from + (blockIdx.y * blocks + block) * Host::kBlockBytes;
-  const auto* pairs = reinterpret_cast<const uint16_t*>(
-      of_block + tile % kTiles * Host::kTileBytes + lane / 4 * 16 + lane % 4 * 2);
-  uint32_t words[8];
-#pragma unroll
-  for (int v = 0; v < 8; ++v)
-    words[v] = pairs[v * 32] | static_cast<uint32_t>(pairs[v * 32 + 4]) << 16;
   const int64_t output = blockIdx.y * Host::kPanel + lane;
-  auto* to = reinterpret_cast<uint4*>(args.codes + output * args.inputs + tile * Host::kTile);
-  to[0] = {words[0], words[1], words[2], words[3]};
-  to[1] = {words[4], words[5], words[6], words[7]};
+  unpack_e4m3_tile(of_block, static_cast<int>(tile % kTiles), lane,
+                   args.codes + output * args.inputs + tile * Host::kTile);
   if (tile % kTiles == 0)
     args.scales[output * blocks + block] =
         reinterpret_cast<const float*>(of_block + Host::kScalesAt)[lane];

@@ -116,9 +116,12 @@ class RefDevice final : public Device {
   }
   void route(const DeviceRouteArgs& args) override { ref::device_route(args); }
   void experts(const DeviceExpertArgs& args) override { ref::device_experts(args); }
+  void pick(const DevicePickArgs& args) override { ref::device_pick(args); }
+  void pull(const DevicePullArgs& args) override { ref::device_pull(args); }
   void post(const DevicePostArgs& args) override {
     std::copy_n(args.x, args.rows * args.inputs, args.host_x);
     std::copy_n(args.ids, args.rows * args.used, args.host_ids);
+    std::copy_n(args.own, args.rows * args.used, args.host_own);
     std::copy_n(args.weights, args.rows * args.used, args.host_weights);
     args.mailbox->posted.store(++*args.turns, std::memory_order_release);
   }

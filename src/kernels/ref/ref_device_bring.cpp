@@ -1,5 +1,7 @@
 // PlanesOnHost and E4m3OnHost as plain loops.
+#include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "kernels/device_weights.h"
 #include "kernels/half.h"
@@ -59,6 +61,39 @@ void device_unpack(const BroughtMatrix& m) {
       scales[2 * to + 1] = f16_of_float(number(2 * lane + 1) - 8 * scale);
     }
   }
+}
+
+void device_pick(const DevicePickArgs& args) {
+  const auto choices = static_cast<size_t>(args.rows * args.used);
+  std::set<int32_t> chosen;
+  for (size_t i = 0; i < choices; ++i)
+    if (const int32_t id = args.ids[i]; id >= 0 && (args.slots == nullptr || args.slots[id] < 0))
+      chosen.insert(id);
+  const int32_t count = std::min(pulled_experts(static_cast<int32_t>(chosen.size()), args.share),
+                                 args.cards * args.room);
+  std::fill_n(args.slot_of, args.experts, -1);
+  args.taken[0] = 0;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t expert = *chosen.rbegin();
+    chosen.erase(expert);
+    if (i % args.cards != args.card) continue;
+    args.slot_of[expert] = args.taken[0]++;
+    args.taken[args.taken[0]] = expert;
+  }
+  std::transform(args.ids, args.ids + choices, args.host_ids,
+                 [&](int32_t id) { return chosen.contains(id) ? id : -1; });
+}
+
+void device_pull(const DevicePullArgs& args) {
+  for (int32_t i = 0; i < args.taken[0]; ++i)
+    for (size_t s = 0; s < args.stacks.size(); ++s) {
+      const PulledStack& stack = args.stacks[s];
+      device_unpack({.layout = stack.layout,
+                     .outputs = stack.outputs,
+                     .inputs = stack.inputs,
+                     .from = args.from[static_cast<size_t>(args.taken[1 + i]) * kPulledStacks + s],
+                     .to = stack.to + i * stack.stride_bytes});
+    }
 }
 
 }  // namespace sluice::kernels::ref

@@ -3,6 +3,7 @@
 
 #include "kernels/device_bring.h"
 #include "kernels/device_latent_args.h"
+#include "kernels/device_pull.h"
 #include "kernels/device_sample_args.h"
 
 namespace sluice::kernels::ref {
@@ -14,6 +15,8 @@ void device_latent_attention(const DeviceLatentArgs& args);
 void device_route(const DeviceRouteArgs& args);
 void device_experts(const DeviceExpertArgs& args);
 void device_unpack(const BroughtMatrix& matrix);
+void device_pick(const DevicePickArgs& args);
+void device_pull(const DevicePullArgs& args);
 void device_sample(const DeviceSampleArgs& args);
 
 // x (heads, head_dim): the first rope.dims of each head, turned to the position.
