@@ -86,6 +86,7 @@ void DeviceForward::answer_posts(const StepBatch& batch) {
                         .first_turn = turns_posted_ + 1,
                         .own = mail_.own,
                         .caches = residents_.caches,
+                        .pulls = pulls_.share > 0 ? &pulls_.counts : nullptr,
                         .deferred = hybrid_.deferred,
                         .device = device_,
                         .profile = batch.profile});

@@ -182,7 +182,7 @@ void DeviceForward::see_choices(const Shape& shape) {
 }
 
 ResidentCounts DeviceForward::resident_counts() const {
-  ResidentCounts counts;
+  ResidentCounts counts = pulls_.counts;
   for (const ExpertCache& cache : residents_.caches) {
     counts.choices += cache.counts().choices;
     counts.hits += cache.counts().hits;

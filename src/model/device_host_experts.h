@@ -48,6 +48,7 @@ struct ExpertPulls {
   uint32_t share = 0;             // of kernels::kPullShareOne: of those that no card has
   kernels::DeviceBuffer storage;  // a room; where there is a share
   kernels::DeviceBuffer from;     // (host layers, experts, kernels::kPulledStacks): pinned
+  ResidentCounts counts;          // its read and pulled
   int32_t* host_ids = nullptr;    // (rows, used): of a layer, or -1
   int32_t* taken = nullptr;       // (1 + kPulledMax)
   int32_t* slot_of = nullptr;     // (experts)

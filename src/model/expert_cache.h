@@ -17,6 +17,19 @@ struct ResidentCounts {
   int64_t choices = 0;
   int64_t hits = 0;       // of experts that the device had
   int64_t exchanges = 0;  // of an expert there for another
+  // Experts that no device had, each once a layer of a step.
+  int64_t read = 0;    // by the processor
+  int64_t pulled = 0;  // by a device, over the link
+
+  ResidentCounts since(const ResidentCounts& before) const {
+    return {choices - before.choices, hits - before.hits, exchanges - before.exchanges,
+            read - before.read, pulled - before.pulled};
+  }
+  static double share(int64_t of, int64_t all) {
+    return all > 0 ? static_cast<double>(of) / static_cast<double>(all) : 0;
+  }
+  double hit_share() const { return share(hits, choices); }
+  double pulled_share() const { return share(pulled, pulled + read); }
 };
 
 class ExpertCache {

@@ -72,7 +72,8 @@ class Forward {
     // (rows, used): of the rows' ids those that the host computes, or -1.
     const int32_t* own = nullptr;
     // The layer's cache sees what was chosen; or empty.
-    std::span<ExpertCache> caches;  // turn by turn
+    std::span<ExpertCache> caches;    // turn by turn
+    ResidentCounts* pulls = nullptr;  // what came over the link
     int32_t deferred = 0;     // of a row's choices, those of the least weight: in the next answer
     kernels::Device& device;  // asked now and then whether it is alive
     StepProfile* profile = nullptr;
@@ -179,6 +180,8 @@ class Forward {
   // out += Σ weights · the results of the choices `ids` (-1: none), which the first thread knows.
   void add_choices(Worker& w, const LayerWeights& layer, std::span<const int32_t> ids,
                    const float* weights, float* out);
+  static void count_pulls(const RoutedTurns& turns, std::span<const int32_t> ids,
+                          const ExpertCache* cache);
   void part_choices(const RoutedTurns& turns, size_t turn);
   void answer_share(Worker w, const RoutedTurns& turns);
   void defer_choices(Worker& w, const LayerWeights& layer);

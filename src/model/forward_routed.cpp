@@ -1,6 +1,7 @@
 // Routed experts of steps that a device runs: the rows of one layer, or of one layer after the
 // other as the device's queue posts them.
 #include <algorithm>
+#include <bitset>
 #include <thread>
 
 #include "kernels/half.h"
@@ -67,6 +68,21 @@ void Forward::run_routed(const LayerWeights& layer, const RoutedRows& routed) {
   });
 }
 
+void Forward::count_pulls(const RoutedTurns& turns, std::span<const int32_t> ids,
+                          const ExpertCache* cache) {
+  std::bitset<kernels::kPickedExpertsMax> read, pulled;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0) continue;
+    const auto id = static_cast<size_t>(ids[i]);
+    if (turns.own[i] >= 0)
+      read.set(id);
+    else if (cache == nullptr || cache->slots_of()[id] < 0)
+      pulled.set(id);
+  }
+  turns.pulls->read += static_cast<int64_t>(read.count());
+  turns.pulls->pulled += static_cast<int64_t>(pulled.count());
+}
+
 // experts_.ids: what this answer has of the turn's choices; later_ids: what the next one has.
 void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
   const int32_t used = spec_.experts.used;
@@ -78,6 +94,8 @@ void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
     cache.see(ids);
     cache.count(ids);
   }
+  if (turns.pulls != nullptr)
+    count_pulls(turns, ids, turns.caches.empty() ? nullptr : &turns.caches[turn]);
   if (turns.deferred == 0) return;
   std::copy_n(turns.rows.weights, choices, experts_.weights);
   std::fill_n(experts_.later_ids, choices, -1);

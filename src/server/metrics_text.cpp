@@ -188,6 +188,13 @@ void write_drafts(MetricsWriter* out, const engine::EngineStats& stats) {
 
 // hit rate = rate(resident) / rate(choices)
 void write_residents(MetricsWriter* out, const model::ResidentCounts& residents) {
+  if (residents.pulled > 0) {
+    out->counter("sluice:experts_pulled_total",
+                 "Experts of the host that a device took over the link for one step.",
+                 residents.pulled);
+    out->counter("sluice:experts_read_total", "Experts of the same steps that the processor read.",
+                 residents.read);
+  }
   if (residents.choices == 0) return;
   out->counter("sluice:expert_choices_total",
                "Experts that tokens of decode steps chose in layers whose home is the host.",

@@ -206,7 +206,8 @@ TEST(CudaPull, GivesTheBytesOfTheReference) {
     for (const DType type : {DType::kQ4_0, DType::kQ4_K, DType::kF8_B128}) {
       const PackedLayout layout = packed_layout(*ops, type);
       if (layout == PackedLayout::kUnknown) continue;
-      DevicePullArgs args{.taken = taken.data()};
+      DevicePullArgs args;
+      args.taken = taken.data();
       std::vector<const std::byte*> from(kExperts * kPulledStacks);
       std::vector<std::unique_ptr<Pinned<std::byte>>> matrices;
       int64_t bytes = 0;

@@ -235,20 +235,28 @@ TEST(PulledExperts, GiveWhatTheHostGives) {
   for (const Case& c :
        {Case{Experts::kQ4, 1, 1}, Case{Experts::kQ4, 2, 3}, Case{Experts::kE4m3, 1, 3}}) {
     SCOPED_TRACE(fmt::format("{} streams, {} cards", c.streams, c.cards));
+    model::ResidentCounts counts;
     const auto answer = [&](const char* place) {
-      return decode(place, {}, c.streams, c.cards, c.experts)->answer;
+      const auto decoded = decode(place, {}, c.streams, c.cards, c.experts);
+      counts = decoded->counts;
+      return decoded->answer;
     };
     const Answer on_host = answer("experts=cpu"), resident = answer("experts=cpu,hot=auto");
     const double rounding = difference(resident, on_host);
     EXPECT_GT(rounding, 0);
     EXPECT_LT(difference(answer("experts=cpu,link=1"), resident), c.cards == 1 ? 1e-9 : 1e-5);
+    EXPECT_EQ(counts.read, 0);
+    EXPECT_GE(counts.pulled, kSteps * 4 * 8);
     for (const char* place :
          {"experts=cpu,link=0.5", "experts[2-3]=cpu,link=0.5", "experts=cpu,hot=0.25,link=0.5"}) {
       const double error = difference(answer(place), on_host);
       EXPECT_GT(error, 0) << place;
       EXPECT_LT(error, 3 * rounding) << place;
+      EXPECT_GT(counts.pulled, counts.read / 2) << place;
+      EXPECT_LE(counts.pulled, counts.read) << place;
     }
     EXPECT_EQ(answer("experts=cpu,link=0").logits, on_host.logits);
+    EXPECT_EQ(counts.pulled, 0);
   }
 }
 

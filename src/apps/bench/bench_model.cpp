@@ -48,6 +48,7 @@ struct Speed {
   std::vector<double> samples;  // tokens per second, all streams together
   StepShares step;              // of the decode, where a profile was asked for
   double resident_hits = 0;     // share of the choices whose expert the device had besides
+  double pulled_share = 0;      // of the other experts what came over the link
   int64_t exchanges = 0;        // of such experts, in all repeats
   double expert_ratio = 1;      // of the decode's steps, ExpertCount::ratio()
 
@@ -104,11 +105,10 @@ class ModelBench {
       speed.samples.push_back((test.prompt + test.generate) * options_.streams / seconds(test));
     speed.step = shares_of(test, speed);
     speed.expert_ratio = experts_.ratio();
-    const model::ResidentCounts after = model_.resident_counts();
-    if (after.choices > before.choices)
-      speed.resident_hits = static_cast<double>(after.hits - before.hits) /
-                            static_cast<double>(after.choices - before.choices);
-    speed.exchanges = after.exchanges - before.exchanges;
+    const model::ResidentCounts counts = model_.resident_counts().since(before);
+    speed.resident_hits = counts.hit_share();
+    speed.pulled_share = counts.pulled_share();
+    speed.exchanges = counts.exchanges;
     return speed;
   }
 
@@ -252,6 +252,7 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
       row["resident_hits"] = speed.resident_hits;
       row["resident_exchanges"] = speed.exchanges;
     }
+    if (speed.pulled_share > 0) row["pulled_share"] = speed.pulled_share;
     row["read_gb_s"] = usage.read_gb_s;
     row["roof_gb_s"] = usage.roof;
     if (usage.limit_ts > 0) {
@@ -287,6 +288,9 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
   if (speed.resident_hits > 0)
     fmt::print("{:.1f} % of the experts chosen were resident; {} exchanges\n",
                100 * speed.resident_hits, speed.exchanges);
+  if (speed.pulled_share > 0)
+    fmt::print("{:.1f} % of the host's experts that a step read came over the link\n",
+               100 * speed.pulled_share);
   const StepShares& step = speed.step;
   if (step.whole_us == 0) return;
   const auto percent = [&](double us) { return 100 * us / step.whole_us; };

@@ -155,10 +155,9 @@ DecodeProfile EngineLoad::profile(const Load& load) {
   runner_.start_profile(std::ssize(load.prompts));
   run(load, PrefixCache::kKeep);
   DecodeProfile profile = runner_.take_profile();
-  const model::ResidentCounts after = runner_.resident_counts();
-  if (after.choices > before.choices)
-    profile.resident_hits = static_cast<double>(after.hits - before.hits) /
-                            static_cast<double>(after.choices - before.choices);
+  const model::ResidentCounts counts = runner_.resident_counts().since(before);
+  profile.resident_hits = counts.hit_share();
+  profile.pulled_share = counts.pulled_share();
   return profile;
 }
 

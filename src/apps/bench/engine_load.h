@@ -49,6 +49,7 @@ struct DecodeProfile {
   StepShares shares;
   double expert_ratio = 1;   // ExpertCount::ratio()
   double resident_hits = 0;  // share of the choices whose expert the device had besides
+  double pulled_share = 0;   // of the other experts what came over the link
 };
 
 enum class PrefixCache : uint8_t { kKeep, kForget };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/bench/roof.h"
@@ -62,6 +63,9 @@ struct PartRead {
   double bytes = 0;
   double limit_us = 0;  // at the place's limit
 };
+
+// Routed experts of the host that a device takes for one step.
+inline constexpr std::string_view kPulledExperts = "experts over the link";
 
 // A share of a decode step's time; bytes 0: nothing that counts is read in it.
 struct PartTime {

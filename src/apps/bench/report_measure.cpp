@@ -104,13 +104,15 @@ bool is_of_heads(std::string_view tensor) {
 }
 
 // Of a step whose keys and values hold `context_tokens`. Of routed experts on the host those that
-// the device has besides are read there.
+// the device has besides are read there; what it takes over the link is read in the host's memory,
+// and bound by that.
 std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
                                const DecodeProfile& profile, double context_tokens) {
   const bool has_device = model.device() != nullptr;
   const model::Weights& weights = model.weights();
   double bytes[2][plan::kPartCount] = {};  // on the processor, on the device
-  double head_bytes = 0;                   // of latent attention's own matrices, where all else is
+  double pulled_bytes = 0;
+  double head_bytes = 0;  // of latent attention's own matrices, where all else is
   for (const model::MatrixSource& source : weights.sources) {
     const bool on_device = has_device && !weights.is_on_host(*source.matrix);
     const plan::Part part =
@@ -123,7 +125,9 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
       head_bytes += read;
       continue;
     }
-    bytes[0][static_cast<int>(part)] += read * (1 - on_device_share);
+    const double pulled = is_routed ? read * (1 - on_device_share) * profile.pulled_share : 0;
+    pulled_bytes += pulled;
+    bytes[0][static_cast<int>(part)] += read * (1 - on_device_share) - pulled;
     bytes[1][static_cast<int>(part)] += read * on_device_share;
   }
   bytes[has_device ? 1 : 0][static_cast<int>(plan::Part::kVectors)] +=
@@ -140,6 +144,11 @@ std::vector<PartRead> reads_of(const model::Model& model, const Roofs& roofs,
   for (int p = 0; p < plan::kPartCount; ++p)
     for (const bool on_device : {false, true})
       add(plan::name_of(static_cast<plan::Part>(p)), on_device, bytes[on_device ? 1 : 0][p]);
+  if (pulled_bytes > 0)
+    reads.push_back({.part = std::string(kPulledExperts),
+                     .place = "device",
+                     .bytes = pulled_bytes,
+                     .limit_us = pulled_bytes / (roofs.host.read_gb_s * 1e3)});
   add("attention's heads", has_device, head_bytes);
   add("keys and values", has_device,
       context_tokens * static_cast<double>(model.memory_plan().kv_token_bytes));

@@ -19,7 +19,7 @@ model::QueuePart part_of(const PartRead& read) {
       {kCache, model::QueuePart::kAttention},  {kHeads, model::QueuePart::kAttention},
       {"dense ffn", model::QueuePart::kFfn},   {"router", model::QueuePart::kRouter},
       {"experts", model::QueuePart::kExperts}, {"shared experts", model::QueuePart::kSharedExperts},
-      {"output", model::QueuePart::kOutput},
+      {"output", model::QueuePart::kOutput},   {kPulledExperts, model::QueuePart::kPulled},
   };
   for (const Reader& reader : kReaders)
     if (reader.read == read.part) return reader.part;
