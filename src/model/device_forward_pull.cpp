@@ -34,8 +34,16 @@ core::Result<void> DeviceForward::make_pulls(const MachineSpeeds& speeds) {
   if (!share_.is_first() || adopted_.bytes() == 0) return {};
   const uint32_t share = pull_share_of(speeds);
   if (share == 0) return {};
-  TRY(make_pull_room(share));
-  for (DeviceForward* card : other_cards_) TRY(card->make_pull_room(share));
+  core::Result<void> made = {};
+  on_cards([&](DeviceForward& card) {
+    if (made.ok()) made = card.make_pull_room(share);
+  });
+  if (made.ok() || weights_.placement.link_share() > 0) return made;
+  // Nobody asked for it: where it has no room the processor has all of them.
+  on_cards([](DeviceForward& card) {
+    card.pulls_.storage = {};
+    card.pulls_.share = 0;
+  });
   return {};
 }
 
