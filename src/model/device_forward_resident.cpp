@@ -56,7 +56,8 @@ core::Result<void> DeviceForward::make_residents() {
   for (size_t i = 0; i < host_layers_.size(); ++i) {
     r.caches.emplace_back(
         spec_.experts.count, share_.cards * residents_of(i),
-        weights_.placement.named_residents(number_of(*host_layers_[i]), spec_.experts.count));
+        weights_.placement.named_residents(number_of(*host_layers_[i]), spec_.experts.count),
+        share_.cards);
     const std::span<const int32_t> slots = r.caches.back().slots_of();
     on_cards([](DeviceForward& card) { card.streaming_.matrices.clear(); });
     for (size_t expert = 0; expert < slots.size(); ++expert)

@@ -38,9 +38,12 @@ class ExpertCache {
   // An expert that comes must have this many times the score of the one that goes, and a choice
   // more: otherwise equals would take turns.
   static constexpr double kGainMin = 1.25;
+  // The busiest card has this much more to do than another before an expert moves between them.
+  static constexpr double kGapMin = 0.1;
 
-  // `named` have the first slots for good; at first the least of the others have the rest.
-  ExpertCache(int32_t experts, int32_t slots, std::span<const int32_t> named);
+  // `named` have the first slots for good; at first the least of the others have the rest. Each of
+  // `cards` has a run of the slots.
+  ExpertCache(int32_t experts, int32_t slots, std::span<const int32_t> named, int32_t cards = 1);
 
   int32_t slots() const { return static_cast<int32_t>(expert_in_.size()); }
   // Of every expert its slot, or -1.
@@ -52,23 +55,37 @@ class ExpertCache {
   void count(std::span<const int32_t> ids);
 
   struct Exchange {
-    int32_t leaves = 0;
+    int32_t leaves = 0;  // -1: the slot is free
     int32_t comes = 0;
     int32_t slot = 0;
   };
-  // The exchange that gains most, or none. The one that leaves is gone when this returns; the
-  // other is there after arrive().
+  // The best of those that are not there for the worst of a card's; of several cards whose worst it
+  // gains enough by, the one whose experts are used least gets it. Where nothing gains, an expert
+  // that moves to a card with less to do; or none. The one that leaves is gone when this returns;
+  // the other is there after arrive(), and until then where it was. One is under way at a time.
   std::optional<Exchange> next_exchange();
   void arrive(const Exchange& exchange);
 
   const ResidentCounts& counts() const { return counts_; }
 
  private:
+  struct CardLoad {
+    double score = 0;    // of all its experts
+    int32_t worst = -1;  // that may leave
+    int32_t free_slot = -1;
+  };
+  double score_of(int32_t expert) const { return scores_[static_cast<size_t>(expert)]; }
+  CardLoad load_of(int32_t card) const;
+  Exchange begin(int32_t leaves, int32_t comes);
+  std::optional<Exchange> next_move(std::span<const CardLoad> loads);
+
   std::vector<double> scores_;
   std::vector<uint8_t> stays_;      // by expert: named
   std::vector<int32_t> slot_of_;    // by expert
   std::vector<int32_t> expert_in_;  // by slot; -1: one that comes
   double weight_ = 1;               // of a choice of this step: grows instead of scores that shrink
+  int32_t cards_ = 1;
+  int32_t slots_of_card_ = 0;
   ResidentCounts counts_;
 };
 

@@ -99,5 +99,42 @@ TEST(ExpertCache, FindsThePopularExperts) {
   EXPECT_LT(exchanges, 400);
 }
 
+// Popular experts come to the card that has less to do: over twelve orders of popularity the busier
+// of two has on average little more than half of the hits. To the card of the worst expert alone:
+// 0.65.
+TEST(ExpertCache, CardsHaveAlikeToDo) {
+  constexpr int32_t kExperts = 64, kSlots = 16, kOrders = 12;
+  double busier = 0, hit_share = 0, exchanges = 0;
+  for (int32_t order = 0; order < kOrders; ++order) {
+    core::Rng rng(static_cast<uint64_t>(order));
+    std::vector<double> sums;
+    for (int32_t e = 0; e < kExperts; ++e)
+      sums.push_back((sums.empty() ? 0 : sums.back()) +
+                     1.0 / ((e * (2 * order + 5) + order) % kExperts + 1));
+    ExpertCache cache(kExperts, kSlots, {}, 2);
+    int64_t hits[2] = {};
+    for (int step = 0; step < 4000; ++step) {
+      std::vector<int32_t> ids;
+      for (int i = 0; i < 4; ++i)
+        ids.push_back(static_cast<int32_t>(
+            std::lower_bound(sums.begin(), sums.end(), rng.unit() * sums.back()) - sums.begin()));
+      cache.see(ids);
+      cache.count(ids);
+      if (step >= 1000)
+        for (const int32_t id : ids)
+          if (const int32_t slot = cache.slots_of()[static_cast<size_t>(id)]; slot >= 0)
+            ++hits[slot / (kSlots / 2)];
+      if (const auto exchange = cache.next_exchange()) cache.arrive(*exchange);
+    }
+    busier += static_cast<double>(std::max(hits[0], hits[1])) /
+              static_cast<double>(hits[0] + hits[1]) / kOrders;
+    hit_share += cache.counts().hit_share() / kOrders;
+    exchanges += 1.0 * static_cast<double>(cache.counts().exchanges) / kOrders;
+  }
+  EXPECT_LT(exchanges, 400);
+  EXPECT_LT(busier, 0.54);
+  EXPECT_GT(hit_share, 0.6);
+}
+
 }  // namespace
 }  // namespace sluice::model
