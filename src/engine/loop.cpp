@@ -70,7 +70,8 @@ Loop::Loop(const EngineConfig& config, const EngineParts& parts)
       cache_(config.limits.kv_pages, shape_.page_tokens),
       acceptance_(kAcceptanceWeight),
       step_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)),
-      pass_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)) {
+      pass_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)),
+      keys_times_(config.limits.sequences_max + kDraftRowsMax, first_of(shape_)) {
   check_limits(config, shape_);
   const EngineLimits& l = config.limits;
   const int64_t pages_of_one = core::div_ceil(l.context_tokens_max, shape_.page_tokens);

@@ -106,8 +106,9 @@ class Loop {
   void measure_speed(int64_t rows);
   DraftOffer make_draft(Sequence* s);
   void see_kept_rows();
+  bool wants_guesses();
   void extend_drafts(int32_t tokens);
-  void run_draft_pass(model::DraftBatch::Hidden hidden);
+  void run_draft_pass(const model::DraftBatch& batch);
   void take_draft_token(Sequence* s, size_t row);
   void collect_drafts();
   void measure_drafts();
@@ -142,8 +143,10 @@ class Loop {
   std::optional<int64_t> last_finish_ns_;
   Acceptance acceptance_;  // of all sequences: where new ones start
   StepTimes step_times_;   // of steps that only decode
-  StepTimes pass_times_;   // of the draft layer's passes
+  StepTimes pass_times_;   // of the draft layer's passes that guess
+  StepTimes keys_times_;   // of those for keys alone
   DraftLayerUse draft_layer_;
+  int64_t keys_passes_ = 0;    // since the last pass that guessed
   double pass_ns_ = 0;         // of its passes in this step
   DraftCounts drafts_before_;  // the draft layer's, before this step
 
@@ -157,7 +160,7 @@ class Loop {
   // Passes that the runner was given and whose tokens have not been read.
   struct DraftPass {
     int64_t rows = 0;
-    int64_t sequences = 0;
+    int64_t sequences = 0;  // with a guess each; 0: for keys alone
   };
   std::vector<DraftPass> draft_passes_;
   int64_t drafts_begin_ns_ = 0;

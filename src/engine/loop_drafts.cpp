@@ -9,11 +9,14 @@ namespace {
 
 // What the draft layer continues by itself; it was trained for the first alone.
 constexpr int32_t kModelDraftTokensMax = model::kDraftPassesMax;
+// Where no guess is wanted, one pass in so many guesses all the same, for what comes of it.
+constexpr int64_t kUnwantedPasses = 16;
 
 }  // namespace
 
 // Every sequence that decodes gets a draft of its own tokens, also where it is not worth its rows:
-// what comes of it is observed all the same.
+// what comes of it is observed all the same. Of the draft layer's, which cost a pass, it gets one
+// now and then.
 void Loop::draft() {
   if (config_.speculation == Speculation::kOff) return;
   draft_offers_.clear();
@@ -21,7 +24,10 @@ void Loop::draft() {
   const int64_t sequences = std::ssize(running_);
   if (sequences == 0) return;
   DraftStep step{.sequences = sequences, .times = step_times_};
-  if (uses_draft_layer()) step.upkeep_ns = step.pass_ns = pass_times_.of(sequences);
+  if (uses_draft_layer()) {
+    step.keys_ns = keys_times_.of(sequences);
+    step.pass_ns = pass_times_.of(sequences);
+  }
   choose_drafts(step, draft_offers_);
   for (size_t i = 0; i < running_.size(); ++i) running_[i]->draft.wanted = draft_offers_[i].wanted;
 }
@@ -92,8 +98,30 @@ void Loop::see_kept_rows() {
     drafted_.push_back(&s);
   }
   if (drafted_.empty()) return;
-  run_draft_pass(model::DraftBatch::Hidden::kOfStep);
+  using Purpose = model::DraftBatch::Purpose;
+  const Purpose purpose = wants_guesses() ? Purpose::kGuess : Purpose::kKeys;
+  run_draft_pass({.next_ids = token_ids_,
+                  .sequences = spans_,
+                  .hidden_rows = hidden_rows_,
+                  .purpose = purpose});
+  if (purpose == Purpose::kKeys) return drafted_.clear();
   for (size_t i = 0; i < drafted_.size(); ++i) take_draft_token(drafted_[i], i);
+}
+
+// Of the pass over `drafted_`. One that nobody wants anything of is for keys alone, so that the
+// layer can guess at any later time.
+bool Loop::wants_guesses() {
+  bool could_guess = false;
+  for (const Sequence* s : drafted_) {
+    if (s->draft.source != DraftSource::kMtp) continue;
+    could_guess = true;
+    if (s->draft.wanted == 0) continue;
+    keys_passes_ = 0;
+    return true;
+  }
+  if (!could_guess || ++keys_passes_ < kUnwantedPasses) return false;
+  keys_passes_ = 0;
+  return true;
 }
 
 // Those that want more than `tokens` go on behind their own draft. What this leaves in pages is
@@ -118,22 +146,24 @@ void Loop::extend_drafts(int32_t tokens) {
   }
   drafted_.resize(kept);
   if (drafted_.empty()) return;
-  run_draft_pass(model::DraftBatch::Hidden::kOfDraft);
+  run_draft_pass({.next_ids = token_ids_,
+                  .sequences = spans_,
+                  .hidden = model::DraftBatch::Hidden::kOfDraft,
+                  .hidden_rows = hidden_rows_});
   for (size_t i = 0; i < drafted_.size(); ++i) take_draft_token(drafted_[i], i);
 }
 
-void Loop::run_draft_pass(model::DraftBatch::Hidden hidden) {
-  const model::DraftBatch batch{
-      .next_ids = token_ids_, .sequences = spans_, .hidden = hidden, .hidden_rows = hidden_rows_};
+void Loop::run_draft_pass(const model::DraftBatch& batch) {
+  const bool guesses = batch.purpose == model::DraftBatch::Purpose::kGuess;
   const int64_t begin_ns = parts_.clock->now_ns();
   if (shape_.samples) {
     if (draft_passes_.empty()) drafts_begin_ns_ = begin_ns;
-    draft_passes_.push_back({std::ssize(token_ids_), std::ssize(spans_)});
+    draft_passes_.push_back({std::ssize(token_ids_), guesses ? std::ssize(spans_) : 0});
     return parts_.runner->submit_draft(batch, config_.vocab_tokens);
   }
-  parts_.runner->draft(batch, logits_.data());
+  parts_.runner->draft(batch, guesses ? logits_.data() : nullptr);
   const int64_t pass_ns = parts_.clock->now_ns() - begin_ns;
-  pass_times_.add(std::ssize(token_ids_), pass_ns);
+  (guesses ? pass_times_ : keys_times_).add(std::ssize(token_ids_), pass_ns);
   pass_ns_ += static_cast<double>(pass_ns);
 }
 
@@ -161,7 +191,8 @@ void Loop::collect_drafts() {
   };
   for (size_t pass = 0; pass < draft_passes_.size(); ++pass) {
     const int64_t pass_ns = parts_.runner->collect_draft(static_cast<int32_t>(pass), ids_of(pass));
-    pass_times_.add(draft_passes_[pass].rows, pass_ns);
+    StepTimes& times = draft_passes_[pass].sequences > 0 ? pass_times_ : keys_times_;
+    times.add(draft_passes_[pass].rows, pass_ns);
     pass_ns_ += static_cast<double>(pass_ns);
   }
   for (const Owned& s : running_) {

@@ -24,6 +24,7 @@ void Loop::launch() {
   if (current_.parts.empty()) return;
   begin_batch(&current_);
   for (Part& part : current_.parts) add_rows(&part);
+  if (!draft_of_.empty()) draft_of_.resize(token_ids_.size());
   current_.begin_ns = parts_.clock->now_ns();
   if (may_submit()) return submit(&current_);
   if (!draft_passes_.empty()) {  // the host samples, and looks for the drafts' ids
@@ -50,9 +51,9 @@ void Loop::add_rows(Part* part) {
   const auto drafts = s.draft.all().first(static_cast<size_t>(part->drafts));
   token_ids_.insert(token_ids_.end(), s.ids.begin() + s.computed, s.ids.begin() + end);
   token_ids_.insert(token_ids_.end(), drafts.begin(), drafts.end());
-  if (!draft_passes_.empty()) {
+  if (!s.draft.is_known && part->drafts > 0) {
     draft_of_.resize(token_ids_.size());
-    for (int32_t i = 0; !s.draft.is_known && i < part->drafts; ++i)
+    for (int32_t i = 0; i < part->drafts; ++i)
       draft_of_[static_cast<size_t>(first_row + part->tokens + i)] = {
           i, s.draft.places[static_cast<size_t>(i)]};
   }

@@ -76,10 +76,10 @@ void choose_drafts(const DraftStep& step, std::span<DraftOffer> offers) {
   const StepTimes& times = step.times;
   const int64_t sequences = step.sequences;
   if (sequences > times.rows_max() || times.is_old(sequences)) return;
-  const double plain_ns = times.of(sequences) + step.upkeep_ns;
+  const double plain_ns = times.of(sequences) + step.keys_ns;
   std::array<size_t, kDraftRowsMax> order;  // whose token each further row verifies
   int64_t best = 0;
-  int64_t passes = 0;
+  int64_t passes = 0;  // that guess
   auto tokens = static_cast<double>(sequences);
   double best_speed = kGainMin * tokens / plain_ns;
   const int64_t rows_max = std::min<int64_t>(kDraftRowsMax, times.rows_max() - sequences);
@@ -91,13 +91,13 @@ void choose_drafts(const DraftStep& step, std::span<DraftOffer> offers) {
         offers.begin(), offers.end(),
         [&](const DraftOffer& a, const DraftOffer& b) { return gain(a) < gain(b); });
     if (likeliest == offers.end() || gain(*likeliest) <= 0) break;
-    if (likeliest->kind == DraftKind::kMtp) passes = std::max<int64_t>(passes, likeliest->wanted);
     ++likeliest->wanted;
+    if (likeliest->kind == DraftKind::kMtp) passes = std::max<int64_t>(passes, likeliest->wanted);
     likeliest->reach *= likeliest->rate;
     tokens += likeliest->reach;
     order[static_cast<size_t>(rows - 1)] = static_cast<size_t>(likeliest - offers.begin());
-    const double step_ns =
-        times.of(sequences + rows) + step.upkeep_ns + step.pass_ns * static_cast<double>(passes);
+    const double step_ns = times.of(sequences + rows) +
+                           (passes > 0 ? step.pass_ns * static_cast<double>(passes) : step.keys_ns);
     if (tokens / step_ns <= best_speed) continue;
     best_speed = tokens / step_ns;
     best = rows;

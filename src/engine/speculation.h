@@ -118,8 +118,8 @@ struct DraftOffer {
 struct DraftStep {
   int64_t sequences = 0;
   const StepTimes& times;
-  double upkeep_ns = 0;  // of the draft layer's pass over what the last step computed
-  double pass_ns = 0;    // of a further pass, for each token but the first that it drafts
+  double keys_ns = 0;  // of the draft layer's pass over the last step's rows for their keys alone
+  double pass_ns = 0;  // of a pass that guesses: instead, and for each further token
 };
 
 // Chooses DraftOffer::wanted: the rows that most raise tokens per time, none where that is less

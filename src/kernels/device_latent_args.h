@@ -30,7 +30,7 @@ struct DeviceLatentArgs {
   DeviceRows rows;
   std::span<const LatentPrompt> prompts;  // the host's; in the order of rows, or none
   KvLayer kv;                             // kF16 with a latent_rank; head_dim = rank + rope.dims
-  int32_t heads = 0;
+  int32_t heads = 0;                      // none: keys are stored, and nobody attends
   float scale = 0;
   const float* q = nullptr;       // (rows, heads, nope + rope.dims)
   const float* kv_low = nullptr;  // (rows, latent_rank + rope.dims)

@@ -258,7 +258,7 @@ void DeviceForward::write_ids(const StepBatch& batch) {
   }
 }
 
-DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
+DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch, Of of) {
   check_batch(batch, {.rows_max = rows_max_, .vocab = spec_.vocab});
   observed_ = batch.observer != nullptr ? &batch : nullptr;
   device_.await(static_cast<int>(submitted_ % flights_.size()));  // what it held has been read
@@ -275,19 +275,24 @@ DeviceForward::Shape DeviceForward::write_numbers(const StepBatch& batch) {
   // The longest first: tiles late in a prompt read the most.
   std::reverse(on_host.tiles, on_host.tiles + shape.tiles);
 
+  // Of a step all rows go on; of a pass the last one of each sequence, or none.
+  const bool all_go_on = logit_rows == rows;
   const int64_t padded = recorded_rows(rows);
-  if (shape.has_prompts || logit_rows != rows || padded == 0 || observed_ != nullptr) return shape;
+  if (shape.has_prompts || (of == Of::kStep && !all_go_on) || padded == 0 || observed_ != nullptr)
+    return shape;
   for (int64_t row = rows; row < padded; ++row) {
     on_host.ids[row] = 0;
     on_host.positions[row] = 0;
-    on_host.logit_rows[row] = static_cast<int32_t>(row);
     on_host.tables[row] = -1;
     if (is_deterministic_)
       on_host.tiles[shape.tiles++] = {static_cast<int32_t>(row), 0};
     else
       on_host.single_rows[shape.singles++] = static_cast<int32_t>(row);
   }
-  shape.rows = shape.logit_rows = shape.last_rows = padded;
+  shape.rows = padded;
+  shape.logit_rows = shape.last_rows = recorded_rows(logit_rows);
+  for (int64_t i = logit_rows; i < shape.logit_rows; ++i)
+    on_host.logit_rows[i] = all_go_on ? static_cast<int32_t>(i) : 0;
   shape.is_recorded = true;
   return shape;
 }
@@ -481,7 +486,7 @@ void DeviceForward::run_layers(const Shape& shape) {
 
 void DeviceForward::step(const StepBatch& batch, float* logits) {
   ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
-  const Shape shape = write_numbers(batch);
+  const Shape shape = write_numbers(batch, Of::kStep);
   send_numbers(shape);
   queue_step(batch, shape, {.logits = logits});
 }
@@ -491,7 +496,7 @@ void DeviceForward::submit(const StepBatch& batch, const SampleBatch& sampled) {
          submitted_ - collected_);
   ASSERT(sampled.rows.empty() || sampled.rows.size() == batch.logit_rows.size(),
          "{} of {} rows are sampled", sampled.rows.size(), batch.logit_rows.size());
-  const Shape shape = write_numbers(batch);
+  const Shape shape = write_numbers(batch, Of::kStep);
   send_numbers(shape);
   if (!sampled.rows.empty()) send_how(sampled, shape);
   if (!batch.sampled_rows.empty()) take_tokens(std::ssize(batch.sampled_rows), sampled_ids_);
@@ -554,9 +559,7 @@ void DeviceForward::queue_step(const StepBatch& batch, const Shape& shape, const
 void DeviceForward::bring_back(int64_t first, int64_t rows, const Wanted& wanted) {
   if (wanted.output == Output::kLogits)
     return download(wanted.logits + first * spec_.vocab, logits_, rows * spec_.vocab);
-  device_.fetch(reinterpret_cast<std::byte*>(next_flight().ids + first),
-                reinterpret_cast<const std::byte*>(wanted.ids + first),
-                rows * int64_t{sizeof(int32_t)});
+  fetch_ids(next_flight().ids + first, wanted.ids + first, rows);
 }
 
 void DeviceForward::download_bytes(std::byte* to, const std::byte* from, int64_t bytes) {

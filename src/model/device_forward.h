@@ -98,7 +98,8 @@ class DeviceForward {
   Flight& next_flight() {
     return draft_.flight != nullptr ? *draft_.flight : flights_[submitted_ % flights_.size()];
   }
-  Shape write_numbers(const StepBatch& batch);
+  enum class Of : uint8_t { kStep, kDraftPass };
+  Shape write_numbers(const StepBatch& batch, Of of);
   void write_ids(const StepBatch& batch);
   void write_span(const SequenceSpan& span, Shape* shape);
   void send_numbers(const Shape& shape);
@@ -118,6 +119,7 @@ class DeviceForward {
   void attention_block(size_t layer, const Shape& shape);
   void attend(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
   void attend_latent(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
+  void store_latent_keys(const LayerWeights& layer, const kernels::KvLayer& kv, const Shape& shape);
   void attention_output(const LayerWeights& layer, int64_t rows);
   void feed_forward(size_t layer, const Shape& shape, int64_t rows);
   void ffn_block(const LayerWeights& layer, int64_t rows);
@@ -202,6 +204,10 @@ class DeviceForward {
   // Logits of rows [first, first + rows) of those that go on, at most kLogitRowsMax.
   void output_block(Vector norm, int64_t first, int64_t rows, const Wanted& wanted);
   void bring_back(int64_t first, int64_t rows, const Wanted& wanted);
+  void fetch_ids(int32_t* to, const int32_t* from, int64_t count) {
+    device_.fetch(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                  count * int64_t{sizeof(int32_t)});
+  }
   template <typename T>
   void download(T* to, const T* from, int64_t count) {
     download_bytes(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),

@@ -17,6 +17,7 @@ int64_t DeviceForward::place_drafts(Placer placer) {
 
 void DeviceForward::run_draft(const Shape& shape, DraftBatch::Hidden hidden) {
   on_cards([&](DeviceForward& card) { card.join_and_attend(shape, hidden); });
+  if (shape.logit_rows == 0) return;  // keys and values were all
   add_over_cards(kAttentionSum, spec_.layers, shape.rows);
   on_cards([&](DeviceForward& card) {
     card.gather_rows(shape);
@@ -47,7 +48,9 @@ void DeviceForward::join_and_attend(const Shape& shape, DraftBatch::Hidden hidde
                 .columns = spec_.hidden,
                 .out = draft_.joined});
   device_.linear({.x = draft_.joined, .rows = shape.rows, .products = {{{weights.join, hidden_}}}});
-  if (spec_.latent.rank > 0)
+  if (spec_.latent.rank > 0 && shape.logit_rows == 0)
+    store_latent_keys(weights.layer, kv_.back(), shape);
+  else if (spec_.latent.rank > 0)
     attend_latent(weights.layer, kv_.back(), shape);
   else
     attend(weights.layer, kv_.back(), shape);
@@ -69,55 +72,71 @@ DeviceForward::Shape DeviceForward::begin_draft(const DraftBatch& batch) {
   ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
   draft_.rows.clear();
   for (const SequenceSpan& span : batch.sequences)
-    draft_.rows.push_back(span.first_row + span.rows - 1);
+    if (batch.purpose == DraftBatch::Purpose::kGuess)
+      draft_.rows.push_back(span.first_row + span.rows - 1);
   const StepBatch step{.token_ids = batch.next_ids,
                        .sequences = batch.sequences,
                        .logit_rows = draft_.rows,
                        .observer = batch.observer};
-  const Shape shape = write_numbers(step);
+  const Shape shape = write_numbers(step, Of::kDraftPass);
   int32_t* const states = next_flight().numbers.state_rows;
   std::fill(std::copy(batch.hidden_rows.begin(), batch.hidden_rows.end(), states),
             states + shape.rows, 0);
   return shape;
 }
 
+// Clocks of the queue: before the first pass, and behind each. Those of a profile come before.
+constexpr int32_t kDraftClock = 4000;
+
+// Tokens that stay here come and go in the recording, and so does the clock: a launch of its own
+// takes as long as several kernels in a recording.
 void DeviceForward::queue_draft(const DraftBatch& batch, const Shape& shape, const Wanted& wanted) {
-  const auto rows_wanted = std::ssize(batch.sequences);
+  const auto rows_wanted = std::ssize(draft_.rows);
   const Vector norm = weights_.drafts.front().output_norm;
+  const bool stays = wanted.output == Output::kBest;
+  const auto begin = [this, shape, wanted, stays, hidden = batch.hidden] {
+    if (stays && hidden == DraftBatch::Hidden::kOfDraft)
+      take_tokens(shape.rows, wanted.ids - rows_max_);  // of the pass before
+    run_draft(shape, hidden);
+  };
+  const auto end = [this, pass = draft_.passes] { device_.stamp(kDraftClock + pass + 1); };
   if (shape.is_recorded) {
     std::unique_ptr<kernels::Recording>& recording =
-        draft_.recordings[{shape.rows, batch.hidden, wanted.ids}];
+        draft_.recordings[{shape.rows, shape.logit_rows, batch.hidden, wanted.ids}];
     if (recording == nullptr)
       recording = device_.record(
-          [this, shape, norm, wanted, hidden = batch.hidden] {
-            run_draft(shape, hidden);
-            output_block(norm, 0, shape.rows, wanted);
+          [this, begin, end, shape, norm, wanted, stays, ids = next_flight().ids] {
+            begin();
+            if (shape.logit_rows > 0) output_block(norm, 0, shape.logit_rows, wanted);
+            if (!stays) return;
+            if (shape.logit_rows > 0) fetch_ids(ids, wanted.ids, shape.logit_rows);
+            end();
           },
           other_devices_);
     if (!other_devices_.empty()) device_.meet(other_devices_);
     device_.replay(*recording);
-    return bring_back(0, rows_wanted, wanted);
+    if (!stays && rows_wanted > 0) bring_back(0, rows_wanted, wanted);
+    return;
   }
-  run_draft(shape, batch.hidden);
+  begin();
   for (int64_t first = 0; first < rows_wanted; first += kLogitRowsMax) {
     const int64_t rows = std::min(rows_wanted - first, kLogitRowsMax);
     output_block(norm, first, rows, wanted);
     bring_back(first, rows, wanted);
   }
+  if (stays) end();
 }
 
 void DeviceForward::draft(const DraftBatch& batch, float* logits) {
   const Shape shape = begin_draft(batch);
   send_numbers(shape);
   queue_draft(batch, shape, {.logits = logits});
+  if (draft_.rows.empty()) device_.wait();  // the host's numbers may change
   if (batch.observer == nullptr) return;
   std::vector<float> values(batch.sequences.size() * static_cast<size_t>(spec_.hidden));
   download(values.data(), kept_, std::ssize(values));
   observe_normed(*batch.observer, weights_.drafts.front().output_norm, std::move(values));
 }
-
-// Clocks of the queue: before the first pass, and behind each. Those of a profile come before.
-constexpr int32_t kDraftClock = 4000;
 
 void DeviceForward::submit_draft(const DraftBatch& batch, int32_t vocab) {
   const bool goes_on = batch.hidden == DraftBatch::Hidden::kOfDraft;
@@ -131,10 +150,8 @@ void DeviceForward::submit_draft(const DraftBatch& batch, int32_t vocab) {
       draft_.flight->numbers.ids[row] = -1 - batch.hidden_rows[row];
   if (pass == 0) device_.stamp(kDraftClock);
   send_numbers(shape);
-  if (goes_on) take_tokens(std::ssize(batch.hidden_rows), drafted_of(pass - 1));
   queue_draft(batch, shape, {.output = Output::kBest, .ids = drafted_of(pass), .vocab = vocab});
-  device_.stamp(kDraftClock + pass + 1);
-  draft_.flight->logit_rows = std::ssize(batch.sequences);
+  draft_.flight->logit_rows = std::ssize(draft_.rows);
   draft_.flight = nullptr;
   ++draft_.passes;
 }
@@ -143,7 +160,7 @@ int64_t DeviceForward::collect_draft(int32_t pass, std::span<int32_t> ids) {
   const Flight& flight = draft_.flights[static_cast<size_t>(pass)];
   ASSERT(std::ssize(ids) == flight.logit_rows, "{} ids of {} rows", ids.size(), flight.logit_rows);
   ASSERT(submitted_ == collected_, "{} steps are under way", submitted_ - collected_);
-  device_.wait();
+  if (draft_.passes > 0) device_.wait();  // no step came behind them, which would be done by now
   std::copy_n(flight.ids, ids.size(), ids.data());
   return device_.stamped_ns(kDraftClock + pass, kDraftClock + pass + 1);
 }

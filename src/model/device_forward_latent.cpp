@@ -37,4 +37,23 @@ void DeviceForward::attend_latent(const LayerWeights& layer, const kernels::KvLa
   attention_output(layer, shape.rows);
 }
 
+// What attend_latent() stores, and nothing else of it.
+void DeviceForward::store_latent_keys(const LayerWeights& layer, const kernels::KvLayer& kv,
+                                      const Shape& shape) {
+  device_.linear({.hidden = hidden_,
+                  .norm = layer.attention_norm,
+                  .epsilon = spec_.norm_epsilon,
+                  .rows = shape.rows,
+                  .products = {{{layer.kv_a, kv_low_}}}});
+  device_.latent_attention({.rows = rows_of(shape),
+                            .prompts = {},
+                            .kv = kv,
+                            .kv_low = kv_low_,
+                            .norm = layer.kv_a_norm,
+                            .epsilon = spec_.norm_epsilon,
+                            .rope = rope(),
+                            .k_b = {},
+                            .v_b = {}});
+}
+
 }  // namespace sluice::model

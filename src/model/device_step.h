@@ -74,8 +74,9 @@ struct DeviceDrafts {
   std::array<StepFlight, kDraftPassesMax> flights;
   StepFlight* flight = nullptr;  // of the pass that is being submitted
   int32_t passes = 0;            // submitted since the last step
-  // By rows, the hidden states, and where the tokens go: null: logits to the host.
-  std::map<std::tuple<int64_t, DraftBatch::Hidden, const int32_t*>,
+  // By rows, those that go on, the hidden states, and where the tokens go: null: logits to the
+  // host.
+  std::map<std::tuple<int64_t, int64_t, DraftBatch::Hidden, const int32_t*>,
            std::unique_ptr<kernels::Recording>>
       recordings;
 };

@@ -159,6 +159,7 @@ class Forward {
   void prepare(const StepBatch& batch);
   void run_draft(Worker w, const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
   void join_rows(Worker& w, const DraftBatch& batch);
+  void store_keys(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
   void keep_hidden(Worker& w);
 
   // Each is called by all threads. What is read is complete; what is written is after meet().
@@ -168,7 +169,10 @@ class Forward {
   void attend_any(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
   void finish_layer(Worker& w, const LayerWeights& layer, int32_t number);
   void latent_products(Worker& w, const LayerWeights& layer);
-  void part_latent_row(const LayerWeights& layer, int64_t row, int64_t rows);
+  void part_latent_key(const LayerWeights& layer, int64_t row);
+  void part_latent_query(int64_t row, int64_t rows);
+  void store_latents(Worker& w, const kernels::KvLayer& kv);
+  void store_latent_keys(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv);
   void linear_heads(Worker& w, const float* x, const std::vector<Matrix>& matrices, float* y);
   void keep_rows(Worker& w);
   void attention_output(Worker& w, const LayerWeights& layer);

@@ -48,11 +48,20 @@ void Forward::join_rows(Worker& w, const DraftBatch& batch) {
   linear(w, joined_, {{.weights = &weights.join, .y = hidden_}});
 }
 
+// Into the draft layer's pages, and no more.
+void Forward::store_keys(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv) {
+  if (spec_.latent.rank > 0)
+    store_latent_keys(w, layer, kv);
+  else
+    attend(w, layer, kv);
+}
+
 void Forward::run_draft(Worker w, const DraftBatch& batch, const kernels::KvLayer& kv,
                         float* logits) {
   const DraftWeights& weights = weights_.drafts.front();
   start_rows(w);
   join_rows(w, batch);
+  if (batch.purpose == DraftBatch::Purpose::kKeys) return store_keys(w, weights.layer, kv);
   attend_any(w, weights.layer, kv);
   keep_rows(w);
   finish_layer(w, weights.layer, spec_.layers);

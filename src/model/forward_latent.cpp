@@ -30,8 +30,8 @@ void Forward::place_latent(Placer& placer) {
   placer.place(&l.packed, pool_.threads() * l.packed_bytes);
 }
 
-// Of one of `rows` rows, each value of kv_low and q to the array that wants it.
-void Forward::part_latent_row(const LayerWeights& layer, int64_t row, int64_t rows) {
+// Each value of the row's kv_low to the array that wants it.
+void Forward::part_latent_key(const LayerWeights& layer, int64_t row) {
   const LatentSpec& latent = spec_.latent;
   const LatentRows& l = latent_;
   const int64_t turned = spec_.rope.dims;
@@ -44,6 +44,13 @@ void Forward::part_latent_row(const LayerWeights& layer, int64_t row, int64_t ro
                  .out = l.latents + row * latent.rank},
                 0, 1);
   std::copy_n(low + latent.rank, turned, l.k_turned + row * turned);
+}
+
+// The same of the q of one of `rows` rows.
+void Forward::part_latent_query(int64_t row, int64_t rows) {
+  const LatentSpec& latent = spec_.latent;
+  const LatentRows& l = latent_;
+  const int64_t turned = spec_.rope.dims;
   for (int64_t head = 0; head < spec_.heads; ++head) {
     const float* q = q_ + (row * spec_.heads + head) * spec_.head_dim;
     std::copy_n(q, latent.nope_dims, l.q_nope + (head * rows + row) * latent.nope_dims);
@@ -96,24 +103,42 @@ void Forward::latent_products(Worker& w, const LayerWeights& layer) {
   linear(w, w.inputs->activated, {{.weights = &layer.q_b, .y = q_}});
 }
 
+// Those that turn are turned first.
+void Forward::store_latents(Worker& w, const kernels::KvLayer& kv) {
+  turn({.x = latent_.k_turned, .count = 1, .dims = spec_.rope.dims},
+       core::split(w.rows, 1, w.thread, w.threads));
+  ops_.latent_store({.kv = kv,
+                     .spans = batch_->sequences.data(),
+                     .span_count = static_cast<int32_t>(batch_->sequences.size()),
+                     .rows = w.rows,
+                     .latents = latent_.latents,
+                     .turned = latent_.k_turned},
+                    w.thread, w.threads);
+  lap(w, &StepTimes::rows_ns);
+  meet(w);
+}
+
+// What attend_latent() stores, and nothing else of it.
+void Forward::store_latent_keys(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv) {
+  normalize(w, layer.attention_norm, {&layer.kv_a});
+  linear(w, w.inputs->normed, {{.weights = &layer.kv_a, .y = latent_.kv_low}});
+  const core::Range rows = core::split(w.rows, 1, w.thread, w.threads);
+  for (int64_t row = rows.begin; row < rows.end; ++row) part_latent_key(layer, row);
+  store_latents(w, kv);
+}
+
 // Into attended_; the layer's latent vectors are stored on the way.
 void Forward::attend_latent(Worker& w, const LayerWeights& layer, const kernels::KvLayer& kv) {
   latent_products(w, layer);
   const LatentRows& l = latent_;
   const auto span_count = static_cast<int32_t>(batch_->sequences.size());
   const core::Range rows = core::split(w.rows, 1, w.thread, w.threads);
-  for (int64_t row = rows.begin; row < rows.end; ++row) part_latent_row(layer, row, w.rows);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    part_latent_key(layer, row);
+    part_latent_query(row, w.rows);
+  }
   turn({.x = l.q_turned, .count = spec_.heads, .dims = spec_.rope.dims}, rows);
-  turn({.x = l.k_turned, .count = 1, .dims = spec_.rope.dims}, rows);
-  ops_.latent_store({.kv = kv,
-                     .spans = batch_->sequences.data(),
-                     .span_count = span_count,
-                     .rows = w.rows,
-                     .latents = l.latents,
-                     .turned = l.k_turned},
-                    w.thread, w.threads);
-  lap(w, &StepTimes::rows_ns);
-  meet(w);
+  store_latents(w, kv);
   linear_heads(w, l.q_nope, layer.k_b, l.q_latent);
   ops_.latent_attention({.kv = kv,
                          .spans = batch_->sequences.data(),

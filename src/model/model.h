@@ -89,7 +89,7 @@ class Model {
   void forward(const StepBatch& batch, float* logits);
 
   // A pass of the draft layer after a step: writes the logits of each sequence's last row,
-  // (sequences, vocab). Only where has_drafts().
+  // (sequences, vocab), or none for keys alone. Only where has_drafts().
   bool has_drafts() const;
   void draft(const DraftBatch& batch, float* logits);
   // On a device: as draft(), but the best of `vocab` ids of each sequence stay there, for a pass or

@@ -104,6 +104,10 @@ struct DraftBatch {
   } hidden = Hidden::kOfStep;
   std::span<const int32_t> hidden_rows;      // by row
   const HiddenObserver* observer = nullptr;  // sees what kOfDraft would continue
+  enum class Purpose : uint8_t {
+    kGuess,  // the token behind each sequence's last row
+    kKeys    // the rows' keys and values alone, for later passes: no logits, nothing to go on from
+  } purpose = Purpose::kGuess;
 };
 
 // A batch that breaks the rules above is a bug: ends the process.

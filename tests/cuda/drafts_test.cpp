@@ -57,6 +57,9 @@ TEST(CudaDrafts, PassesAreThoseOfTheProcessor) {
   NEEDS_CARD();
   using model::testing::worst_draft_error;
   EXPECT_LE(worst_draft_error({.device = card().device}), 0.15);
+  EXPECT_LE(worst_draft_error(
+                {.device = card().device, .every_second = model::testing::EverySecond::kIsForKeys}),
+            0.15);
   EXPECT_LE(worst_draft_error({.device = card().device, .place = "experts=cpu"}), 0.15);
 }
 

@@ -33,7 +33,7 @@ class FlatRunner final : public StepRunner {
   void draft(const model::DraftBatch& batch, float* logits) override {
     runner_.draft(batch, logits);
     const auto columns = static_cast<size_t>(shape().logit_columns);
-    for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    for (size_t i = 0; logits != nullptr && i < batch.sequences.size(); ++i) {
       const float* first = logits + i * columns;
       drafted.push_back(static_cast<int32_t>(std::max_element(first, first + columns) - first));
     }

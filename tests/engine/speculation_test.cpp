@@ -311,14 +311,61 @@ TEST(ChooseDrafts, NothingBeforeAPlainStepWasMeasured) {
 
 TEST(ChooseDrafts, PassesOfTheDraftLayerAreCounted) {
   const StepTimes times = linear_times(0.02);
-  const auto wanted = [&](double pass_ns) {
+  const auto wanted = [&](double keys_ns, double pass_ns) {
     std::vector<DraftOffer> offers = {{.rate = 0.8, .kind = DraftKind::kMtp, .tokens = 4}};
-    choose_drafts({.sequences = 1, .times = times, .upkeep_ns = pass_ns, .pass_ns = pass_ns},
-                  offers);
+    choose_drafts({.sequences = 1, .times = times, .keys_ns = keys_ns, .pass_ns = pass_ns}, offers);
     return offers.front().wanted;
   };
-  EXPECT_EQ(wanted(0), 4);
-  EXPECT_EQ(wanted(2e6), 1);  // the first pass is made anyway
+  EXPECT_EQ(wanted(0, 0), 4);
+  EXPECT_EQ(wanted(1e5, 7e5), 1);  // 1.8 tokens in 1.72 ms, 2.44 in 2.44, one in 1.1
+  EXPECT_EQ(wanted(1e5, 1e6), 0);  // 1.8 in 2.02
+  EXPECT_EQ(wanted(1e6, 1e6), 1);  // the first pass takes no longer than one for keys
+  // The text's own tokens need keys alone.
+  std::vector<DraftOffer> offers = {{.rate = 0.8, .tokens = 1}};
+  choose_drafts({.sequences = 1, .times = times, .keys_ns = 1e5, .pass_ns = 9e6}, offers);
+  EXPECT_EQ(offers.front().wanted, 1);
+}
+
+// Passes that cost more than they save: but for one in sixteen they are for keys alone, also where
+// prompts are computed. When they are cheap again the layer guesses as before: what FakeRunner
+// guesses depends on the keys of all rows.
+void expect_guesses_where_they_pay(FakeSampling sampling) {
+  EngineConfig c = drafting(Speculation::kMtp);
+  c.end_token_ids = {};
+  LoopHarness h(c, 1, sampling);
+  int64_t pass_ns = 60'000, guesses = 0, keys = 0;
+  h.runner.pass_ns = [&] { return pass_ns; };
+  h.runner.on_draft = [&](const model::DraftBatch& batch) {
+    const bool guess = batch.purpose == model::DraftBatch::Purpose::kGuess;
+    h.clock.advance_ns(guess ? pass_ns : 500);
+    ++(guess ? guesses : keys);
+  };
+  const auto run = [&](uint64_t seed) {
+    Request r{.prompt_ids = prompt(seed, 30), .sampling = greedy(150)};
+    EXPECT_EQ(h.outcome(r).ids, expected_output(r, c));
+  };
+  for (uint64_t seed = 1; seed <= 4; ++seed) run(seed);
+  const int64_t guesses_before = guesses, keys_before = keys;
+  const int64_t drafted_before = counts(h, DraftKind::kMtp).drafted;
+  for (uint64_t seed = 5; seed <= 8; ++seed) run(seed);
+  EXPECT_EQ(counts(h, DraftKind::kMtp).drafted, drafted_before);
+  EXPECT_NEAR(static_cast<double>(guesses - guesses_before), (keys - keys_before) / 15.0, 2.0);
+  EXPECT_GT(keys - keys_before, 500);
+  pass_ns = 500;
+  for (uint64_t seed = 9; seed <= 14; ++seed) run(seed);
+  const DraftCounts before = counts(h, DraftKind::kMtp);
+  for (uint64_t seed = 15; seed <= 18; ++seed) run(seed);
+  const DraftCounts after = counts(h, DraftKind::kMtp);
+  EXPECT_GT(after.drafted - before.drafted, 200);
+  EXPECT_GT(after.accepted - before.accepted, (after.drafted - before.drafted) / 3);
+}
+
+TEST(DraftPasses, AreForKeysAloneWhereGuessesDoNotPay) {
+  expect_guesses_where_they_pay(FakeSampling::kHost);
+}
+
+TEST(DraftPasses, OfADeviceTheSame) {
+  expect_guesses_where_they_pay(FakeSampling::kDevice);
 }
 
 TEST(DraftLayerUse, RestsWhereItCostsMoreThanItSaves) {

@@ -70,6 +70,9 @@ TEST(DeviceModel, ADenseLayerHasNoExpertsOnTheHost) {
 // are off by 0.29 to 0.32.
 TEST(DeviceModel, DraftsAreCloseToTheProcessors) {
   EXPECT_LE(worst_draft_error({.device = reference_device()}), 0.06);
+  EXPECT_LE(
+      worst_draft_error({.device = reference_device(), .every_second = EverySecond::kIsForKeys}),
+      0.06);
   EXPECT_LE(worst_draft_error({.device = reference_device(), .place = "experts=cpu"}), 0.06);
 }
 
@@ -355,6 +358,11 @@ TEST(DeviceModel, DecodeStepsArePaddedToFewSizes) {
   EXPECT_EQ(recorded_rows(65), 96);
   EXPECT_EQ(recorded_rows(256), 256);
   EXPECT_EQ(recorded_rows(257), 0);
+}
+
+// On the processor, to the bit.
+TEST(DraftPasses, ForKeysAloneChangeNoOther) {
+  EXPECT_EQ(worst_draft_error({.every_second = EverySecond::kIsForKeys}), 0);
 }
 
 }  // namespace

@@ -140,6 +140,7 @@ class CudaDevice final : public Device {
     Device::turn_and_attend(turn, args);
   }
   void latent_attention(const DeviceLatentArgs& args) override {
+    if (args.heads == 0) return cuda::turn_latent(args, latent_, stream_);
     if (is_deterministic_) return attend_alike(args);
     if (cuda::latent_rows_are_few(args)) {
       cuda::make_queries(args, latent_, stream_);
