@@ -146,9 +146,10 @@ class Loop {
   StepTimes pass_times_;   // of the draft layer's passes that guess
   StepTimes keys_times_;   // of those for keys alone
   DraftLayerUse draft_layer_;
-  int64_t keys_passes_ = 0;    // since the last pass that guessed
-  double pass_ns_ = 0;         // of its passes in this step
-  DraftCounts drafts_before_;  // the draft layer's, before this step
+  int64_t keys_passes_ = 0;         // since the last pass that guessed
+  int64_t keys_passes_wanted_ = 1;  // before one guesses that nobody wants
+  double pass_ns_ = 0;              // of its passes in this step
+  DraftCounts drafts_before_;       // the draft layer's, before this step
 
   // Memory of a step, allocated once.
   std::vector<schedule::SequenceState> running_states_;

@@ -9,8 +9,9 @@ namespace {
 
 // What the draft layer continues by itself; it was trained for the first alone.
 constexpr int32_t kModelDraftTokensMax = model::kDraftPassesMax;
-// Where no guess is wanted, one pass in so many guesses all the same, for what comes of it.
-constexpr int64_t kUnwantedPasses = 16;
+// Where no guess is wanted, a pass guesses all the same, for what comes of it, behind 1, 2, 4, …
+// at most so many for keys alone.
+constexpr int64_t kKeysPassesMax = 16;
 
 }  // namespace
 
@@ -117,10 +118,12 @@ bool Loop::wants_guesses() {
     could_guess = true;
     if (s->draft.wanted == 0) continue;
     keys_passes_ = 0;
+    keys_passes_wanted_ = 1;
     return true;
   }
-  if (!could_guess || ++keys_passes_ < kUnwantedPasses) return false;
+  if (!could_guess || keys_passes_++ < keys_passes_wanted_) return false;
   keys_passes_ = 0;
+  keys_passes_wanted_ = std::min(2 * keys_passes_wanted_, kKeysPassesMax);
   return true;
 }
 

@@ -326,9 +326,9 @@ TEST(ChooseDrafts, PassesOfTheDraftLayerAreCounted) {
   EXPECT_EQ(offers.front().wanted, 1);
 }
 
-// Passes that cost more than they save: but for one in sixteen they are for keys alone, also where
-// prompts are computed. When they are cheap again the layer guesses as before: what FakeRunner
-// guesses depends on the keys of all rows.
+// Passes that cost more than they save: but for one in seventeen they are for keys alone, also
+// where prompts are computed. When they are cheap again the layer guesses as before: what
+// FakeRunner guesses depends on the keys of all rows.
 void expect_guesses_where_they_pay(FakeSampling sampling) {
   EngineConfig c = drafting(Speculation::kMtp);
   c.end_token_ids = {};
@@ -349,7 +349,7 @@ void expect_guesses_where_they_pay(FakeSampling sampling) {
   const int64_t drafted_before = counts(h, DraftKind::kMtp).drafted;
   for (uint64_t seed = 5; seed <= 8; ++seed) run(seed);
   EXPECT_EQ(counts(h, DraftKind::kMtp).drafted, drafted_before);
-  EXPECT_NEAR(static_cast<double>(guesses - guesses_before), (keys - keys_before) / 15.0, 2.0);
+  EXPECT_NEAR(static_cast<double>(guesses - guesses_before), (keys - keys_before) / 16.0, 2.0);
   EXPECT_GT(keys - keys_before, 500);
   pass_ns = 500;
   for (uint64_t seed = 9; seed <= 14; ++seed) run(seed);
@@ -358,6 +358,30 @@ void expect_guesses_where_they_pay(FakeSampling sampling) {
   const DraftCounts after = counts(h, DraftKind::kMtp);
   EXPECT_GT(after.drafted - before.drafted, 200);
   EXPECT_GT(after.accepted - before.accepted, (after.drafted - before.drafted) / 3);
+}
+
+// After a step without drafts, as every 64th is, it goes on at once; after some that were wrong, as
+// soon as one is right.
+TEST(DraftPasses, GuessAgainSoon) {
+  EngineConfig c = drafting(Speculation::kMtp);
+  c.end_token_ids = {};
+  LoopHarness h(c);
+  int64_t longest = 0, keys = 0, pass_ns = 500;
+  h.runner.on_draft = [&](const model::DraftBatch& batch) {
+    const bool guess = batch.purpose == model::DraftBatch::Purpose::kGuess;
+    h.clock.advance_ns(guess ? pass_ns : 500);
+    keys = guess ? 0 : keys + 1;
+    longest = std::max(longest, keys);
+  };
+  const auto run = [&](uint64_t seed) {
+    Request r{.prompt_ids = prompt(seed, 30), .sampling = greedy(150)};
+    EXPECT_EQ(h.outcome(r).ids, expected_output(r, c));
+  };
+  for (uint64_t seed = 1; seed <= 8; ++seed) run(seed);
+  EXPECT_LE(longest, 2);
+  pass_ns = 60'000;
+  run(9);
+  EXPECT_EQ(longest, 16);
 }
 
 TEST(DraftPasses, AreForKeysAloneWhereGuessesDoNotPay) {
