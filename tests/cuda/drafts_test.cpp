@@ -3,6 +3,7 @@
 // (tests/model/trained_deepseek_test.cpp) through the engine.
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
@@ -77,11 +78,16 @@ TEST(CudaDrafts, TrainedModelGivesTheSameText) {
   NEEDS_CARD();
   const char* folder = std::getenv("SLUICE_TRAINED_DEEPSEEK");
   if (folder == nullptr) GTEST_SKIP() << "SLUICE_TRAINED_DEEPSEEK is not set";
-  std::ifstream in(std::string(folder) + "/goldens/tiny-deepseek-v3-fp8.json");
+  const std::string goldens = std::string(folder) + "/goldens/tiny-deepseek-v3-fp8.json";
+  const std::string trained = std::string(folder) + "/models/tiny-deepseek-v3-fp8";
+  for (const std::string& path : {goldens, trained})
+    ASSERT_TRUE(std::filesystem::exists(path))
+        << "SLUICE_TRAINED_DEEPSEEK is '" << folder << "', which has no " << path
+        << ": expected a folder with goldens/ and models/";
+  std::ifstream in(goldens);
   const auto golden = nlohmann::json::parse(in);
   for (const char* place : {"", "experts=cpu"}) {
-    const auto loaded = engine::testing::load_with_drafts(
-        std::string(folder) + "/models/tiny-deepseek-v3-fp8", card().device, place);
+    const auto loaded = engine::testing::load_with_drafts(trained, card().device, place);
     ASSERT_NE(loaded.model, nullptr);
     engine::DraftCounts sum;
     int64_t same = 0, steps = 0, tokens = 0;
