@@ -5,7 +5,9 @@
 #include <string>
 
 #include "model/single_sequence.h"
+#include "quantize/folder_recipe.h"
 #include "quantize/synthesize.h"
+#include "quantize/synthesize_folder.h"
 #include "tests/cuda/support.h"
 #include "tests/model/golden_error.h"
 
@@ -49,12 +51,21 @@ struct Case {
   const char* place = "";
 };
 
+std::unique_ptr<formats::Checkpoint> checkpoint_of(const Case& test) {
+  using quantize::FolderType, quantize::folder_recipe;
+  if (test.type == core::DType::kF8_B128)
+    return quantize::synthetic_folder(test.geometry,
+                                      {.path = {}, .recipe = folder_recipe(FolderType::kFp8)})
+        .value();
+  return quantize::synthetic_checkpoint(test.geometry,
+                                        {.rest = test.type, .output = core::DType::kQ6_K})
+      .value();
+}
+
 class OnCard {
  public:
   OnCard(const Case& test, bool is_deterministic) : prompt_(test.prompt) {
-    checkpoint_ = quantize::synthetic_checkpoint(test.geometry,
-                                                 {.rest = test.type, .output = core::DType::kQ6_K})
-                      .value();
+    checkpoint_ = checkpoint_of(test);
     // With these speeds steps of any length would copy the host's experts to the card.
     model_ = Model::load(*checkpoint_, {.threads = 8,
                                         .step_tokens_max = prompt_,
@@ -142,14 +153,25 @@ TEST(CudaDeterministic, BitsOfExpertsDoNotDependOnStepsOrOnOthers) {
     expect_same_bits(test);
 }
 
+// Folders of FP8 in blocks, dense and with experts.
+TEST(CudaDeterministic, BitsOfFp8DoNotDependOnStepsOrOnOthers) {
+  using kernels::card;
+  NEEDS_CARD();
+  for (const Case& test : {Case{"llama3-8b", geometry_of("llama3-8b", 2), core::DType::kF8_B128},
+                           Case{"deepseek-v3", deepseek(), core::DType::kF8_B128}})
+    expect_same_bits(test);
+}
+
 // What the tests above compare does differ without the option.
 TEST(CudaDeterministic, WithoutItBitsDepend) {
   using kernels::card;
   NEEDS_CARD();
   for (const Case& test :
        {Case{"qwen2-1.5b", geometry_of("qwen2-1.5b", 3), core::DType::kBF16},
+        Case{"llama3-8b", geometry_of("llama3-8b", 2), core::DType::kF8_B128},
         Case{"qwen3moe", qwen3moe(), core::DType::kBF16},
         Case{"deepseek-v3", deepseek(), core::DType::kQ8_0},
+        Case{"deepseek-v3", deepseek(), core::DType::kF8_B128},
         Case{"deepseek-v3", deepseek(), core::DType::kQ8_0, 300, "experts=cpu"}}) {
     OnCard model(test, false);
     EXPECT_FALSE(model.in_steps_of(1) == model.in_steps_of(test.prompt)) << test.name;
