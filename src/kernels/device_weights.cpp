@@ -189,6 +189,22 @@ void pack_for_device(const DevicePackArgs& args, int thread, int threads) {
   }
 }
 
+int64_t find_row_out_of_f16(const DevicePackArgs& args, int thread, int threads) {
+  const DType kept = device_weight_type(args.type, args.use);
+  const BlockParts parts = parts_of(kept);
+  if (parts.code_bytes == 0 || kept == DType::kF8_B128) return -1;
+  const std::byte* scales = args.packed + device_scales_at(kept, args.outputs, args.inputs);
+  const int64_t row_scales = args.inputs / parts.values * parts.scale_bytes / 2;
+  const core::Range rows = core::split(args.outputs, 1, thread, threads);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    bool is_special = false;
+    for (int64_t i = row * row_scales; i < (row + 1) * row_scales; ++i)
+      is_special |= (load_u16(scales + i * 2) & 0x7c00) == 0x7c00;
+    if (is_special) return row;
+  }
+  return -1;
+}
+
 DType device_table_type(DType type) {
   const bool read =
       type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || type == DType::kQ8_0;

@@ -46,6 +46,10 @@ struct DevicePackArgs {
 // The share of one thread, as the ops of ops.h.
 void pack_for_device(const DevicePackArgs& args, int thread, int threads);
 
+// The first of the thread's rows with a scale that f16 has no number for, once packed; none: -1.
+// Types whose scales are f32, or products, may have such.
+int64_t find_row_out_of_f16(const DevicePackArgs& args, int thread, int threads);
+
 // Where the scales of Q8_0, Q4_0, Q4_1, Q6_K and F8_B128 begin.
 int64_t device_scales_at(core::DType device_type, int64_t outputs, int64_t inputs);
 

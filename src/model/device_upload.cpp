@@ -1,5 +1,6 @@
 #include "model/device_upload.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "core/math.h"
@@ -104,7 +105,7 @@ const std::byte* DeviceUpload::kept_blocks(const PlannedMatrix& p) {
 }
 
 void DeviceUpload::upload_matrix(const PlannedMatrix& p) {
-  check_finite(loader_, p.tensor, p.stored, &problems_);
+  const bool is_finite = check_finite(loader_, p.tensor, p.stored, &problems_);
   const kernels::DevicePackArgs args{.type = p.stored.type,
                                      .outputs = p.stored.outputs(),
                                      .inputs = p.inputs_kept(),
@@ -121,11 +122,17 @@ void DeviceUpload::upload_matrix(const PlannedMatrix& p) {
   const std::byte* from = args.weights;
   if (!kernels::device_reads_file_blocks(args.type)) {
     packed_.resize(static_cast<size_t>(bytes));
+    std::atomic<int64_t> row_out_of_f16 = -1;
     loader_.pool.run([&](int thread, int threads) {
       kernels::DevicePackArgs to_host = args;
       to_host.packed = packed_.data();
       kernels::pack_for_device(to_host, thread, threads);
+      const int64_t row = kernels::find_row_out_of_f16(to_host, thread, threads);
+      if (row >= 0) row_out_of_f16 = row;
     });
+    if (row_out_of_f16 >= 0 && is_finite)
+      problems_.add("tensor '{}', row {}: holds scales beyond 65,504, the most that a device has",
+                    loader_.checkpoint.stored_name(p.tensor), p.stored.first_row + row_out_of_f16);
     from = packed_.data();
   }
   loader_.device->upload(to, from, bytes);

@@ -49,7 +49,7 @@ void add_not_finite(const WeightLoader& loader, const std::string& tensor, int64
                     formats::Problems* problems);
 
 // Scales of formats of several tensors were looked at when they were found.
-void check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
+bool check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
                   formats::Problems* problems);
 
 }  // namespace sluice::model

@@ -30,7 +30,7 @@ void add_not_finite(const WeightLoader& loader, const std::string& tensor, int64
                 loader.checkpoint.stored_name(tensor), row);
 }
 
-void check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
+bool check_finite(const WeightLoader& loader, const std::string& tensor, const StoredMatrix& stored,
                   formats::Problems* problems) {
   std::vector<int64_t> rows(static_cast<size_t>(loader.pool.threads()), kNoRow);
   loader.pool.run([&](int thread, int threads) {
@@ -39,6 +39,7 @@ void check_finite(const WeightLoader& loader, const std::string& tensor, const S
   });
   const int64_t first = *std::min_element(rows.begin(), rows.end());
   if (first != kNoRow) add_not_finite(loader, tensor, stored.first_row + first, problems);
+  return first == kNoRow;
 }
 
 namespace {

@@ -76,10 +76,11 @@ class FolderCopy {
     FAIL() << tensor;
   }
   std::string path() const { return path_; }
-  std::string error() const {
+  std::string error(const std::shared_ptr<kernels::Device>& device = nullptr) const {
     const auto checkpoint = open_checkpoint(path_);
     if (!checkpoint.ok()) return checkpoint.error().message;
-    const auto model = Model::load(**checkpoint, {.threads = 1, .step_tokens_max = 1});
+    const auto model =
+        Model::load(**checkpoint, {.threads = 2, .step_tokens_max = 1, .device = device});
     return model.ok() ? "no error" : model.error().message;
   }
 

@@ -6,6 +6,7 @@
 
 #include <gmock/gmock.h>
 
+#include "kernels/ref/ref_device.h"
 #include "tests/model/folder_copy.h"
 #include "tests/model/harness.h"
 
@@ -32,6 +33,24 @@ TEST(QuantizedFolder, ScalesMustBeFiniteInEveryFormat) {
   const FolderCopy mxfp4("hf-mxfp4");
   mxfp4.overwrite("model.layers.0.mlp.down_proj.weight_scale", uint8_t{255});
   EXPECT_THAT(mxfp4.error(), HasSubstr("mlp.down_proj.weight_scale': holds scales that are not"));
+}
+
+// Blocks' scales are f16 there, and minima: minus zero times scale.
+TEST(QuantizedFolder, OnADeviceScalesMustBeF16Numbers) {
+  const auto error = [](const FolderCopy& folder) {
+    return folder.error(kernels::make_reference_device());
+  };
+  constexpr uint16_t kMost = 0x477f, kMore = 0x4780;  // bf16: 65,280 and 65,536
+  const FolderCopy int4("hf-int4");
+  int4.overwrite("model.layers.0.mlp.up_proj.weight_scale", kMost);
+  EXPECT_EQ(error(int4), "no error");
+  int4.overwrite("model.layers.0.mlp.up_proj.weight_scale", kMore);
+  EXPECT_THAT(error(int4), AllOf(HasSubstr("layers.0.mlp.up_proj.weight"), HasSubstr("row 0:"),
+                                 HasSubstr("scales beyond 65,504")));
+  EXPECT_EQ(int4.error(), "no error");
+  const FolderCopy zeros("hf-int4-zeros");
+  zeros.overwrite("model.layers.0.mlp.up_proj.weight_scale", kMost);
+  EXPECT_THAT(error(zeros), HasSubstr("scales beyond 65,504"));
 }
 
 TEST(QuantizedFolder, PartsThatAreMissingOrOfAnotherTypeAreAllNamed) {
