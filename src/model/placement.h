@@ -15,6 +15,15 @@ namespace sluice::model {
 
 enum class Place : uint8_t { kDevice, kHost };
 
+// Its language, for who writes it.
+inline constexpr std::string_view kPlacementHelp =
+    "with a device, where weights lie, as rules of which later ones win; without any all is on it. "
+    "'experts=cpu': routed experts are the processor's; 'rest=cuda': all else, which is on the "
+    "device in any case; 'experts[10-60]=cpu': of these layers; auto: as many layers' experts on "
+    "the device as fit. On it besides, of the host's experts: 'experts[3:0-7]=cuda', in layer 3 "
+    "these eight; 'hot=0.25', a quarter, those used most; 'hot=auto', as many as fit beside KV. "
+    "Example: 'experts=cpu,experts[0-9]=cuda,hot=auto'";
+
 class Placement {
  public:
   struct Span {  // empty: last before first

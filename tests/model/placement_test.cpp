@@ -60,6 +60,25 @@ TEST(Placement, ExpertsMayComeOverTheLink) {
   EXPECT_EQ(pull_share({.link_gb_s = 50}, 1), 0);
 }
 
+// Every form that the help quotes is one, and its example means what it is there for.
+TEST(Placement, WhatItsHelpQuotesIsUnderstood) {
+  std::vector<std::string> quoted;
+  std::string help(kPlacementHelp);
+  for (const char* word : {"layers' ", "host's ", "processor's"})
+    help.replace(help.find(word), std::string_view(word).size(), "");
+  for (size_t at = help.find('\''); at != std::string::npos; at = help.find('\'', at + 1)) {
+    const size_t end = help.find('\'', at + 1);
+    quoted.push_back(help.substr(at + 1, end - at - 1));
+    at = end;
+  }
+  for (const std::string& text : quoted) EXPECT_TRUE(Placement::parse(text).ok()) << text;
+  EXPECT_THAT(quoted, ::testing::SizeIs(7));
+  const Placement example = *Placement::parse(quoted.back());
+  EXPECT_EQ(example.experts(9), Place::kDevice);
+  EXPECT_EQ(example.experts(10), Place::kHost);
+  EXPECT_TRUE(example.has_hot_to_fit());
+}
+
 TEST(Placement, SomeExpertsOfTheHostAreOnTheDeviceBesides) {
   const Placement placement =
       *Placement::parse("experts=cpu,experts[2-3:4-5]=cuda,experts[3:9]=cuda,hot=0.25");

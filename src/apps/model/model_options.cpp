@@ -47,13 +47,7 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
             const auto cards = model::parse_cards(text);
             return cards.ok() ? std::string() : cards.error().message;
           });
-  app.add_option(
-         "--place", options->place,
-         "with a device, where weights lie: 'experts=cpu,rest=cuda', "
-         "'experts[10-60]=cpu'; auto: as many experts on it as fit; 'experts=cpu,hot=0.25': "
-         "a quarter of the host's experts on it besides, those that are used most; "
-         "'hot=auto': as many as fit beside KV; 'experts=cpu,experts[3:0-7]=cuda': these")
-      ->needs(device);
+  app.add_option("--place", options->place, std::string(model::kPlacementHelp))->needs(device);
   app.add_flag(
          "--deterministic", options->is_deterministic,
          "with a device, the same output whatever runs beside a request and whatever of its "
