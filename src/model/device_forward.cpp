@@ -84,7 +84,7 @@ core::Result<std::unique_ptr<DeviceForward>> DeviceForward::create(const Parts& 
   std::unique_ptr<DeviceForward> forward(new DeviceForward(parts));
   if (const auto done = forward->allocate(); !done.ok()) return done.error();
   if (const auto done = forward->make_residents(); !done.ok()) return done.error();
-  if (const auto done = forward->make_pulls(parts.speeds); !done.ok()) return done.error();
+  if (const auto done = forward->plan_pulls(parts.speeds); !done.ok()) return done.error();
   return forward;
 }
 
@@ -523,6 +523,7 @@ void DeviceForward::collect(std::span<int32_t> ids) {
 void DeviceForward::queue_step(const StepBatch& batch, const Shape& shape, const Wanted& wanted) {
   const auto rows_wanted = static_cast<int64_t>(batch.logit_rows.size());
   if (shape.is_recorded) {
+    begin_pulls();
     const bool is_timed = batch.profile != nullptr;
     RecordedStep& recorded = recordings_[{shape.rows, wanted.output, is_timed}];
     if (recorded.ops == nullptr)

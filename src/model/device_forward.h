@@ -195,8 +195,12 @@ class DeviceForward {
   void see_choices(const Shape& shape);
   // device_forward_pull.cpp
   uint32_t pull_share_of(const MachineSpeeds& speeds) const;
-  core::Result<void> make_pulls(const MachineSpeeds& speeds);
-  core::Result<void> make_pull_room(uint32_t share);
+  core::Result<void> plan_pulls(const MachineSpeeds& speeds);
+  int32_t pull_room() const;  // experts
+  bool has_experts_to_pull() const;
+  core::Result<void> make_pull_room();
+  core::Result<void> make_pull_rooms();
+  void begin_pulls();
   void pick_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void pulled_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void other_experts(const LayerWeights& layer, int64_t at, int64_t rows);

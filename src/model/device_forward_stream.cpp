@@ -68,11 +68,12 @@ std::string DeviceForward::streaming_text() const {
            "(--deterministic)";
   if (streaming_.in == kernels::PackedLayout::kUnknown)
     return "prompts leave the host's experts there: a device cannot read how they are kept";
-  if (streaming_.rows_min == INT64_MAX)
-    return "prompts leave the host's experts there: their memory cannot be pinned, or no speed of "
-           "the link is known";
-  std::string text = fmt::format("steps of {} tokens or more copy the host's experts to the device",
-                                 streaming_.rows_min);
+  std::string text =
+      streaming_.rows_min == INT64_MAX
+          ? "prompts leave the host's experts there: their memory cannot be pinned, or no speed of "
+            "the link is known"
+          : fmt::format("steps of {} tokens or more copy the host's experts to the device",
+                        streaming_.rows_min);
   if (pulls_.share > 0)
     text += fmt::format("; decode steps take {:.0f} % of what they read of them over the link",
                         100.0 * pulls_.share / kernels::kPullShareOne);

@@ -239,11 +239,11 @@ double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds) {
   return 1 / seconds;
 }
 
-double pull_share(const MachineSpeeds& speeds, int32_t links) {
-  // Of a link's speed, while the processor reads the same memory (docs/kernels/cuda-experts.md).
+double pull_share(const MachineSpeeds& speeds) {
+  // Of the link's speed, what was best by trial (docs/kernels/cuda-experts.md).
   constexpr double kReachedShare = 0.8;
   if (speeds.link_gb_s <= 0 || speeds.host_read_gb_s <= 0) return 0;
-  const double link_gb_s = kReachedShare * links * speeds.link_gb_s;
+  const double link_gb_s = kReachedShare * speeds.link_gb_s;
   return link_gb_s / (link_gb_s + speeds.host_read_gb_s);
 }
 

@@ -22,6 +22,8 @@ inline constexpr std::string_view kPlacementHelp =
     "device in any case; 'experts[10-60]=cpu': of these layers; auto: as many layers' experts on "
     "the device as fit. On it besides, of the host's experts: 'experts[3:0-7]=cuda', in layer 3 "
     "these eight; 'hot=0.25', a quarter, those used most; 'hot=auto', as many as fit beside KV. "
+    "'link=0.25': of the others that a decode step chooses a quarter comes over the link for that "
+    "step; by default as many as pays, 'link=0' none. "
     "Example: 'experts=cpu,experts[0-9]=cuda,hot=auto'";
 
 class Placement {
@@ -128,9 +130,9 @@ TokenBytes token_bytes(const Placement& placement, const PlacementSizes& sizes);
 // read these at their speed; 0: the speeds are not known.
 double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds);
 
-// Of the chosen experts of the host the share that comes over `links` of this speed: both sides end
-// together. 0: the speeds are not known.
-double pull_share(const MachineSpeeds& speeds, int32_t links);
+// Of the chosen experts of the host the share that comes over links: the processor and one of them
+// end together. More links have the same memory to read. 0: the speeds are not known.
+double pull_share(const MachineSpeeds& speeds);
 
 // Rows of a step from which on it takes less time to copy a layer's experts to the device than to
 // compute them on the processor; INT64_MAX: the speeds are not known.

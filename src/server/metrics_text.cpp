@@ -188,7 +188,7 @@ void write_drafts(MetricsWriter* out, const engine::EngineStats& stats) {
 
 // hit rate = rate(resident) / rate(choices)
 void write_residents(MetricsWriter* out, const model::ResidentCounts& residents) {
-  if (residents.pulled > 0) {
+  if (residents.pulled + residents.read > 0) {
     out->counter("sluice:experts_pulled_total",
                  "Experts of the host that a device took over the link for one step.",
                  residents.pulled);

@@ -109,6 +109,11 @@ TEST(DeviceModel, DeterministicStepsHaveNoExpertsThatMove) {
   EXPECT_EQ(error("experts=cpu,link=0", {}), "no error");
   EXPECT_THAT(error("experts=cpu,link=0.2", {}), HasSubstr("link=… in --place with"));
   EXPECT_THAT(error("experts=cpu", {.deferred = 1}), HasSubstr("--defer-experts"));
+  // Its experts are of a type that a device does not read.
+  EXPECT_THAT(
+      load_error("qwen3moe.gguf", {.device = reference_device(),
+                                   .placement = Placement::parse("experts=cpu,link=0.2").value()}),
+      HasSubstr("experts over the link (link=… in --place): prompts leave"));
   EXPECT_EQ(load_error("qwen3moe.gguf", {.is_deterministic = true}), "no error");
 }
 

@@ -255,6 +255,13 @@ TEST(PulledExperts, GiveWhatTheHostGives) {
       EXPECT_GT(counts.pulled, counts.read / 2) << place;
       EXPECT_LE(counts.pulled, counts.read) << place;
     }
+    // Deferral is of those that are left to the host.
+    const model::HybridOptions deferring{.deferred = 2};
+    const auto deferred = [&](const char* place) {
+      return decode(place, deferring, c.streams, c.cards, c.experts)->answer;
+    };
+    EXPECT_LT(difference(deferred("experts=cpu,link=1"), resident), c.cards == 1 ? 1e-9 : 1e-5);
+    EXPECT_GT(difference(deferred("experts=cpu,link=0.5"), on_host), 2 * rounding);
     EXPECT_EQ(answer("experts=cpu,link=0").logits, on_host.logits);
     EXPECT_EQ(counts.pulled, 0);
   }
