@@ -72,20 +72,36 @@ TEST(ExpertCache, NamedExpertsStay) {
   EXPECT_EQ(cache.slots_of()[5], 1);
 }
 
+// Choices of Zipf's popularity, of which `place` says by expert the rank, from 0.
+class Zipf {
+ public:
+  template <typename Place>
+  Zipf(int32_t experts, uint64_t seed, const Place& place) : rng_(seed) {
+    for (int32_t e = 0; e < experts; ++e)
+      sums_.push_back((sums_.empty() ? 0 : sums_.back()) + 1.0 / (place(e) % experts + 1));
+  }
+  std::vector<int32_t> choose(int count) {
+    std::vector<int32_t> ids;
+    for (int i = 0; i < count; ++i)
+      ids.push_back(static_cast<int32_t>(
+          std::lower_bound(sums_.begin(), sums_.end(), rng_.unit() * sums_.back()) -
+          sums_.begin()));
+    return ids;
+  }
+
+ private:
+  core::Rng rng_;
+  std::vector<double> sums_;
+};
+
 // Zipf's popularity: a quarter of the experts takes what the best quarter can, and stays there.
 TEST(ExpertCache, FindsThePopularExperts) {
   constexpr int32_t kExperts = 64, kSlots = 16;
-  core::Rng rng(3);
-  std::vector<double> sums;
-  for (int32_t e = 0; e < kExperts; ++e)
-    sums.push_back((sums.empty() ? 0 : sums.back()) + 1.0 / ((e * 37 + 5) % kExperts + 1));
+  Zipf zipf(kExperts, 3, [](int32_t e) { return e * 37 + 5; });
   ExpertCache cache(kExperts, kSlots, {});
   int exchanges = 0;
   for (int step = 0; step < 4000; ++step) {
-    std::vector<int32_t> ids;
-    for (int i = 0; i < 4; ++i)
-      ids.push_back(static_cast<int32_t>(
-          std::lower_bound(sums.begin(), sums.end(), rng.unit() * sums.back()) - sums.begin()));
+    const std::vector<int32_t> ids = zipf.choose(4);
     cache.see(ids);
     cache.count(ids);
     if (const auto exchange = cache.next_exchange()) {
@@ -106,18 +122,12 @@ TEST(ExpertCache, CardsHaveAlikeToDo) {
   constexpr int32_t kExperts = 64, kSlots = 16, kOrders = 12;
   double busier = 0, hit_share = 0, exchanges = 0;
   for (int32_t order = 0; order < kOrders; ++order) {
-    core::Rng rng(static_cast<uint64_t>(order));
-    std::vector<double> sums;
-    for (int32_t e = 0; e < kExperts; ++e)
-      sums.push_back((sums.empty() ? 0 : sums.back()) +
-                     1.0 / ((e * (2 * order + 5) + order) % kExperts + 1));
+    Zipf zipf(kExperts, static_cast<uint64_t>(order),
+              [&](int32_t e) { return e * (2 * order + 5) + order; });
     ExpertCache cache(kExperts, kSlots, {}, 2);
     int64_t hits[2] = {};
     for (int step = 0; step < 4000; ++step) {
-      std::vector<int32_t> ids;
-      for (int i = 0; i < 4; ++i)
-        ids.push_back(static_cast<int32_t>(
-            std::lower_bound(sums.begin(), sums.end(), rng.unit() * sums.back()) - sums.begin()));
+      const std::vector<int32_t> ids = zipf.choose(4);
       cache.see(ids);
       cache.count(ids);
       if (step >= 1000)

@@ -48,10 +48,10 @@ void add_model_options(CLI::App& app, ModelOptions* options) {
             return cards.ok() ? std::string() : cards.error().message;
           });
   app.add_option("--place", options->place, std::string(model::kPlacementHelp))->needs(device);
-  app.add_flag(
-         "--deterministic", options->is_deterministic,
-         "with a device, the same output whatever runs beside a request and whatever of its "
-         "prompt is cached, as on the processor; slower; not with resident or deferred experts")
+  app.add_flag("--deterministic", options->is_deterministic,
+               "with a device, the same output whatever runs beside a request and whatever of its "
+               "prompt is cached, as on the processor; slower; not with resident or deferred "
+               "experts or a given link=…")
       ->needs(device);
   app.add_option("--prefer-resident", options->hybrid.preference,
                  "in decode steps, scores of experts that are on the device besides count 1 + this "

@@ -6,6 +6,7 @@
 #include "kernels/cuda/code_operands.cuh"
 #include "kernels/cuda/rows_by_codes.cuh"
 #include "kernels/cuda/tensor_copy.cuh"
+#include "kernels/cuda/tile_halves.cuh"
 
 namespace sluice::kernels::cuda::codes {
 
@@ -35,19 +36,6 @@ struct CodeArgs {
   uint16_t* activated = nullptr;  // bf16
   CodeScratch scratch;
 };
-
-struct HalfPlace {
-  int product = 0;
-  int first = 0;  // output; may be behind the last
-};
-template <int kHalf>
-__device__ __forceinline__ HalfPlace half_place(const CodeArgs& args, int tile, int half) {
-  if (args.result == DeviceResult::kSiluMul) return {half, tile * kHalf};
-  const int at = 2 * tile + half;
-  int product = 0;
-  while (product + 1 < args.product_count && at >= args.products[product + 1].first_half) ++product;
-  return {product, (at - args.products[product].first_half) * kHalf};
-}
 
 template <typename CodesOf, int kColumnsOf, int kTilesOf>
 struct CodeShape {

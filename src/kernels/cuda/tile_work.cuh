@@ -8,6 +8,7 @@
 #include "kernels/cuda/card.h"
 #include "kernels/cuda/tensor_copy.cuh"
 #include "kernels/cuda/tensor_map.cuh"
+#include "kernels/cuda/tile_halves.cuh"
 #include "kernels/device_args.h"
 
 namespace sluice::kernels::cuda::tiles {
@@ -58,20 +59,6 @@ inline TileArgs tile_args(const DeviceLinearArgs& args, const uint16_t* x, int h
                                          ? div_ceil(tiles.products[0].outputs, half)
                                          : div_ceil(halves, 2));
   return tiles;
-}
-
-// Where a half of a tile is.
-struct HalfPlace {
-  int product = 0;
-  int first = 0;  // output; may be behind the last
-};
-template <int kHalf>
-__device__ __forceinline__ HalfPlace half_place(const TileArgs& args, int tile, int half) {
-  if (args.result == DeviceResult::kSiluMul) return {half, tile * kHalf};
-  const int at = 2 * tile + half;
-  int product = 0;
-  while (product + 1 < args.product_count && at >= args.products[product + 1].first_half) ++product;
-  return {product, (at - args.products[product].first_half) * kHalf};
 }
 
 // `kOtherBytes` of shared memory are left behind the ring.
