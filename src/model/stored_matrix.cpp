@@ -20,6 +20,28 @@ using kernels::Mxfp4Matrix;
 constexpr int64_t kBlock = 32;
 constexpr int64_t kHalfBlock = kBlock / 2;
 
+// The codes of a block that begins at place c: of input input_at(i) at place i.
+template <typename InputAt>
+void put_codes(const Int4Matrix& values, int64_t row, const InputAt& input_at, int64_t c,
+               std::byte* to) {
+  const auto code = [&](int64_t at) { return int4_code(values, row, input_at(at)); };
+  for (int64_t i = 0; i < kHalfBlock; ++i)
+    to[i] = std::byte(code(c + i) | code(c + i + kHalfBlock) << 4);
+}
+
+// Where a byte has two neighbours' codes, `first` the first of all rows'; without calls, which the
+// compiler turns into vectors.
+void put_neighbours(const Int4Matrix& values, int64_t first, std::byte* to) {
+  const auto* from = reinterpret_cast<const uint8_t*>(values.codes) + first / 2;
+  uint8_t codes[kBlock];
+  for (int64_t i = 0; i < kHalfBlock; ++i) {
+    codes[2 * i] = from[i] & 15;
+    codes[2 * i + 1] = from[i] >> 4;
+  }
+  for (int64_t i = 0; i < kHalfBlock; ++i)
+    to[i] = static_cast<std::byte>(codes[i] | codes[i + kHalfBlock] << 4);
+}
+
 // Rows in blocks of StoredMatrix::joined, one at a time.
 class RowJoiner {
  public:
@@ -32,8 +54,10 @@ class RowJoiner {
   // In blocks of StoredMatrix::sorted.
   void join_sorted(int64_t row, std::byte* out) const {
     const auto& values = std::get<Int4Matrix>(m_.values);
-    join_blocks(
-        values, m_.sorted, [&](int64_t c) { return m_.input_order[c]; }, row, out);
+    join_blocks(values, m_.sorted, row, out, [&](int64_t c, std::byte* to) {
+      put_codes(
+          values, row, [this](int64_t i) { return m_.input_order[i]; }, c, to);
+    });
   }
 
  private:
@@ -67,21 +91,26 @@ class RowJoiner {
   void join(const Int4Matrix& values, int64_t row, std::byte* out) const {
     if (m_.joined == DType::kF32)
       return decode_int4_row(values, row, reinterpret_cast<float*>(out));
-    join_blocks(
-        values, m_.joined, [](int64_t c) { return c; }, row, out);
+    const bool has_neighbours = values.layout == kernels::Int4Layout::kCompressedTensors;
+    join_blocks(values, m_.joined, row, out, [&](int64_t c, std::byte* to) {
+      if (has_neighbours)
+        put_neighbours(values, row * m_.columns + c, to);
+      else
+        put_codes(
+            values, row, [](int64_t i) { return i; }, c, to);
+    });
   }
 
-  // Input input_at(c) at place c.
-  template <typename InputAt>
-  void join_blocks(const Int4Matrix& values, DType type, const InputAt& input_at, int64_t row,
-                   std::byte* out) const {
-    const auto code = [&](int64_t c) { return int4_code(values, row, input_at(c)); };
+  // put_block(c, to): the codes of the block at place c.
+  template <typename Put>
+  void join_blocks(const Int4Matrix& values, DType type, int64_t row, std::byte* out,
+                   const Put& put_block) const {
     for (int64_t c = 0; c < m_.columns; c += kBlock) {
       const int64_t group = c / values.group;
       out = put(int4_scale(values, row, group), out);
       if (type == DType::kI4_Z32) *out++ = std::byte(int4_zero(values, row, group));
-      for (int64_t i = 0; i < kHalfBlock; ++i)
-        *out++ = std::byte(code(c + i) | code(c + i + kHalfBlock) << 4);
+      put_block(c, out);
+      out += kHalfBlock;
     }
   }
 
