@@ -197,12 +197,17 @@ class Forward {
   void plan_groups(std::span<const int32_t> ids);
   void place_groups();
   void pack_own_row(const Worker& w, const LayerWeights& layer);
-  // Calls work(0), … work(count - 1), each from the thread that comes to it first: who is held up
-  // does less. `next` is 0 at first.
+  // Piece `piece` of `pieces` of the outputs.
+  struct Piece {
+    int64_t piece = 0;
+    int64_t pieces = 1;
+  };
+  int64_t pieces_of(const Matrix& matrix, int64_t piece_bytes) const;
+  // Calls work(matrix, piece) for every piece of so many matrices like this one, each from the
+  // thread that comes to it first: who is held up does less. `next` is 0 at first.
   template <typename Work>
-  static void take_turns(std::atomic<int64_t>& next, int64_t count, const Work& work);
-  // Into how many pieces the product of a group's rows with one expert's matrix is cut.
-  int64_t pieces_of(const Matrix& matrix) const;
+  void take_pieces(std::atomic<int64_t>& next, int64_t matrices, const Matrix& like,
+                   const Work& work) const;
   // What gate and up, and down, of a group read.
   GroupInput in_of(const Worker& w, const LayerWeights& layer, size_t group) const;
   GroupInput activated_of(const LayerWeights& layer, size_t group) const;
@@ -213,11 +218,6 @@ class Forward {
   void for_groups(const Worker& w, const Work& work);
   void pack_group(const GroupInput& input, size_t group,
                   std::initializer_list<const Matrix*> matrices, int thread, int threads);
-  // Piece `piece` of `pieces` of the outputs.
-  struct Piece {
-    int64_t piece = 0;
-    int64_t pieces = 1;
-  };
   void linear_group(const GroupInput& input, size_t group, const Matrix& matrix, const Piece& piece,
                     float* y);
   void output_block(Worker& w, float* logits);

@@ -12,6 +12,7 @@ using kernels::ActivationForm;
 namespace {
 
 constexpr int64_t kManyRows = 64;  // of a step
+constexpr int64_t kPieceBytesMin = 64 << 10, kPieceBytesMax = 1 << 20;
 
 const Matrix& of(const std::vector<Matrix>& matrices, const ExpertGroup& group) {
   return matrices[static_cast<size_t>(group.expert)];
@@ -145,23 +146,36 @@ void Forward::linear_group(const GroupInput& input, size_t group, const Matrix& 
               static_cast<int>(piece.piece), static_cast<int>(piece.pieces));
 }
 
-template <typename Work>
-void Forward::take_turns(std::atomic<int64_t>& next, int64_t count, const Work& work) {
-  for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
-       i = next.fetch_add(1, std::memory_order_relaxed))
-    work(i);
+// Into how many pieces of about so many bytes the product of a group's rows with one expert's
+// matrix is cut. Products of many rows read their inputs once a piece.
+int64_t Forward::pieces_of(const Matrix& matrix, int64_t piece_bytes) const {
+  constexpr int64_t kOutputsMin = 32;
+  const int64_t bytes = ops_.packed_bytes(matrix.type, matrix.outputs, matrix.inputs);
+  if (rows_ > kManyRows) return pool_.threads();
+  return std::clamp(bytes / piece_bytes, int64_t{1}, int64_t{1} + matrix.outputs / kOutputsMin);
 }
 
-// Small enough that nobody waits long for the last piece, large enough to be read at full speed.
-// Products of many rows read their inputs once a piece.
-int64_t Forward::pieces_of(const Matrix& matrix) const {
-  constexpr int64_t kPieceBytes = 128 << 10, kOutputsMin = 32;
-  const int64_t bytes = ops_.packed_bytes(matrix.type, matrix.outputs, matrix.inputs);
-  const int64_t threads = pool_.threads();
-  if (rows_ > kManyRows) return threads;
-  return std::clamp(bytes / kPieceBytes,
-                    std::min(threads, int64_t{1} + matrix.outputs / kOutputsMin),
-                    int64_t{1} + matrix.outputs / kOutputsMin);
+// A thread reads slowly where a piece begins, so pieces are large; but a piece should not take
+// longer than what comes behind its matrix keeps the other threads busy, so that nobody waits long
+// in the end.
+template <typename Work>
+void Forward::take_pieces(std::atomic<int64_t>& next, int64_t matrices, const Matrix& like,
+                          const Work& work) const {
+  const int64_t bytes = ops_.packed_bytes(like.type, like.outputs, like.inputs);
+  const auto pieces_at = [&](int64_t matrix) {
+    const int64_t behind_of_thread = bytes * (matrices - 1 - matrix) / pool_.threads();
+    return pieces_of(like, std::clamp(behind_of_thread, kPieceBytesMin, kPieceBytesMax));
+  };
+  int64_t matrix = -1, pieces = 0, first = 0;  // `first`: the number of the matrix's first piece
+  for (;;) {
+    const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+    while (i >= first + pieces) {
+      first += pieces;
+      if (++matrix == matrices) return;
+      pieces = pieces_at(matrix);
+    }
+    work(matrix, Piece{i - first, pieces});
+  }
 }
 
 // Leaves the plan of this layer.
@@ -304,23 +318,23 @@ void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number)
 void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared) {
   gather_groups(w, layer);
   const auto groups = experts_.plan.groups();
-  const int64_t in_pieces = pieces_of(layer.expert_gate.front());
-  take_turns(experts_.next_in, std::ssize(groups) * 2 * in_pieces, [&](int64_t i) {
-    const auto g = static_cast<size_t>(i / (2 * in_pieces));
-    const bool is_gate = i / in_pieces % 2 == 0;
-    linear_group(in_of(w, layer, g), g,
-                 of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]),
-                 {i % in_pieces, in_pieces}, is_gate ? experts_.gate : experts_.up);
-  });
+  take_pieces(experts_.next_in, std::ssize(groups) * 2, layer.expert_gate.front(),
+              [&](int64_t matrix, const Piece& piece) {
+                const auto g = static_cast<size_t>(matrix / 2);
+                const bool is_gate = matrix % 2 == 0;
+                linear_group(in_of(w, layer, g), g,
+                             of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]), piece,
+                             is_gate ? experts_.gate : experts_.up);
+              });
   lap(w, &StepTimes::linear_ns);
   meet(w);
   activate_groups(w, layer, shared);
-  const int64_t down_pieces = pieces_of(layer.expert_down.front());
-  take_turns(experts_.next_down, std::ssize(groups) * down_pieces, [&](int64_t i) {
-    const auto g = static_cast<size_t>(i / down_pieces);
-    linear_group(activated_of(layer, g), g, of(layer.expert_down, groups[g]),
-                 {i % down_pieces, down_pieces}, experts_.out);
-  });
+  take_pieces(experts_.next_down, std::ssize(groups), layer.expert_down.front(),
+              [&](int64_t matrix, const Piece& piece) {
+                const auto g = static_cast<size_t>(matrix);
+                linear_group(activated_of(layer, g), g, of(layer.expert_down, groups[g]), piece,
+                             experts_.out);
+              });
   lap(w, &StepTimes::linear_ns);
 }
 
