@@ -21,6 +21,9 @@ struct Roof {
 // seconds in all, and 1 GiB of memory while it runs.
 Roof measure_roof(core::ThreadPool& pool, std::string_view table);
 
+// Memory read by all threads, GB/s: read_gb_s of measure_roof() alone.
+double measure_read(core::ThreadPool& pool);
+
 // Memory read by the first `threads` threads of the pool, GB/s, for 1 … pool.threads().
 std::vector<double> measure_read_by_threads(core::ThreadPool& pool);
 

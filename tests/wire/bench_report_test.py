@@ -25,9 +25,9 @@ MODEL = {"name", "architecture", "weights", "synthetic", "digest", "layers", "ex
 ROW = {"n_streams", "ttft_cold_ms", "ttft_cached_ms", "cached_tokens", "tpot_ms",
        "generated_tokens", "wall_s", "output_tok_s", "prefill_s", "prefill_tok_s",
        "prefill_roof_share", "decode"}  # fmt: skip
-DECODE = {"steps", "step_us", "tok_s", "bytes_per_step", "limit_us", "roof_share",
-          "experts_per_step", "experts_expected", "resident_hits", "fixed_us_per_layer", "reads",
-          "profiled_step_us", "times"}  # fmt: skip
+DECODE = {"steps", "step_us", "tok_s", "bytes_per_step", "host_read_gb_s", "limit_us",
+          "roof_share", "experts_per_step", "experts_expected", "resident_hits",
+          "fixed_us_per_layer", "reads", "profiled_step_us", "times"}  # fmt: skip
 
 
 class BenchReport(unittest.TestCase):
@@ -72,6 +72,7 @@ class BenchReport(unittest.TestCase):
         self.assertAlmostEqual(decode["tok_s"] * decode["step_us"] * 1e-6, streams)
         self.assertAlmostEqual(sum(r["bytes"] for r in decode["reads"]), decode["bytes_per_step"])
         self.assertAlmostEqual(sum(r["limit_us"] for r in decode["reads"]), decode["limit_us"])
+        self.assertLess(0, decode["host_read_gb_s"])
         self.assertAlmostEqual(decode["roof_share"], decode["limit_us"] / decode["step_us"])
         self.assertEqual({t["place"] for t in decode["times"]}, {"processor", "engine"})
         self.assertAlmostEqual(sum(t["us"] for t in decode["times"]), decode["profiled_step_us"])

@@ -80,7 +80,8 @@ struct PartTime {
 struct DecodeRow {
   int64_t steps = 0;  // in which every stream decoded
   double step_us = 0;
-  double tok_s = 0;  // all streams together, in those steps
+  double tok_s = 0;           // all streams together, in those steps
+  double host_read_gb_s = 0;  // by the processor, around the steps; 0: they read nothing there
   double limit_us = 0;
   double experts_per_step = 0;  // distinct, of a layer; 0: no experts
   double experts_expected = 0;  // if tokens chose independently

@@ -72,6 +72,7 @@ ordered_json json_of(const DecodeRow& decode) {
                        {"step_us", decode.step_us},
                        {"tok_s", decode.tok_s},
                        {"bytes_per_step", decode.bytes()},
+                       {"host_read_gb_s", nullptr},
                        {"limit_us", decode.limit_us},
                        {"roof_share", decode.roof_share()},
                        {"experts_per_step", nullptr},
@@ -81,6 +82,7 @@ ordered_json json_of(const DecodeRow& decode) {
                        {"reads", reads},
                        {"profiled_step_us", decode.profiled_step_us},
                        {"times", times}};
+  if (decode.host_read_gb_s > 0) json["host_read_gb_s"] = decode.host_read_gb_s;
   if (decode.experts_per_step > 0) {
     json["experts_per_step"] = decode.experts_per_step;
     json["experts_expected"] = decode.experts_expected;

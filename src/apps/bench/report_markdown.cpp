@@ -75,15 +75,21 @@ std::string speed_text(const Report& report) {
 std::string step_text(const Report& report) {
   const bool has_experts = report.model.experts > 0;
   std::string text = fmt::format(
-      "\n## A decode step\n\nFixed cost a layer: (step − at the limit) ÷ {} layers.\n\n"
-      "| streams | step, µs | bytes to read, MB | at the limit, µs | fixed cost a layer, µs |{}\n"
-      "|---|---|---|---|---|{}\n",
+      "\n## A decode step\n\nFixed cost a layer: (step − at the limit) ÷ {} layers. The "
+      "processor's limit "
+      "is the mean of what its memory gave before, between and after the runs.\n\n"
+      "| streams | step, µs | bytes to read, MB | the processor's limit, GB/s | at the limit, µs | "
+      "fixed cost a layer, µs |{}\n"
+      "|---|---|---|---|---|---|{}\n",
       report.model.layers, has_experts ? " distinct experts a layer (independent tokens) |" : "",
       has_experts ? "---|" : "");
   for (const ReportRow& row : report.rows) {
     const DecodeRow& decode = row.decode;
-    text += fmt::format("| {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} |", row.streams, decode.step_us,
-                        decode.bytes() / kMega, decode.limit_us, decode.fixed_us_per_layer);
+    text +=
+        fmt::format("| {} | {:.1f} | {:.1f} | {} | {:.1f} | {:.1f} |", row.streams, decode.step_us,
+                    decode.bytes() / kMega,
+                    decode.host_read_gb_s > 0 ? fmt::format("{:.1f}", decode.host_read_gb_s) : "",
+                    decode.limit_us, decode.fixed_us_per_layer);
     if (has_experts)
       text += fmt::format(" {:.1f} ({:.1f}) |", decode.experts_per_step, decode.experts_expected);
     text += "\n";

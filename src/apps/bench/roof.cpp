@@ -80,6 +80,10 @@ kernels::Roof machine_roof(core::ThreadPool& pool, std::string_view table, RoofS
   return roof;
 }
 
+bool reads_host_memory(const model::Model& model) {
+  return model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0;
+}
+
 Roofs measure_roofs(model::Model& model, RoofSource source) {
   Roofs roofs;
   if (model.device() != nullptr) {
@@ -91,8 +95,7 @@ Roofs measure_roofs(model::Model& model, RoofSource source) {
                     .bf16_tflops = cards * measured.bf16_tflops};
     roofs.link_gb_s = measured.link_gb_s;
   }
-  if (model.device() == nullptr || model.memory_plan().host_expert_file_bytes > 0)
-    roofs.host = machine_roof(model.pool(), model.ops().name, source);
+  if (reads_host_memory(model)) roofs.host = machine_roof(model.pool(), model.ops().name, source);
   return roofs;
 }
 

@@ -25,6 +25,9 @@ struct Roofs {
   kernels::Roof device;  // wide products of quantised weights run in bf16 there
   double link_gb_s = 0;  // pinned memory to the device
 };
+// Whether decode steps have the processor read weights.
+bool reads_host_memory(const model::Model& model);
+
 // Of what the model's steps use: a device, which is always measured anew, the processor, or both.
 Roofs measure_roofs(model::Model& model, RoofSource source);
 
