@@ -37,6 +37,8 @@ constexpr int kSplitsMax = 32;
 constexpr int kAlikeTilesMin = 8;  // of a part, where parts follow from a row's tokens
 constexpr int64_t kBlocksWanted = 264;
 constexpr int kPartFloats = kHeads * (kRank + 2);  // sums, largest, total
+constexpr int kJoinThreads = kRank / 4;
+static_assert(kSplitsMax == 32, "a lane for each part of a row");
 
 __device__ __forceinline__ int row_offset(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ (row & 7)) * 16);
@@ -291,34 +293,47 @@ __global__ void __launch_bounds__(kThreads, 1)
               split.parts > 1 ? scratch.parts + block * kPartFloats : nullptr, scratch.attended);
 }
 
-// Blocks: heads, rows. `places`: parts that a row may have.
-__global__ void join_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
-                            SplitRule rule, int places) {
+// Blocks: heads, rows. `places`: parts that a row may have. A lane has a part's weight, a thread
+// four columns, so that all parts are on their way at once.
+__global__ void __launch_bounds__(kJoinThreads)
+    join_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
+                SplitRule rule, int places) {
+  __shared__ float weights[kSplitsMax];
   let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.y;
-  const int head = blockIdx.x;
+  const int head = blockIdx.x, in_block = head % kHeads;
   if (args.rows.tables[row] < 0) return;
   const int parts = split_of(args.rows.positions[row] + 1, 0, rule).parts;
   if (parts == 1) return;
   const int64_t blocks_of_row = (args.heads + kHeads - 1) / kHeads;
   const float* from = scratch.parts + (row * blocks_of_row + head / kHeads) * places * kPartFloats;
-  const int in_block = head % kHeads;
-  float most = -INFINITY;
-  for (int p = 0; p < parts; ++p)
-    most = fmaxf(most, from[p * kPartFloats + kHeads * kRank + in_block]);
-  auto* out = reinterpret_cast<__nv_bfloat16*>(scratch.attended) +
-              (row * args.heads + head) * args.kv.latent_rank;
-  for (int d = threadIdx.x; d < args.kv.latent_rank; d += blockDim.x) {
-    float sum = 0, total = 0;
-    for (int p = 0; p < parts; ++p) {
-      const float* part = from + p * kPartFloats;
-      const float weight = exp2f(part[kHeads * kRank + in_block] - most);
-      sum += weight * part[in_block * kRank + d];
-      total += weight * part[kHeads * (kRank + 1) + in_block];
-    }
-    out[d] = __float2bfloat16(sum / total);
+  if (threadIdx.x < kSplitsMax) {
+    const int p = threadIdx.x;
+    const float* part = from + p * kPartFloats + kHeads * kRank + in_block;
+    const float largest = p < parts ? part[0] : -INFINITY, total = p < parts ? part[kHeads] : 0;
+    float most = largest;
+    for (int lanes = 16; lanes > 0; lanes /= 2)
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, lanes));
+    const float weight = exp2f(largest - most);
+    float sum = weight * total;
+    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+    weights[p] = weight / sum;
   }
+  __syncthreads();
+  const int column = static_cast<int>(threadIdx.x) * 4;
+  if (column >= args.kv.latent_rank) return;
+  float4 sum = {};
+  const float* values = from + in_block * kRank + column;
+#pragma unroll 8
+  for (int p = 0; p < parts; ++p) {
+    const float4 part = *reinterpret_cast<const float4*>(values + p * kPartFloats);
+    sum = {fmaf(weights[p], part.x, sum.x), fmaf(weights[p], part.y, sum.y),
+           fmaf(weights[p], part.z, sum.z), fmaf(weights[p], part.w, sum.w)};
+  }
+  auto* out = reinterpret_cast<uint2*>(scratch.attended +
+                                       (row * args.heads + head) * args.kv.latent_rank + column);
+  *out = {bf16_pair(sum.x, sum.y), bf16_pair(sum.z, sum.w)};
 }
 
 void attend(const DeviceLatentArgs& args, const LatentScratch& scratch, SplitRule rule,
@@ -333,8 +348,8 @@ void attend(const DeviceLatentArgs& args, const LatentScratch& scratch, SplitRul
          args, scratch, rule);
   if (places == 1) return;
   launch("latent_join", join_kernel,
-         {dim3(static_cast<unsigned>(args.heads), rows), 128, 0, stream}, args, scratch, rule,
-         static_cast<int>(places));
+         {dim3(static_cast<unsigned>(args.heads), rows), kJoinThreads, 0, stream}, args, scratch,
+         rule, static_cast<int>(places));
 }
 
 }  // namespace
