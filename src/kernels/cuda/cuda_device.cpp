@@ -332,7 +332,7 @@ core::Result<void> CudaDevice::reserve(const DeviceLimits& limits) {
   scratch_ = TRY(allocate(scratch_bytes_, MemoryKind::kDevice));
   stamps_ = TRY(allocate(kStampsMax * int64_t{sizeof(uint64_t)}, MemoryKind::kPinned));
   place_scratch(limits, scratch_.data());
-  products_.use(product_, limits.is_deterministic);
+  products_.use(product_, limits);
   is_deterministic_ = experts_.is_deterministic = limits.is_deterministic;
   // Zero between ops too.
   const auto clear_counters = [&](auto* counters, size_t count) {

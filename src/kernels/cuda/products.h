@@ -27,9 +27,10 @@ class Products {
   Products(std::unique_ptr<CublasLt> library, const Queue& stream)
       : library_(std::move(library)), stream_(stream) {}
 
-  void use(const ProductScratch& scratch, bool is_deterministic) {
+  void use(const ProductScratch& scratch, const DeviceLimits& limits) {
     scratch_ = scratch;
-    is_deterministic_ = is_deterministic;
+    is_deterministic_ = limits.is_deterministic;
+    tile_looks_ = limits.tile_looks;
   }
   void linear(const DeviceLinearArgs& args);
   void multiply(const WideProduct& product);
@@ -41,13 +42,14 @@ class Products {
   bool groups_by_codes(const DeviceLinearArgs& args, const uint16_t* x);
   const uint16_t* as_bf16(const PackedWeights& weights);
   CodeScratch code_scratch() const {
-    return {reinterpret_cast<float*>(scratch_.workspace), scratch_.counters};
+    return {reinterpret_cast<float*>(scratch_.workspace), scratch_.counters, tile_looks_};
   }
 
   const std::unique_ptr<CublasLt> library_;
   const Queue& stream_;
   ProductScratch scratch_;
   bool is_deterministic_ = false;
+  int32_t tile_looks_ = 0;
 };
 
 }  // namespace sluice::kernels::cuda

@@ -13,6 +13,7 @@ namespace sluice::kernels::cuda {
 struct CodeScratch {
   float* parts = nullptr;        // kCodePartBytes
   uint32_t* counters = nullptr;  // kCodeCounters, zero
+  int32_t looks = 0;             // DeviceLimits::tile_looks
 };
 inline constexpr int64_t kCodePartBytes = int64_t{32} << 20;
 inline constexpr int64_t kCodeCounters = 4096;

@@ -6,10 +6,9 @@
 //
 // Waiting for blocks is only safe while these run, and other queues (of a second device on this
 // card, copies beside the queue, another process) may keep their places taken. So a block looks for
-// the others kLooksMax times at most. Then it says so in the tile's word, leaves, and whoever comes
-// last adds its share too: every part is in memory by then. No block waits for long, whatever else
-// runs.
-// Reference: kernels/ref/ref_device.cpp.
+// the others a given number of times at most. Then it says so in the tile's word, leaves, and
+// whoever comes last adds its share too: every part is in memory by then. No block waits for long,
+// whatever else runs. Reference: kernels/ref/ref_device.cpp.
 #include "kernels/cuda/rows_by_parts.cuh"
 #include "kernels/cuda/tile_work.cuh"
 
@@ -27,13 +26,12 @@ struct PartArgs {
   int32_t parts = 0;             // of a tile
   float4* sums = nullptr;        // (blocks, kPairs, kConsumers): two outputs of each half
   uint32_t* counters = nullptr;  // (tiles)
+  int32_t looks = 0;             // at most, of a block for the others
 };
 constexpr int64_t kSumBytes = int64_t{Work::kPairs} * kConsumers * int64_t{sizeof(float4)};
 
 template <typename W>
 struct PartEnd {
-  // A look is a trip to the second cache, about 0.7 µs; blocks that run together come within a few.
-  static constexpr int kLooksMax = 64;
   // A tile's word, zero between ops: how many blocks have come, which of them no longer wait, how
   // many have left.
   static constexpr uint32_t kOneCame = 1, kOneLeft = 1u << 16;
@@ -79,7 +77,7 @@ struct PartEnd {
       __threadfence();
       return own | alone_of(before);
     }
-    for (int looks = 0; looks < kLooksMax; ++looks)
+    for (int looks = 0; looks < args.looks; ++looks)
       if (came_of(look(word)) == args.parts) return own;
     // Whoever comes last will see this; or it has come meanwhile and has not.
     const bool is_late = came_of(atomicOr(word, own << kAloneShift)) == args.parts;
@@ -177,7 +175,8 @@ void rows_by_parts(const DeviceLinearArgs& args, const uint16_t* x, int parts,
   const PartArgs work{.tiles = tile_args(args, x, kHalf),
                       .parts = parts,
                       .sums = reinterpret_cast<float4*>(scratch.parts),
-                      .counters = scratch.counters};
+                      .counters = scratch.counters,
+                      .looks = scratch.looks};
   const int blocks = work.tiles.tiles * parts;
   check(blocks * kSumBytes <= kCodePartBytes && work.tiles.tiles <= kCodeCounters
             ? cudaSuccess
