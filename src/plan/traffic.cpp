@@ -10,10 +10,11 @@ struct NamedFormat {
   std::string_view name;
   double bytes;
 };
-// Formats of safetensors checkpoints, with their scales.
+// Formats of safetensors checkpoints, with their scales; W8A8 is what `synth` calls INT8.
 constexpr NamedFormat kFormats[] = {
     {"FP8", 1 + 4.0 / (128 * 128)},
     {"INT8", 1},
+    {"W8A8", 1},
     {"INT4", 0.5 + 2.0 / 128},
 };
 
@@ -39,7 +40,8 @@ core::Result<double> bytes_per_value(std::string_view format) {
     return static_cast<double>(info.block_bytes) / info.block_values;
   }
   return core::unsupported(
-      "format '{}' is not known; known: FP8, INT8, INT4 and GGUF's types, e.g. BF16, Q4_K", format);
+      "format '{}' is not known; known: FP8, INT8 (W8A8), INT4 and GGUF's types, e.g. BF16, Q4_K",
+      format);
 }
 
 int64_t ModelSize::values() const {

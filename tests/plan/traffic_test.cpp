@@ -110,6 +110,7 @@ TEST(Traffic, ACheckpointOfTrainingIsSixTimesTheWeights) {
 TEST(Traffic, FormatsCountTheirScales) {
   EXPECT_DOUBLE_EQ(bytes_per_value("Q4_K").value(), 0.5625);
   EXPECT_DOUBLE_EQ(bytes_per_value("INT4").value(), 0.515625);
+  EXPECT_DOUBLE_EQ(bytes_per_value("w8a8").value(), bytes_per_value("INT8").value());
   EXPECT_FALSE(bytes_per_value("FP5").ok());
 }
 

@@ -61,7 +61,7 @@ std::string machine_text(const plan::Machine& machine) {
 void add_traffic_options(CLI::App& app, TrafficOptions* options) {
   add_shape_options(app, &options->geometry);
   app.add_option("--type", options->rest,
-                 "format of a geometry's matrices: FP8, INT8, INT4 or a GGUF type")
+                 "format of a geometry's matrices: FP8, INT8 (W8A8), INT4 or a GGUF type")
       ->capture_default_str();
   app.add_option("--experts", options->experts, "format of its routed experts (--type)");
   app.add_option("--kv", options->cache, "format of the cache")->capture_default_str();
