@@ -165,6 +165,29 @@ TEST_F(CudaLatent, AgreesWithReference) {
     }
 }
 
+// Few rows by Q8_0 have kernels of their own, the last of which joins a row's parts: of one part,
+// of two, of all 32 and one tile or two each.
+TEST_F(CudaLatent, FewRowsOfManyPartsAgreeWithReference) {
+  const LatentShape deepseek{.heads = 3, .rank = 512, .turned = 64, .nope = 128, .values = 128};
+  const LatentShape small{.heads = 5, .rank = 128, .turned = 24, .nope = 64, .values = 40};
+  LatentShape two_blocks = deepseek;  // of heads
+  two_blocks.heads = 65;
+  uint64_t seed = 390;
+  const auto expect_same = [&](const LatentShape& shape, const std::vector<Sequence>& sequences) {
+    ++seed;
+    EXPECT_LT(relative_error(run_latent(cuda(), shape, sequences, seed),
+                             run_latent(reference(), shape, sequences, seed)),
+              0.006)
+        << shape.heads << " heads, rank " << shape.rank << ", seed " << seed;
+  };
+  for (const LatentShape& shape : {deepseek, small}) {
+    expect_same(shape, {{63, 1}});
+    expect_same(shape, {{64, 1}, {2047, 1}, {500, 1}});
+    expect_same(shape, {{4000, 1}});
+  }
+  expect_same(two_blocks, {{130, 1}});
+}
+
 // Rows of more than 512 tokens have parts, those of the last prompt one or two.
 TEST_F(CudaLatent, DeterministicRowsAgreeWithReference) {
   reserve(true);

@@ -144,8 +144,8 @@ class CudaDevice final : public Device {
     if (is_deterministic_) return attend_alike(args);
     if (cuda::latent_rows_are_few(args)) {
       cuda::make_queries(args, latent_, stream_);
-      cuda::attend_latent(args, latent_, stream_);
-      return cuda::make_values(args, latent_, stream_);
+      const auto splits = cuda::attend_latent_parts(args, latent_, stream_);
+      return cuda::make_values(args, latent_, splits, stream_);
     }
     cuda::turn_latent(args, latent_, stream_);
     int64_t next = 0;  // row that is not attended yet

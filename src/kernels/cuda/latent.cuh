@@ -37,6 +37,13 @@ struct LatentScratch {
 };
 int64_t latent_part_floats();
 
+// How the tokens of a step's rows are dealt (latent_parts.cuh).
+struct LatentSplits {
+  int splits = 1;     // of a row at most
+  int tiles_min = 1;  // of a split but the last
+  int places = 1;     // that a row has for parts
+};
+
 // latent_rows.cu: rotation and the store of the cache's rows
 void turn_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 
@@ -44,10 +51,12 @@ void turn_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cud
 void multiply_k_b(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 void multiply_v_b(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 
-// latent_few.cu: of few rows and Q8_0, turn_latent() and multiply_k_b() as one, and multiply_v_b()
+// latent_few.cu: of few rows and Q8_0, turn_latent() and multiply_k_b() as one, and the join of a
+// row's parts with multiply_v_b()
 bool latent_rows_are_few(const DeviceLatentArgs& args);
 void make_queries(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
-void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
+void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                 const LatentSplits& splits, cudaStream_t stream);
 
 // latent_prompt.cu: the parts of attention that is not absorbed
 enum class HeadMatrices : uint8_t { kAsTheyAre, kTurned };  // (inputs, outputs) of each
@@ -62,7 +71,9 @@ void attend_latent_prompt(const DeviceLatentArgs& args, const LatentPrompt& prom
                           const LatentPromptHeads& of, const LatentScratch& scratch,
                           cudaStream_t stream);
 
-// latent_attention.cu
+// latent_attention.cu. The first leaves rows of several parts to make_values().
+LatentSplits attend_latent_parts(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                                 cudaStream_t stream);
 void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream);
 // A row's parts follow from its own tokens alone, of which no row has more than `tokens_max`.
 void attend_latent_alike(const DeviceLatentArgs& args, int64_t tokens_max,

@@ -9,15 +9,15 @@
 // largest and total (2, 64) float. Chunks of 16 bytes are permuted by the row's low three bits, so
 // that the eight rows that an ldmatrix reads lie in different banks.
 #include "kernels/cuda/attention_tile.cuh"
-#include "kernels/cuda/latent.cuh"
+#include "kernels/cuda/latent_parts.cuh"
 
 namespace sluice::kernels::cuda {
 namespace {
 
-constexpr int kRank = kDeviceLatentRankMax;
+constexpr int kRank = kLatentRank;
 constexpr int kRow = kRank + kDeviceLatentTurnedMax;
-constexpr int kHeads = 64;   // of a block
-constexpr int kTokens = 64;  // of a tile
+constexpr int kHeads = kLatentHeads;
+constexpr int kTokens = kLatentTokens;
 constexpr int kThreads = 256;
 constexpr int kRowBytes = kRow * 2;
 constexpr int kBlockBytes = 64 * kRowBytes;  // of queries or a tile
@@ -33,12 +33,9 @@ static_assert(shared_bytes(kTiles) == kTotalAt + 2 * kHeads * int{sizeof(float)}
               shared_bytes(kTiles) <= kCard.shared_bytes_max);
 static_assert(kHeads == 64 && kTokens == 64 && kRowBytes % 128 == 0);
 
-constexpr int kSplitsMax = 32;
 constexpr int kAlikeTilesMin = 8;  // of a part, where parts follow from a row's tokens
 constexpr int64_t kBlocksWanted = 264;
-constexpr int kPartFloats = kHeads * (kRank + 2);  // sums, largest, total
 constexpr int kJoinThreads = kRank / 4;
-static_assert(kSplitsMax == 32, "a lane for each part of a row");
 
 __device__ __forceinline__ int row_offset(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ (row & 7)) * 16);
@@ -206,27 +203,10 @@ __device__ void store_heads(const DeviceLatentArgs& args, const LatentPlace& pla
   }
 }
 
-// Parts of a row, and tiles of each but the last, at least.
-struct SplitRule {
-  int splits = 1;
-  int tiles_min = 1;
-};
-// Tiles of a split, so that all of them are dealt in as few blocks as there are.
-struct Split {
-  int begin = 0;
-  int end = 0;
-  int parts = 0;
-};
-__device__ Split split_of(int tokens, int index, SplitRule rule) {
-  const int tiles = (tokens + kTokens - 1) / kTokens;
-  const int each = max((tiles + rule.splits - 1) / rule.splits, rule.tiles_min);
-  return {index * each, min(tiles, (index + 1) * each), (tiles + each - 1) / each};
-}
-
 // Blocks: parts that a row may have, 64 heads each, rows.
 __global__ void __launch_bounds__(kThreads, 1)
     latent_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
-                  SplitRule rule) {
+                  LatentSplits rule) {
   extern __shared__ uint4 shared[];
   let_next_start();
   wait_for_previous();
@@ -236,7 +216,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   place.first_head = blockIdx.y * kHeads;
   place.heads = min(kHeads, args.heads - place.first_head);
   place.tokens = args.rows.positions[place.row] + 1;
-  const Split split = split_of(place.tokens, blockIdx.x, rule);
+  const LatentSplit split = split_of(place.tokens, blockIdx.x, rule);
   if (split.begin >= split.end) return;
 
   auto* base = reinterpret_cast<std::byte*>(shared);
@@ -290,44 +270,31 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   const int64_t block = (place.row * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   store_heads(args, place, heads, totals,
-              split.parts > 1 ? scratch.parts + block * kPartFloats : nullptr, scratch.attended);
+              split.parts > 1 ? scratch.parts + block * kLatentPartFloats : nullptr,
+              scratch.attended);
 }
 
-// Blocks: heads, rows. `places`: parts that a row may have. A lane has a part's weight, a thread
-// four columns, so that all parts are on their way at once.
+// Blocks: heads, rows. A thread has four columns, so that all parts are on their way at once.
 __global__ void __launch_bounds__(kJoinThreads)
     join_kernel(const __grid_constant__ DeviceLatentArgs args, LatentScratch scratch,
-                SplitRule rule, int places) {
-  __shared__ float weights[kSplitsMax];
+                LatentSplits rule) {
+  __shared__ float weights[kLatentSplitsMax];
   let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.y;
-  const int head = blockIdx.x, in_block = head % kHeads;
+  const int head = blockIdx.x;
   if (args.rows.tables[row] < 0) return;
-  const int parts = split_of(args.rows.positions[row] + 1, 0, rule).parts;
-  if (parts == 1) return;
-  const int64_t blocks_of_row = (args.heads + kHeads - 1) / kHeads;
-  const float* from = scratch.parts + (row * blocks_of_row + head / kHeads) * places * kPartFloats;
-  if (threadIdx.x < kSplitsMax) {
-    const int p = threadIdx.x;
-    const float* part = from + p * kPartFloats + kHeads * kRank + in_block;
-    const float largest = p < parts ? part[0] : -INFINITY, total = p < parts ? part[kHeads] : 0;
-    float most = largest;
-    for (int lanes = 16; lanes > 0; lanes /= 2)
-      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, lanes));
-    const float weight = exp2f(largest - most);
-    float sum = weight * total;
-    for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
-    weights[p] = weight / sum;
-  }
+  const LatentParts from = parts_of(args.rows, row, head, args.heads, rule, scratch.parts);
+  if (from.parts == 1) return;
+  if (threadIdx.x < 32) weigh_parts(from, weights);
   __syncthreads();
   const int column = static_cast<int>(threadIdx.x) * 4;
   if (column >= args.kv.latent_rank) return;
   float4 sum = {};
-  const float* values = from + in_block * kRank + column;
 #pragma unroll 8
-  for (int p = 0; p < parts; ++p) {
-    const float4 part = *reinterpret_cast<const float4*>(values + p * kPartFloats);
+  for (int p = 0; p < from.parts; ++p) {
+    const auto part =
+        *reinterpret_cast<const float4*>(from.sums + int64_t{p} * kLatentPartFloats + column);
     sum = {fmaf(weights[p], part.x, sum.x), fmaf(weights[p], part.y, sum.y),
            fmaf(weights[p], part.z, sum.z), fmaf(weights[p], part.w, sum.w)};
   }
@@ -336,26 +303,31 @@ __global__ void __launch_bounds__(kJoinThreads)
   *out = {bf16_pair(sum.x, sum.y), bf16_pair(sum.z, sum.w)};
 }
 
-void attend(const DeviceLatentArgs& args, const LatentScratch& scratch, SplitRule rule,
-            int64_t places, cudaStream_t stream) {
+void attend_parts(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                  const LatentSplits& rule, cudaStream_t stream) {
   const auto bytes = static_cast<size_t>(shared_bytes(card().latent_tiles));
   allow_shared(latent_kernel, bytes);
-  const auto rows = static_cast<unsigned>(args.rows.rows);
-  launch("latent_attention", latent_kernel,
-         {dim3(static_cast<unsigned>(places), static_cast<unsigned>(div_ceil(args.heads, kHeads)),
-               rows),
-          kThreads, bytes, stream},
-         args, scratch, rule);
-  if (places == 1) return;
+  launch(
+      "latent_attention", latent_kernel,
+      {dim3(static_cast<unsigned>(rule.places), static_cast<unsigned>(div_ceil(args.heads, kHeads)),
+            static_cast<unsigned>(args.rows.rows)),
+       kThreads, bytes, stream},
+      args, scratch, rule);
+}
+
+void join(const DeviceLatentArgs& args, const LatentScratch& scratch, const LatentSplits& rule,
+          cudaStream_t stream) {
+  if (rule.places == 1) return;
   launch("latent_join", join_kernel,
-         {dim3(static_cast<unsigned>(args.heads), rows), kJoinThreads, 0, stream}, args, scratch,
-         rule, static_cast<int>(places));
+         {dim3(static_cast<unsigned>(args.heads), static_cast<unsigned>(args.rows.rows)),
+          kJoinThreads, 0, stream},
+         args, scratch, rule);
 }
 
 }  // namespace
 
 int64_t latent_part_floats() {
-  return 2 * kBlocksWanted * kPartFloats;
+  return 2 * kBlocksWanted * kLatentPartFloats;
 }
 
 LatentRows latent_rows(const DeviceLatentArgs& args, const LatentScratch& scratch, int64_t begin,
@@ -372,25 +344,34 @@ LatentRows latent_rows(const DeviceLatentArgs& args, const LatentScratch& scratc
   return rows;
 }
 
-void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch,
-                   cudaStream_t stream) {
+LatentSplits attend_latent_parts(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                                 cudaStream_t stream) {
   const int64_t blocks = div_ceil(args.heads, kHeads) * args.rows.rows;
   int64_t splits = blocks >= kBlocksWanted ? 1 : div_ceil(kBlocksWanted, blocks);
-  if (splits > kSplitsMax) splits = kSplitsMax;
-  attend(args, scratch, {.splits = static_cast<int>(splits)}, splits, stream);
+  if (splits > kLatentSplitsMax) splits = kLatentSplitsMax;
+  const LatentSplits rule{.splits = static_cast<int>(splits), .places = static_cast<int>(splits)};
+  attend_parts(args, scratch, rule, stream);
+  return rule;
+}
+
+void attend_latent(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                   cudaStream_t stream) {
+  join(args, scratch, attend_latent_parts(args, scratch, stream), stream);
 }
 
 void attend_latent_alike(const DeviceLatentArgs& args, int64_t tokens_max,
                          const LatentScratch& scratch, cudaStream_t stream) {
   int64_t places = div_ceil(tokens_max, int64_t{kTokens} * kAlikeTilesMin);
-  if (places > kSplitsMax) places = kSplitsMax;
-  const int64_t of_row = div_ceil(args.heads, kHeads) * places * kPartFloats;
+  if (places > kLatentSplitsMax) places = kLatentSplitsMax;
+  const int64_t of_row = div_ceil(args.heads, kHeads) * places * kLatentPartFloats;
   const int64_t rows_max = kLatentRoomBytes / int64_t{sizeof(float)} / of_row;
   for (int64_t first = 0; first < args.rows.rows; first += rows_max) {
     const int64_t left = args.rows.rows - first;
     const LatentRows rows =
         latent_rows(args, scratch, first, first + (left < rows_max ? left : rows_max));
-    attend(rows.args, rows.scratch, {kSplitsMax, kAlikeTilesMin}, places, stream);
+    const LatentSplits rule{kLatentSplitsMax, kAlikeTilesMin, static_cast<int>(places)};
+    attend_parts(rows.args, rows.scratch, rule, stream);
+    join(rows.args, rows.scratch, rule, stream);
   }
 }
 

@@ -3,7 +3,7 @@
 // ended. Bound by latency: a layer's matrices are some 9 MB. Inputs are rounded to 16 bits with a
 // scale for 16 values, and meet the codes in dp4a as two bytes. Reference:
 // kernels/ref/ref_device_latent.cpp.
-#include "kernels/cuda/latent.cuh"
+#include "kernels/cuda/latent_parts.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/narrow_formats.cuh"
 #include "kernels/cuda/turn_values.cuh"
@@ -164,29 +164,65 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 struct ValueArgs {
   HeadMatrix v_b;
-  const uint16_t* attended = nullptr;  // bf16 (rows, heads, latent rank)
+  const uint16_t* attended = nullptr;  // bf16 (rows, heads, latent rank): of rows of one part
   uint16_t* out = nullptr;             // bf16 (rows, heads, value dims)
+  DeviceRows rows;
+  LatentSplits splits;
+  const float* parts = nullptr;
 };
+
+// What all parts of a row have summed, a thread a column; so that lanes that read 16 columns each
+// find them in different banks, four floats lie between.
+__device__ __forceinline__ int joined_at(int column) {
+  return column + column / kChunk * 4;
+}
+__device__ void join_parts(const LatentParts& from, int columns, float* joined) {
+  __shared__ float weights[kLatentSplitsMax];
+  if (threadIdx.x < 32) weigh_parts(from, weights);
+  __syncthreads();
+  const int column = static_cast<int>(threadIdx.x);
+  if (column < columns) {
+    float sum = 0;
+#pragma unroll 8
+    for (int p = 0; p < from.parts; ++p)
+      sum = fmaf(weights[p], from.sums[int64_t{p} * kLatentPartFloats + column], sum);
+    joined[joined_at(column)] = sum;
+  }
+  __syncthreads();
+}
 
 // Blocks: heads, rows.
 __global__ void __launch_bounds__(kThreads, 1)
     values_kernel(const __grid_constant__ ValueArgs args) {
+  __shared__ alignas(16) float joined[kLatentRank + kLatentRank / kChunk * 4];
   let_next_start();
-  HeadOutputs outputs(args.v_b, static_cast<int>(blockIdx.x));
+  const int head = static_cast<int>(blockIdx.x), heads = static_cast<int>(gridDim.x);
+  HeadOutputs outputs(args.v_b, head);
   wait_for_previous();
-  const int64_t at = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
-  const auto* x = reinterpret_cast<const uint4*>(args.attended + at * args.v_b.inputs +
-                                                 outputs.lane() * kChunk);
-  const uint4 halves[2] = {x[0], x[1]};
+  const int64_t at = int64_t{blockIdx.y} * heads + head;
+  LatentParts from;
+  if (args.rows.tables[blockIdx.y] >= 0)
+    from = parts_of(args.rows, blockIdx.y, head, heads, args.splits, args.parts);
   float values[kChunk];
+  if (from.parts > 1) {
+    join_parts(from, args.v_b.inputs, joined);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const uint32_t words[4] = {halves[half].x, halves[half].y, halves[half].z, halves[half].w};
+    for (int i = 0; i < kChunk; i += 4)
+      *reinterpret_cast<float4*>(values + i) =
+          *reinterpret_cast<const float4*>(joined + joined_at(outputs.lane() * kChunk) + i);
+  } else {
+    const auto* x = reinterpret_cast<const uint4*>(args.attended + at * args.v_b.inputs +
+                                                   outputs.lane() * kChunk);
+    const uint4 halves[2] = {x[0], x[1]};
 #pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      const float2 two = floats_of_bf16(words[w]);
-      values[half * 8 + w * 2] = two.x;
-      values[half * 8 + w * 2 + 1] = two.y;
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t words[4] = {halves[half].x, halves[half].y, halves[half].z, halves[half].w};
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        const float2 two = floats_of_bf16(words[w]);
+        values[half * 8 + w * 2] = two.x;
+        values[half * 8 + w * 2 + 1] = two.y;
+      }
     }
   }
   auto* out = reinterpret_cast<__nv_bfloat16*>(args.out) + at * args.v_b.matrix.outputs;
@@ -214,11 +250,13 @@ void make_queries(const DeviceLatentArgs& args, const LatentScratch& scratch, cu
          QueryArgs{args, head_matrix(args.k_b), scratch.queries});
 }
 
-void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch, cudaStream_t stream) {
+void make_values(const DeviceLatentArgs& args, const LatentScratch& scratch,
+                 const LatentSplits& splits, cudaStream_t stream) {
   launch("latent_values", values_kernel,
          {dim3(static_cast<unsigned>(args.heads), static_cast<unsigned>(args.rows.rows)), kThreads,
           0, stream},
-         ValueArgs{head_matrix(args.v_b), scratch.attended, args.out});
+         ValueArgs{head_matrix(args.v_b), scratch.attended, args.out, args.rows, splits,
+                   scratch.parts});
 }
 
 }  // namespace sluice::kernels::cuda

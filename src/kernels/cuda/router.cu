@@ -23,37 +23,6 @@ struct ScoreArgs {
   float* scores = nullptr;
 };
 
-constexpr int kFewRows = 4;
-
-// A block has an expert and reads its weights once.
-template <int kRows>
-__global__ void score_few_kernel(ScoreArgs args) {
-  __shared__ float scratch[32];
-  let_next_start();
-  wait_for_previous();
-  const auto* router =
-      reinterpret_cast<const float4*>(args.router + int64_t{blockIdx.x} * args.inputs);
-  const auto* norm = reinterpret_cast<const float4*>(args.norm);
-  float sums[kRows] = {};
-#pragma unroll 4
-  for (int64_t i = threadIdx.x; i < args.inputs / 4; i += kThreads) {
-    const float4 w = router[i], n = norm[i];
-    const float4 v{w.x * n.x, w.y * n.y, w.z * n.z, w.w * n.w};
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      if (r >= args.rows) break;
-      const float4 x = reinterpret_cast<const float4*>(args.hidden + r * args.inputs)[i];
-      sums[r] += x.x * v.x + x.y * v.y + x.z * v.z + x.w * v.w;
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (r >= args.rows) break;
-    const float sum = block_sum(sums[r], scratch);
-    if (threadIdx.x == 0) args.scores[int64_t{r} * args.experts + blockIdx.x] = sum;
-  }
-}
-
 constexpr int kTile = 64;    // rows and experts of a block
 constexpr int kInputs = 32;  // at once
 constexpr int kOfThread = 4;
@@ -112,6 +81,85 @@ __global__ void __launch_bounds__(kThreads) score_tile_kernel(ScoreArgs args) {
     }
 }
 
+// The norm's factor of a row; writes the normed row.
+__device__ float norm_row(const DeviceRouteArgs& args, int64_t row, float* scratch) {
+  const auto* x = reinterpret_cast<const float4*>(args.hidden + row * args.inputs);
+  const auto* weight = reinterpret_cast<const float4*>(args.norm);
+  auto* out = reinterpret_cast<uint2*>(args.normed + row * args.inputs);
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < args.inputs / 4; i += kThreads) {
+    const float4 v = x[i];
+    squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  }
+  const float mean = block_sum(squares, scratch) / static_cast<float>(args.inputs);
+  const float factor = rsqrtf(mean + args.epsilon);
+  for (int64_t i = threadIdx.x; i < args.inputs / 4; i += kThreads) {
+    const float4 v = x[i], w = weight[i];
+    out[i] = {bf16_pair(v.x * factor * w.x, v.y * factor * w.y),
+              bf16_pair(v.z * factor * w.z, v.w * factor * w.w)};
+  }
+  return factor;
+}
+
+// ---- Scores of few rows -------------------------------------------------------------------------
+
+constexpr int kFewRows = 4;
+constexpr int kAhead = 8;  // vectors of weights that a thread has read before the rows are there
+
+// A block has an expert and reads its weights once. Behind them a block has a row's norm, so that
+// the choice need not wait for it.
+template <int kRows>
+__global__ void __launch_bounds__(kThreads)
+    score_few_kernel(const __grid_constant__ DeviceRouteArgs args, float* scores, float* factors) {
+  __shared__ float scratch[32];
+  let_next_start();
+  const int expert = static_cast<int>(blockIdx.x);
+  if (expert >= args.experts) {
+    wait_for_previous();
+    const int row = expert - args.experts;
+    const float factor = norm_row(args, row, scratch);
+    if (threadIdx.x == 0) factors[row] = factor;
+    return;
+  }
+  const auto* router = reinterpret_cast<const float4*>(args.router + expert * args.inputs);
+  const auto* norm = reinterpret_cast<const float4*>(args.norm);
+  const auto count = static_cast<int>(args.inputs / 4);
+  float4 weights[kAhead];
+  const auto load = [&](int first) {
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int i = first + k * kThreads;
+      if (i >= count) continue;
+      const float4 w = router[i], n = norm[i];
+      weights[k] = {w.x * n.x, w.y * n.y, w.z * n.z, w.w * n.w};
+    }
+  };
+  load(static_cast<int>(threadIdx.x));
+  wait_for_previous();
+  float sums[kRows] = {};
+  for (int first = static_cast<int>(threadIdx.x); first < count; first += kAhead * kThreads) {
+    if (first >= kAhead * kThreads) load(first);
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int i = first + k * kThreads;
+      if (i >= count) continue;
+      const float4 v = weights[k];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (r >= args.rows) break;
+        const float4 x = reinterpret_cast<const float4*>(args.hidden + r * args.inputs)[i];
+        sums[r] += x.x * v.x + x.y * v.y + x.z * v.z + x.w * v.w;
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    if (r >= args.rows) break;
+    const float sum = block_sum(sums[r], scratch);
+    if (threadIdx.x == 0) scores[int64_t{r} * args.experts + expert] = sum;
+  }
+}
+
 // ---- The choice ---------------------------------------------------------------------------------
 
 // Better first; the smaller id of equals. What is not a number is worst.
@@ -147,26 +195,6 @@ struct RowScores {
   float scratch[32];
 };
 
-// The norm's factor of a row; writes the normed row.
-__device__ float norm_row(const DeviceRouteArgs& args, int64_t row, float* scratch) {
-  const auto* x = reinterpret_cast<const float4*>(args.hidden + row * args.inputs);
-  const auto* weight = reinterpret_cast<const float4*>(args.norm);
-  auto* out = reinterpret_cast<uint2*>(args.normed + row * args.inputs);
-  float squares = 0;
-  for (int64_t i = threadIdx.x; i < args.inputs / 4; i += kThreads) {
-    const float4 v = x[i];
-    squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-  }
-  const float mean = block_sum(squares, scratch) / static_cast<float>(args.inputs);
-  const float factor = rsqrtf(mean + args.epsilon);
-  for (int64_t i = threadIdx.x; i < args.inputs / 4; i += kThreads) {
-    const float4 v = x[i], w = weight[i];
-    out[i] = {bf16_pair(v.x * factor * w.x, v.y * factor * w.y),
-              bf16_pair(v.z * factor * w.z, v.w * factor * w.w)};
-  }
-  return factor;
-}
-
 __device__ void score_experts(const DeviceRouteArgs& args, const float* scores, int splits,
                               int64_t row, float factor, RowScores& s) {
   const bool is_softmax = args.rule.scores == RouterScores::kSoftmax;
@@ -196,17 +224,25 @@ __device__ void score_experts(const DeviceRouteArgs& args, const float* scores, 
   __syncthreads();
 }
 
-// Groups with the largest sum of their best one or two scores stay, the first of equals.
+// Groups with the largest sum of their best one or two scores stay, the first of equals. A warp has
+// a group.
 __device__ void keep_groups(const DeviceRouteArgs& args, RowScores& s) {
   const int groups = args.rule.groups, in_group = args.experts / groups;
-  for (int g = threadIdx.x; g < groups; g += kThreads) {
+  const int lane = threadIdx.x % 32;
+  for (int g = threadIdx.x / 32; g < groups; g += kThreads / 32) {
     float first = -INFINITY, second = -INFINITY;
-    for (int e = g * in_group; e < (g + 1) * in_group; ++e) {
-      const float score = s.biased[e];
+    for (int e = lane; e < in_group; e += 32) {
+      const float score = s.biased[g * in_group + e];
       second = fmaxf(second, fminf(first, score));
       first = fmaxf(first, score);
     }
-    s.of_group[g] = args.rule.group_best == 1 ? first : first + second;
+    for (int offset = 16; offset > 0; offset /= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, first, offset);
+      second =
+          fmaxf(fminf(first, other), fmaxf(second, __shfl_xor_sync(0xffffffffu, second, offset)));
+      first = fmaxf(first, other);
+    }
+    if (lane == 0) s.of_group[g] = args.rule.group_best == 1 ? first : first + second;
   }
   __syncthreads();
   for (int e = threadIdx.x; e < args.experts; e += kThreads) {
@@ -243,14 +279,15 @@ __device__ void take_best(const DeviceRouteArgs& args, int64_t row, RowScores& s
   for (int i = lane; i < args.used; i += 32) weights[i] *= factor;
 }
 
-// A block a row.
+// A block a row. `factors`: of the rows' norms, which are written; or null: neither is known.
 __global__ void __launch_bounds__(kThreads)
-    choose_kernel(const __grid_constant__ DeviceRouteArgs args, const float* scores, int splits) {
+    choose_kernel(const __grid_constant__ DeviceRouteArgs args, const float* scores, int splits,
+                  const float* factors) {
   __shared__ RowScores s;
   let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.x;
-  const float factor = norm_row(args, row, s.scratch);
+  const float factor = factors != nullptr ? factors[row] : norm_row(args, row, s.scratch);
   if (args.tables != nullptr && args.tables[row] < 0) {
     for (int i = threadIdx.x; i < args.used; i += kThreads) args.ids[row * args.used + i] = -1;
     return;
@@ -277,10 +314,11 @@ ScoreArgs scores_of(const DeviceRouteArgs& args, float* scores) {
   return {args.hidden, args.norm, args.router, args.rows, args.inputs, args.experts, scores};
 }
 
-void score_few(const ScoreArgs& args, cudaStream_t stream) {
+void score_few(const DeviceRouteArgs& args, float* scores, float* factors, cudaStream_t stream) {
   const auto kernel = args.rows == 1 ? score_few_kernel<1> : score_few_kernel<kFewRows>;
-  launch("router_scores", kernel, {dim3(static_cast<unsigned>(args.experts)), kThreads, 0, stream},
-         args);
+  launch("router_scores", kernel,
+         {dim3(static_cast<unsigned>(args.experts + args.rows)), kThreads, 0, stream}, args, scores,
+         factors);
 }
 
 void score_tiles(const ScoreArgs& args, int64_t splits, cudaStream_t stream) {
@@ -291,10 +329,16 @@ void score_tiles(const ScoreArgs& args, int64_t splits, cudaStream_t stream) {
          args);
 }
 
-void choose(const DeviceRouteArgs& args, const float* scores, int64_t splits, cudaStream_t stream) {
+struct Scores {
+  const float* of_splits = nullptr;
+  int64_t splits = 1;
+  const float* factors = nullptr;  // as choose_kernel has them
+};
+
+void choose(const DeviceRouteArgs& args, const Scores& scores, cudaStream_t stream) {
   launch("router_choice", choose_kernel,
-         {dim3(static_cast<unsigned>(args.rows)), kThreads, 0, stream}, args, scores,
-         static_cast<int>(splits));
+         {dim3(static_cast<unsigned>(args.rows)), kThreads, 0, stream}, args, scores.of_splits,
+         static_cast<int>(scores.splits), scores.factors);
 }
 
 void route_alike(const DeviceRouteArgs& args, float* scores, cudaStream_t stream) {
@@ -307,13 +351,14 @@ void route_alike(const DeviceRouteArgs& args, float* scores, cudaStream_t stream
     rows.weights += first * args.used;
     if (rows.tables != nullptr) rows.tables += first;
     score_tiles(scores_of(rows, scores), kAlikeSplits, stream);
-    choose(rows, scores, kAlikeSplits, stream);
+    choose(rows, {scores, kAlikeSplits}, stream);
   }
 }
 
 }  // namespace
 
-// Rows above a tile's have as many splits as keep their product below kBlocksWanted tiles.
+// Rows above a tile's have as many splits as keep their product below kBlocksWanted tiles; of few
+// rows the norms' factors lie behind the scores.
 int64_t score_floats(int64_t rows_max, int32_t experts) {
   return (rows_max + kBlocksWanted * kTile) * experts;
 }
@@ -321,12 +366,13 @@ int64_t score_floats(int64_t rows_max, int32_t experts) {
 void route(const DeviceRouteArgs& args, const ExpertScratch& scratch, cudaStream_t stream) {
   if (scratch.is_deterministic) return route_alike(args, scratch.scores, stream);
   if (args.rows <= kFewRows) {
-    score_few(scores_of(args, scratch.scores), stream);
-    return choose(args, scratch.scores, 1, stream);
+    float* const factors = scratch.scores + args.rows * args.experts;
+    score_few(args, scratch.scores, factors, stream);
+    return choose(args, {scratch.scores, 1, factors}, stream);
   }
   const int64_t splits = splits_of(args.rows, args.experts);
   score_tiles(scores_of(args, scratch.scores), splits, stream);
-  choose(args, scratch.scores, splits, stream);
+  choose(args, {scratch.scores, splits}, stream);
 }
 
 }  // namespace sluice::kernels::cuda
