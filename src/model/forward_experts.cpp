@@ -2,6 +2,7 @@
 // that was chosen over its rows, add what they gave. The shared experts are one dense part beside.
 #include <algorithm>
 
+#include "core/math.h"
 #include "kernels/half.h"
 #include "model/forward.h"
 
@@ -152,7 +153,8 @@ int64_t Forward::pieces_of(const Matrix& matrix, int64_t piece_bytes) const {
   constexpr int64_t kOutputsMin = 32;
   const int64_t bytes = ops_.packed_bytes(matrix.type, matrix.outputs, matrix.inputs);
   if (rows_ > kManyRows) return pool_.threads();
-  return std::clamp(bytes / piece_bytes, int64_t{1}, int64_t{1} + matrix.outputs / kOutputsMin);
+  return std::clamp(core::div_ceil(bytes, piece_bytes), int64_t{1},
+                    int64_t{1} + matrix.outputs / kOutputsMin);
 }
 
 // A thread reads slowly where a piece begins, so pieces are large; but a piece should not take

@@ -72,7 +72,8 @@ class BenchReport(unittest.TestCase):
         self.assertAlmostEqual(decode["tok_s"] * decode["step_us"] * 1e-6, streams)
         self.assertAlmostEqual(sum(r["bytes"] for r in decode["reads"]), decode["bytes_per_step"])
         self.assertAlmostEqual(sum(r["limit_us"] for r in decode["reads"]), decode["limit_us"])
-        self.assertLess(0, decode["host_read_gb_s"])
+        limit_us = decode["bytes_per_step"] / (decode["host_read_gb_s"] * 1e3)
+        self.assertAlmostEqual(decode["limit_us"], limit_us)
         self.assertAlmostEqual(decode["roof_share"], decode["limit_us"] / decode["step_us"])
         self.assertEqual({t["place"] for t in decode["times"]}, {"processor", "engine"})
         self.assertAlmostEqual(sum(t["us"] for t in decode["times"]), decode["profiled_step_us"])
@@ -116,7 +117,8 @@ class BenchReport(unittest.TestCase):
             f"| 2 | {cold['median']:.1f} ({cold['least']:.1f}–{cold['most']:.1f}) |",
             f"| {row['output_tok_s']:.1f} | {row['prefill_tok_s']:.1f} |",
             f"| 2 | {decode['step_us']:.1f} | {decode['bytes_per_step'] / 1e6:.1f} |",
-            f" {decode['limit_us']:.1f} | {decode['fixed_us_per_layer']:.1f} |",
+            f" {decode['host_read_gb_s']:.1f} | {decode['limit_us']:.1f} |"
+            f" {decode['fixed_us_per_layer']:.1f} |",
             f" {decode['experts_per_step']:.1f} ({decode['experts_expected']:.1f}) |",
             found["command"],
         ):

@@ -31,8 +31,9 @@ nlohmann::json read_cache() {
   return parsed.is_object() ? parsed : nlohmann::json::object();
 }
 
+// With how memory was read: a limit that was found in another way is measured anew.
 std::string machine_name(int threads, std::string_view table) {
-  return fmt::format("{}, {} threads, {}", core::detect_cpu().model, threads, table);
+  return fmt::format("{}, {} threads by turns, {}", core::detect_cpu().model, threads, table);
 }
 
 std::optional<kernels::Roof> find(const nlohmann::json& cache, const std::string& machine) {

@@ -3,7 +3,8 @@
 // eight warps, four have 16 heads each for the first half of a tile's scores and of the latent
 // dimensions, four for the second: weights meet in shared memory. Bound by the tensor cores and by
 // shared memory where a step has many rows, by latency where it has few. Parts of a sequence are
-// joined by a second kernel. Reference: kernels/ref/ref_device_latent.cpp.
+// joined by a second kernel; of few rows by Q8_0 by latent_few.cu. Reference:
+// kernels/ref/ref_device_latent.cpp.
 //
 // Shared memory: queries (64, kRow), one or two tiles (64, kRow; card.h), weights (64, 64), f16;
 // largest and total (2, 64) float. Chunks of 16 bytes are permuted by the row's low three bits, so
