@@ -240,11 +240,10 @@ double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds) {
 }
 
 double pull_share(const MachineSpeeds& speeds) {
-  // Of the link's speed, what was best by trial (docs/kernels/cuda-experts.md).
-  constexpr double kReachedShare = 0.8;
+  // More did worse by trial (docs/kernels/cuda-experts.md).
+  constexpr double kShareMax = 0.3;
   if (speeds.link_gb_s <= 0 || speeds.host_read_gb_s <= 0) return 0;
-  const double link_gb_s = kReachedShare * speeds.link_gb_s;
-  return link_gb_s / (link_gb_s + speeds.host_read_gb_s);
+  return std::min(kShareMax, speeds.link_gb_s / (speeds.link_gb_s + speeds.host_read_gb_s));
 }
 
 int64_t streamed_rows_min(const LayerWork& work, const MachineSpeeds& speeds) {

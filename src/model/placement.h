@@ -131,7 +131,7 @@ TokenBytes token_bytes(const Placement& placement, const PlacementSizes& sizes);
 double tokens_per_s(const TokenBytes& bytes, const MachineSpeeds& speeds);
 
 // Of the chosen experts of the host the share that comes over links: the processor and one of them
-// end together. More links have the same memory to read. 0: the speeds are not known.
+// end together; at most 0.3. More links have the same memory to read. 0: the speeds are not known.
 double pull_share(const MachineSpeeds& speeds);
 
 // Rows of a step from which on it takes less time to copy a layer's experts to the device than to

@@ -52,9 +52,9 @@ TEST(Placement, ExpertsMayComeOverTheLink) {
   EXPECT_EQ(some.link_share(), 0.25);
   EXPECT_EQ(Placement::parse(some.text())->text(), "experts=cpu,link=0.25,rest=cuda");
   EXPECT_EQ(Placement::parse("link=0")->text(), "link=0,rest=cuda");
-  // A link of 50 GB/s, of which 40 are reached, beside a processor of 120.
-  const MachineSpeeds speeds{.host_read_gb_s = 120, .link_gb_s = 50};
-  EXPECT_NEAR(pull_share(speeds), 0.25, 1e-9);
+  // A link of 50 GB/s beside a processor of 150, and beside a slow one.
+  EXPECT_NEAR(pull_share({.host_read_gb_s = 150, .link_gb_s = 50}), 0.25, 1e-9);
+  EXPECT_EQ(pull_share({.host_read_gb_s = 60, .link_gb_s = 50}), 0.3);
   EXPECT_EQ(pull_share({.host_read_gb_s = 120}), 0);
   EXPECT_EQ(pull_share({.link_gb_s = 50}), 0);
 }
