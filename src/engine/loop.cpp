@@ -118,8 +118,8 @@ void Loop::step(Messages* messages) {
   record_ = {.step = stats_.steps, .parts = {}};
   clear_events();
   receive(messages);
+  draft();
   if (ahead_.parts.empty()) {
-    draft();
     schedule();
     draft_by_model();
     launch();
@@ -480,7 +480,7 @@ void Loop::take_samples(const Part& part, std::span<const Job> samples) {
   s->computed += part.tokens + accepted;
   check_draft(s, std::span(s->ids).subspan(first), part.drafts);
   publish_pages(s);
-  drop_pages(s);
+  if (part.drafts > 0) drop_pages(s);
   if (s->computed >= s->prompt_tokens && !s->prompt_counted) {
     s->prompt_counted = true;
     stats_.prompt_tokens += s->prompt_tokens;

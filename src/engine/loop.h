@@ -28,10 +28,14 @@ class Loop {
   // Ends everything, also what is in the messages, with kCancelled.
   void cancel_all(Messages* messages);
 
-  bool uses_draft_layer() const {
+  // Now or later.
+  bool has_draft_layer() const {
     const bool allowed =
         config_.speculation == Speculation::kAuto || config_.speculation == Speculation::kMtp;
-    return allowed && shape_.has_drafts &&
+    return allowed && shape_.has_drafts;
+  }
+  bool uses_draft_layer() const {
+    return has_draft_layer() &&
            (config_.speculation == Speculation::kMtp || draft_layer_.is_on());
   }
   bool has_work() const { return !running_.empty() || !waiting_.empty(); }

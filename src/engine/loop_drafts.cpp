@@ -17,7 +17,8 @@ constexpr int64_t kKeysPassesMax = 16;
 
 // Every sequence that decodes gets a draft of its own tokens, also where it is not worth its rows:
 // what comes of it is observed all the same. Of the draft layer's, which cost a pass, it gets one
-// now and then.
+// now and then. For a step that is under way already a draft that is wanted comes too late; no other
+// step goes ahead of its ids then.
 void Loop::draft() {
   if (config_.speculation == Speculation::kOff) return;
   draft_offers_.clear();
@@ -237,9 +238,8 @@ void Loop::measure_drafts() {
                         pass_ns_ + std::max(wider_ns, 0.0));
 }
 
-// Those that only rejected tokens had. (Without drafts the last page may be that of a step ahead.)
+// Those that only rejected tokens had.
 void Loop::drop_pages(Sequence* s) {
-  if (config_.speculation == Speculation::kOff) return;
   const int64_t kept = core::div_ceil(s->computed, shape_.page_tokens);
   if (std::ssize(s->pages) <= kept) return;
   cache_.release(std::span(s->pages).subspan(static_cast<size_t>(kept)));

@@ -144,16 +144,16 @@ void Loop::collect() {
 }
 
 // Whether every sequence that runs gets a token from the current step, and the next step can have
-// nobody else.
+// nobody else and needs no draft. (The draft layer must see every step's rows.)
 bool Loop::may_go_ahead() const {
-  if (!shape_.goes_ahead || config_.speculation != Speculation::kOff) return false;
+  if (!shape_.goes_ahead || has_draft_layer()) return false;
   if (current_.parts.size() != running_.size() || !current_.is_submitted) return false;
   const bool has_places = std::ssize(running_) < config_.limits.sequences_max;
   if (has_places && !waiting_.empty()) return false;
   return std::all_of(current_.parts.begin(), current_.parts.end(), [&](const Part& part) {
     const Sequence& s = *part.sequence;
     const int64_t next = s.known() + 1;
-    return part.jobs == 1 && s.computed + part.tokens == s.known() &&
+    return part.jobs == 1 && s.draft.wanted == 0 && s.computed + part.tokens == s.known() &&
            (next >= s.tokens_max || runner_can_sample(s, next));
   });
 }

@@ -153,5 +153,32 @@ TEST_F(Ahead, PagesRunOut) {
   EXPECT_GT(few.runner.steps_ahead, 20);
 }
 
+// Where a sequence's own text has no draft that is wanted, steps go ahead as without speculation;
+// where it has one, the next step waits for the ids and verifies it.
+TEST(AheadWithDrafts, WaitsForThoseThatAreWanted) {
+  EngineConfig config = fake_config();
+  config.limits.logit_rows_max = 40;
+  config.speculation = Speculation::kNgram;
+  config.end_token_ids = {};
+  LoopHarness h(config, 1, FakeSampling::kDevice);
+  std::vector<Request> requests;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    Request r{.id = {seed}, .prompt_ids = prompt(seed, 20), .sampling = greedy(150)};
+    const std::vector<int32_t> once = r.prompt_ids;
+    r.prompt_ids.insert(r.prompt_ids.end(), once.begin(), once.end());
+    if (seed % 2 == 0) r.sampling = {.temperature = 0.8f, .seed = seed, .max_tokens = 150};
+    requests.push_back(r);
+    h.add(r);
+    if (seed == 2) h.run();  // two, then two others
+  }
+  h.run();
+  for (const Request& r : requests)
+    EXPECT_EQ(h.outcomes.of(r.id).ids, expected_output(r, config)) << r.id.value;
+  const int64_t drafted = h.loop.stats().drafts[static_cast<size_t>(DraftKind::kNgram)].drafted;
+  EXPECT_GT(drafted, 5);
+  EXPECT_GT(h.runner.steps_ahead, 100);
+  EXPECT_LT(h.runner.steps_ahead, h.runner.steps_submitted - 10);
+}
+
 }  // namespace
 }  // namespace sluice::engine::testing
