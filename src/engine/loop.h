@@ -35,8 +35,7 @@ class Loop {
     return allowed && shape_.has_drafts;
   }
   bool uses_draft_layer() const {
-    return has_draft_layer() &&
-           (config_.speculation == Speculation::kMtp || draft_layer_.is_on());
+    return has_draft_layer() && (config_.speculation == Speculation::kMtp || draft_layer_.is_on());
   }
   bool has_work() const { return !running_.empty() || !waiting_.empty(); }
   std::span<const FinishEvent> finished() const { return finish_events_; }  // by the last call

@@ -17,8 +17,8 @@ constexpr int64_t kKeysPassesMax = 16;
 
 // Every sequence that decodes gets a draft of its own tokens, also where it is not worth its rows:
 // what comes of it is observed all the same. Of the draft layer's, which cost a pass, it gets one
-// now and then. For a step that is under way already a draft that is wanted comes too late; no other
-// step goes ahead of its ids then.
+// now and then. For a step that is under way already a draft that is wanted comes too late; no
+// other step goes ahead of its ids then.
 void Loop::draft() {
   if (config_.speculation == Speculation::kOff) return;
   draft_offers_.clear();
