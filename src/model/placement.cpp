@@ -80,19 +80,12 @@ core::Result<Placement> Placement::parse(std::string_view text) {
 }
 
 core::Result<void> Placement::parse_part(std::string_view target, std::string_view value) {
-  if (target == kHot) {
+  if (target == kHot || target == kLink) {
+    double& share = target == kHot ? hot_share_ : link_share_;
     if (value == kAuto)
-      hot_share_ = -1;
-    else if (!read_share(value, &hot_share_))
-      return core::invalid("placement: {}={}, expected a share from 0 to 1 or {}", kHot, value,
-                           kAuto);
-    return {};
-  }
-  if (target == kLink) {
-    if (value == kAuto)
-      link_share_ = -1;
-    else if (!read_share(value, &link_share_))
-      return core::invalid("placement: {}={}, expected a share from 0 to 1 or {}", kLink, value,
+      share = -1;
+    else if (!read_share(value, &share))
+      return core::invalid("placement: {}={}, expected a share from 0 to 1 or {}", target, value,
                            kAuto);
     return {};
   }

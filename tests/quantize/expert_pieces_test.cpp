@@ -5,19 +5,15 @@
 #include "model/model.h"
 #include "model/single_sequence.h"
 #include "quantize/synthesize.h"
+#include "tests/quantize/small_geometries.h"
 
 namespace sluice::quantize {
 namespace {
 
 plan::Geometry wide_experts() {
-  plan::Geometry g = plan::find_geometry("qwen3-8b").value();
-  g.architecture = "qwen3moe";
+  plan::Geometry g = small_qwen3moe();
   g.layers = 2;
   g.hidden = 512;
-  g.heads = 4;
-  g.kv_heads = 2;
-  g.head_dim = 64;
-  g.vocab = 64;
   g.experts = {.count = 8, .used = 3, .ffn = 576};
   return g;
 }

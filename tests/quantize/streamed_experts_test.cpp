@@ -13,6 +13,7 @@
 #include "model/single_sequence.h"
 #include "quantize/synthesize.h"
 #include "quantize/synthesize_folder.h"
+#include "tests/quantize/small_geometries.h"
 
 namespace sluice::quantize {
 namespace {
@@ -282,19 +283,6 @@ TEST(DeferredExperts, AreAddedALayerLater) {
   // With a single layer on the host nothing is left for a later one.
   const Answer now = decode("experts[2]=cpu", {}, 1)->answer;
   EXPECT_EQ(decode("experts[2]=cpu", {.deferred = 3}, 1)->answer.logits, now.logits);
-}
-
-plan::Geometry small_qwen3moe() {
-  plan::Geometry g = plan::find_geometry("qwen3-8b").value();
-  g.architecture = "qwen3moe";
-  g.layers = 4;
-  g.hidden = 256;
-  g.heads = 4;
-  g.kv_heads = 2;
-  g.head_dim = 64;
-  g.vocab = 64;
-  g.experts = {.count = 16, .used = 4, .ffn = 128};
-  return g;
 }
 
 // In steps of any length, with a link by which every step would stream; and beside others. The

@@ -76,8 +76,8 @@ std::string step_text(const Report& report) {
   const bool has_experts = report.model.experts > 0;
   std::string text = fmt::format(
       "\n## A decode step\n\nFixed cost a layer: (step − at the limit) ÷ {} layers. The "
-      "processor's limit "
-      "is the mean of what its memory gave before, between and after the runs.\n\n"
+      "processor's limit is the mean of what its memory gave before, between and after the "
+      "runs.\n\n"
       "| streams | step, µs | bytes to read, MB | the processor's limit, GB/s | at the limit, µs | "
       "fixed cost a layer, µs |{}\n"
       "|---|---|---|---|---|---|{}\n",

@@ -169,7 +169,7 @@ DecodeRow decode_row(const model::Model& model, const Measurement& measured,
   DecodeRow row{
       .steps = steps.count, .step_us = steps.step_us(), .host_read_gb_s = measured.host_read_gb_s};
   row.tok_s = measured.streams * 1e6 / row.step_us;
-  row.is_hybrid = model.device() != nullptr && model.memory_plan().host_expert_file_bytes > 0;
+  row.is_hybrid = model.device() != nullptr && reads_host_memory(model);
   const double ratio = measured.profile.expert_ratio;
   if (spec.experts.count > 0) {
     row.experts_per_step = ratio * spec.experts.used;
