@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -92,6 +93,11 @@ int affinity_cores() {
 }
 
 }  // namespace
+
+int64_t second_cache_bytes() {
+  const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 1 << 20;
+}
 
 std::optional<int> cgroup_cores(std::string_view own_groups, const std::string& mount) {
   std::optional<int> least;

@@ -23,6 +23,9 @@ struct CpuInfo {
 
 CpuInfo detect_cpu();
 
+// Of a core's own second-level cache; 1 MiB where that is not known.
+int64_t second_cache_bytes();
+
 // Whole cores, at least 1, that cgroup v2 leaves to the process whose /proc/self/cgroup is
 // `own_groups`: the least cpu.max of its group and of those above it, up to `mount`
 // (/sys/fs/cgroup). None where no quota can be read.

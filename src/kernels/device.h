@@ -125,8 +125,11 @@ class Device {
   virtual void route(const DeviceRouteArgs& args) = 0;
   virtual void experts(const DeviceExpertArgs& args) = 0;
   virtual void pick(const DevicePickArgs& args) = 0;
+  // Beside the queue, once all that was queued before is done; await_pulled() follows.
   virtual void pull(const DevicePullArgs& args) = 0;
+  virtual void await_pulled() = 0;  // what is queued from now on follows the last pull()
   virtual void post(const DevicePostArgs& args) = 0;
+  virtual void post_guess(const DeviceGuessArgs& args) = 0;
   virtual void collect(const DeviceCollectArgs& args) = 0;
   virtual void add(float* to, const float* from, int64_t count) = 0;  // count: a multiple of 4
   virtual void clear(float* to, int64_t count) = 0;                   // to zero

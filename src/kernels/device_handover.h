@@ -13,6 +13,8 @@ namespace sluice::kernels {
 struct Mailbox {
   alignas(64) std::atomic<uint32_t> posted{0};    // turns, by the device
   alignas(64) std::atomic<uint32_t> answered{0};  // turns, by the host
+  // Of which turn the guess in either place is, by the device.
+  alignas(64) std::atomic<uint32_t> guessed[2]{};
 };
 
 // A device that has waited so long for an answer fails, which ends the process.
@@ -33,6 +35,17 @@ struct DevicePostArgs {
   float* host_weights = nullptr;
   Mailbox* mailbox = nullptr;  // pinned
   uint32_t* turns = nullptr;   // the device's own count of what it posted
+};
+
+// What the next turn's ids may be. A turn's guess lies in the place of its last bit until the turn
+// after it is posted.
+struct DeviceGuessArgs {
+  const int32_t* ids = nullptr;  // (choices)
+  int64_t choices = 0;
+  int32_t* host_ids = nullptr;  // pinned (2, choices_max)
+  int64_t choices_max = 0;
+  Mailbox* mailbox = nullptr;       // pinned
+  const uint32_t* turns = nullptr;  // as post() has them
 };
 
 // Waits until every turn that was posted is answered, then to += answer.

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/math.h"
-#include "kernels/registry.h"
 #include "model/rope.h"
 
 namespace sluice::model {
@@ -477,6 +476,7 @@ void DeviceForward::run_layers(const Shape& shape) {
     for (DeviceForward* card : other_cards_) card->feed_forward(i, shape, rows);
     feed_forward(i, shape, rows);
     add_over_cards(kFfnSum, number, rows);
+    if (!is_on_host(number)) guess_next(number, shape);
     observe(observer, number, going_on_, rows);
   }
   if (shape.logit_rows < shape.last_rows) gather_rows(shape);
@@ -570,31 +570,6 @@ void DeviceForward::download_bytes(std::byte* to, const std::byte* from, int64_t
     device_.wait();
     std::memcpy(to + at, staging_.data(), static_cast<size_t>(piece));
   }
-}
-
-void DeviceForward::observe(const HiddenObserver* observer, int32_t layer, const float* hidden,
-                            int64_t rows) {
-  if (observer == nullptr) return;
-  std::vector<float> values(static_cast<size_t>(rows * spec_.hidden));
-  download(values.data(), hidden, std::ssize(values));
-  expect_same_streams(values);
-  (*observer)(layer, values);
-  if (layer + 1 == spec_.layers) observe_normed(*observer, weights_.output_norm, std::move(values));
-}
-
-// As the last thing that is seen.
-void DeviceForward::observe_normed(const HiddenObserver& observer, Vector norm,
-                                   std::vector<float> hidden) {
-  std::vector<float> weight(static_cast<size_t>(spec_.hidden));
-  download(weight.data(), norm, std::ssize(weight));
-  kernels::reference_ops().rms_norm({.x = hidden.data(),
-                                     .weight = weight.data(),
-                                     .epsilon = spec_.norm_epsilon,
-                                     .rows = std::ssize(hidden) / spec_.hidden,
-                                     .columns = spec_.hidden,
-                                     .out = hidden.data()},
-                                    0, 1);
-  observer(spec_.layers, hidden);
 }
 
 }  // namespace sluice::model

@@ -156,14 +156,18 @@ class DeviceForward {
   int64_t place_experts(Placer placer);
   void limit_experts(kernels::DeviceLimits* limits) const;
   void expert_block(const LayerWeights& layer, int32_t number, const Shape& shape, int64_t rows);
+  kernels::DeviceRouteArgs route_of(const LayerWeights& layer, const Shape& shape,
+                                    int64_t rows) const;
   void shared_experts(const LayerWeights& layer, int64_t rows);
   // device_forward_host.cpp
   int64_t place_mail(Placer placer);
   core::Result<void> open_mail();
   size_t host_layer_of(const LayerWeights& layer) const;
   int32_t number_of(const LayerWeights& layer) const;
-  Forward::RoutedRows mailed(int64_t rows) const;
-  void post_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  RoutedRows mailed(int64_t rows) const;
+  bool is_on_host(int32_t number) const;  // the layer's routed experts
+  void guess_next(int32_t number, const Shape& shape);
+  void post_experts(const LayerWeights& layer, int64_t at, const Shape& shape);
   void answer_posts(const StepBatch& batch);
   void host_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   // device_forward_stream.cpp
@@ -202,6 +206,8 @@ class DeviceForward {
   core::Result<void> make_pull_rooms();
   void begin_pulls();
   void pick_experts(const LayerWeights& layer, int64_t at, int64_t rows);
+  kernels::DeviceExpertArgs pulled_args(const LayerWeights& layer, int64_t at, int64_t rows) const;
+  void pull_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void pulled_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void other_experts(const LayerWeights& layer, int64_t at, int64_t rows);
   void report_routing(const StepBatch& batch, const Shape& shape);
@@ -263,6 +269,7 @@ class DeviceForward {
   kernels::DeviceBuffer mail_storage_;
   std::vector<const LayerWeights*> host_layers_;
   ExpertMail mail_;
+  ExpertGuesses guesses_;
   float* host_out_ = nullptr;  // (rows, hidden), on the device
   uint32_t* turns_ = nullptr;  // (1), on the device: posted
   uint32_t turns_posted_ = 0;  // the same by the host's count

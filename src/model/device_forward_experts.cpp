@@ -23,6 +23,9 @@ int64_t DeviceForward::place_experts(Placer placer) {
     placer.place(&pulls_.host_ids, rows_max_ * spec_.experts.used);
     placer.place(&pulls_.taken, 1 + kPulledMax);
     placer.place(&pulls_.slot_of, spec_.experts.count);
+    placer.place(&guesses_.normed, rows_max_ * spec_.hidden);
+    placer.place(&guesses_.ids, rows_max_ * spec_.experts.used);
+    placer.place(&guesses_.weights, rows_max_ * spec_.experts.used);
   }
   return placer.bytes();
 }
@@ -35,30 +38,35 @@ void DeviceForward::limit_experts(kernels::DeviceLimits* limits) const {
   limits->expert_ffn = spec_.experts.ffn;
 }
 
+// Without what it leaves, and what it prefers.
+kernels::DeviceRouteArgs DeviceForward::route_of(const LayerWeights& layer, const Shape& shape,
+                                                 int64_t rows) const {
+  return {.hidden = going_on_,
+          .norm = layer.ffn_norm,
+          .epsilon = spec_.norm_epsilon,
+          .rows = rows,
+          // A recorded step is padded with rows of nobody, and all of its rows go on.
+          .tables = shape.is_recorded ? on_device_.tables : nullptr,
+          .router = reinterpret_cast<const float*>(layer.router.data),
+          .bias = layer.router_bias,
+          .inputs = spec_.hidden,
+          .experts = spec_.experts.count,
+          .used = spec_.experts.used,
+          .rule = spec_.experts.rule};
+}
+
 void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, const Shape& shape,
                                  int64_t rows) {
   const ExpertSpec& spec = spec_.experts;
   const int64_t at = (number - spec.leading_dense) * shape.rows * spec.used;
-  // A draft layer's are on the device.
-  const bool is_host = number < spec_.layers && weights_.placement.experts(number) == Place::kHost;
-  device_.route(
-      {.hidden = going_on_,
-       .norm = layer.ffn_norm,
-       .epsilon = spec_.norm_epsilon,
-       .rows = rows,
-       // A recorded step is padded with rows of nobody, and all of its rows go on.
-       .tables = shape.is_recorded ? on_device_.tables : nullptr,
-       .router = reinterpret_cast<const float*>(layer.router.data),
-       .bias = layer.router_bias,
-       .slots = is_host && shape.is_recorded ? slots_on_device(layer, Slots::kOfAllCards) : nullptr,
-       .preference = hybrid_.preference,
-       .inputs = spec_.hidden,
-       .experts = spec.count,
-       .used = spec.used,
-       .rule = spec.rule,
-       .normed = normed_,
-       .ids = expert_ids_ + at,
-       .weights = expert_weights_ + at});
+  const bool is_host = is_on_host(number);
+  kernels::DeviceRouteArgs route = route_of(layer, shape, rows);
+  if (is_host && shape.is_recorded) route.slots = slots_on_device(layer, Slots::kOfAllCards);
+  route.preference = hybrid_.preference;
+  route.normed = normed_;
+  route.ids = expert_ids_ + at;
+  route.weights = expert_weights_ + at;
+  device_.route(route);
   end_part(QueuePart::kRouter);
   if (is_host) {
     if (!shape.is_recorded && is_streamed(rows)) return streamed_experts(layer, at, rows);
@@ -66,7 +74,7 @@ void DeviceForward::expert_block(const LayerWeights& layer, int32_t number, cons
       shared_experts(layer, rows);
       return shape.is_recorded ? other_experts(layer, at, rows) : void();
     }
-    return shape.is_recorded ? post_experts(layer, at, rows) : host_experts(layer, at, rows);
+    return shape.is_recorded ? post_experts(layer, at, shape) : host_experts(layer, at, rows);
   }
   shared_experts(layer, rows);
   device_.experts({.x = normed_,

@@ -18,6 +18,7 @@ int64_t DeviceForward::place_mail(Placer placer) {
   placer.place(&mail_.own, choices);
   placer.place(&mail_.weights, choices);
   placer.place(&mail_.out, rows_max_ * spec_.hidden);
+  placer.place(&mail_.guessed, 2 * choices);
   return placer.bytes();
 }
 
@@ -41,7 +42,7 @@ int32_t DeviceForward::number_of(const LayerWeights& layer) const {
   return static_cast<int32_t>(&layer - weights_.layers.data());
 }
 
-Forward::RoutedRows DeviceForward::mailed(int64_t rows) const {
+RoutedRows DeviceForward::mailed(int64_t rows) const {
   return {.rows = rows,
           .x = mail_.normed,
           .ids = mail_.ids,
@@ -49,9 +50,34 @@ Forward::RoutedRows DeviceForward::mailed(int64_t rows) const {
           .out = mail_.out};
 }
 
+// A layer of drafts has them on the device.
+bool DeviceForward::is_on_host(int32_t number) const {
+  return number < spec_.layers && spec_.has_experts(number) &&
+         weights_.placement.experts(number) == Place::kHost;
+}
+
+// What the next layer may choose, if its experts are the host's, by what the residual stream is so
+// far: there is no other use for the time in which the host has this layer.
+void DeviceForward::guess_next(int32_t number, const Shape& shape) {
+  if (!shape.is_recorded || !share_.is_first() || !is_on_host(number + 1)) return;
+  kernels::DeviceRouteArgs route = route_of(layer_of(number + 1), shape, shape.rows);
+  route.normed = guesses_.normed;
+  route.ids = guesses_.ids;
+  route.weights = guesses_.weights;
+  device_.route(route);
+  device_.post_guess({.ids = guesses_.ids,
+                      .choices = shape.rows * spec_.experts.used,
+                      .host_ids = mail_.guessed,
+                      .choices_max = rows_max_ * spec_.experts.used,
+                      .mailbox = mail_.box,
+                      .turns = turns_});
+  end_part(QueuePart::kHandOver);
+}
+
 // The processor has the routed experts while the device has the shared ones.
-void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
-  pick_experts(layer, at, rows);
+void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, const Shape& shape) {
+  const int64_t rows = shape.rows;
+  pull_experts(layer, at, rows);
   device_.post({.x = normed_,
                 .rows = rows,
                 .inputs = spec_.hidden,
@@ -67,6 +93,7 @@ void DeviceForward::post_experts(const LayerWeights& layer, int64_t at, int64_t 
                 .turns = turns_});
   end_part(QueuePart::kHandOver);
   shared_experts(layer, rows);
+  guess_next(number_of(layer), shape);
   resident_experts(layer, at, rows);
   pulled_experts(layer, at, rows);
   device_.collect({.answer = mail_.out,
@@ -85,8 +112,11 @@ void DeviceForward::answer_posts(const StepBatch& batch) {
                         .mailbox = *mail_.box,
                         .first_turn = turns_posted_ + 1,
                         .own = mail_.own,
+                        .guessed = mail_.guessed,
+                        .guessed_max = rows_max_ * spec_.experts.used,
                         .caches = residents_.caches,
-                        .pulls = pulls_.share > 0 ? &pulls_.counts : nullptr,
+                        .pull_share = pulls_.share,
+                        .counts = pulls_.counts,
                         .deferred = hybrid_.deferred,
                         .device = device_,
                         .profile = batch.profile});

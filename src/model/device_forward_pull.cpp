@@ -93,13 +93,21 @@ void DeviceForward::pick_experts(const LayerWeights& layer, int64_t at, int64_t 
                 .slot_of = pulls_.slot_of});
 }
 
-void DeviceForward::pulled_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
-  if (pulls_.share == 0) return;
+kernels::DeviceExpertArgs DeviceForward::pulled_args(const LayerWeights& layer, int64_t at,
+                                                     int64_t rows) const {
   kernels::DeviceExpertArgs args = experts_in(layer, {pulls_.storage.data(), pull_room()});
   args.rows = rows;
   args.ids = expert_ids_ + at;
   args.weights = expert_weights_ + at;
   args.slots = pulls_.slot_of;
+  return args;
+}
+
+// Picks, and starts to read over the link what this card takes.
+void DeviceForward::pull_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  pick_experts(layer, at, rows);
+  if (pulls_.share == 0) return;
+  const kernels::DeviceExpertArgs args = pulled_args(layer, at, rows);
   const auto stack = [](const kernels::DeviceStack& to, kernels::PackedLayout layout) {
     return kernels::PulledStack{layout, to.first.outputs, to.first.inputs,
                                 const_cast<std::byte*>(to.first.data), to.stride_bytes};
@@ -110,15 +118,19 @@ void DeviceForward::pulled_experts(const LayerWeights& layer, int64_t at, int64_
                         layers_before * spec_.experts.count * kernels::kPulledStacks,
                 .stacks = {stack(args.gate, streaming_.in), stack(args.up, streaming_.in),
                            stack(args.down, streaming_.down)}});
-  device_.experts(args);
+}
+
+void DeviceForward::pulled_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  if (pulls_.share == 0) return;
+  device_.await_pulled();
+  device_.experts(pulled_args(layer, at, rows));
   end_part(QueuePart::kPulled);
 }
 
 // On a card that hands nothing over.
 void DeviceForward::other_experts(const LayerWeights& layer, int64_t at, int64_t rows) {
+  if (pulls_.share > 0) pull_experts(layer, at, rows);
   resident_experts(layer, at, rows);
-  if (pulls_.share == 0) return;
-  pick_experts(layer, at, rows);
   pulled_experts(layer, at, rows);
 }
 

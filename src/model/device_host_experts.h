@@ -19,6 +19,14 @@ struct ExpertMail {
   int32_t* own = nullptr;      // (rows, used): those that the host computes, or -1
   float* weights = nullptr;    // (rows, used)
   float* out = nullptr;        // (rows, hidden)
+  int32_t* guessed = nullptr;  // (2, rows, used): as post_guess() has them
+};
+
+// What the next layer's router says of rows that are not done with this one.
+struct ExpertGuesses {
+  uint16_t* normed = nullptr;  // bf16 (rows, hidden)
+  int32_t* ids = nullptr;      // (rows, used)
+  float* weights = nullptr;    // (rows, used)
 };
 
 // Experts of the host in steps of many rows: a layer's are copied to the device while those of

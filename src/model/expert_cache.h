@@ -20,15 +20,24 @@ struct ResidentCounts {
   // Experts that no device had, each once a layer of a step.
   int64_t read = 0;    // by the processor
   int64_t pulled = 0;  // by a device, over the link
+  // Matrices that the processor had in its caches before they were chosen, or were not.
+  int64_t fetched = 0;
+  int64_t fetched_used = 0;
 
   ResidentCounts since(const ResidentCounts& before) const {
-    return {choices - before.choices, hits - before.hits, exchanges - before.exchanges,
-            read - before.read, pulled - before.pulled};
+    return {choices - before.choices,
+            hits - before.hits,
+            exchanges - before.exchanges,
+            read - before.read,
+            pulled - before.pulled,
+            fetched - before.fetched,
+            fetched_used - before.fetched_used};
   }
   static double share(int64_t of, int64_t all) {
     return all > 0 ? static_cast<double>(of) / static_cast<double>(all) : 0;
   }
   double hit_share() const { return share(hits, choices); }
+  double fetched_share() const { return share(fetched_used, fetched); }
   double pulled_share() const { return share(pulled, pulled + read); }
 };
 

@@ -1,8 +1,10 @@
 #include "model/expert_plan.h"
 
 #include <algorithm>
+#include <bitset>
 
 #include "core/assert.h"
+#include "kernels/device_pull.h"
 
 namespace sluice::model {
 
@@ -37,6 +39,34 @@ void ExpertPlan::build(std::span<const int32_t> ids) {
     places_[choice] = place;
     choices_[static_cast<size_t>(place)] = static_cast<int32_t>(choice);
   }
+}
+
+GuessedExperts guessed_of_host(const ExpertGuess& guess) {
+  if (guess.ids.empty()) return {};
+  std::bitset<kernels::kPickedExpertsMax> host;
+  for (const int32_t id : guess.ids)
+    if (id >= 0 && static_cast<size_t>(id) < host.size() &&
+        (guess.slots.empty() || guess.slots[static_cast<size_t>(id)] < 0))
+      host.set(static_cast<size_t>(id));
+  // Those of the highest numbers come over the links, as pick() has it.
+  int32_t pulled = kernels::pulled_experts(static_cast<int32_t>(host.count()), guess.pull_share);
+  for (size_t id = host.size(); pulled > 0; --pulled) {
+    do --id;
+    while (!host[id]);
+    host.reset(id);
+  }
+  GuessedExperts guessed;
+  const size_t used = static_cast<size_t>(guess.used), rows = guess.ids.size() / used;
+  for (size_t rank = 0; rank < used; ++rank)
+    for (size_t row = 0; row < rows; ++row) {
+      const int32_t id = guess.ids[row * used + rank];
+      if (id < 0 || static_cast<size_t>(id) >= host.size() || !host[static_cast<size_t>(id)])
+        continue;
+      host.reset(static_cast<size_t>(id));
+      guessed.ids[guessed.count++] = id;
+      if (guessed.count == guessed.kMax) return guessed;
+    }
+  return guessed;
 }
 
 void defer_lightest(std::span<const float> weights, int32_t count, std::span<int32_t> ids,

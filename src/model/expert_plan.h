@@ -2,6 +2,7 @@
 // are read once a step however many tokens chose it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -35,6 +36,23 @@ class ExpertPlan {
   std::vector<int32_t> places_;
   std::vector<int32_t> choices_;
 };
+
+// The experts that rows will choose, as the router of a layer says of rows that are not done with
+// the layer before.
+struct ExpertGuess {
+  std::span<const int32_t> ids = {};  // (rows, used), each row's best first; -1: none
+  int32_t used = 0;
+  std::span<const int32_t> slots = {};  // by expert: -1: no device has it; or empty: none has any
+  uint32_t pull_share = 0;              // as in kernels::DevicePickArgs
+};
+
+// Those of a guess that the host will have, the best of every row before the second best.
+struct GuessedExperts {
+  static constexpr size_t kMax = 4;
+  std::array<int32_t, kMax> ids{};
+  size_t count = 0;
+};
+GuessedExperts guessed_of_host(const ExpertGuess& guess);
 
 // Of a row's choices, -1 where somebody else has them: the `count` of the least weight leave `ids`
 // for `later`, which is -1 everywhere before.

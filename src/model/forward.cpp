@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/assert.h"
+#include "core/cpu.h"
 #include "core/math.h"
 #include "model/rope.h"
 
@@ -41,6 +42,7 @@ Forward::Forward(const Parts& parts)
       pool_(parts.pool),
       rows_max_(parts.step_tokens_max),
       role_(parts.role),
+      fetch_bytes_(core::second_cache_bytes() * 3 / 4),
       shares_(static_cast<int>(kProductsMax), parts.pool.threads()) {
   lay_out();
   if (role_ == Role::kRoutedExperts) return;

@@ -15,12 +15,11 @@
 #include "core/buffer.h"
 #include "core/thread_pool.h"
 #include "core/work_shares.h"
-#include "kernels/device.h"
 #include "kernels/ops.h"
-#include "model/expert_cache.h"
 #include "model/expert_plan.h"
 #include "model/forward_worker.h"
 #include "model/placer.h"
+#include "model/routed_experts.h"
 #include "model/spec.h"
 #include "model/step.h"
 #include "model/weights.h"
@@ -52,32 +51,11 @@ class Forward {
   // `kv` is the draft layer's. logits: (sequences, vocab).
   void draft(const DraftBatch& batch, const kernels::KvLayer& kv, float* logits);
 
-  // out[r] = Σ_i weights[r, i] · the result of expert ids[r, i] for x[r], in float.
-  struct RoutedRows {
-    int64_t rows = 0;                // 1 … step_tokens_max
-    const uint16_t* x = nullptr;     // bf16 (rows, hidden): after the norm
-    const int32_t* ids = nullptr;    // (rows, used)
-    const float* weights = nullptr;  // (rows, used)
-    float* out = nullptr;            // (rows, hidden)
-  };
+  // One layer's routed experts.
   void run_routed(const LayerWeights& layer, const RoutedRows& routed);
 
   // The host's side of a step whose queue posts the rows of one layer after the other: every turn
   // is answered as soon as it is posted. The threads stay at it from the first layer to the last.
-  struct RoutedTurns {
-    std::span<const LayerWeights* const> layers;  // turn by turn
-    RoutedRows rows;                              // the same places every turn
-    kernels::Mailbox& mailbox;
-    uint32_t first_turn = 0;  // the first layer's
-    // (rows, used): of the rows' ids those that the host computes, or -1.
-    const int32_t* own = nullptr;
-    // The layer's cache sees what was chosen; or empty.
-    std::span<ExpertCache> caches;    // turn by turn
-    ResidentCounts* pulls = nullptr;  // what came over the link
-    int32_t deferred = 0;     // of a row's choices, those of the least weight: in the next answer
-    kernels::Device& device;  // asked now and then whether it is alive
-    StepProfile* profile = nullptr;
-  };
   void answer_routed(const RoutedTurns& turns);
 
  private:
@@ -114,6 +92,10 @@ class Forward {
   // What the experts have of the step's rows; a choice is a row and one of its experts.
   struct ExpertRows {
     ExpertPlan plan;
+    // Gate and up of the groups, 2 · group and 2 · group + 1, in the order of their products: of
+    // the first `fetched` each thread has its share of the outputs in its cache.
+    std::vector<int32_t> in_order;
+    int64_t fetched = 0;
     float* logits = nullptr;                  // (rows, experts)
     int32_t* ids = nullptr;                   // (rows, used)
     float* weights = nullptr;                 // (rows, used)
@@ -181,12 +163,14 @@ class Forward {
   void expert_block(Worker& w, const LayerWeights& layer, int32_t number);
   void begin_routed(const RoutedRows& routed, StepProfile* profile);
   void receive_rows(const Worker& w, const RoutedRows& routed);
-  // out += Σ weights · the results of the choices `ids` (-1: none), which the first thread knows.
-  void add_choices(Worker& w, const LayerWeights& layer, std::span<const int32_t> ids,
-                   const float* weights, float* out);
-  static void count_pulls(const RoutedTurns& turns, std::span<const int32_t> ids,
-                          const ExpertCache* cache);
+  // out += Σ weights · the results of the choices that the first thread has planned.
+  void add_choices(Worker& w, const LayerWeights& layer, const float* weights, float* out);
+  void count_pulls(const RoutedTurns& turns, size_t turn) const;
   void part_choices(const RoutedTurns& turns, size_t turn);
+  int64_t fetched_matrices(const LayerWeights& layer, const GuessedExperts& guess) const;
+  void fetch_guessed(const Worker& w, const RoutedTurns& turns, size_t turn) const;
+  void wait_for_post(const Worker& w, const RoutedTurns& turns, size_t turn) const;
+  void put_first(const RoutedTurns& turns, size_t turn);
   void answer_share(Worker w, const RoutedTurns& turns);
   void defer_choices(Worker& w, const LayerWeights& layer);
   void add_routed(Worker& w, const float* weights, float* out);
@@ -249,6 +233,7 @@ class Forward {
   const int32_t rows_max_;
   int64_t inputs_max_ = 0;  // of a product
   const Role role_;
+  const int64_t fetch_bytes_;  // what a thread's cache holds until it is used
   std::vector<float> rope_frequencies_;
   core::WorkShares shares_;
 

@@ -1,6 +1,7 @@
 // The feed-forward part as a choice of experts: route, sort the rows by expert, run each expert
 // that was chosen over its rows, add what they gave. The shared experts are one dense part beside.
 #include <algorithm>
+#include <numeric>
 
 #include "core/math.h"
 #include "kernels/half.h"
@@ -57,6 +58,9 @@ void Forward::place_experts(Placer& placer) {
 void Forward::plan_groups(std::span<const int32_t> ids) {
   experts_.plan.build(ids);
   place_groups();
+  experts_.in_order.resize(2 * experts_.plan.groups().size());
+  std::iota(experts_.in_order.begin(), experts_.in_order.end(), 0);
+  experts_.fetched = 0;
   experts_.next_in.store(0, std::memory_order_relaxed);
   experts_.next_down.store(0, std::memory_order_relaxed);
 }
@@ -320,14 +324,18 @@ void Forward::expert_block(Worker& w, const LayerWeights& layer, int32_t number)
 void Forward::routed_products(Worker& w, const LayerWeights& layer, SharedExperts shared) {
   gather_groups(w, layer);
   const auto groups = experts_.plan.groups();
-  take_pieces(experts_.next_in, std::ssize(groups) * 2, layer.expert_gate.front(),
-              [&](int64_t matrix, const Piece& piece) {
-                const auto g = static_cast<size_t>(matrix / 2);
-                const bool is_gate = matrix % 2 == 0;
-                linear_group(in_of(w, layer, g), g,
-                             of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]), piece,
-                             is_gate ? experts_.gate : experts_.up);
-              });
+  const auto product = [&](int64_t place, const Piece& piece) {
+    const int32_t matrix = experts_.in_order[static_cast<size_t>(place)];
+    const auto g = static_cast<size_t>(matrix / 2);
+    const bool is_gate = matrix % 2 == 0;
+    linear_group(in_of(w, layer, g), g,
+                 of(is_gate ? layer.expert_gate : layer.expert_up, groups[g]), piece,
+                 is_gate ? experts_.gate : experts_.up);
+  };
+  const int64_t fetched = experts_.fetched;
+  for (int64_t i = 0; i < fetched; ++i) product(i, {w.thread, w.threads});
+  take_pieces(experts_.next_in, std::ssize(experts_.in_order) - fetched, layer.expert_gate.front(),
+              [&](int64_t i, const Piece& piece) { product(fetched + i, piece); });
   lap(w, &StepTimes::linear_ns);
   meet(w);
   activate_groups(w, layer, shared);

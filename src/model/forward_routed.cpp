@@ -15,19 +15,12 @@ namespace {
 constexpr int kSpins = 20'000;
 constexpr int kYieldsOfCheck = 10'000;
 
-void wait_for_post(const Forward::RoutedTurns& turns, uint32_t turn, int thread) {
-  const auto is_posted = [&] {
-    const uint32_t posted = turns.mailbox.posted.load(std::memory_order_acquire);
-    return static_cast<int32_t>(posted - turn) >= 0;
-  };
-  for (int i = 0; i < kSpins; ++i) {
-    if (is_posted()) return;
-    __builtin_ia32_pause();
-  }
-  for (int i = 1; !is_posted(); ++i) {
-    if (thread == 0 && i % kYieldsOfCheck == 0) turns.device.check_alive();
-    std::this_thread::yield();
-  }
+constexpr int64_t kFetchBytes = 16 << 10;  // between two looks for a post
+
+// Into the caches of who calls this.
+void fetch(const std::byte* data, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += core::kCacheLineBytes)
+    (void)*static_cast<const volatile std::byte*>(data + i);
 }
 
 }  // namespace
@@ -39,9 +32,7 @@ void Forward::receive_rows(const Worker& w, const RoutedRows& routed) {
 }
 
 // Leaves every thread's part of `out` written; the next reader waits for all of them.
-void Forward::add_choices(Worker& w, const LayerWeights& layer, std::span<const int32_t> ids,
-                          const float* weights, float* out) {
-  if (w.thread == 0) plan_groups(ids);
+void Forward::add_choices(Worker& w, const LayerWeights& layer, const float* weights, float* out) {
   meet(w);
   routed_products(w, layer, SharedExperts::kNone);
   meet(w);
@@ -63,24 +54,84 @@ void Forward::run_routed(const LayerWeights& layer, const RoutedRows& routed) {
     receive_rows(w, routed);
     const core::Range out = core::split(w.rows * spec_.hidden, 64, thread, threads);
     std::fill(routed.out + out.begin, routed.out + out.end, 0.0f);
-    add_choices(w, layer, {routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)},
-                routed.weights, routed.out);
+    if (thread == 0) plan_groups({routed.ids, static_cast<size_t>(w.rows * spec_.experts.used)});
+    add_choices(w, layer, routed.weights, routed.out);
   });
 }
 
-void Forward::count_pulls(const RoutedTurns& turns, std::span<const int32_t> ids,
-                          const ExpertCache* cache) {
+void Forward::count_pulls(const RoutedTurns& turns, size_t turn) const {
   std::bitset<kernels::kPickedExpertsMax> read, pulled;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0) continue;
-    const auto id = static_cast<size_t>(ids[i]);
+  for (int64_t i = 0; i < turns.rows.rows * spec_.experts.used; ++i) {
+    if (turns.rows.ids[i] < 0) continue;
+    const auto id = static_cast<size_t>(turns.rows.ids[i]);
     if (turns.own[i] >= 0)
       read.set(id);
-    else if (cache == nullptr || cache->slots_of()[id] < 0)
+    else if (turns.caches.empty() || turns.caches[turn].slots_of()[id] < 0)
       pulled.set(id);
   }
-  turns.pulls->read += static_cast<int64_t>(read.count());
-  turns.pulls->pulled += static_cast<int64_t>(pulled.count());
+  turns.counts.read += static_cast<int64_t>(read.count());
+  turns.counts.pulled += static_cast<int64_t>(pulled.count());
+}
+
+// Of gate and up of experts that are guessed, one expert's after the other's, as many as the
+// threads' caches have room for.
+int64_t Forward::fetched_matrices(const LayerWeights& layer, const GuessedExperts& guess) const {
+  const Matrix& gate = layer.expert_gate.front();
+  const int64_t bytes = ops_.packed_bytes(gate.type, gate.outputs, gate.inputs);
+  return std::min(fetch_bytes_ * pool_.threads() / bytes, 2 * static_cast<int64_t>(guess.count));
+}
+
+// This thread's share of the outputs of each, until the turn is posted.
+void Forward::fetch_guessed(const Worker& w, const RoutedTurns& turns, size_t turn) const {
+  const LayerWeights& layer = *turns.layers[turn];
+  const GuessedExperts guess = guessed_of_host(turns.guess(turn, spec_.experts.used));
+  const int64_t matrices = fetched_matrices(layer, guess);
+  for (int64_t m = 0; m < matrices; ++m) {
+    const auto expert = static_cast<size_t>(guess.ids[static_cast<size_t>(m / 2)]);
+    const Matrix& matrix = m % 2 == 0 ? layer.expert_gate[expert] : layer.expert_up[expert];
+    const core::Range share =
+        core::split(ops_.packed_bytes(matrix.type, matrix.outputs, matrix.inputs),
+                    core::kCacheLineBytes, w.thread, w.threads);
+    for (int64_t at = share.begin; at < share.end; at += kFetchBytes) {
+      if (turns.is_posted(turn)) return;
+      fetch(matrix.data + at, std::min(kFetchBytes, share.end - at));
+    }
+  }
+}
+
+void Forward::wait_for_post(const Worker& w, const RoutedTurns& turns, size_t turn) const {
+  bool has_fetched = false;
+  for (int i = 1; !turns.is_posted(turn); ++i) {
+    if (!has_fetched && turns.has_guess(turn)) {
+      has_fetched = true;
+      fetch_guessed(w, turns, turn);
+    } else if (i < kSpins) {
+      __builtin_ia32_pause();
+    } else {
+      if (w.thread == 0 && i % kYieldsOfCheck == 0) turns.device.check_alive();
+      std::this_thread::yield();
+    }
+  }
+}
+
+// Of the plan, by the first thread: what was fetched and is wanted comes before other weights take
+// its place in the caches.
+void Forward::put_first(const RoutedTurns& turns, size_t turn) {
+  const GuessedExperts guess = guessed_of_host(turns.guess(turn, spec_.experts.used));
+  const int64_t matrices = fetched_matrices(*turns.layers[turn], guess);
+  const auto groups = experts_.plan.groups();
+  turns.counts.fetched += matrices;
+  for (int64_t m = 0; m < matrices; ++m) {
+    const int32_t expert = guess.ids[static_cast<size_t>(m / 2)];
+    const auto group = std::find_if(groups.begin(), groups.end(),
+                                    [&](const ExpertGroup& g) { return g.expert == expert; });
+    if (group == groups.end()) continue;
+    ++turns.counts.fetched_used;
+    const auto matrix = static_cast<int32_t>(2 * (group - groups.begin()) + m % 2);
+    const auto first = experts_.in_order.begin() + experts_.fetched++;
+    const auto at = std::find(first, experts_.in_order.end(), matrix);
+    std::rotate(first, at, at + 1);
+  }
 }
 
 // experts_.ids: what this answer has of the turn's choices; later_ids: what the next one has.
@@ -94,8 +145,7 @@ void Forward::part_choices(const RoutedTurns& turns, size_t turn) {
     cache.see(ids);
     cache.count(ids);
   }
-  if (turns.pulls != nullptr)
-    count_pulls(turns, ids, turns.caches.empty() ? nullptr : &turns.caches[turn]);
+  if (turns.pull_share > 0) count_pulls(turns, turn);
   if (turns.deferred == 0) return;
   std::copy_n(turns.rows.weights, choices, experts_.weights);
   std::fill_n(experts_.later_ids, choices, -1);
@@ -111,16 +161,17 @@ void Forward::defer_choices(Worker& w, const LayerWeights& layer) {
   const core::Range own = core::split(w.rows * spec_.hidden, 64, w.thread, w.threads);
   std::fill(experts_.carried + own.begin, experts_.carried + own.end, 0.0f);
   meet(w);  // all have read the plan of the answer
-  add_choices(w, layer, {experts_.later_ids, static_cast<size_t>(w.rows * spec_.experts.used)},
-              experts_.weights, experts_.carried);
+  if (w.thread == 0)
+    plan_groups({experts_.later_ids, static_cast<size_t>(w.rows * spec_.experts.used)});
+  add_choices(w, layer, experts_.weights, experts_.carried);
   meet(w);  // and of this
 }
 
 void Forward::answer_share(Worker w, const RoutedTurns& turns) {
   const core::Range own = core::split(w.rows * spec_.hidden, 64, w.thread, w.threads);
   for (size_t i = 0; i < turns.layers.size(); ++i) {
-    const uint32_t turn = turns.first_turn + static_cast<uint32_t>(i);
-    wait_for_post(turns, turn, w.thread);
+    const uint32_t turn = turns.number(i);
+    wait_for_post(w, turns, i);
     lap(w, &StepTimes::device_ns);
     receive_rows(w, turns.rows);
     float* const out = turns.rows.out;
@@ -128,10 +179,12 @@ void Forward::answer_share(Worker w, const RoutedTurns& turns) {
       std::copy(experts_.carried + own.begin, experts_.carried + own.end, out + own.begin);
     else
       std::fill(out + own.begin, out + own.end, 0.0f);
-    if (w.thread == 0) part_choices(turns, i);
-    add_choices(w, *turns.layers[i],
-                {experts_.ids, static_cast<size_t>(w.rows * spec_.experts.used)},
-                turns.rows.weights, out);
+    if (w.thread == 0) {
+      part_choices(turns, i);
+      plan_groups({experts_.ids, static_cast<size_t>(w.rows * spec_.experts.used)});
+      put_first(turns, i);
+    }
+    add_choices(w, *turns.layers[i], turns.rows.weights, out);
     // The last thread answers. Nobody meets here: the next post follows the answer.
     if (experts_.threads_done.fetch_add(1, std::memory_order_acq_rel) + 1 == w.threads) {
       experts_.threads_done.store(0, std::memory_order_relaxed);

@@ -195,6 +195,14 @@ void write_residents(MetricsWriter* out, const model::ResidentCounts& residents)
     out->counter("sluice:experts_read_total", "Experts of the same steps that the processor read.",
                  residents.read);
   }
+  if (residents.fetched > 0) {
+    out->counter(
+        "sluice:expert_matrices_fetched_total",
+        "Matrices of the host's experts that the processor fetched before they were chosen.",
+        residents.fetched);
+    out->counter("sluice:expert_matrices_fetched_used_total", "Of these, chosen.",
+                 residents.fetched_used);
+  }
   if (residents.choices == 0) return;
   out->counter("sluice:expert_choices_total",
                "Experts that tokens of decode steps chose in layers whose home is the host.",

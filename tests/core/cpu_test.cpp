@@ -60,6 +60,11 @@ TEST_F(CgroupCores, WhatIsNoNumberIsNoQuota) {
   EXPECT_GT(*of("0::/"), 1000);
 }
 
+TEST(SecondCache, IsThere) {
+  EXPECT_GE(second_cache_bytes(), 64 << 10);
+  EXPECT_LE(second_cache_bytes(), int64_t{1} << 30);
+}
+
 TEST(DetectCpu, FindsACore) {
   EXPECT_GE(detect_cpu().cores, 1);
 }

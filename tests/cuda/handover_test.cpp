@@ -91,6 +91,39 @@ TEST(CudaHandover, EveryTurnIsAnswered) {
   }
 }
 
+// A turn's guess lies in the place of its last bit and leaves the other place alone.
+TEST(CudaHandover, AGuessIsOfTheNextTurn) {
+  NEEDS_CARD();
+  Device& device = *card().device;
+  constexpr int64_t kChoicesMax = 2048;
+  for (const int64_t choices : {int64_t{8}, int64_t{192}, kChoicesMax})
+    for (const uint32_t posted : {0u, 5u, 6u}) {
+      std::vector<int32_t> ids;
+      for (int64_t i = 0; i < choices; ++i) ids.push_back(static_cast<int32_t>(i * 7 % 256) - 1);
+      const OnDevice<int32_t> there(device, ids);
+      const OnDevice<uint32_t> turns(device, {posted});
+      const Pinned<Mailbox> box(1);
+      const Pinned<int32_t> guesses(2 * kChoicesMax);
+      device.post_guess({.ids = there.data(),
+                         .choices = choices,
+                         .host_ids = guesses.data(),
+                         .choices_max = kChoicesMax,
+                         .mailbox = box.data(),
+                         .turns = turns.data()});
+      const uint32_t place = (posted + 1) % 2;
+      while (box.data()->guessed[place].load(std::memory_order_acquire) != posted + 1)
+        device.check_alive();
+      ids.resize(kChoicesMax);
+      const int32_t* const own = guesses.data() + place * kChoicesMax;
+      const int32_t* const other = guesses.data() + (1 - place) * kChoicesMax;
+      EXPECT_EQ(std::vector<int32_t>(own, own + kChoicesMax), ids);
+      EXPECT_EQ(std::vector<int32_t>(other, other + kChoicesMax),
+                std::vector<int32_t>(kChoicesMax));
+      EXPECT_EQ(box.data()->guessed[1 - place].load(), 0u);
+      device.wait();
+    }
+}
+
 TEST(CudaBring, GivesTheBytesOfTheReference) {
   NEEDS_CARD();
   Device& device = *card().device;
@@ -238,6 +271,7 @@ TEST(CudaPull, GivesTheBytesOfTheReference) {
           base += taken[0] * stack.stride_bytes;
         }
         to.pull(args);
+        to.await_pulled();
       };
       args.from = from.data();
       pull(*reference, expected.data());

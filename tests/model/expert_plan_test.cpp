@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "core/rng.h"
+#include "kernels/device_pull.h"
 
 namespace sluice::model {
 namespace {
@@ -46,6 +47,35 @@ TEST(ExpertPlan, EveryChoiceHasOnePlaceInItsExpertsGroup) {
 }
 
 // Those that somebody else has do not count, however light they are.
+std::vector<int32_t> guessed(const ExpertGuess& guess) {
+  const GuessedExperts experts = guessed_of_host(guess);
+  return {experts.ids.begin(), experts.ids.begin() + static_cast<int64_t>(experts.count)};
+}
+
+TEST(GuessedExperts, AreTheBestOfEveryRowThatTheHostHas) {
+  const std::vector<int32_t> ids = {7, 2, 5, /**/ 2, 9, 7, /**/ -1, -1, -1};
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(guessed({.ids = ids, .used = 3}), (Ids{7, 2, 9, 5}));
+  // Two of the four are the links': those of the highest numbers.
+  EXPECT_EQ(guessed({.ids = ids, .used = 3, .pull_share = kernels::kPullShareOne / 2}),
+            (Ids{2, 5}));
+  EXPECT_EQ(guessed({.ids = ids, .used = 3, .pull_share = kernels::kPullShareOne}), Ids{});
+  std::vector<int32_t> slots(10, -1);
+  slots[9] = 0;
+  EXPECT_EQ(guessed({.ids = ids, .used = 3, .slots = slots}), (Ids{7, 2, 5}));
+  EXPECT_EQ(
+      guessed({.ids = ids, .used = 3, .slots = slots, .pull_share = kernels::kPullShareOne / 2}),
+      (Ids{2, 5}));
+  EXPECT_EQ(guessed({}), Ids{});
+  // More than there is room for.
+  const std::vector<int32_t> many = {1, 2, 3, 4, 5, 6};
+  EXPECT_EQ(guessed({.ids = many, .used = 6}), (Ids{1, 2, 3, 4}));
+  EXPECT_EQ(guessed({.ids = many, .used = 3}), (Ids{1, 4, 2, 5}));
+  // An id that no set has room for is nobody's.
+  const std::vector<int32_t> high = {kernels::kPickedExpertsMax, 3};
+  EXPECT_EQ(guessed({.ids = high, .used = 2}), Ids{3});
+}
+
 TEST(DeferLightest, TakesTheLightestOfWhatIsThere) {
   const auto deferred = [](std::vector<int32_t> ids, int32_t count) {
     const float weights[] = {0.1f, 0.5f, 0.2f, 0.2f};

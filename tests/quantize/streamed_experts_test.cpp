@@ -268,6 +268,26 @@ TEST(PulledExperts, GiveWhatTheHostGives) {
   }
 }
 
+// Gate and up of four experts, in every layer's turn: what the layer before it says is mostly
+// right. Experts that the host does not have are not fetched.
+TEST(FetchedExperts, AreMostlyThoseThatAreChosen) {
+  constexpr int64_t kFetched = 2 * 4 * kSteps;  // of a layer
+  for (const int32_t streams : {1, 3}) {
+    const auto expect = [&](const char* place, int64_t layers) {
+      const auto decoded = decode(place, {}, streams);
+      if (!decoded) return;
+      EXPECT_EQ(decoded->counts.fetched, layers * kFetched) << place;
+      EXPECT_GE(decoded->counts.fetched_used, decoded->counts.fetched / 2) << place;
+      EXPECT_LE(decoded->counts.fetched_used, decoded->counts.fetched) << place;
+    };
+    expect("experts=cpu", 4);
+    expect("experts=cpu,experts[2]=cuda", 3);
+    expect("experts=cpu,hot=0.25", 4);
+    expect("experts=cpu,hot=auto", 0);
+    expect("rest=cuda", 0);
+  }
+}
+
 // What is deferred is added later, and all of it: more deferred, more difference.
 TEST(DeferredExperts, AreAddedALayerLater) {
   for (const int32_t streams : {1, 3}) {

@@ -49,8 +49,10 @@ struct Speed {
   StepShares step;              // of the decode, where a profile was asked for
   double resident_hits = 0;     // share of the choices whose expert the device had besides
   double pulled_share = 0;      // of the other experts what came over the link
-  int64_t exchanges = 0;        // of such experts, in all repeats
-  double expert_ratio = 1;      // of the decode's steps, ExpertCount::ratio()
+  double fetched_share = 0;     // of the matrices fetched before they were chosen, those used
+  bool is_fetched = false;
+  int64_t exchanges = 0;    // of such experts, in all repeats
+  double expert_ratio = 1;  // of the decode's steps, ExpertCount::ratio()
 
   double mean() const {
     double sum = 0;
@@ -108,6 +110,8 @@ class ModelBench {
     const model::ResidentCounts counts = model_.resident_counts().since(before);
     speed.resident_hits = counts.hit_share();
     speed.pulled_share = counts.pulled_share();
+    speed.fetched_share = counts.fetched_share();
+    speed.is_fetched = counts.fetched > 0;
     speed.exchanges = counts.exchanges;
     return speed;
   }
@@ -253,6 +257,7 @@ nlohmann::ordered_json row_json(const Options& options, const OpenedModel& opene
       row["resident_exchanges"] = speed.exchanges;
     }
     if (speed.pulled_share > 0) row["pulled_share"] = speed.pulled_share;
+    if (speed.is_fetched) row["fetched_used_share"] = speed.fetched_share;
     row["read_gb_s"] = usage.read_gb_s;
     row["roof_gb_s"] = usage.roof;
     if (usage.limit_ts > 0) {
@@ -291,6 +296,9 @@ void print_row(const Options& options, const Test& test, const Speed& speed, con
   if (speed.pulled_share > 0)
     fmt::print("{:.1f} % of the host's experts that a step read came over the link\n",
                100 * speed.pulled_share);
+  if (speed.is_fetched)
+    fmt::print("{:.1f} % of what the processor fetched before it was chosen was used\n",
+               100 * speed.fetched_share);
   const StepShares& step = speed.step;
   if (step.whole_us == 0) return;
   const auto percent = [&](double us) { return 100 * us / step.whole_us; };

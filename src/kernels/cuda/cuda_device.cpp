@@ -50,6 +50,9 @@ class CudaDevice final : public Device {
       : info_(std::move(info)), card_(card), stream_(card), products_(std::move(wide), stream_) {
     check(cudaEventCreateWithFlags(&met_, cudaEventDisableTiming), "event");
     check(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "event");
+    check(cudaEventCreateWithFlags(&picked_, cudaEventDisableTiming), "event");
+    check(cudaEventCreateWithFlags(&pulled_, cudaEventDisableTiming), "event");
+    check(cudaStreamCreateWithFlags(&pulling_, cudaStreamNonBlocking), "stream");
     for (cudaEvent_t& mark : marks_)
       check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "event");
     for (Side& side : sides_) {
@@ -65,6 +68,9 @@ class CudaDevice final : public Device {
       cudaStreamDestroy(side.stream);
     }
     for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
+    cudaStreamDestroy(pulling_);
+    cudaEventDestroy(picked_);
+    cudaEventDestroy(pulled_);
     cudaEventDestroy(queued_);
     cudaEventDestroy(met_);
   }
@@ -169,8 +175,17 @@ class CudaDevice final : public Device {
     cuda::run_experts(args, experts_, stream_);
   }
   void pick(const DevicePickArgs& args) override { cuda::pick(args, stream_); }
-  void pull(const DevicePullArgs& args) override { cuda::pull(args, stream_); }
+  void pull(const DevicePullArgs& args) override {
+    check(cudaEventRecord(picked_, stream_), "event");
+    check(cudaStreamWaitEvent(pulling_, picked_), "experts over the link");
+    cuda::pull(args, pulling_);
+    check(cudaEventRecord(pulled_, pulling_), "event");
+  }
+  void await_pulled() override {
+    check(cudaStreamWaitEvent(stream_, pulled_), "experts over the link");
+  }
   void post(const DevicePostArgs& args) override { cuda::post(args, stream_); }
+  void post_guess(const DeviceGuessArgs& args) override { cuda::post_guess(args, stream_); }
   void collect(const DeviceCollectArgs& args) override { cuda::collect(args, stream_); }
   void add(float* to, const float* from, int64_t count) override {
     cuda::add(to, from, count, stream_);
@@ -227,6 +242,9 @@ class CudaDevice final : public Device {
   };
   std::array<Side, 2> sides_;
   cudaEvent_t queued_ = nullptr;
+  cudaStream_t pulling_ = nullptr;  // experts over the link, beside the queue
+  cudaEvent_t picked_ = nullptr;
+  cudaEvent_t pulled_ = nullptr;
   std::array<cudaEvent_t, kMarks> marks_{};
   DeviceBuffer stamps_;  // u64 (kStampsMax), pinned
 

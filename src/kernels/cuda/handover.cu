@@ -50,6 +50,18 @@ __global__ void __launch_bounds__(kPostThreads)
   release_to_host(&args.mailbox->posted, turn);
 }
 
+__global__ void __launch_bounds__(kPostThreads)
+    guess_kernel(const __grid_constant__ DeviceGuessArgs args) {
+  wait_for_previous();
+  let_next_start();
+  const uint32_t turn = *args.turns + 1;
+  int32_t* const host_ids = args.host_ids + turn % 2 * args.choices_max;
+  for (int64_t i = threadIdx.x; i < args.choices; i += kPostThreads) host_ids[i] = args.ids[i];
+  __threadfence_system();
+  __syncthreads();
+  if (threadIdx.x == 0) release_to_host(&args.mailbox->guessed[turn % 2], turn);
+}
+
 __global__ void __launch_bounds__(kCollectThreads)
     collect_kernel(const __grid_constant__ DeviceCollectArgs args) {
   wait_for_previous();
@@ -75,6 +87,10 @@ __global__ void __launch_bounds__(kCollectThreads)
 
 void post(const DevicePostArgs& args, cudaStream_t stream) {
   launch("post", post_kernel, {dim3(1), kPostThreads, 0, stream}, args);
+}
+
+void post_guess(const DeviceGuessArgs& args, cudaStream_t stream) {
+  launch("post_guess", guess_kernel, {dim3(1), kPostThreads, 0, stream}, args);
 }
 
 void collect(const DeviceCollectArgs& args, cudaStream_t stream) {

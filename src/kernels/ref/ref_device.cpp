@@ -119,12 +119,18 @@ class RefDevice final : public Device {
   void experts(const DeviceExpertArgs& args) override { ref::device_experts(args); }
   void pick(const DevicePickArgs& args) override { ref::device_pick(args); }
   void pull(const DevicePullArgs& args) override { ref::device_pull(args); }
+  void await_pulled() override {}
   void post(const DevicePostArgs& args) override {
     std::copy_n(args.x, args.rows * args.inputs, args.host_x);
     std::copy_n(args.ids, args.rows * args.used, args.host_ids);
     std::copy_n(args.own, args.rows * args.used, args.host_own);
     std::copy_n(args.weights, args.rows * args.used, args.host_weights);
     args.mailbox->posted.store(++*args.turns, std::memory_order_release);
+  }
+  void post_guess(const DeviceGuessArgs& args) override {
+    const uint32_t turn = *args.turns + 1;
+    std::copy_n(args.ids, args.choices, args.host_ids + turn % 2 * args.choices_max);
+    args.mailbox->guessed[turn % 2].store(turn, std::memory_order_release);
   }
   void collect(const DeviceCollectArgs& args) override {
     wait_for_answer(args);
